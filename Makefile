@@ -1,0 +1,140 @@
+# Sameroot.  `scripts/setup` installs what this needs; everything it makes lies in build/.
+#
+#   make                 the programs, build/bin/
+#   make check           unit tests, fuzz corpora, end-to-end tests; T=PATTERN runs those whose name matches
+#   make check SAN=address     the same with a sanitizer (address, undefined, thread), in build/san-address/
+#   make fuzz            fuzz with clang, FUZZ_SECONDS=60 a target
+#   make lint demo bench soak install dist clean
+
+VERSION := $(shell sed -n 's/.*SR_VERSION "\(.*\)".*/\1/p' lib/base/version.h)
+PACKAGES := libmicrohttpd gnutls libcurl libarchive sqlite3 libxxhash jansson inih libcrypt
+PREFIX ?= /usr/local
+SAN ?=
+T ?=
+FUZZ_SECONDS ?= 60
+B := build$(if $(SAN),/san-$(SAN))
+
+# As many jobs as there are processors, unless -j says otherwise.
+MAKEFLAGS += -j$(shell nproc)
+
+ifneq ($(filter-out clean lint dist,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(shell pkg-config --exists $(PACKAGES) cmocka && echo yes),yes)
+$(error libraries are missing: run scripts/setup as root)
+endif
+PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
+PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES))
+TEST_LIBS := $(shell pkg-config --libs cmocka)
+endif
+
+CFLAGS ?= -O2 -g
+WARNINGS := -Wall -Wextra -Wshadow -Wvla -Wmissing-prototypes -Wformat=2
+ALL_CFLAGS := -std=c11 $(CFLAGS) $(WARNINGS) -fstack-protector-strong -pthread
+ALL_CPPFLAGS := -D_GNU_SOURCE -I. $(PACKAGE_CFLAGS) $(CPPFLAGS)
+ALL_LDFLAGS := -pthread -Wl,--as-needed -Wl,-z,relro,-z,now $(LDFLAGS)
+
+ifeq ($(SAN),)
+ALL_CPPFLAGS += -D_FORTIFY_SOURCE=2
+ALL_CFLAGS += $(if $(CI),-Werror)
+else ifeq ($(SAN),fuzzer)
+CC := clang
+SAN_FLAGS := -fsanitize=fuzzer-no-link,address,undefined
+else
+SAN_FLAGS := -fsanitize=$(SAN) $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all)
+endif
+# gcc warns of what only its own instrumentation makes possible, hence the two -Wno and no -Werror above.
+ALL_CFLAGS += $(if $(SAN),$(SAN_FLAGS) -fno-omit-frame-pointer -Wno-format-overflow -Wno-format-truncation)
+ALL_LDFLAGS += $(SAN_FLAGS)
+
+LIB := $(B)/libsameroot.a
+LIB_SOURCES := $(sort $(wildcard lib/*/*.c hashtree/*.c http/*.c))
+PROGRAMS := $(patsubst cmd/%.c,$(B)/bin/%,$(sort $(wildcard cmd/*.c)))
+TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
+SIMULATORS := $(patsubst tests/sim/%.c,$(B)/tests/%,$(sort $(wildcard tests/sim/sim_*.c)))
+FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+OBJECTS := $(patsubst %.c,$(B)/obj/%.o,$(LIB_SOURCES) $(wildcard cmd/*.c tests/*/*.c))
+
+Q := $(if $(V),,@)
+say = @printf '  %-4s %s\n' $(1) $(2)
+
+all: $(PROGRAMS)
+
+$(B)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+$(LIB): $(LIB_SOURCES:%.c=$(B)/obj/%.o)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(B)/bin/%: $(B)/obj/cmd/%.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@ $(PACKAGE_LIBS)
+
+$(B)/tests/test_%: $(B)/obj/tests/unit/test_%.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@ $(PACKAGE_LIBS) $(TEST_LIBS)
+
+$(B)/tests/sim_%: $(B)/obj/tests/sim/sim_%.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@ $(PACKAGE_LIBS)
+
+# A target with replay.c runs the files of its corpus; with libFuzzer it makes new ones.
+FUZZ_MAIN := $(if $(filter fuzzer,$(SAN)),,$(B)/obj/tests/fuzz/replay.o)
+$(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(if $(FUZZ_MAIN),,-fsanitize=fuzzer) $^ -o $@ $(PACKAGE_LIBS)
+
+check: all $(TESTS) $(SIMULATORS) $(FUZZERS)
+	@BUILD=$(B) tests/run -t '$(T)' unit fuzz sim e2e
+
+unit: $(TESTS)
+	@BUILD=$(B) tests/run -t '$(T)' unit
+
+e2e: all
+	@BUILD=$(B) tests/run -t '$(T)' e2e
+
+ifeq ($(SAN),fuzzer)
+fuzz: $(FUZZERS)
+	@BUILD=$(B) scripts/fuzz $(FUZZ_SECONDS) '$(T)'
+else
+fuzz:
+	@$(MAKE) --no-print-directory fuzz SAN=fuzzer
+endif
+
+lint:
+	@scripts/lint
+
+demo: all
+	@BIN=$(B)/bin scripts/demo
+
+soak: all $(SIMULATORS)
+	@BIN=$(B)/bin BUILD=$(B) scripts/soak
+
+ifneq ($(wildcard tests/bench/run),)
+bench: all
+	@BIN=$(B)/bin BUILD=$(B) tests/bench/run
+endif
+
+DAEMONS := sameroot-datastore sameroot-sync sameroot-lb
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin
+	$(foreach p,$(PROGRAMS),install -m 755 $(p) $(DESTDIR)$(PREFIX)/$(if $(filter $(DAEMONS),$(notdir $(p))),sbin,bin)/ &&) true
+	for page in man/*.[158]; do install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit 1; done
+
+dist:
+	@mkdir -p build
+	git archive --prefix=sameroot-$(VERSION)/ -o build/sameroot-$(VERSION).tar.gz HEAD
+
+clean:
+	rm -rf build
+
+.PHONY: all check unit e2e fuzz lint demo soak bench install dist clean
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+-include $(OBJECTS:.o=.d)

@@ -1,0 +1,309 @@
+/* config.c - every key of the configuration in one table, and what goes by it: making, freeing, printing.  Reading is config_parse.c. */
+#include "lib/base/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/config_value.h"
+
+#define HERE "/var/lib/sameroot"
+#define BYTES_MOST INT64_MAX
+
+/* clang-format off */
+#define GLOBAL(name, type, field, fallback, low, high, help) \
+	{name, SR_VALUE_##type, SR_KEY_GLOBAL, offsetof(struct sr_config, field), fallback, low, high, help}
+#define FIXED(name, store, field, fallback, help) \
+	{name, SR_VALUE_PATH, SR_STORE_##store, offsetof(struct sr_config_store, field), fallback, 0, 0, help}
+#define STORE(name, type, field, low, high, help) \
+	{name, SR_VALUE_##type, SR_KEY_STORE, offsetof(struct sr_config_store, field), NULL, low, high, help}
+
+static const struct sr_config_key keys[] = {
+	GLOBAL("Datastore", PEER, datastore, NULL, 0, 0, "host[:9405] of the datastore; makes this machine a webserver"),
+	GLOBAL("External-Addr", ADDRESS, external, NULL, 0, 0, "host:port of this machine's application, as others reach it"),
+	GLOBAL("Datastore-Update-Interval", NUMBER, update_interval, "10", 1, 3600, "seconds between check-ins"),
+	GLOBAL("Datastore-Listen-Address", LISTEN, datastore_listen_address, "", 0, 0, "address of the datastore; empty: all interfaces"),
+	GLOBAL("Datastore-Port", PORT, datastore_port, "9405", 0, 65535, "port of the datastore; 0: any free one"),
+	GLOBAL("Sync-Listen-Address", LISTEN, sync_listen_address, "", 0, 0, "address of the sync daemon; empty: all interfaces"),
+	GLOBAL("Sync-Port", PORT, sync_port, "9406", 0, 65535, "port of the sync daemon; 0: any free one"),
+	GLOBAL("Control-Auth", SECRET, control_auth, NULL, 0, 0, "the shared secret, at least 32 characters"),
+	GLOBAL("Control-Auth-File", PATH, control_auth_file, HERE "/control-auth", 0, 0, "file that holds the shared secret"),
+	GLOBAL("Datastore-Insecure-Disable-TLS", BOOL, datastore_insecure_disable_tls, "false", 0, 0, "the datastore speaks plain HTTP"),
+	GLOBAL("Datastore-Insecure-Skip-TLS-Verify", BOOL, datastore_insecure_skip_tls_verify, "false", 0, 0,
+	       "believe whatever key the datastore shows"),
+	GLOBAL("Insecure-Disable-HTTPS", BOOL, insecure_disable_https, "false", 0, 0, "the sync daemon speaks plain HTTP"),
+	GLOBAL("Certificate-File", PATH, certificate_file, NULL, 0, 0, "certificate chain (PEM) of this machine's daemons"),
+	GLOBAL("Key-File", PATH, key_file, NULL, 0, 0, "private key (PEM) that belongs to it"),
+	GLOBAL("Datastore-Key-Pin", PIN, datastore_key_pin, NULL, 0, 0, "public key of the datastore, sha256//BASE64"),
+	FIXED("User-DB-Path", USERS, path, HERE "/users.db", "a webserver's users database"),
+	FIXED("Web-Store-Path", WEBSTORE, path, HERE "/webstore.db", "a webserver's web store database"),
+	FIXED("Webserver-Resource-Store", RESOURCES, path, HERE "/resources/webserver", "a webserver's resource directory"),
+	FIXED("Datastore-User-DB-Path", USERS, datastore_path, HERE "/datastore-users.db", "the datastore's users database"),
+	FIXED("Datastore-Web-Store-Path", WEBSTORE, datastore_path, HERE "/datastore-webstore.db", "the datastore's web store database"),
+	FIXED("Datastore-Resource-Store", RESOURCES, datastore_path, HERE "/resources/datastore", "the datastore's resource directory"),
+	GLOBAL("State-Directory", PATH, state_directory, HERE "/state", 0, 0, "the sync daemon's state and conflict archive"),
+	GLOBAL("Datastore-State-Directory", PATH, datastore_state_directory, HERE "/datastore-state", 0, 0, "the datastore's state and archive"),
+	GLOBAL("Resource-Max-Size", NUMBER, resource_max_size, "536870912", 1, BYTES_MOST, "bytes; a larger file is not synchronised"),
+	GLOBAL("Max-Delete-Percent", NUMBER, max_delete_percent, "10", 0, 100, "deletion limit, percent of the leaves an hour ago"),
+	GLOBAL("Max-Delete-Count", NUMBER, max_delete_count, "100", 0, BYTES_MOST, "deletion limit, leaves an hour"),
+	GLOBAL("Results-Directory", PATH, results_directory, NULL, 0, 0, "search results of this webserver, a folder a search"),
+	GLOBAL("Wal-Limit", NUMBER, wal_limit, "67108864", 0, BYTES_MOST, "bytes of a write-ahead log before we checkpoint it; 0: never"),
+	GLOBAL("Log-Level", LEVEL, log_level, "info", 0, 0, "debug, info, warn or error"),
+	GLOBAL("Log-Format", FORMAT, log_json, "text", 0, 0, "text or json"),
+
+	STORE("Kind", KIND, kind, 0, 0, "sqlite or files"),
+	STORE("Path", PATH, path, 0, 0, "where a webserver has it"),
+	STORE("Datastore-Path", PATH, datastore_path, 0, 0, "where the datastore has it"),
+	STORE("Owner", TEXT, owner, 0, 0, "owner of new entries; default: the owner of the store's root"),
+	STORE("Group", TEXT, group, 0, 0, "group of new entries; default: the group of the store's root"),
+	STORE("Exclude", LIST, exclude, 0, 0, "glob or table that is not synchronised; repeatable"),
+	STORE("Max-Delete-Percent", LIMIT, max_delete_percent, 0, 100, "NUMBER, or TABLE:NUMBER; repeatable"),
+	STORE("Max-Delete-Count", LIMIT, max_delete_count, 0, BYTES_MOST, "NUMBER, or TABLE:NUMBER; repeatable"),
+};
+/* clang-format on */
+
+const struct sr_config_key *sr_config_keys(size_t *count)
+{
+	*count = sizeof(keys) / sizeof(*keys);
+	return keys;
+}
+
+#define EACH_KEY(key) (const struct sr_config_key *key = keys; key < keys + sizeof(keys) / sizeof(*keys); key++)
+
+static void *owner_of(const struct sr_config_key *key, struct sr_config *config)
+{
+	return key->store == SR_KEY_GLOBAL ? (void *)config : &config->stores[key->store];
+}
+
+void sr_config_free(struct sr_config *config)
+{
+	if (!config)
+		return;
+	for EACH_KEY (key) {
+		if (key->store == SR_KEY_GLOBAL)
+			sr_value_free(key, sr_value_at(key, config));
+		for (size_t i = 0; key->store == SR_KEY_STORE && i < config->store_count; i++)
+			sr_value_free(key, sr_value_at(key, &config->stores[i]));
+	}
+	for (size_t i = 0; i < config->store_count; i++)
+		free(config->stores[i].name);
+	free(config->stores);
+	free(config->file);
+	free(config);
+}
+
+struct sr_config *sr_config_defaults(const char *file)
+{
+	static const struct sr_config_store fixed[SR_STORES_FIXED] = {
+		[SR_STORE_USERS] = {.name = "users.db", .kind = SR_CONFIG_SQLITE},
+		[SR_STORE_WEBSTORE] = {.name = "webstore.db", .kind = SR_CONFIG_SQLITE},
+		[SR_STORE_RESOURCES] = {.name = "resources", .kind = SR_CONFIG_FILES},
+	};
+	struct sr_config *config = sr_alloc(sizeof(*config));
+	struct sr_buf why = {0};
+
+	config->file = sr_strdup(file);
+	config->stores = sr_alloc(sizeof(fixed));
+	config->store_count = SR_STORES_FIXED;
+	for (size_t i = 0; i < SR_STORES_FIXED; i++) {
+		config->stores[i] = fixed[i];
+		config->stores[i].name = sr_strdup(fixed[i].name);
+	}
+	for EACH_KEY (key)
+		if (key->fallback && !sr_value_set(key, sr_value_at(key, owner_of(key, config)), key->fallback, &why))
+			abort(); /* a default of the table above that is not valid */
+	return config;
+}
+
+/* ---- printing ---- */
+
+/* As a value of the file: in quotes unless it is plainly nothing but itself. */
+static void add_ini_value(struct sr_buf *out, const char *text)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._:+=@,%*?[]-";
+
+	if (text[strspn(text, plain)] == '\0') {
+		sr_buf_printf(out, "%s", text);
+		return;
+	}
+	sr_buf_byte(out, '"');
+	for (; *text; text++) {
+		if (*text == '"' || *text == '\\')
+			sr_buf_byte(out, '\\');
+		sr_buf_byte(out, (uint8_t)*text);
+	}
+	sr_buf_byte(out, '"');
+}
+
+static void add_ini_lines(struct sr_buf *out, const struct sr_config_key *key, const void *at)
+{
+	struct sr_buf value = {0};
+	size_t lines = sr_value_count(key, at);
+
+	if (lines == 0)
+		sr_buf_printf(out, "# %s is not set\n", key->name);
+	for (size_t i = 0; i < lines; i++) {
+		sr_buf_clear(&value);
+		sr_value_text(key, at, i, &value);
+		sr_buf_printf(out, "%s=", key->name);
+		add_ini_value(out, sr_buf_text(&value));
+		sr_buf_byte(out, '\n');
+	}
+	sr_buf_free(&value);
+}
+
+static void add_json_text(struct sr_buf *out, const char *text)
+{
+	bool utf8 = sr_utf8_valid(sr_bytes_of(text));
+
+	sr_buf_byte(out, '"');
+	for (; *text; text++) {
+		uint8_t c = (uint8_t)*text;
+
+		if (c == '"' || c == '\\')
+			sr_buf_printf(out, "\\%c", c);
+		else if (c < 0x20)
+			sr_buf_printf(out, "\\u%04x", c);
+		else if (c >= 0x80 && !utf8)
+			sr_buf_printf(out, "\\\\x%02x", c);
+		else
+			sr_buf_byte(out, c);
+	}
+	sr_buf_byte(out, '"');
+}
+
+/* ,"Key":value - the comma is the caller's to leave out. */
+static void add_json_member(struct sr_buf *out, const struct sr_config_key *key, const void *at)
+{
+	struct sr_buf value = {0};
+	size_t lines = sr_value_count(key, at);
+
+	add_json_text(out, key->name);
+	sr_buf_printf(out, sr_value_repeats(key) ? ":[" : lines ? ":" : ":null");
+	for (size_t i = 0; i < lines; i++) {
+		sr_buf_clear(&value);
+		sr_value_text(key, at, i, &value);
+		if (i)
+			sr_buf_byte(out, ',');
+		if (sr_value_plain(key))
+			sr_buf_bytes(out, sr_buf_view(&value));
+		else
+			add_json_text(out, sr_buf_text(&value));
+	}
+	if (sr_value_repeats(key))
+		sr_buf_byte(out, ']');
+	sr_buf_free(&value);
+}
+
+static void print_ini(const struct sr_config *config, struct sr_buf *out)
+{
+	struct sr_config *c = (struct sr_config *)config; /* sr_value_at has one form for both uses; nothing is written */
+
+	sr_buf_printf(out, "# ");
+	for (const char *f = config->file; *f; f++)
+		sr_buf_byte(out, (uint8_t)*f < 0x20 ? '?' : (uint8_t)*f); /* a comment is one line, whatever the file is called */
+	sr_buf_printf(out, "\n[global]\n");
+	for EACH_KEY (key)
+		if (key->store != SR_KEY_STORE)
+			add_ini_lines(out, key, sr_value_at(key, owner_of(key, c)));
+	for (size_t i = 0; i < config->store_count; i++) {
+		sr_buf_printf(out, "\n[store \"%s\"]\n", config->stores[i].name);
+		for EACH_KEY (key)
+			if (key->store == SR_KEY_STORE)
+				add_ini_lines(out, key, sr_value_at(key, &c->stores[i]));
+	}
+}
+
+static void print_json(const struct sr_config *config, struct sr_buf *out)
+{
+	struct sr_config *c = (struct sr_config *)config; /* as above */
+	const char *comma = "";
+
+	sr_buf_printf(out, "{\"file\":");
+	add_json_text(out, config->file);
+	sr_buf_printf(out, ",\"global\":{");
+	for EACH_KEY (key) {
+		if (key->store == SR_KEY_STORE)
+			continue;
+		sr_buf_printf(out, "%s", comma);
+		add_json_member(out, key, sr_value_at(key, owner_of(key, c)));
+		comma = ",";
+	}
+	sr_buf_printf(out, "},\"stores\":[");
+	for (size_t i = 0; i < config->store_count; i++) {
+		sr_buf_printf(out, "%s{\"name\":\"%s\"", i ? "," : "", config->stores[i].name);
+		for EACH_KEY (key)
+			if (key->store == SR_KEY_STORE) {
+				sr_buf_byte(out, ',');
+				add_json_member(out, key, sr_value_at(key, &c->stores[i]));
+			}
+		sr_buf_byte(out, '}');
+	}
+	sr_buf_printf(out, "]}\n");
+}
+
+void sr_config_print(const struct sr_config *config, struct sr_buf *out, bool json)
+{
+	if (json)
+		print_json(config, out);
+	else
+		print_ini(config, out);
+}
+
+/* ---- asking ---- */
+
+uint64_t sr_config_limit(const struct sr_config_limit *limit, const char *table)
+{
+	for (size_t i = 0; table && i < limit->count; i++)
+		if (strcasecmp(limit->tables[i].table, table) == 0) /* as SQLite compares them */
+			return limit->tables[i].value;
+	return limit->value;
+}
+
+const struct sr_config_store *sr_config_store(const struct sr_config *config, const char *name)
+{
+	for (size_t i = 0; i < config->store_count; i++)
+		if (strcmp(config->stores[i].name, name) == 0)
+			return &config->stores[i];
+	return NULL;
+}
+
+enum sr_status sr_config_secret(const struct sr_config *config, char **out, struct sr_err *err)
+{
+	const char *path = config->control_auth_file, *fault;
+	uint8_t text[4096];
+	enum sr_status status = SR_OK;
+	struct stat st;
+	ssize_t len = 0;
+	int fd;
+
+	if (config->control_auth) {
+		*out = sr_strdup(config->control_auth);
+		return SR_OK;
+	}
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0)
+		return sr_err_sys(err, errno == ENOENT ? SR_E_NOINPUT : SR_E_CONFIG, "Control-Auth-File %s", path);
+	if (fstat(fd, &st) < 0 || (S_ISREG(st.st_mode) && (len = read(fd, text, sizeof(text))) < 0)) {
+		status = sr_err_sys(err, SR_E_CONFIG, "Control-Auth-File %s", path);
+		goto out;
+	}
+	if (len > 0 && text[len - 1] == '\n')
+		len--;
+	fault = !S_ISREG(st.st_mode) ? "is not a file" :
+		st.st_mode & 077 ? "must belong to its owner alone (chmod 600)" :
+		len >= (ssize_t)sizeof(text) - 1 ? "is too long" :
+		sr_secret_fault(sr_bytes(text, (size_t)len));
+	if (fault)
+		status = sr_err_set(err, SR_E_CONFIG, "Control-Auth-File %s: %s", path, fault);
+	else
+		*out = sr_text(sr_bytes(text, (size_t)len));
+out:
+	explicit_bzero(text, sizeof(text));
+	close(fd);
+	return status;
+}
