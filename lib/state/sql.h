@@ -1,0 +1,106 @@
+/* sql.h - every sentence that state*.c says to SQLite: X(NAME, "table: what for", "text").  The tables are made in state.c. */
+#ifndef SR_STATE_SQL_H
+#define SR_STATE_SQL_H
+
+#define SR_LEAF_COLUMNS "path, local, signature, base_state, base, epoch, seq"
+
+#define SR_SQL_LIST(X) \
+	X(BEGIN_WRITE, "begin", "BEGIN IMMEDIATE") \
+	X(BEGIN_READ, "begin", "BEGIN") \
+	X(COMMIT, "commit", "COMMIT") \
+	X(ROLLBACK, "roll back", "ROLLBACK") \
+\
+	X(META_GET, "meta: read", "SELECT value FROM meta WHERE name = ?") \
+	X(META_PUT, "meta: write", "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value") \
+	X(META_DROP, "meta: drop", "DELETE FROM meta WHERE name = ?") \
+\
+	X(STORE_GET, "store: read", "SELECT id, inode, marker, pending, node, base_known, epoch, seq FROM store WHERE name = ?") \
+	X(STORE_NEW, "store: make", "INSERT INTO store (name) VALUES (?)") \
+	X(STORE_KNOWN, "store: read", "SELECT base_known FROM store WHERE id = ?") \
+	X(STORE_PUT, "store: write", \
+	  "UPDATE store SET inode = ?, marker = ?, pending = ?, node = ?, base_known = ?, epoch = ?, seq = ? WHERE id = ?") \
+	X(STORE_FORGET, "store: forget base", "UPDATE store SET base_known = 0, epoch = ?, seq = ? WHERE id = ?") \
+\
+	X(LEAF_GET, "leaf: read", "SELECT " SR_LEAF_COLUMNS " FROM leaf WHERE store = ? AND path = ?") \
+	X(LEAF_PUT, "leaf: write", \
+	  "INSERT INTO leaf (store, " SR_LEAF_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (store, path) DO UPDATE SET " \
+	  "local = excluded.local, signature = excluded.signature, base_state = excluded.base_state, base = excluded.base, " \
+	  "epoch = excluded.epoch, seq = excluded.seq") \
+	X(LEAF_DROP, "leaf: drop", "DELETE FROM leaf WHERE store = ? AND path = ?") \
+	X(LEAF_SIGN, "leaf: sign", "UPDATE leaf SET signature = ? WHERE store = ? AND path = ? AND local IS NOT NULL") \
+	X(LEAF_EACH, "leaf: list", "SELECT " SR_LEAF_COLUMNS " FROM leaf WHERE store = ? ORDER BY path") \
+	X(LEAF_OPEN, "leaf: list open", \
+	  "SELECT " SR_LEAF_COLUMNS " FROM leaf INDEXED BY leaf_open WHERE store = ? AND base_state <> 3 ORDER BY path") \
+	X(LEAF_COUNT_OPEN, "leaf: count open", "SELECT count(*) FROM leaf INDEXED BY leaf_open WHERE store = ? AND base_state <> 3") \
+	/* Rows that say no more than their absence, once base_known has turned. */ \
+	X(LEAF_PURGE, "leaf: purge", "DELETE FROM leaf WHERE store = ? AND local IS NULL AND base_state = ?") \
+	/* Of what is not here, all is forgotten but a hint of something. */ \
+	X(LEAF_FORGET_ABSENT, "leaf: forget base", "DELETE FROM leaf WHERE store = ? AND local IS NULL") \
+	X(LEAF_FORGET, "leaf: forget base", "UPDATE leaf SET base_state = 0, base = NULL WHERE store = ? AND base_state <> 0") \
+	X(LEAF_CLEAR, "leaf: forget all", "DELETE FROM leaf WHERE store = ?") \
+	X(LEAF_HINT_ABSENT, "leaf: make hints", "DELETE FROM leaf WHERE store = ? AND local IS NULL AND base IS NULL") \
+	X(LEAF_HINT, "leaf: make hints", \
+	  "UPDATE leaf SET base = iif(base_state = 3, local, base), base_state = 2 WHERE store = ? AND base_state IN (1, 3)") \
+\
+	X(INTENT_HEAD_GET, "intent_head: read", "SELECT marker, epoch, seq, note FROM intent_head WHERE store = ?") \
+	X(INTENT_HEAD_PUT, "intent_head: write", "INSERT INTO intent_head (store, marker, epoch, seq, note) VALUES (?, ?, ?, ?, ?)") \
+	X(INTENT_HEAD_DROP, "intent_head: drop", "DELETE FROM intent_head WHERE store = ?") \
+	X(INTENT_PUT, "intent: write", "INSERT INTO intent (store, n, leaf) VALUES (?, ?, ?)") \
+	X(INTENT_EACH, "intent: list", "SELECT leaf FROM intent WHERE store = ? ORDER BY n") \
+	X(INTENT_DROP, "intent: drop", "DELETE FROM intent WHERE store = ?") \
+\
+	X(OUTBOX_GET, "outbox: read", "SELECT id, prev, instance, epoch, seq, start FROM outbox") \
+	X(OUTBOX_PUT, "outbox: write", \
+	  "INSERT OR REPLACE INTO outbox (only, id, prev, instance, epoch, seq, start) VALUES (1, ?, ?, ?, ?, ?, ?)") \
+	X(OUTBOX_DROP, "outbox: drop", "DELETE FROM outbox") \
+	X(OUTBOX_LEAF_OTHERS, "outbox_leaf: drop", "DELETE FROM outbox_leaf WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE id = ?)") \
+	X(OUTBOX_LEAF_NEXT, "outbox_leaf: read", "SELECT ifnull(max(n) + 1, 0) FROM outbox_leaf WHERE store = ?") \
+	X(OUTBOX_LEAF_PUT, "outbox_leaf: write", "INSERT INTO outbox_leaf (store, n, leaf) VALUES (?, ?, ?)") \
+	X(OUTBOX_LEAF_EACH, "outbox_leaf: list", "SELECT leaf FROM outbox_leaf WHERE store = ? ORDER BY n") \
+	X(OUTBOX_LEAF_DROP, "outbox_leaf: drop", "DELETE FROM outbox_leaf") \
+\
+	X(ROOT_PUT, "root: write", "INSERT INTO root (epoch, seq, root, at_ms) VALUES (?, ?, ?, ?)") \
+	X(ROOT_GET, "root: read", "SELECT epoch, seq, root, at_ms FROM root WHERE epoch = ? AND seq = ?") \
+	X(ROOT_NEWEST, "root: read", "SELECT epoch, seq, root, at_ms FROM root ORDER BY epoch DESC, seq DESC LIMIT 1") \
+	X(ROOT_EACH, "root: list", "SELECT epoch, seq, root, at_ms FROM root WHERE (epoch, seq) >= (?, ?) ORDER BY epoch, seq") \
+	X(ROOT_TRIM, "root: trim", \
+	  "DELETE FROM root WHERE (epoch, seq) <= (SELECT epoch, seq FROM root ORDER BY epoch DESC, seq DESC LIMIT 1 OFFSET ?)") \
+\
+	X(JOURNAL_PUT, "journal: write", \
+	  "INSERT INTO journal (epoch, seq, store, path, before, after, webserver, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)") \
+	X(JOURNAL_EACH, "journal: list", \
+	  "SELECT epoch, seq, store, path, before, after, webserver, at_ms FROM journal WHERE (epoch, seq) > (?, ?) ORDER BY epoch, seq, n") \
+	X(JOURNAL_TRIM, "journal: trim", "DELETE FROM journal WHERE (epoch, seq) < (SELECT epoch, seq FROM journal WHERE n = ?)") \
+\
+	X(REPLACED_PUT, "replaced: write", \
+	  "INSERT INTO replaced (hash, record, epoch, seq) VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE SET " \
+	  "epoch = excluded.epoch, seq = excluded.seq WHERE (excluded.epoch, excluded.seq) > (epoch, seq)") \
+	X(REPLACED_GET, "replaced: read", "SELECT record FROM replaced WHERE hash = ?") \
+	X(REPLACED_TRIM, "replaced: trim", "DELETE FROM replaced WHERE (epoch, seq) < (?, ?)") \
+\
+	/* REPLACE gives the row a new n: the newest deletion is the last to be forgotten. */ \
+	X(DELETED_PUT, "deleted: write", \
+	  "INSERT OR REPLACE INTO deleted (store, path, epoch, seq) SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS " \
+	  "(SELECT 1 FROM deleted WHERE store = ?1 AND path = ?2 AND (epoch, seq) > (?3, ?4))") \
+	X(DELETED_GET, "deleted: read", "SELECT epoch, seq FROM deleted WHERE store = ? AND path = ?") \
+	X(DELETED_COUNT, "deleted: count", "SELECT count(*) FROM deleted") \
+	X(DELETED_TRIM, "deleted: trim", "DELETE FROM deleted WHERE n <= (SELECT n FROM deleted ORDER BY n DESC LIMIT 1 OFFSET ?)") \
+\
+	X(PUSH_GET, "push_result: read", "SELECT id, kind, epoch, seq, root, answer FROM push_result WHERE webserver = ?") \
+	X(PUSH_PUT, "push_result: write", \
+	  "INSERT OR REPLACE INTO push_result (webserver, id, kind, epoch, seq, root, answer) VALUES (?, ?, ?, ?, ?, ?, ?)") \
+\
+	X(WEBSERVER_PUT, "webserver: write", \
+	  "INSERT OR REPLACE INTO webserver (uuid, name, external_addr, peer, version, pin, sync_port, epoch, seq, root, seen_ms, status) " \
+	  "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)") \
+	X(WEBSERVER_EACH, "webserver: list", \
+	  "SELECT uuid, name, external_addr, peer, version, pin, sync_port, epoch, seq, root, seen_ms, status FROM webserver ORDER BY name, uuid")
+
+enum sr_sql {
+#define SR_SQL_NAME(name, what, text) SR_SQL_##name,
+	SR_SQL_LIST(SR_SQL_NAME)
+#undef SR_SQL_NAME
+	SR_SQL_COUNT
+};
+
+#endif

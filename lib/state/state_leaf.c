@@ -1,0 +1,184 @@
+/* state_leaf.c - leaf rows: what is here, and what the datastore and we last agreed on.  See state.h.
+ *
+ * The common row, in sync, is stored with base_state SR_BASE_SAME and no base; all others stand in the index leaf_open, so that a round
+ * without differences looks at none. */
+#include <string.h>
+
+#include "lib/state/internal.h"
+
+static bool says_nothing(const struct sr_store_row *st, const struct sr_leaf_row *row)
+{
+	if (row->local.kind != SR_KIND_NONE)
+		return false;
+	if (st->base_known)
+		return row->base_state == SR_BASE_KNOWN && row->base.kind == SR_KIND_NONE;
+	return row->base_state == SR_BASE_UNKNOWN;
+}
+
+static void take_row(struct sr_ask *q, struct sr_leaf_row *out)
+{
+	uint64_t base_state = sr_take_u64(q, 3);
+
+	out->path = sr_take_bytes(q, 0);
+	sr_take_version(q, 1, &out->local);
+	out->signature = sr_take_u64(q, 2);
+	sr_take_version(q, 4, &out->base);
+	out->epoch = sr_take_u64(q, 5);
+	out->seq = sr_take_u64(q, 6);
+	out->base_state = (uint8_t)base_state;
+	if (base_state == SR_BASE_SAME) {
+		out->base_state = SR_BASE_KNOWN;
+		out->base = out->local;
+	} else if (base_state > SR_BASE_HINT) {
+		sr_ask_fault(q, "an unknown base_state");
+	}
+}
+
+/* `path` may be a part of what was handed out before. */
+static struct sr_bytes keep_path(struct sr_state *s, struct sr_bytes path)
+{
+	sr_buf_clear(&s->path);
+	if (path.len)
+		memmove(sr_buf_room(&s->path, path.len), path.at, path.len);
+	s->path.len = path.len;
+	return sr_buf_view(&s->path);
+}
+
+enum sr_status sr_state_leaf(struct sr_state *s, const struct sr_store_row *st, struct sr_bytes path, struct sr_leaf_row *out,
+			     struct sr_err *err)
+{
+	struct sr_ask q = sr_ask(s, SR_SQL_LEAF_GET);
+	struct sr_leaf_row row = {.base_state = st->base_known ? SR_BASE_KNOWN : SR_BASE_UNKNOWN};
+	enum sr_status status;
+
+	sr_give_i64(&q, st->id);
+	sr_give_bytes(&q, path);
+	if (sr_ask_row(&q))
+		take_row(&q, &row);
+	status = sr_ask_end(&q, err);
+	if (status != SR_OK)
+		return status;
+	row.path = keep_path(s, path);
+	*out = row;
+	return SR_OK;
+}
+
+static enum sr_status drop_leaf(struct sr_state *s, const struct sr_store_row *st, struct sr_bytes path, struct sr_err *err)
+{
+	struct sr_ask q = sr_ask(s, SR_SQL_LEAF_DROP);
+
+	sr_give_i64(&q, st->id);
+	sr_give_bytes(&q, path);
+	return sr_ask_run(&q, err);
+}
+
+enum sr_status sr_state_leaf_put(struct sr_state *s, const struct sr_store_row *st, const struct sr_leaf_row *row, struct sr_err *err)
+{
+	struct sr_buf *local = &s->pack[0], *base = &s->pack[1];
+	uint8_t base_state = row->base_state;
+	struct sr_ask q;
+
+	if (says_nothing(st, row))
+		return drop_leaf(s, st, row->path, err);
+	sr_version_pack(local, &row->local);
+	sr_version_pack(base, &row->base);
+	if (base_state == SR_BASE_KNOWN && sr_bytes_eq(sr_buf_view(local), sr_buf_view(base)))
+		base_state = SR_BASE_SAME;
+	if (base_state == SR_BASE_SAME || base_state == SR_BASE_UNKNOWN)
+		sr_buf_clear(base);
+
+	q = sr_ask(s, SR_SQL_LEAF_PUT);
+	sr_give_i64(&q, st->id);
+	sr_give_bytes(&q, row->path);
+	sr_give_version(&q, local);
+	sr_give_u64(&q, local->len ? row->signature : 0);
+	sr_give_i64(&q, base_state);
+	sr_give_version(&q, base);
+	sr_give_u64(&q, row->epoch);
+	sr_give_u64(&q, row->seq);
+	return sr_ask_run(&q, err);
+}
+
+enum sr_status sr_state_leaf_sign(struct sr_state *s, const struct sr_store_row *st, struct sr_bytes path, uint64_t signature,
+				  struct sr_err *err)
+{
+	struct sr_ask q = sr_ask(s, SR_SQL_LEAF_SIGN);
+
+	sr_give_u64(&q, signature);
+	sr_give_i64(&q, st->id);
+	sr_give_bytes(&q, path);
+	return sr_ask_run(&q, err);
+}
+
+enum sr_status sr_state_leaves(struct sr_state *s, const struct sr_store_row *st, bool open_only, sr_leaf_row_fn *fn, void *ctx,
+			       struct sr_err *err)
+{
+	struct sr_ask q = sr_ask_fresh(s, open_only ? SR_SQL_LEAF_OPEN : SR_SQL_LEAF_EACH);
+	enum sr_status said = SR_OK, status;
+	struct sr_leaf_row row;
+
+	sr_give_i64(&q, st->id);
+	while (said == SR_OK && sr_ask_row(&q)) {
+		take_row(&q, &row);
+		if (sr_ask_good(&q))
+			said = fn(ctx, &row, err);
+	}
+	status = sr_ask_end(&q, err);
+	return said != SR_OK ? said : status;
+}
+
+enum sr_status sr_state_open_count(struct sr_state *s, const struct sr_store_row *st, uint64_t *out, struct sr_err *err)
+{
+	struct sr_ask q = sr_ask(s, SR_SQL_LEAF_COUNT_OPEN);
+
+	sr_give_i64(&q, st->id);
+	if (sr_ask_row(&q))
+		*out = sr_take_u64(&q, 0);
+	return sr_ask_end(&q, err);
+}
+
+static enum sr_status for_store(struct sr_state *s, enum sr_sql sql, const struct sr_store_row *st, struct sr_err *err)
+{
+	struct sr_ask q = sr_ask(s, sql);
+
+	sr_give_i64(&q, st->id);
+	return sr_ask_run(&q, err);
+}
+
+/* The leaves by one or two statements, over a million rows as over ten; then what the store's row says of all the others. */
+static enum sr_status forget(struct sr_state *s, struct sr_store_row *st, enum sr_sql first, enum sr_sql then, struct sr_err *err)
+{
+	struct sr_ask q;
+	bool own;
+	enum sr_status status = sr_state_enter(s, &own, err);
+
+	if (status != SR_OK)
+		return status;
+	status = for_store(s, first, st, err);
+	if (status == SR_OK && then != first)
+		status = for_store(s, then, st, err);
+	if (status != SR_OK)
+		goto out;
+	q = sr_ask(s, SR_SQL_STORE_FORGET);
+	sr_give_u64(&q, st->epoch);
+	sr_give_u64(&q, st->seq);
+	sr_give_i64(&q, st->id);
+	status = sr_ask_run(&q, err);
+out:
+	status = sr_state_leave(s, own, status, err);
+	if (status == SR_OK)
+		st->base_known = false;
+	return status;
+}
+
+/* First the rows go that would have nothing left to say. */
+enum sr_status sr_state_forget_base(struct sr_state *s, struct sr_store_row *st, bool as_hint, struct sr_err *err)
+{
+	return as_hint ? forget(s, st, SR_SQL_LEAF_HINT_ABSENT, SR_SQL_LEAF_HINT, err)
+		       : forget(s, st, SR_SQL_LEAF_FORGET_ABSENT, SR_SQL_LEAF_FORGET, err);
+}
+
+enum sr_status sr_state_forget_leaves(struct sr_state *s, struct sr_store_row *st, struct sr_err *err)
+{
+	return forget(s, st, SR_SQL_LEAF_CLEAR, SR_SQL_LEAF_CLEAR, err);
+}
