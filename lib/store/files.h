@@ -1,0 +1,159 @@
+/* files.h - what files*.c share: a directory tree as a store.  Private to lib/store.
+ *
+ *   files.c            root, marker, look, create, views, names below the root
+ *   files_signature.c  the stat cache
+ *   files_scan.c       see everything
+ *   files_stage.c      new content, not yet visible
+ *   files_apply.c      prepare, commit, recover: which leaves, in which order
+ *   files_step.c       one leaf's step: the renames, and how each is undone
+ *
+ * All of a struct sr_files belongs to the store's own thread; extra views use nothing of it but what never changes. */
+#ifndef SR_STORE_FILES_H
+#define SR_STORE_FILES_H
+
+#include <sys/stat.h>
+
+#include "lib/store/internal.h"
+
+#define SR_OWN_DIR ".sameroot"
+
+/* --- the stat cache ------------------------------------------------------------------------------------------------ */
+
+/* Path (as a keyed 63-bit hash) -> signature, 16 bytes a slot, more than two thirds of them used.  {0} is an empty one. */
+struct sr_signatures {
+	struct sr_signature_slot {
+		uint64_t key; /* the lowest bit is the mark; 0: free */
+		uint64_t signature;
+	} *slots;
+	size_t size, used;
+	size_t marked; /* since sr_signatures_begin */
+	uint8_t mark;
+};
+
+uint64_t sr_signatures_get(const struct sr_signatures *t, const struct sr_tree_key *key, struct sr_bytes path); /* 0: none */
+void sr_signatures_put(struct sr_signatures *t, const struct sr_tree_key *key, struct sr_bytes path, uint64_t signature);
+void sr_signatures_begin(struct sr_signatures *t); /* a scan begins: what it does not put again may be forgotten by _end */
+void sr_signatures_end(struct sr_signatures *t);
+void sr_signatures_free(struct sr_signatures *t);
+
+/* The signature of a file with this stat *and this content*: one that was remembered for other content is never equal.  Never 0. */
+uint64_t sr_files_signature(const struct sr_tree_key *key, const struct stat *st, const struct sr_hash *content);
+/* Is the file's last change so long before `now_ms` that a later one must show in its times? */
+bool sr_files_settled(const struct stat *st, int64_t now_ms);
+
+/* --- the store ----------------------------------------------------------------------------------------------------- */
+
+#define SR_STAGE_NAME 40 /* with the NUL */
+
+struct files_apply; /* files_apply.c */
+
+struct sr_files {
+	struct sr_store st;
+	int root;                      /* the held root directory, or -1 */
+	int stage;                     /* .sameroot/stage, or -1 */
+	struct sr_signatures seen;
+	struct sr_hasher *hasher;
+	uint8_t *chunk;                /* SR_FILES_CHUNK bytes, to read by */
+	char copied[SR_STAGE_NAME];    /* the name that sr_stage_copy gave last */
+	struct files_apply *apply;     /* prepared, or NULL */
+};
+#define SR_FILES_CHUNK (256u << 10)
+
+struct sr_files_view {
+	struct sr_view v;
+	int root; /* its own, so that an extra view shares no descriptor with the store */
+};
+
+static inline struct sr_files *sr_files(struct sr_store *st)
+{
+	return (struct sr_files *)st; /* its first member */
+}
+
+/* Hold the root directory that is at the path now; SR_E_UNAVAILABLE when there is none. */
+SR_MUST enum sr_status sr_files_hold_root(struct sr_files *f, struct sr_err *err);
+/* f->stage is open and linked after this. */
+SR_MUST enum sr_status sr_files_hold_stage(struct sr_files *f, struct sr_err *err);
+/* Into the held root, whose staging has been held before. */
+SR_MUST enum sr_status sr_files_read_marker(struct sr_files *f, struct sr_marker *out, struct sr_err *err); /* id zero: none */
+SR_MUST enum sr_status sr_files_write_marker(struct sr_files *f, const struct sr_marker *marker, struct sr_err *err);
+
+/* openat2() of a path below `root`, however long, through no symbolic link and never out of the root; -1 and errno.
+ * The empty path is the root itself. */
+int sr_files_open_below(int root, struct sr_bytes path, int flags);
+/* The directory that holds `path` (O_PATH), and its last component; -1 and errno. */
+int sr_files_open_parent(int root, struct sr_bytes path, char name[256]);
+struct sr_bytes sr_files_parent(struct sr_bytes path); /* empty for one at the top */
+
+bool sr_files_excluded(const struct sr_files *f, struct sr_bytes path);
+
+/* Give what is open at fd the owner of new entries.  Without the right to and without Owner= or Group= it stays ours. */
+SR_MUST enum sr_status sr_files_own(const struct sr_files *f, int fd, struct sr_err *err);
+
+/* Hash the regular file `name` in dirfd between two fstats; *st is as of the hash.  false: *why. */
+SR_MUST bool sr_files_hash(struct sr_files *f, int dirfd, const char *name, struct stat *st, struct sr_hash *out, enum sr_unknown_why *why);
+
+int64_t sr_files_mtime(const struct stat *st); /* ns since 1970 */
+
+/* --- applying ------------------------------------------------------------------------------------------------------- */
+
+enum files_step {
+	STEP_NONE, /* kept, or failed */
+	STEP_THERE, /* it is what it should be */
+	STEP_CREATE, STEP_REPLACE, STEP_CHMOD, STEP_UNLINK, /* files */
+	STEP_MKDIR, STEP_DIRMODE, STEP_RMDIR, /* directories */
+	STEP_FILE_TO_DIR, STEP_DIR_TO_FILE,
+};
+
+struct files_apply {
+	struct sr_files *f;
+	struct sr_leaves *leaves; /* BORROWED, as is ops */
+	const struct sr_apply_ops *ops;
+	struct sr_marker marker;
+	size_t n;
+	struct files_todo {
+		uint8_t step;
+		bool done;
+		uint64_t signature;
+	} *todo; /* one a leaf */
+	struct sr_buf path;       /* of the leaf at work: leaves themselves are VALID only UNTIL a callback */
+	char kept[SR_STAGE_NAME]; /* its name in staging: its new content, then the old in its place */
+	struct sr_buf touched;    /* directories to be synced, as strings */
+	struct sr_signatures touched_set;
+	bool unsynced;            /* something that we did not write was found in place, perhaps not durable yet */
+	size_t failed;
+	struct sr_err first;      /* why the first of them */
+};
+
+/* What is at a path now. */
+struct files_found {
+	struct sr_version version;
+	struct stat st; /* unless version.kind is NONE */
+};
+
+/* SR_E_CHANGED: something that is not synchronised is there (a symbolic link, ...), or it changes while it is read. */
+SR_MUST enum sr_status sr_files_find(struct files_apply *a, const struct sr_leaf *leaf, int parent, const char *name,
+                                     struct files_found *out,
+                                     struct sr_err *err);
+/* Do leaf i's step; todo[i].done when it is done - SR_OK without it: rightly left alone.  On failure everything is as before. */
+SR_MUST enum sr_status sr_files_step(struct files_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_err *err);
+/* Tell the owner of the old file that is in staging as a->kept.  seen: its stat right before it was put there, or NULL. */
+SR_MUST enum sr_status sr_files_tell_displaced(struct files_apply *a, size_t i, const struct sr_leaf *leaf, const struct stat *seen,
+                                               struct sr_err *err);
+/* This directory is to be synced before anything is called applied. */
+void sr_files_touch(struct files_apply *a, struct sr_bytes directory);
+SR_MUST int sr_files_exchange(const struct files_apply *a, int parent, const char *name); /* with a->kept; 0, or -1 and errno */
+
+/* --- the operations that have their own file ----------------------------------------------------------------------- */
+
+enum sr_status sr_files_scan(struct sr_view *v, struct sr_nodes *nodes, const struct sr_hash *before, sr_signature_fn *changed, void *ctx,
+                             struct sr_scan *out, struct sr_err *err);
+enum sr_status sr_files_prepare(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
+                                const struct sr_apply_ops *ops,
+                                struct sr_err *err);
+enum sr_status sr_files_commit(struct sr_store *st, struct sr_err *err);
+void sr_files_rollback(struct sr_store *st);
+enum sr_status sr_files_recover(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
+                                const struct sr_apply_ops *ops,
+                                struct sr_err *err);
+
+#endif

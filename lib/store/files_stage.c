@@ -1,0 +1,205 @@
+/* files_stage.c - a file's new content, written below .sameroot/stage/ and not yet visible. */
+#include "lib/store/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct sr_stage {
+	struct sr_files *f;
+	int dir, fd;             /* dir: its own, for the store may let go of its root meanwhile */
+	char name[SR_STAGE_NAME];
+	struct sr_hasher *hasher;
+	uint64_t bytes;
+	bool finished;
+};
+
+static void fresh_name(char name[SR_STAGE_NAME])
+{
+	static const char digits[] = "0123456789abcdef";
+	uint8_t random[16];
+
+	sr_random(random, sizeof(random));
+	*name++ = 's';
+	for (size_t i = 0; i < sizeof(random); i++) {
+		*name++ = digits[random[i] >> 4];
+		*name++ = digits[random[i] & 15];
+	}
+	*name = '\0';
+}
+
+static enum sr_status only_files(const struct sr_store *st, struct sr_err *err)
+{
+	return st->kind == SR_KIND_FILES ? SR_OK : sr_err_set(err, SR_E_INTERNAL, "store %s: a database has no staging", st->name);
+}
+
+enum sr_status sr_stage_open(struct sr_stage **out, struct sr_store *st, struct sr_err *err)
+{
+	enum sr_status status = only_files(st, err);
+	struct sr_stage *s;
+
+	if (status == SR_OK)
+		status = sr_files_hold_stage(sr_files(st), err);
+	if (status != SR_OK)
+		return status;
+	s = sr_alloc(sizeof(*s));
+	s->f = sr_files(st);
+	fresh_name(s->name);
+	s->dir = fcntl(s->f->stage, F_DUPFD_CLOEXEC, 0);
+	s->fd = s->dir < 0 ? -1 : openat(s->dir, s->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (s->fd < 0) {
+		status = sr_err_sys(err, SR_E_IO, "stage a file in %s", st->path);
+		if (s->dir >= 0)
+			close(s->dir);
+		free(s);
+		return status;
+	}
+	s->hasher = sr_hasher_new(st->key);
+	*out = s;
+	return SR_OK;
+}
+
+enum sr_status sr_stage_write(struct sr_stage *s, const void *at, size_t n, struct sr_err *err)
+{
+	sr_hasher_add(s->hasher, at, n);
+	s->bytes += n;
+	for (const char *from = at; n;) {
+		ssize_t done = write(s->fd, from, n);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done < 0)
+			return sr_err_sys(err, SR_E_IO, "stage a file in %s", s->f->st.path);
+		from += done;
+		n -= (size_t)done;
+	}
+	return SR_OK;
+}
+
+static enum sr_status check(const struct sr_stage *s, const struct sr_version *to, struct sr_err *err)
+{
+	char is[SR_HASH_TEXT], should[SR_HASH_TEXT];
+	struct sr_hash hash;
+
+	sr_hasher_get(s->hasher, &hash);
+	if (to->kind == SR_KIND_FILE && s->bytes == to->bytes && sr_hash_eq(&hash, &to->hash))
+		return SR_OK;
+	sr_hash_text(is, &hash);
+	sr_hash_text(should, &to->hash);
+	return sr_err_set(err, SR_E_DATA, "what was staged is %" PRIu64 " bytes, hash %s, and should be %" PRIu64 " bytes, hash %s",
+	                  s->bytes, is, to->bytes, should);
+}
+
+enum sr_status sr_stage_finish(struct sr_stage *s, const struct sr_version *to, int64_t mtime_ns, struct sr_leaf *leaf, struct sr_err *err)
+{
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = mtime_ns / 1000000000, .tv_nsec = mtime_ns % 1000000000}};
+	struct stat st;
+	enum sr_status status = check(s, to, err);
+
+	if (times[1].tv_nsec < 0) { /* before 1970 */
+		times[1].tv_nsec += 1000000000;
+		times[1].tv_sec--;
+	}
+	if (status == SR_OK)
+		status = sr_files_own(s->f, s->fd, err); /* before the mode: it would clear bits */
+	if (status != SR_OK)
+		return status;
+	/* The directory too, for an absent name is evidence after a crash. */
+	if (fchmod(s->fd, to->mode & 0777) || futimens(s->fd, times) || fsync(s->fd) || fsync(s->dir) || fstat(s->fd, &st))
+		return sr_err_sys(err, SR_E_IO, "stage a file in %s", s->f->st.path);
+	s->finished = true;
+	leaf->stage = sr_bytes_of(s->name);
+	leaf->inode = st.st_ino;
+	return SR_OK;
+}
+
+void sr_stage_free(struct sr_stage *s)
+{
+	if (!s)
+		return;
+	if (!s->finished)
+		unlinkat(s->dir, s->name, 0);
+	close(s->fd);
+	close(s->dir);
+	sr_hasher_free(s->hasher);
+	free(s);
+}
+
+static enum sr_status copy_all(struct sr_stage *s, int fd, struct sr_err *err)
+{
+	struct sr_files *f = s->f;
+	enum sr_status status = SR_OK;
+	ssize_t got = 0;
+
+	while (status == SR_OK) {
+		got = read(fd, f->chunk, SR_FILES_CHUNK);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		status = sr_stage_write(s, f->chunk, (size_t)got, err);
+	}
+	return got < 0 ? sr_err_sys(err, SR_E_IO, "read") : status;
+}
+
+enum sr_status sr_stage_copy(struct sr_store *st, struct sr_bytes path, struct sr_leaf *leaf, struct sr_err *err)
+{
+	enum sr_status status = only_files(st, err);
+	struct sr_content content = {.fd = -1};
+	struct sr_files *f = sr_files(st);
+	struct sr_view *view = NULL;
+	struct sr_stage *s = NULL;
+
+	if (status != SR_OK)
+		return status;
+	status = sr_view_open(&view, st, SR_VIEW_EXTRA, err);
+	if (status == SR_OK)
+		status = sr_view_read(view, path, &content, err);
+	if (status == SR_OK && content.fd < 0)
+		status = sr_err_set(err, SR_E_CHANGED, "a directory is where a file was to be copied from");
+	if (status == SR_OK)
+		status = sr_stage_open(&s, st, err);
+	if (status == SR_OK)
+		status = copy_all(s, content.fd, err);
+	if (status == SR_OK) {
+		status = sr_stage_finish(s, &leaf->to, leaf->mtime_ns, leaf, err);
+		if (status == SR_E_DATA)
+			status = err ? err->code = SR_E_CHANGED : SR_E_CHANGED; /* it is our own file that is other than it was */
+	}
+	if (status == SR_OK) { /* the name outlives the stage */
+		memcpy(f->copied, s->name, sizeof(f->copied));
+		leaf->stage = sr_bytes_of(f->copied);
+	}
+	sr_stage_free(s);
+	if (content.fd >= 0)
+		close(content.fd);
+	sr_view_close(view);
+	return status;
+}
+
+void sr_store_sweep_stage(struct sr_store *st)
+{
+	struct sr_files *f = sr_files(st);
+	struct dirent *e;
+	DIR *dir;
+	int fd;
+
+	if (st->kind != SR_KIND_FILES || sr_files_hold_root(f, NULL) != SR_OK)
+		return;
+	fd = sr_files_open_below(f->root, sr_bytes(SR_OWN_DIR "\0stage", sizeof(SR_OWN_DIR "\0stage") - 1), O_RDONLY | O_DIRECTORY);
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	while ((e = readdir(dir)))
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..") && unlinkat(dirfd(dir), e->d_name, 0) && errno == EISDIR)
+			unlinkat(dirfd(dir), e->d_name, AT_REMOVEDIR);
+	closedir(dir);
+}

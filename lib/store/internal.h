@@ -1,0 +1,74 @@
+/* internal.h - what store.c, files*.c and sqlite*.c share; nobody else includes it.
+ *
+ * Each kind embeds struct sr_store as the first member of its own struct and gives one table of operations, whose contracts are those of
+ * store.h.  store.c dispatches and does nothing else. */
+#ifndef SR_STORE_INTERNAL_H
+#define SR_STORE_INTERNAL_H
+
+#include <sys/types.h>
+
+#include "lib/store/store.h"
+
+struct sr_store_impl {
+	/* Release what the kind owns; store.c then frees the common part and `st` itself. */
+	void (*close)(struct sr_store *st);
+	/* The outputs are zeroed before. */
+	enum sr_presence (*look)(struct sr_store *st, struct sr_marker *marker, bool *has_content, char why[256]);
+	enum sr_status (*create)(struct sr_store *st, struct sr_err *err);
+	enum sr_status (*mark)(struct sr_store *st, const struct sr_marker *marker, struct sr_err *err);
+	/* NULL: there is no such thing, SR_OK and nothing moved. */
+	enum sr_status (*shed_stale_wal)(struct sr_store *st, uint64_t inode, const struct sr_uuid *node, bool *moved, struct sr_err *err);
+	uint64_t (*inode)(struct sr_store *st);
+
+	enum sr_status (*view_open)(struct sr_view **out, struct sr_store *st, enum sr_view_kind kind, struct sr_err *err);
+	void (*view_close)(struct sr_view *v); /* frees v */
+	enum sr_status (*view_scan)(struct sr_view *v, struct sr_nodes *nodes, const struct sr_hash *before, sr_signature_fn *changed,
+	                            void *ctx,
+	                            struct sr_scan *out, struct sr_err *err); /* *out is zeroed before; on failure store.c frees it */
+	enum sr_status (*view_read)(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err);
+	void (*remember)(struct sr_store *st, struct sr_bytes path, uint64_t signature); /* NULL: nothing to remember */
+
+	enum sr_status (*apply_prepare)(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
+	                                const struct sr_apply_ops *ops, struct sr_err *err);
+	enum sr_status (*apply_commit)(struct sr_store *st, struct sr_err *err);
+	void (*apply_rollback)(struct sr_store *st); /* nothing prepared: no-op */
+	enum sr_status (*apply_recover)(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
+	                                const struct sr_apply_ops *ops, struct sr_err *err);
+};
+
+/* The common part: the options, OWNED copies. */
+struct sr_store {
+	const struct sr_store_impl *impl;
+	char *name, *path;
+	uint8_t kind;
+	bool has_owner, has_group; /* else the kind's own default */
+	uid_t owner;
+	gid_t group;
+	char **exclude;
+	size_t excludes;
+	uint64_t max_size, wal_limit;
+	bool ours;
+	const struct sr_tree_key *key; /* BORROWED */
+};
+
+/* The common part of a view: first member of the kind's own struct. */
+struct sr_view {
+	struct sr_store *st;
+	enum sr_view_kind kind;
+};
+
+/* Fill the common part of a zeroed `st` from the options (owner and group looked up).  On failure nothing is left to free but `st`. */
+SR_MUST enum sr_status sr_store_init(struct sr_store *st, const struct sr_store_impl *impl, const struct sr_store_options *options,
+                                     struct sr_err *err);
+
+/* Each kind's maker: allocates its struct (sr_alloc), calls sr_store_init. */
+SR_MUST enum sr_status sr_files_open(struct sr_store **out, const struct sr_store_options *options, struct sr_err *err);
+SR_MUST enum sr_status sr_sqlite_open(struct sr_store **out, const struct sr_store_options *options, struct sr_err *err);
+
+/* Append one unknown path (COPIES it into one allocation that sr_scan_free frees).  store.c sorts the list after the scan. */
+void sr_scan_add_unknown(struct sr_scan *scan, struct sr_bytes path, enum sr_unknown_why why);
+
+/* Make the parents of `path` (0755), as for mkdir -p; the last component is not made. */
+SR_MUST enum sr_status sr_make_parents(const char *path, struct sr_err *err);
+
+#endif

@@ -1,0 +1,808 @@
+/* sqlite_apply.c - leaves into a database, in one transaction with the marker.
+ *
+ * Under BEGIN IMMEDIATE every row is read again and judged, and deletions are made; then updates, in place, then inserts.  What a UNIQUE
+ * constraint stops waits for the others (settle): tried again in both directions; then rows that are not part of the apply are asked about;
+ * what is left is a cycle, whose rows are deleted and inserted.  Each write is proven by reading the row again.  Triggers and foreign keys
+ * are off (sqlite.c).
+ *
+ * A leaf that is left out (SR_KEEP) is noted beside the marker, so that recovery does not take it for applied. */
+#include "lib/store/sqlite_internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RETRY_ROUNDS 8 /* of both directions; then delete-and-insert costs less */
+
+enum leaf_state {
+	LEAF_NEW,
+	LEAF_UPDATE,   /* to be written: the row is there */
+	LEAF_INSERT,   /* it is not */
+	LEAF_UNSEATED, /* it was, and was deleted so that others can move: it has to be inserted */
+	LEAF_APPLIED,
+	LEAF_KEPT,
+};
+
+struct sr_sql_apply {
+	struct sr_sql_store *s;
+	struct sr_leaves *leaves;       /* BORROWED */
+	const struct sr_apply_ops *ops; /* BORROWED */
+	size_t n;
+	uint8_t *state; /* enum leaf_state of each leaf */
+	size_t waiting; /* leaves to be written */
+	bool clean;     /* exactly these leaves go in: who knows the map before knows the one after */
+	bool wrote;
+	struct sr_buf schema; /* schema text, when there is a leaf of it */
+	bool has_schema;
+	char **paused; /* tables whose TABLE leaf does not fit what is here */
+	size_t pauses;
+	struct sr_buf old, kept;
+};
+
+static void apply_free(struct sr_sql_apply *a)
+{
+	sr_buf_free(&a->schema);
+	sr_buf_free(&a->old);
+	sr_buf_free(&a->kept);
+	for (size_t i = 0; i < a->pauses; i++)
+		free(a->paused[i]);
+	free(a->paused);
+	free(a->state);
+	free(a);
+}
+
+/* --- leaves ----------------------------------------------------------------------------------------------------- */
+
+static bool to_be_written(uint8_t state)
+{
+	return state == LEAF_UPDATE || state == LEAF_INSERT || state == LEAF_UNSEATED;
+}
+
+static void set_state(struct sr_sql_apply *a, size_t i, enum leaf_state state)
+{
+	a->waiting -= to_be_written(a->state[i]);
+	a->waiting += to_be_written((uint8_t)state);
+	a->state[i] = (uint8_t)state;
+	if (state == LEAF_KEPT)
+		a->clean = false;
+}
+
+static enum sr_status leaf_fault(struct sr_sql_apply *a, const struct sr_leaf *leaf, struct sr_err *err)
+{
+	struct sr_buf text = {0};
+	enum sr_status st;
+
+	sr_leaf_path_text(&text, a->s->st.name, SR_KIND_DATABASE, leaf->path);
+	st = sr_err_context(err, "%.300s", sr_buf_text(&text));
+	sr_buf_free(&text);
+	return st;
+}
+
+static enum sr_status fault_at(struct sr_sql_apply *a, size_t i, struct sr_err *err)
+{
+	struct sr_leaf leaf;
+
+	return sr_leaves_at(a->leaves, i, &leaf, NULL) == SR_OK ? leaf_fault(a, &leaf, err) : err ? err->code : SR_E_IO;
+}
+
+static bool paused(const struct sr_sql_apply *a, struct sr_bytes table)
+{
+	for (size_t i = 0; i < a->pauses; i++)
+		if (sr_bytes_eq(sr_bytes_of(a->paused[i]), table))
+			return true;
+	return false;
+}
+
+/* The table and key that a leaf names; NULL: no table here that its row could be in. */
+static struct sr_sql_table *table_of(struct sr_sql_apply *a, const struct sr_leaf *leaf, struct sr_bytes *key)
+{
+	struct sr_bytes name;
+	struct sr_sql_table *t;
+
+	if (!sr_sql_path_split(leaf->path, &name, key) || paused(a, name))
+		return NULL;
+	t = sr_sql_table(&a->s->main, name);
+	return t && t->synced ? t : NULL;
+}
+
+/* The place of the leaf at `path`, or a->n. */
+static enum sr_status leaf_at(struct sr_sql_apply *a, struct sr_bytes path, size_t *out, struct sr_err *err)
+{
+	size_t low = 0, high = a->n;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		struct sr_leaf leaf;
+		enum sr_status st = sr_leaves_at(a->leaves, middle, &leaf, err);
+		int c = st == SR_OK ? sr_bytes_cmp(leaf.path, path) : 0;
+
+		if (st != SR_OK)
+			return st;
+		if (c == 0) {
+			*out = middle;
+			return SR_OK;
+		}
+		if (c < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	*out = a->n;
+	return SR_OK;
+}
+
+/* --- writing one row -------------------------------------------------------------------------------------------- */
+
+/* Spread a record over sql->columns, the table's carried columns in order; what it lacks is NULL. */
+static enum sr_status spread(struct sr_sql *sql, const struct sr_sql_table *t, struct sr_bytes record, struct sr_err *err)
+{
+	struct sr_column *columns;
+	size_t n, at = 0;
+	enum sr_status st = sr_record_decode(record, &columns, &n, err);
+
+	if (st != SR_OK)
+		return st;
+	sr_sql_room(sql, t->n);
+	for (size_t i = 0; i < t->n; i++) {
+		sql->columns[i] = (struct sr_column){.name = sr_bytes_of(t->columns[i].name)};
+		if (at < n && sr_bytes_eq(columns[at].name, sql->columns[i].name))
+			sql->columns[i].value = columns[at++].value;
+	}
+	if (at < n)
+		st = sr_err_set(err, SR_E_CHANGED, "there is no column %.*s here",
+				(int)(columns[at].name.len < 100 ? columns[at].name.len : 100), (const char *)columns[at].name.at);
+	free(columns);
+	return st;
+}
+
+/* Run a statement of `verb`, with the columns of the leaf's record and with `key` bound as it has them.  *blocked: another row has one of
+ * its unique values. */
+static enum sr_status run(struct sr_sql_apply *a, struct sr_sql_table *t, enum sr_sql_verb verb, const struct sr_leaf *leaf,
+			  struct sr_bytes key, bool *blocked, struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	bool record = verb != SR_SQL_REMOVE, where = verb != SR_SQL_INSERT;
+	sqlite3_stmt *stmt;
+	enum sr_status st = sr_sql_statement(sql, t, verb, &stmt, err);
+	int rc;
+
+	if (st == SR_OK && record)
+		st = spread(sql, t, leaf->record, err);
+	for (size_t i = 0; st == SR_OK && record && i < t->n; i++) /* an update leaves the numbers of key columns unused */
+		st = sr_sql_bind(sql, stmt, i + 1, &sql->columns[i].value, err);
+	if (st == SR_OK && where)
+		st = sr_sql_bind_key(sql, t, stmt, record ? t->n + 1 : 1, key, err);
+	if (st != SR_OK)
+		return st;
+	rc = sqlite3_step(stmt);
+	*blocked = rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_ROWID;
+	if (rc != SQLITE_DONE && !*blocked)
+		st = sr_sql_fail(err, sql, rc, "not written");
+	sqlite3_reset(stmt);
+	sqlite3_clear_bindings(stmt);
+	return st;
+}
+
+/* The exact bytes of the key columns may differ under one name ('Bob', 'BOB'). */
+static bool same_key_bytes(const struct sr_sql_table *t, struct sr_bytes a, struct sr_bytes b)
+{
+	struct sr_column *x = NULL, *y = NULL;
+	struct sr_buf p = {0}, q = {0};
+	size_t n, m;
+	bool same = t->alias;
+
+	if (!same && sr_record_decode(a, &x, &n, NULL) == SR_OK && sr_record_decode(b, &y, &m, NULL) == SR_OK) {
+		for (size_t k = 0; k < t->keys; k++) {
+			struct sr_bytes name = sr_bytes_of(t->columns[t->key[k]].name);
+
+			for (size_t i = 0; i < n; i++)
+				if (sr_bytes_eq(x[i].name, name))
+					sr_key_encode(&p, &x[i].value, 1);
+			for (size_t i = 0; i < m; i++)
+				if (sr_bytes_eq(y[i].name, name))
+					sr_key_encode(&q, &y[i].value, 1);
+		}
+		same = sr_bytes_eq(sr_buf_view(&p), sr_buf_view(&q));
+	}
+	free(x);
+	free(y);
+	sr_buf_free(&p);
+	sr_buf_free(&q);
+	return same;
+}
+
+static enum sr_status tell_displaced(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_bytes path,
+				     const struct sr_version *version, struct sr_bytes record, bool expected, struct sr_err *err)
+{
+	struct sr_displaced old = {.path = path, .version = *version, .record = record, .dirfd = -1, .expected = expected};
+
+	return a->ops->displaced ? a->ops->displaced(a->ops->ctx, i, leaf, &old, err) : SR_OK;
+}
+
+/* Read the row; its record is then in a->old, out of the way of the next read. */
+static enum sr_status read_old(struct sr_sql_apply *a, struct sr_sql_table *t, struct sr_bytes key, struct sr_version *out,
+			       struct sr_err *err)
+{
+	enum sr_status st = sr_sql_row_read(&a->s->main, &a->s->st, t, key, out, err);
+
+	sr_buf_clear(&a->old);
+	if (st == SR_OK)
+		sr_buf_bytes(&a->old, sr_buf_view(&a->s->main.record));
+	return st;
+}
+
+/* Delete the row of leaf i, which is there, and tell so. */
+static enum sr_status remove_row(struct sr_sql_apply *a, size_t i, struct sr_err *err)
+{
+	struct sr_leaf leaf;
+	struct sr_bytes key;
+	struct sr_version old;
+	struct sr_sql_table *t;
+	bool blocked;
+	enum sr_status st = sr_leaves_at(a->leaves, i, &leaf, err);
+
+	if (st != SR_OK)
+		return st;
+	t = table_of(a, &leaf, &key);
+	st = read_old(a, t, key, &old, err);
+	if (st == SR_OK && old.kind == SR_KIND_ROW) {
+		st = run(a, t, SR_SQL_REMOVE, &leaf, key, &blocked, err);
+		a->wrote = true;
+		if (st == SR_OK)
+			st = tell_displaced(a, i, &leaf, leaf.path, &old, sr_buf_view(&a->old), sr_version_eq(&old, &leaf.expect), err);
+	}
+	return st;
+}
+
+/* Is the row now what the leaf says? */
+static enum sr_status prove(struct sr_sql_apply *a, struct sr_sql_table *t, const struct sr_leaf *leaf, struct sr_bytes key,
+			    struct sr_err *err)
+{
+	struct sr_version now;
+	enum sr_status st = sr_sql_row_read(&a->s->main, &a->s->st, t, key, &now, err);
+
+	if (st == SR_OK && !sr_version_eq(&now, &leaf->to))
+		st = sr_err_set(err, SR_E_DATA, "the database made another row of it");
+	return st;
+}
+
+/* Write leaf i, unless a UNIQUE constraint stops it: then nothing has happened, and it waits. */
+static enum sr_status write_row(struct sr_sql_apply *a, size_t i, struct sr_err *err)
+{
+	struct sr_leaf leaf;
+	struct sr_bytes key;
+	struct sr_version old;
+	struct sr_sql_table *t;
+	bool blocked = false;
+	enum sr_sql_verb verb = SR_SQL_INSERT;
+	enum sr_status st = sr_leaves_at(a->leaves, i, &leaf, err);
+
+	if (st != SR_OK)
+		return st;
+	t = table_of(a, &leaf, &key);
+	st = read_old(a, t, key, &old, err);
+	if (st == SR_OK && old.kind == SR_KIND_ROW)
+		verb = same_key_bytes(t, sr_buf_view(&a->old), leaf.record) ? SR_SQL_UPDATE : SR_SQL_REKEY;
+	if (st == SR_OK)
+		st = run(a, t, verb, &leaf, key, &blocked, err);
+	if (st == SR_OK && blocked)
+		return SR_OK;
+	a->wrote = true;
+	if (st == SR_OK)
+		st = prove(a, t, &leaf, key, err);
+	if (st == SR_OK && old.kind == SR_KIND_ROW)
+		st = tell_displaced(a, i, &leaf, leaf.path, &old, sr_buf_view(&a->old), sr_version_eq(&old, &leaf.expect), err);
+	if (st != SR_OK)
+		return leaf_fault(a, &leaf, err);
+	set_state(a, i, LEAF_APPLIED);
+	return SR_OK;
+}
+
+/* --- judging ---------------------------------------------------------------------------------------------------- */
+
+/* A leaf whose record is not what its hash and its path say must not get near a table. */
+static enum sr_status check_record(struct sr_sql_apply *a, const struct sr_leaf *leaf, const struct sr_sql_table *t, struct sr_bytes key,
+				   struct sr_err *err)
+{
+	struct sr_hash h;
+	struct sr_sql *sql = &a->s->main;
+	enum sr_status st;
+
+	sr_hash_of(&h, a->s->st.key, leaf->record);
+	if (!sr_hash_eq(&h, &leaf->to.hash) || leaf->record.len != leaf->to.bytes)
+		return sr_err_set(err, SR_E_DATA, "the record is not that of its hash");
+	st = spread(sql, t, leaf->record, err);
+	if (st == SR_OK && (!sr_sql_name(sql, t) || !sr_bytes_eq(sr_buf_view(&sql->key), key)))
+		st = sr_err_set(err, SR_E_DATA, "the record has another key than its name");
+	return st;
+}
+
+/* Go on with this row?  Asks when it is not as expected. */
+static bool take(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual)
+{
+	if (sr_version_eq(actual, &leaf->expect))
+		return true;
+	return a->ops->clash && a->ops->clash(a->ops->ctx, i, leaf, actual, sr_buf_view(&a->s->main.record)) == SR_TAKE;
+}
+
+static enum sr_status judge_row(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
+{
+	struct sr_bytes key;
+	struct sr_sql_table *t = table_of(a, leaf, &key);
+	struct sr_version actual;
+	enum sr_status st;
+
+	if (leaf->to.kind != SR_KIND_ROW && leaf->to.kind != SR_KIND_NONE)
+		return sr_err_set(err, SR_E_DATA, "not a row");
+	if (!t) { /* the table is not here, or not as the sender knows it: for the next scan to report */
+		set_state(a, i, LEAF_KEPT);
+		return SR_OK;
+	}
+	if (leaf->to.kind == SR_KIND_ROW) {
+		st = check_record(a, leaf, t, key, err);
+		if (st != SR_OK)
+			return st;
+	}
+	st = sr_sql_row_read(&a->s->main, &a->s->st, t, key, &actual, err);
+	if (st != SR_OK)
+		return st;
+	if (sr_version_eq(&actual, &leaf->to))
+		set_state(a, i, LEAF_APPLIED);
+	else if (!take(a, i, leaf, &actual))
+		set_state(a, i, LEAF_KEPT);
+	else if (leaf->to.kind == SR_KIND_NONE) {
+		set_state(a, i, LEAF_APPLIED);
+		return remove_row(a, i, err);
+	} else
+		set_state(a, i, actual.kind == SR_KIND_ROW ? LEAF_UPDATE : LEAF_INSERT);
+	return SR_OK;
+}
+
+static enum sr_status judge(struct sr_sql_apply *a, size_t i, struct sr_err *err)
+{
+	struct sr_leaf leaf;
+	enum sr_status st = sr_leaves_at(a->leaves, i, &leaf, err);
+
+	if (st != SR_OK || a->state[i] != LEAF_NEW)
+		return st;
+	st = judge_row(a, i, &leaf, err);
+	return st == SR_OK ? SR_OK : fault_at(a, i, err);
+}
+
+/* --- what UNIQUE stops ------------------------------------------------------------------------------------------ */
+
+/* The names (strings in *keys) of all rows that keep leaf i from being written.  Found by trying, in a savepoint that is rolled back:
+ * partial indexes and indexes on expressions are the database's to understand.  *unnamed: one of them has no name. */
+static enum sr_status obstacles(struct sr_sql_apply *a, struct sr_sql_table *t, const struct sr_leaf *leaf, struct sr_bytes key,
+				struct sr_buf *keys, bool *unnamed, struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	struct sr_buf found = {0};
+	bool blocked;
+	enum sr_status st = sr_sql_exec(sql, "SAVEPOINT sameroot_probe", err);
+
+	if (st != SR_OK)
+		return st;
+	st = run(a, t, SR_SQL_REMOVE, leaf, key, &blocked, err);
+	while (st == SR_OK && !*unnamed) {
+		sqlite3_stmt *stmt;
+		int rc;
+
+		st = sr_sql_statement(sql, t, SR_SQL_PROBE, &stmt, err);
+		if (st == SR_OK)
+			st = spread(sql, t, leaf->record, err);
+		for (size_t i = 0; st == SR_OK && i < t->n; i++)
+			st = sr_sql_bind(sql, stmt, i + 1, &sql->columns[i].value, err);
+		if (st != SR_OK)
+			break;
+		rc = sqlite3_step(stmt);
+		if (rc == SQLITE_ROW)
+			*unnamed = !sr_sql_row(sql, t, stmt);
+		else
+			st = sr_sql_fail(err, sql, rc, "not written");
+		sqlite3_reset(stmt);
+		sqlite3_clear_bindings(stmt);
+		if (st != SR_OK || *unnamed || sr_bytes_eq(sr_buf_view(&sql->key), key))
+			break; /* nothing was in the way any more: this is the leaf's own row */
+		if (found.len && sr_bytes_eq(sr_buf_view(&sql->key), sr_buf_view(&found))) {
+			/* That one was deleted: it is our own row now. */
+			st = sr_err_set(err, SR_E_DATA, "the database makes another key of it");
+			break;
+		}
+		sr_buf_clear(&found);
+		sr_buf_bytes(&found, sr_buf_view(&sql->key));
+		sr_buf_string(keys, sr_buf_view(&found));
+		st = run(a, t, SR_SQL_REMOVE, leaf, sr_buf_view(&found), &blocked, err);
+	}
+	sr_buf_free(&found);
+	if (sr_sql_exec(sql, "ROLLBACK TO sameroot_probe; RELEASE sameroot_probe", st == SR_OK ? err : NULL) != SR_OK && st == SR_OK)
+		st = err ? err->code : SR_E_IO;
+	return st;
+}
+
+/* Leaf i gives way.  One that was unseated cannot: its old row is gone. */
+static enum sr_status give_way(struct sr_sql_apply *a, size_t i, struct sr_err *err)
+{
+	if (a->state[i] == LEAF_UNSEATED)
+		return sr_err_set(err, SR_E_DATA, "a UNIQUE value that two rows are to have");
+	set_state(a, i, LEAF_KEPT);
+	return SR_OK;
+}
+
+/* A row in the way of leaf i that will not move by itself.  *gone: no more. */
+static enum sr_status ask_about(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t, struct sr_bytes path,
+				struct sr_bytes key, bool *gone, struct sr_err *err)
+{
+	struct sr_version old;
+	bool blocked;
+	enum sr_status st = read_old(a, t, key, &old, err);
+
+	*gone = false;
+	if (st != SR_OK)
+		return st;
+	if (!a->ops->in_the_way || a->ops->in_the_way(a->ops->ctx, i, leaf, path, &old, sr_buf_view(&a->old)) == SR_KEEP)
+		return give_way(a, i, err);
+	st = run(a, t, SR_SQL_REMOVE, leaf, key, &blocked, err);
+	if (st == SR_OK)
+		st = tell_displaced(a, i, leaf, path, &old, sr_buf_view(&a->old), false, err);
+	a->wrote = true;
+	a->clean = false; /* the caller's map knows nothing of that row */
+	*gone = true;
+	return st;
+}
+
+/* One row in the way of leaf i. */
+static enum sr_status clear_one(struct sr_sql_apply *a, size_t i, struct sr_bytes key, bool *cleared, struct sr_err *err)
+{
+	struct sr_buf path = {0};
+	struct sr_leaf leaf;
+	struct sr_bytes name, own;
+	size_t other;
+	bool gone = false;
+	enum sr_status st = sr_leaves_at(a->leaves, i, &leaf, err);
+
+	if (st != SR_OK)
+		return st;
+	if (!sr_sql_path_split(leaf.path, &name, &own))
+		return sr_err_set(err, SR_E_INTERNAL, "not a row");
+	sr_buf_bytes(&path, name);
+	sr_buf_byte(&path, 0);
+	sr_buf_bytes(&path, key);
+	st = leaf_at(a, sr_buf_view(&path), &other, err);
+	if (st == SR_OK)
+		st = sr_leaves_at(a->leaves, i, &leaf, err);
+	if (st == SR_OK && other < a->n && a->state[other] == LEAF_APPLIED) {
+		st = give_way(a, i, err); /* two leaves of this apply cannot both be */
+		*cleared = true;
+	} else if (st == SR_OK && (other == a->n || a->state[other] == LEAF_KEPT)) {
+		st = ask_about(a, i, &leaf, table_of(a, &leaf, &own), sr_buf_view(&path), key, &gone, err);
+		*cleared = true;
+	} /* else it waits itself, and will move */
+	sr_buf_free(&path);
+	return st;
+}
+
+/* Ask about whatever is in the way of leaf i and does not wait itself. */
+static enum sr_status clear_the_way(struct sr_sql_apply *a, size_t i, bool *cleared, struct sr_err *err)
+{
+	struct sr_leaf leaf;
+	struct sr_bytes key;
+	struct sr_buf keys = {0};
+	struct sr_reader r;
+	struct sr_sql_table *t;
+	bool unnamed = false;
+	enum sr_status st = sr_leaves_at(a->leaves, i, &leaf, err);
+
+	if (st != SR_OK)
+		return st;
+	t = table_of(a, &leaf, &key);
+	st = obstacles(a, t, &leaf, key, &keys, &unnamed, err);
+	if (st == SR_OK && unnamed) { /* a row with NULL in its key is nothing that we may delete */
+		st = give_way(a, i, err);
+		*cleared = true;
+	}
+	r = sr_reader(sr_buf_view(&keys));
+	while (st == SR_OK && to_be_written(a->state[i]) && !sr_read_done(&r))
+		st = clear_one(a, i, sr_read_string(&r), cleared, err);
+	sr_buf_free(&keys);
+	return st == SR_OK ? SR_OK : fault_at(a, i, err);
+}
+
+static enum sr_status write_waiting(struct sr_sql_apply *a, bool backwards, struct sr_err *err)
+{
+	enum sr_status st = SR_OK;
+
+	for (size_t k = 0; st == SR_OK && a->waiting && k < a->n; k++) {
+		size_t i = backwards ? a->n - 1 - k : k;
+
+		if (to_be_written(a->state[i]))
+			st = write_row(a, i, err);
+	}
+	return st;
+}
+
+static enum sr_status unseat_all(struct sr_sql_apply *a, size_t *count, struct sr_err *err)
+{
+	enum sr_status st = SR_OK;
+
+	*count = 0;
+	for (size_t i = 0; st == SR_OK && i < a->n; i++) {
+		if (a->state[i] != LEAF_UPDATE)
+			continue;
+		st = remove_row(a, i, err);
+		if (st != SR_OK)
+			return fault_at(a, i, err);
+		set_state(a, i, LEAF_UNSEATED);
+		++*count;
+	}
+	return st;
+}
+
+/* Write what a UNIQUE constraint has stopped.  Each turn writes a leaf, takes a row out of the way, or gives a leaf up; unseating happens
+ * once. */
+static enum sr_status settle(struct sr_sql_apply *a, struct sr_err *err)
+{
+	enum sr_status st = SR_OK;
+
+	for (size_t round = 0; st == SR_OK && a->waiting; round++) {
+		size_t before = a->waiting, unseated = 0;
+		bool cleared = false;
+
+		st = write_waiting(a, true, err);
+		if (st == SR_OK)
+			st = write_waiting(a, false, err);
+		if (st != SR_OK || !a->waiting || (a->waiting < before && round < RETRY_ROUNDS))
+			continue;
+		for (size_t i = 0; st == SR_OK && i < a->n; i++)
+			if (to_be_written(a->state[i]))
+				st = clear_the_way(a, i, &cleared, err);
+		if (st != SR_OK || cleared)
+			continue;
+		st = unseat_all(a, &unseated, err);
+		if (st == SR_OK && !unseated && a->waiting == before)
+			st = sr_err_set(err, SR_E_DATA, "%s: %zu rows stop each other by UNIQUE constraints", a->s->st.name, a->waiting);
+	}
+	return st;
+}
+
+/* --- tables ----------------------------------------------------------------------------------------------------- */
+
+/* Tables of this apply that are not here yet. */
+static bool is_missing(void *ctx, struct sr_bytes table)
+{
+	struct sr_sql_apply *a = ctx;
+	size_t at;
+	struct sr_leaf leaf;
+
+	return !sr_sql_table(&a->s->main, table) && leaf_at(a, table, &at, NULL) == SR_OK && at < a->n &&
+	       sr_leaves_at(a->leaves, at, &leaf, NULL) == SR_OK && leaf.to.kind == SR_KIND_TABLE;
+}
+
+static bool table_leaf(const struct sr_leaf *leaf)
+{
+	return !memchr(leaf->path.at, 0, leaf->path.len);
+}
+
+/* What is here before anything is written: is there a schema text, and a table that is missing? */
+static enum sr_status look_for_schema(struct sr_sql_apply *a, struct sr_err *err)
+{
+	struct sr_leaf leaf;
+	size_t at;
+	enum sr_status st = leaf_at(a, sr_bytes_of(SR_SCHEMA_PATH), &at, err);
+
+	if (st != SR_OK || at == a->n)
+		return st;
+	st = sr_leaves_at(a->leaves, at, &leaf, err);
+	if (st != SR_OK)
+		return st;
+	a->has_schema = true;
+	sr_buf_bytes(&a->schema, leaf.record);
+	set_state(a, at, LEAF_APPLIED);
+	return SR_OK;
+}
+
+static enum sr_status create_tables(struct sr_sql_apply *a, struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	bool empty = sr_sql_empty(sql);
+	enum sr_status st;
+
+	if (!a->has_schema || (!empty && !a->s->st.ours))
+		return SR_OK;
+	st = sr_sql_schema_create(sql, sr_buf_view(&a->schema), empty ? NULL : is_missing, a, err);
+	if (st == SR_OK)
+		st = sr_sql_schema(sql, &a->s->st, err);
+	a->clean = false;
+	return st;
+}
+
+/* TABLE leaves: applied when the table is here and of that shape; its rows are left alone otherwise.  No table is ever dropped. */
+static enum sr_status judge_tables(struct sr_sql_apply *a, struct sr_err *err)
+{
+	enum sr_status st = SR_OK;
+
+	for (size_t i = 0; st == SR_OK && i < a->n; i++) {
+		struct sr_leaf leaf;
+		const struct sr_sql_table *t;
+
+		st = sr_leaves_at(a->leaves, i, &leaf, err);
+		if (st != SR_OK || a->state[i] != LEAF_NEW || !table_leaf(&leaf))
+			continue;
+		t = sr_sql_table(&a->s->main, leaf.path);
+		if (leaf.to.kind == SR_KIND_TABLE ? t && t->synced && sr_hash_eq(&t->fingerprint, &leaf.to.hash)
+						  : leaf.to.kind == SR_KIND_NONE && !t) {
+			set_state(a, i, LEAF_APPLIED);
+			continue;
+		}
+		set_state(a, i, LEAF_KEPT);
+		if (leaf.to.kind != SR_KIND_TABLE)
+			continue;
+		a->paused = sr_realloc(a->paused, (a->pauses + 1) * sizeof *a->paused);
+		a->paused[a->pauses++] = sr_text(leaf.path);
+	}
+	return st;
+}
+
+/* --- the transaction -------------------------------------------------------------------------------------------- */
+
+static enum sr_status begin(struct sr_sql_apply *a, struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	int64_t tables = 1;
+	enum sr_status st = sr_sql_main(a->s, err);
+
+	if (st == SR_OK)
+		st = look_for_schema(a, err);
+	if (st == SR_OK && a->has_schema)
+		st = sr_sql_int(sql, "SELECT count(*) FROM sqlite_master", &tables, err);
+	if (st == SR_OK && !tables)
+		st = sr_sql_schema_encoding(sql, sr_buf_view(&a->schema), err);
+	if (st == SR_OK)
+		st = sr_sql_exec(sql, "BEGIN IMMEDIATE", err);
+	return st == SR_OK ? sr_sql_schema(sql, &a->s->st, err) : st;
+}
+
+static enum sr_status note_kept(struct sr_sql_apply *a, struct sr_err *err)
+{
+	enum sr_status st = SR_OK;
+
+	for (size_t i = 0; st == SR_OK && i < a->n; i++) {
+		struct sr_leaf leaf;
+		struct sr_hash h;
+
+		if (a->state[i] != LEAF_KEPT)
+			continue;
+		st = sr_leaves_at(a->leaves, i, &leaf, err);
+		if (st != SR_OK)
+			return st;
+		sr_hash_of(&h, a->s->st.key, leaf.path);
+		sr_buf_add(&a->kept, h.b, sizeof h.b);
+	}
+	return st;
+}
+
+static enum sr_status write_all(struct sr_sql_apply *a, struct sr_err *err)
+{
+	enum sr_status st = create_tables(a, err);
+
+	if (st == SR_OK)
+		st = judge_tables(a, err);
+	for (size_t i = 0; st == SR_OK && i < a->n; i++)
+		st = judge(a, i, err);
+	for (size_t i = 0; st == SR_OK && i < a->n; i++)
+		if (a->state[i] == LEAF_UPDATE)
+			st = write_row(a, i, err);
+	for (size_t i = 0; st == SR_OK && i < a->n; i++)
+		if (a->state[i] == LEAF_INSERT)
+			st = write_row(a, i, err);
+	if (st == SR_OK)
+		st = settle(a, err);
+	return st == SR_OK ? note_kept(a, err) : st;
+}
+
+enum sr_status sr_sql_apply_prepare(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
+				    const struct sr_apply_ops *ops, struct sr_err *err)
+{
+	struct sr_sql_store *s = (struct sr_sql_store *)st;
+	struct sr_sql_apply *a;
+	enum sr_status status;
+
+	assert(!s->apply && !s->viewed);
+	a = sr_alloc(sizeof *a);
+	a->s = s;
+	a->leaves = leaves;
+	a->ops = ops;
+	a->n = sr_leaves_count(leaves);
+	a->state = sr_alloc(a->n + 1);
+	a->clean = true;
+	s->apply = a;
+	status = begin(a, err);
+	if (status == SR_OK)
+		status = write_all(a, err);
+	if (status == SR_OK)
+		status = sr_sql_marker_write(&s->main, marker, &a->kept, err);
+	if (status != SR_OK)
+		sr_sql_apply_rollback(st);
+	return status;
+}
+
+static void tell_applied(struct sr_leaves *leaves, size_t i, const struct sr_apply_ops *ops)
+{
+	struct sr_leaf leaf;
+
+	/* A leaf that cannot be read again is not told: its intent stays, and recovery decides it. */
+	if (ops->applied && sr_leaves_at(leaves, i, &leaf, NULL) == SR_OK)
+		ops->applied(ops->ctx, i, &leaf, 0);
+}
+
+enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err)
+{
+	struct sr_sql_store *s = (struct sr_sql_store *)st;
+	struct sr_sql_apply *a = s->apply;
+	enum sr_status status;
+
+	assert(a);
+	status = sr_sql_exec(&s->main, "COMMIT", err);
+	if (status != SR_OK) {
+		sr_sql_apply_rollback(st);
+		return sr_err_context(err, "%s", st->name), status;
+	}
+	s->apply = NULL;
+	if (!a->clean)
+		sr_sql_gate_open(&s->gate);
+	else if (a->wrote)
+		s->gate.edited = true; /* what others committed before us has moved data_version */
+	for (size_t i = 0; i < a->n; i++)
+		if (a->state[i] == LEAF_APPLIED)
+			tell_applied(a->leaves, i, a->ops);
+	apply_free(a);
+	return SR_OK;
+}
+
+void sr_sql_apply_rollback(struct sr_store *st)
+{
+	struct sr_sql_store *s = (struct sr_sql_store *)st;
+
+	if (!s->apply)
+		return;
+	if (s->main.db && !sqlite3_get_autocommit(s->main.db))
+		sqlite3_exec(s->main.db, "ROLLBACK", NULL, NULL, NULL);
+	sr_sql_schema_free(&s->main); /* it may know of tables that were rolled back, under a version that comes again */
+	apply_free(s->apply);
+	s->apply = NULL;
+}
+
+static bool was_kept(const struct sr_store *st, const struct sr_buf *kept, struct sr_bytes path)
+{
+	struct sr_hash h;
+
+	sr_hash_of(&h, st->key, path);
+	for (size_t at = 0; at + sizeof h.b <= kept->len; at += sizeof h.b)
+		if (!memcmp(kept->at + at, h.b, sizeof h.b))
+			return true;
+	return false;
+}
+
+enum sr_status sr_sql_apply_recover(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
+				    const struct sr_apply_ops *ops, struct sr_err *err)
+{
+	struct sr_sql_store *s = (struct sr_sql_store *)st;
+	struct sr_marker there;
+	struct sr_buf kept = {0};
+	enum sr_status status = sr_sql_main(s, err);
+
+	if (status == SR_E_NOINPUT)
+		return SR_OK; /* no database, no marker: nothing of it was applied */
+	if (status == SR_OK)
+		status = sr_sql_marker_read(&s->main, &there, &kept, err);
+	if (status == SR_OK && !sr_uuid_none(&there.id) && !memcmp(&there.id, &marker->id, sizeof there.id))
+		for (size_t i = 0; status == SR_OK && i < sr_leaves_count(leaves); i++) {
+			struct sr_leaf leaf;
+
+			status = sr_leaves_at(leaves, i, &leaf, err);
+			if (status == SR_OK && !was_kept(st, &kept, leaf.path))
+				tell_applied(leaves, i, ops);
+		}
+	sr_buf_free(&kept);
+	return status;
+}

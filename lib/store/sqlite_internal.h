@@ -1,0 +1,164 @@
+/* sqlite_internal.h - what the sqlite*.c files share; the only header that includes <sqlite3.h>.
+ *
+ * A *connection* (struct sr_sql) carries its *schema* - the tables as they were at one schema version, each with its statements - and two
+ * buffers for the row that was read last.  The store has one main connection; extra views bring their own.
+ *
+ * sqlite.c         connections, presence, marker, creation, stale WAL
+ * sqlite_schema.c  tables, keys, fingerprints, schema text and creation from it
+ * sqlite_scan.c    rows into records and names; views, scan and read
+ * sqlite_apply.c   prepare, commit, rollback, recover */
+#ifndef SR_STORE_SQLITE_INTERNAL_H
+#define SR_STORE_SQLITE_INTERNAL_H
+
+#include <sqlite3.h>
+#include <stdatomic.h>
+
+#include "hashtree/record.h"
+#include "lib/store/internal.h"
+
+#define SR_SQL_BUSY_MS 5000 /* how long a lock of the application's is waited for */
+#define SR_SQL_META    "_sameroot_meta"
+
+enum sr_sql_collation { SR_BINARY, SR_NOCASE, SR_RTRIM, SR_COLLATION_UNKNOWN /* the application's own */ };
+
+struct sr_sql_column {
+	char *name;      /* OWNED */
+	char *type;      /* OWNED; as declared */
+	char affinity;   /* 'A' BLOB, 'B' TEXT, 'C' NUMERIC, 'D' INTEGER, 'E' REAL */
+	char *collation; /* OWNED; as declared, upper case */
+	bool generated;
+};
+
+enum sr_sql_verb { SR_SQL_SCAN, SR_SQL_READ, SR_SQL_INSERT, SR_SQL_UPDATE, SR_SQL_REKEY, SR_SQL_REMOVE, SR_SQL_PROBE, SR_SQL_VERBS };
+
+struct sr_sql_table {
+	char *name;  /* OWNED */
+	bool synced; /* else `why` says what it is reported as, and nothing below is set */
+	enum sr_unknown_why why;
+	bool hidden; /* virtual, or part of a virtual one */
+	bool without_rowid, strict;
+	bool alias; /* its key is the rowid (INTEGER PRIMARY KEY) */
+	struct sr_sql_column *columns; /* OWNED; `n` that are carried, then generated ones up to `all`; both in byte order of names */
+	size_t n, all;
+	size_t *key;                  /* OWNED; key columns in key order, as places in `columns` */
+	enum sr_sql_collation *folds; /* OWNED; by which two values of that key column are one */
+	size_t keys;
+	struct sr_hash fingerprint;
+	sqlite3_stmt *stmt[SR_SQL_VERBS]; /* OWNED; prepared when first asked for */
+};
+
+struct sr_sql_schema {
+	int64_t version; /* PRAGMA schema_version */
+	bool utf8;
+	struct sr_sql_table *tables; /* OWNED; in byte order of the names */
+	size_t n;
+};
+
+struct sr_sql {
+	sqlite3 *db;                  /* NULL: not connected */
+	struct sr_sql_schema *schema; /* OWNED; NULL: not loaded */
+	struct sr_buf record, key;    /* of the row encoded last */
+	struct sr_buf fold;           /* scratch */
+	struct sr_column *columns;    /* scratch, and */
+	struct sr_value *values;      /* scratch, `room` each */
+	size_t room;
+	int64_t busy_since; /* tick at which the wait for a lock began */
+};
+
+/* When may a scan be spared?  Closed: the database holds what `map` says, as long as data_version does not move. */
+struct sr_sql_gate {
+	bool closed;
+	bool edited; /* an apply went in since: the map is the one that the caller makes of it, not `map` */
+	int64_t data_version;
+	struct sr_hash map;
+	struct sr_scan seen; /* the unknown paths of that scan */
+};
+
+struct sr_sql_apply;
+
+struct sr_sql_store {
+	struct sr_store st; /* first */
+	struct sr_sql main;
+	struct sr_sql_gate gate;
+	struct sr_sql_apply *apply;         /* prepared, or NULL */
+	bool viewed;                        /* the main view is open */
+	atomic_uint extras;                 /* extra views that are open */
+	int64_t quiet_version, quiet_since; /* data_version at the last look, and the tick since which it has not moved */
+};
+
+/* --- sqlite.c --- */
+
+/* Connect and configure; touches no page.  *sql stays where it is until it is disconnected.  EXTRA connections only read.  Whether there is
+ * a file at all is the caller's to look at. */
+SR_MUST enum sr_status sr_sql_connect(struct sr_sql *sql, const struct sr_store *st, enum sr_view_kind kind, struct sr_err *err);
+void sr_sql_disconnect(struct sr_sql *sql);
+/* The main connection, for a view or an apply.  SR_E_NOINPUT: no file; SR_E_CHANGED: another file is there now, look again. */
+SR_MUST enum sr_status sr_sql_main(struct sr_sql_store *s, struct sr_err *err);
+/* Fill *err from a result code of SQLite: "what: its message". */
+enum sr_status sr_sql_fail(struct sr_err *err, struct sr_sql *sql, int rc, const char *fmt, ...) SR_PRINTF(4, 5);
+SR_MUST enum sr_status sr_sql_exec(struct sr_sql *sql, const char *text, struct sr_err *err);
+/* The single integer that `text` answers. */
+SR_MUST enum sr_status sr_sql_int(struct sr_sql *sql, const char *text, int64_t *out, struct sr_err *err);
+/* Inside a transaction: the marker of the apply in progress, and the paths of the leaves that it leaves out (hashes, `kept`; may be NULL).
+ */
+SR_MUST enum sr_status sr_sql_marker_write(struct sr_sql *sql, const struct sr_marker *marker, const struct sr_buf *kept,
+					   struct sr_err *err);
+SR_MUST enum sr_status sr_sql_marker_read(struct sr_sql *sql, struct sr_marker *marker, struct sr_buf *kept, struct sr_err *err);
+
+/* --- sqlite_schema.c --- */
+
+/* Load, or load again when the schema version moved.  Inside a transaction. */
+SR_MUST enum sr_status sr_sql_schema(struct sr_sql *sql, const struct sr_store *st, struct sr_err *err);
+void sr_sql_schema_free(struct sr_sql *sql);
+struct sr_sql_table *sr_sql_table(const struct sr_sql *sql, struct sr_bytes name); /* NULL: there is none */
+bool sr_sql_empty(const struct sr_sql *sql);                                       /* no table but our own */
+/* A statement of a table, reset and without bindings.  OWNED by the schema. */
+SR_MUST enum sr_status sr_sql_statement(struct sr_sql *sql, struct sr_sql_table *t, enum sr_sql_verb verb, sqlite3_stmt **out,
+					struct sr_err *err);
+/* Append the schema text (store.h, SR_SCHEMA_PATH).  Virtual tables and what belongs to them are left out.  Rows of type "pragma" come
+ * first: encoding, user_version, application_id, where they are not the default. */
+SR_MUST enum sr_status sr_sql_schema_text(struct sr_sql *sql, struct sr_buf *out, struct sr_err *err);
+/* Before the transaction that fills an empty database: take over the text encoding. */
+SR_MUST enum sr_status sr_sql_schema_encoding(struct sr_sql *sql, struct sr_bytes text, struct sr_err *err);
+/* Create from schema text.  wanted NULL: everything.  Else the tables that `wanted` names, with their indexes and triggers, and the views
+ * that are missing (one that cannot be made is left out).  Text from outside: only CREATE in main is let through. */
+typedef bool sr_sql_wanted_fn(void *ctx, struct sr_bytes table);
+SR_MUST enum sr_status sr_sql_schema_create(struct sr_sql *sql, struct sr_bytes text, sr_sql_wanted_fn *wanted, void *ctx,
+					    struct sr_err *err);
+
+/* --- sqlite_scan.c --- */
+
+/* Encode the row on which `stmt` stands (carried columns in order): sql->record, sql->key.  False: it has no name (NULL in its key, or too
+ * long); the record is there all the same. */
+SR_MUST bool sr_sql_row(struct sr_sql *sql, const struct sr_sql_table *t, sqlite3_stmt *stmt);
+/* The name of the row whose carried columns, in order, stand in sql->columns: sql->key.  False: it has none. */
+SR_MUST bool sr_sql_name(struct sr_sql *sql, const struct sr_sql_table *t);
+/* Read the row called `key`: its record in sql->record and its version; SR_KIND_NONE when there is none. */
+SR_MUST enum sr_status sr_sql_row_read(struct sr_sql *sql, const struct sr_store *st, struct sr_sql_table *t, struct sr_bytes key,
+				       struct sr_version *out, struct sr_err *err);
+/* Bind a value; parameters count from 1.  BORROWS its bytes until the statement is reset. */
+SR_MUST enum sr_status sr_sql_bind(struct sr_sql *sql, sqlite3_stmt *stmt, size_t at, const struct sr_value *v, struct sr_err *err);
+SR_MUST enum sr_status sr_sql_bind_key(struct sr_sql *sql, const struct sr_sql_table *t, sqlite3_stmt *stmt, size_t at, struct sr_bytes key,
+				       struct sr_err *err);
+/* "table NUL key" into its parts; false: there is no NUL. */
+SR_MUST bool sr_sql_path_split(struct sr_bytes path, struct sr_bytes *table, struct sr_bytes *key);
+/* Scratch for rows of up to n columns. */
+void sr_sql_room(struct sr_sql *sql, size_t n);
+
+enum sr_status sr_sql_view_open(struct sr_view **out, struct sr_store *st, enum sr_view_kind kind, struct sr_err *err);
+void sr_sql_view_close(struct sr_view *v);
+enum sr_status sr_sql_view_scan(struct sr_view *v, struct sr_nodes *nodes, const struct sr_hash *before, sr_signature_fn *changed,
+				void *ctx, struct sr_scan *out, struct sr_err *err);
+enum sr_status sr_sql_view_read(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err);
+void sr_sql_gate_open(struct sr_sql_gate *gate); /* the next scan reads everything */
+
+/* --- sqlite_apply.c --- */
+
+enum sr_status sr_sql_apply_prepare(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
+				    const struct sr_apply_ops *ops, struct sr_err *err);
+enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err);
+void sr_sql_apply_rollback(struct sr_store *st);
+enum sr_status sr_sql_apply_recover(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
+				    const struct sr_apply_ops *ops, struct sr_err *err);
+
+#endif

@@ -1,0 +1,542 @@
+/* sqlite_scan.c - rows into records and names; views: everything, or one row.
+ *
+ * A row's name is its key in the key codec, in the one form that all equal keys share:
+ *   - a REAL that is a whole number within int64 is that INT (SQLite compares 1 and 1.0 as equal);
+ *   - under NOCASE the text has its ASCII capitals folded, and what follows a NUL counts by its length alone, as SQLite compares it;
+ *   - under RTRIM the text has no trailing spaces.
+ * The record holds the exact values.  In a UTF-16 database text is taken as UTF-8: a surrogate without its partner is not told from U+FFFD.
+ */
+#include "lib/store/sqlite_internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define UNNAMED_MAX 1000 /* rows without a name that are listed, per table: nobody else can name them either */
+
+struct sql_view {
+	struct sr_view v;   /* first */
+	struct sr_sql *sql; /* the store's main one, or: */
+	struct sr_sql own;
+};
+
+/* --- one row ---------------------------------------------------------------------------------------------------- */
+
+void sr_sql_room(struct sr_sql *sql, size_t n)
+{
+	if (n <= sql->room)
+		return;
+	sql->columns = sr_realloc(sql->columns, n * sizeof *sql->columns);
+	sql->values = sr_realloc(sql->values, n * sizeof *sql->values);
+	sql->room = n;
+}
+
+static struct sr_value value_at(sqlite3_stmt *stmt, int i, bool utf8)
+{
+	struct sr_value v = {.class = SR_NULL};
+
+	switch (sqlite3_column_type(stmt, i)) {
+	case SQLITE_INTEGER:
+		v.class = SR_INT;
+		v.i = sqlite3_column_int64(stmt, i);
+		return v;
+	case SQLITE_FLOAT:
+		v.class = SR_REAL;
+		v.real = sqlite3_column_double(stmt, i);
+		return v;
+	case SQLITE_TEXT:
+		v.class = SR_TEXT;
+		v.b.at = utf8 ? sqlite3_column_blob(stmt, i) : (const void *)sqlite3_column_text(stmt, i);
+		break;
+	case SQLITE_BLOB:
+		v.class = SR_BLOB;
+		v.b.at = sqlite3_column_blob(stmt, i);
+		break;
+	default:
+		return v;
+	}
+	v.b.len = (size_t)sqlite3_column_bytes(stmt, i);
+	return v;
+}
+
+static void fold_nocase(uint8_t *at, size_t len)
+{
+	size_t i = 0;
+
+	for (; i < len && at[i]; i++)
+		if (at[i] >= 'A' && at[i] <= 'Z')
+			at[i] = (uint8_t)(at[i] - 'A' + 'a');
+	memset(at + i, 0, len - i);
+}
+
+/* The form that all values equal to v share.  `scratch` has room for the value's bytes; returns how many were used. */
+static size_t canonical(struct sr_value *v, enum sr_sql_collation fold, uint8_t *scratch)
+{
+	if (v->class == SR_REAL && v->real >= -0x1p63 && v->real < 0x1p63 && (double)(int64_t)v->real == v->real)
+		*v = (struct sr_value){.class = SR_INT, .i = (int64_t)v->real};
+	if (v->class != SR_TEXT)
+		return 0;
+	if (fold == SR_RTRIM)
+		while (v->b.len && v->b.at[v->b.len - 1] == ' ')
+			v->b.len--;
+	if (fold != SR_NOCASE || !v->b.len)
+		return 0;
+	memcpy(scratch, v->b.at, v->b.len);
+	fold_nocase(scratch, v->b.len);
+	v->b.at = scratch;
+	return v->b.len;
+}
+
+bool sr_sql_name(struct sr_sql *sql, const struct sr_sql_table *t)
+{
+	const struct sr_column *columns = sql->columns;
+	size_t room = 0, used = 0;
+	bool whole = true;
+
+	for (size_t i = 0; i < t->keys; i++)
+		room += columns[t->key[i]].value.b.len;
+	sr_buf_clear(&sql->fold);
+	sr_buf_room(&sql->fold, room + 1);
+	for (size_t i = 0; i < t->keys; i++) {
+		sql->values[i] = columns[t->key[i]].value;
+		used += canonical(&sql->values[i], t->folds[i], sql->fold.at + used);
+		whole &= sql->values[i].class != SR_NULL;
+	}
+	sr_buf_clear(&sql->key);
+	sr_key_encode(&sql->key, sql->values, t->keys);
+	return whole && strlen(t->name) + 1 + sql->key.len <= SR_PATH_MAX;
+}
+
+bool sr_sql_row(struct sr_sql *sql, const struct sr_sql_table *t, sqlite3_stmt *stmt)
+{
+	bool named;
+
+	for (size_t i = 0; i < t->n; i++) {
+		sql->columns[i].name = sr_bytes_of(t->columns[i].name);
+		sql->columns[i].value = value_at(stmt, (int)i, sql->schema->utf8);
+	}
+	named = sr_sql_name(sql, t);
+	sr_buf_clear(&sql->record);
+	sr_record_encode(&sql->record, sql->columns, t->n); /* they are in order already: t->key stays right */
+	return named;
+}
+
+enum sr_status sr_sql_bind(struct sr_sql *sql, sqlite3_stmt *stmt, size_t at, const struct sr_value *v, struct sr_err *err)
+{
+	const void *bytes = v->b.len ? (const void *)v->b.at : "";
+	int n = (int)at, rc = SQLITE_OK;
+
+	switch (v->class) {
+	case SR_NULL:
+		rc = sqlite3_bind_null(stmt, n);
+		break;
+	case SR_INT:
+		rc = sqlite3_bind_int64(stmt, n, v->i);
+		break;
+	case SR_REAL:
+		rc = sqlite3_bind_double(stmt, n, v->real);
+		break;
+	case SR_TEXT:
+		rc = sqlite3_bind_text64(stmt, n, bytes, v->b.len, SQLITE_STATIC, SQLITE_UTF8);
+		break;
+	case SR_BLOB:
+		rc = sqlite3_bind_blob64(stmt, n, bytes, v->b.len, SQLITE_STATIC);
+		break;
+	}
+	return rc == SQLITE_OK ? SR_OK : sr_sql_fail(err, sql, rc, "bind");
+}
+
+enum sr_status sr_sql_bind_key(struct sr_sql *sql, const struct sr_sql_table *t, sqlite3_stmt *stmt, size_t at, struct sr_bytes key,
+			       struct sr_err *err)
+{
+	struct sr_value *values;
+	size_t n;
+	enum sr_status st = sr_key_decode(key, &values, &n, err);
+
+	if (st != SR_OK)
+		return st;
+	if (n != t->keys)
+		st = sr_err_set(err, SR_E_DATA, "a key of %zu values for one of %zu", n, t->keys);
+	for (size_t i = 0; st == SR_OK && i < n; i++)
+		st = sr_sql_bind(sql, stmt, at + i, &values[i], err);
+	free(values);
+	return st;
+}
+
+enum sr_status sr_sql_row_read(struct sr_sql *sql, const struct sr_store *st, struct sr_sql_table *t, struct sr_bytes key,
+			       struct sr_version *out, struct sr_err *err)
+{
+	struct sr_version v = {.kind = SR_KIND_NONE};
+	sqlite3_stmt *stmt;
+	enum sr_status status = sr_sql_statement(sql, t, SR_SQL_READ, &stmt, err);
+	int rc;
+
+	if (status == SR_OK)
+		status = sr_sql_bind_key(sql, t, stmt, 1, key, err);
+	if (status != SR_OK)
+		return status;
+	sr_sql_room(sql, t->n);
+	sr_buf_clear(&sql->record);
+	rc = sqlite3_step(stmt);
+	/* Another spelling of its name would find the row too, but is not its name. */
+	if (rc == SQLITE_ROW && sr_sql_row(sql, t, stmt) && sr_bytes_eq(sr_buf_view(&sql->key), key)) {
+		v.kind = SR_KIND_ROW;
+		v.bytes = sql->record.len;
+		sr_hash_of(&v.hash, st->key, sr_buf_view(&sql->record));
+	} else if (rc == SQLITE_ROW) {
+		sr_buf_clear(&sql->record);
+	}
+	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+		status = sr_sql_fail(err, sql, rc, "%s", t->name);
+	sqlite3_reset(stmt); /* nothing is bound to the caller's bytes any more once it is cleared */
+	sqlite3_clear_bindings(stmt);
+	if (status == SR_OK)
+		*out = v;
+	return status;
+}
+
+bool sr_sql_path_split(struct sr_bytes path, struct sr_bytes *table, struct sr_bytes *key)
+{
+	const uint8_t *nul = path.len ? memchr(path.at, 0, path.len) : NULL;
+
+	if (!nul)
+		return false;
+	*table = sr_bytes(path.at, (size_t)(nul - path.at));
+	*key = sr_bytes(nul + 1, path.len - table->len - 1);
+	return true;
+}
+
+/* --- a table ---------------------------------------------------------------------------------------------------- */
+
+struct gather {
+	struct sr_sql *sql;
+	const struct sr_store *st;
+	struct sr_scan *scan;
+	struct sr_buf names; /* one behind the other */
+	struct sr_entry *entries;
+	size_t n, cap;
+	size_t unnamed;
+	int64_t last; /* rowid, when that is the key */
+	bool falls;   /* it did not rise */
+};
+
+static void add_path(struct sr_scan *scan, const char *table, struct sr_bytes key, enum sr_unknown_why why)
+{
+	struct sr_buf path = {0};
+
+	sr_buf_bytes(&path, sr_bytes_of(table));
+	if (key.len) {
+		sr_buf_byte(&path, 0);
+		sr_buf_bytes(&path, key);
+	}
+	sr_scan_add_unknown(scan, sr_buf_view(&path), why);
+	sr_buf_free(&path);
+}
+
+/* A row that cannot be carried under its name.  One whose key is too long is listed under a hash of it. */
+static void add_unnamed(struct gather *g, const struct sr_sql_table *t)
+{
+	struct sr_buf key = {0};
+	struct sr_hash h;
+	char text[SR_HASH_TEXT + sizeof "too long: "];
+
+	if (g->unnamed++ >= UNNAMED_MAX)
+		return;
+	if (strlen(t->name) + 1 + g->sql->key.len <= SR_PATH_MAX) {
+		add_path(g->scan, t->name, sr_buf_view(&g->sql->key), SR_UNKNOWN_NAME);
+		return;
+	}
+	sr_hash_of(&h, g->st->key, sr_buf_view(&g->sql->key));
+	strcpy(text, "too long: ");
+	sr_hash_text(text + strlen(text), &h);
+	sr_key_encode(&key, &(struct sr_value){.class = SR_TEXT, .b = sr_bytes_of(text)}, 1);
+	add_path(g->scan, t->name, sr_buf_view(&key), SR_UNKNOWN_NAME);
+	sr_buf_free(&key);
+}
+
+static void add_row(struct gather *g, const struct sr_sql_table *t)
+{
+	struct sr_entry *e;
+	int64_t id = t->alias ? g->sql->columns[t->key[0]].value.i : 0;
+
+	g->falls |= t->alias && g->n && id <= g->last;
+	g->last = id;
+
+	if (g->n == g->cap) {
+		g->cap = g->cap ? g->cap + g->cap / 2 : 64;
+		g->entries = sr_realloc(g->entries, g->cap * sizeof *g->entries);
+	}
+	e = &g->entries[g->n++];
+	*e = (struct sr_entry){.name.len = g->sql->key.len, .kind = SR_KIND_ROW, .leaves = 1, .bytes = g->sql->record.len};
+	sr_hash_of(&e->hash, g->st->key, sr_buf_view(&g->sql->record));
+	sr_buf_bytes(&g->names, sr_buf_view(&g->sql->key)); /* moves as it grows: the names are pointed to at the end */
+}
+
+static void point_names(struct gather *g)
+{
+	const uint8_t *at = g->names.at;
+
+	for (size_t i = 0; i < g->n; i++) {
+		g->entries[i].name.at = at;
+		at += g->entries[i].name.len;
+	}
+}
+
+/* Two rows of one name: the key's index is corrupt, or UTF-16 that is not text.  A map must not be given them.  Rowids come in rising
+ * order, so that add_row has seen it; other keys go through a hash table. */
+static bool twins(const struct gather *g, const struct sr_sql_table *t)
+{
+	struct slot {
+		uint32_t place; /* + 1; 0: free */
+		uint32_t tag;
+	} * slots;
+	size_t size = 16, at;
+	bool yes = g->falls;
+
+	if (t->alias)
+		return yes;
+	while (size < g->n * 2)
+		size *= 2;
+	slots = sr_alloc(size * sizeof *slots);
+	for (size_t i = 0; !yes && i < g->n && i < UINT32_MAX - 1; i++) {
+		struct sr_hash h;
+		uint64_t start;
+		uint32_t tag;
+
+		sr_hash_of(&h, g->st->key, g->entries[i].name);
+		memcpy(&start, h.b, sizeof start);
+		memcpy(&tag, h.b + sizeof start, sizeof tag);
+		for (at = start & (size - 1); slots[at].place && !yes; at = (at + 1) & (size - 1))
+			yes = slots[at].tag == tag && sr_bytes_eq(g->entries[slots[at].place - 1].name, g->entries[i].name);
+		slots[at] = (struct slot){.place = (uint32_t)(i + 1), .tag = tag};
+	}
+	free(slots);
+	return yes;
+}
+
+static enum sr_status gather_rows(struct gather *g, struct sr_sql_table *t, struct sr_err *err)
+{
+	sqlite3_stmt *stmt;
+	enum sr_status status = sr_sql_statement(g->sql, t, SR_SQL_SCAN, &stmt, err);
+	int rc;
+
+	if (status != SR_OK)
+		return status;
+	sr_sql_room(g->sql, t->n);
+	sr_buf_clear(&g->names);
+	g->n = g->unnamed = 0;
+	g->falls = false;
+	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		if (sr_sql_row(g->sql, t, stmt))
+			add_row(g, t);
+		else
+			add_unnamed(g, t);
+		g->scan->rows_read++;
+		g->scan->hashed++;
+		g->scan->hashed_bytes += g->sql->record.len;
+	}
+	sqlite3_reset(stmt);
+	point_names(g);
+	return rc == SQLITE_DONE ? SR_OK : sr_sql_fail(err, g->sql, rc, "%s", t->name);
+}
+
+static enum sr_status scan_table(struct gather *g, struct sr_sql_table *t, struct sr_nodes *nodes, struct sr_entry *tables, size_t *n,
+				 struct sr_err *err)
+{
+	enum sr_status status;
+
+	if (!t->synced) {
+		add_path(g->scan, *t->name ? t->name : "\"\"", sr_bytes(NULL, 0), t->why);
+		return SR_OK;
+	}
+	status = gather_rows(g, t, err);
+	if (status != SR_OK)
+		return status;
+	if (twins(g, t)) {
+		add_path(g->scan, t->name, sr_bytes(NULL, 0), SR_UNKNOWN_UNREADABLE);
+		return SR_OK;
+	}
+	sr_map_build(nodes, sr_bytes(t->fingerprint.b, sizeof t->fingerprint.b), g->entries, g->n, &tables[*n]);
+	tables[*n].name = sr_bytes_of(t->name);
+	tables[*n].kind = SR_KIND_TABLE;
+	tables[*n].mode = 0;
+	++*n;
+	return SR_OK;
+}
+
+static enum sr_status scan_all(struct sr_sql *sql, const struct sr_store *st, struct sr_nodes *nodes, struct sr_scan *out,
+			       struct sr_err *err)
+{
+	struct gather g = {.sql = sql, .st = st, .scan = out};
+	struct sr_entry *tables = sr_alloc((sql->schema->n + 1) * sizeof *tables), top;
+	enum sr_status status = SR_OK;
+	size_t n = 0;
+
+	for (size_t i = 0; status == SR_OK && i < sql->schema->n; i++)
+		status = scan_table(&g, &sql->schema->tables[i], nodes, tables, &n, err);
+	if (status == SR_OK && n) {
+		sr_map_build(nodes, sr_bytes(NULL, 0), tables, n, &top);
+		out->map = top.hash;
+	} else if (status == SR_OK) {
+		sr_store_empty(nodes, SR_KIND_DATABASE, &out->map);
+	}
+	sr_buf_free(&g.names);
+	free(g.entries);
+	free(tables);
+	return status;
+}
+
+/* --- the gate --------------------------------------------------------------------------------------------------- */
+
+void sr_sql_gate_open(struct sr_sql_gate *gate)
+{
+	sr_scan_free(&gate->seen);
+	*gate = (struct sr_sql_gate){0};
+}
+
+/* After an apply of ours the caller's map is another than the scan's, and we have only its word for it: at least it has to differ. */
+static bool nothing_new(const struct sr_sql_gate *gate, int64_t data_version, const struct sr_hash *before)
+{
+	return gate->closed && gate->data_version == data_version && before && !sr_hash_none(before) &&
+	       sr_hash_eq(before, &gate->map) != gate->edited;
+}
+
+static void copy_unknown(struct sr_scan *to, const struct sr_scan *from)
+{
+	for (size_t i = 0; i < from->unknowns; i++)
+		sr_scan_add_unknown(to, from->unknown[i].path, from->unknown[i].why);
+}
+
+static void gate_shut(struct sr_sql_gate *gate, int64_t data_version, const struct sr_scan *scan)
+{
+	sr_sql_gate_open(gate);
+	gate->closed = true;
+	gate->data_version = data_version;
+	gate->map = scan->map;
+	copy_unknown(&gate->seen, scan);
+}
+
+/* --- views ------------------------------------------------------------------------------------------------------ */
+
+enum sr_status sr_sql_view_open(struct sr_view **out, struct sr_store *st, enum sr_view_kind kind, struct sr_err *err)
+{
+	struct sr_sql_store *s = (struct sr_sql_store *)st;
+	struct sql_view *view;
+	enum sr_status status;
+
+	assert(kind == SR_VIEW_EXTRA || (!s->viewed && !s->apply));
+	view = sr_alloc(sizeof *view);
+	view->v = (struct sr_view){.st = st, .kind = kind};
+	view->sql = kind == SR_VIEW_MAIN ? &s->main : &view->own;
+	if (kind == SR_VIEW_MAIN)
+		s->viewed = true;
+	else
+		atomic_fetch_add(&s->extras, 1);
+	status = kind == SR_VIEW_MAIN ? sr_sql_main(s, err) : sr_sql_connect(view->sql, st, kind, err);
+	if (status == SR_OK)
+		status = sr_sql_exec(view->sql, "BEGIN", err);
+	if (status == SR_OK)
+		status = sr_sql_schema(view->sql, st, err); /* its first read fixes the snapshot */
+	if (status != SR_OK) {
+		sr_sql_view_close(&view->v);
+		return sr_err_context(err, "%s", st->name), status;
+	}
+	*out = &view->v;
+	return SR_OK;
+}
+
+void sr_sql_view_close(struct sr_view *v)
+{
+	struct sql_view *view = (struct sql_view *)v;
+	struct sr_sql_store *s = (struct sr_sql_store *)v->st;
+
+	if (view->sql->db && !sqlite3_get_autocommit(view->sql->db))
+		sqlite3_exec(view->sql->db, "ROLLBACK", NULL, NULL, NULL);
+	if (v->kind == SR_VIEW_MAIN) {
+		s->viewed = false;
+	} else {
+		sr_sql_disconnect(&view->own);
+		atomic_fetch_sub(&s->extras, 1);
+	}
+	free(view);
+}
+
+enum sr_status sr_sql_view_scan(struct sr_view *v, struct sr_nodes *nodes, const struct sr_hash *before, sr_signature_fn *changed,
+				void *ctx, struct sr_scan *out, struct sr_err *err)
+{
+	struct sql_view *view = (struct sql_view *)v;
+	struct sr_sql_gate *gate = &((struct sr_sql_store *)v->st)->gate;
+	int64_t data_version;
+	enum sr_status status;
+
+	(void)changed; /* rows have no signature */
+	(void)ctx;
+	assert(v->kind == SR_VIEW_MAIN);
+	status = sr_sql_int(view->sql, "PRAGMA main.data_version", &data_version, err);
+	if (status != SR_OK)
+		return status;
+	if (nothing_new(gate, data_version, before)) {
+		gate->map = *before;
+		gate->edited = false;
+		out->map = *before;
+		out->same = true;
+		copy_unknown(out, &gate->seen);
+		return SR_OK;
+	}
+	status = scan_all(view->sql, v->st, nodes, out, err);
+	if (status != SR_OK)
+		return sr_err_context(err, "%s", v->st->name), status;
+	out->same = before && sr_hash_eq(before, &out->map);
+	gate_shut(gate, data_version, out);
+	return SR_OK;
+}
+
+static enum sr_status read_schema(struct sql_view *view, struct sr_content *out, struct sr_err *err)
+{
+	struct sr_buf *text = &view->sql->record;
+	enum sr_status status;
+
+	sr_buf_clear(text);
+	status = sr_sql_schema_text(view->sql, text, err);
+	if (status != SR_OK)
+		return status;
+	out->record = sr_buf_view(text);
+	out->version.kind = SR_KIND_TABLE;
+	sr_hash_of(&out->version.hash, view->v.st->key, out->record);
+	return SR_OK;
+}
+
+static enum sr_status not_found(const struct sr_store *st, struct sr_bytes path, struct sr_err *err)
+{
+	struct sr_buf text = {0};
+	enum sr_status status;
+
+	sr_leaf_path_text(&text, st->name, SR_KIND_DATABASE, path);
+	status = sr_err_set(err, SR_E_NOTFOUND, "%s is not there", sr_buf_text(&text));
+	sr_buf_free(&text);
+	return status;
+}
+
+enum sr_status sr_sql_view_read(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err)
+{
+	struct sql_view *view = (struct sql_view *)v;
+	struct sr_content found = {.fd = -1};
+	struct sr_bytes name, key;
+	struct sr_sql_table *t;
+	enum sr_status status;
+
+	if (sr_bytes_eq(path, sr_bytes_of(SR_SCHEMA_PATH))) {
+		status = read_schema(view, &found, err);
+	} else {
+		t = sr_sql_path_split(path, &name, &key) ? sr_sql_table(view->sql, name) : NULL;
+		if (!t || !t->synced)
+			return not_found(v->st, path, err);
+		status = sr_sql_row_read(view->sql, v->st, t, key, &found.version, err);
+		if (status == SR_OK && found.version.kind == SR_KIND_NONE)
+			return not_found(v->st, path, err);
+		found.record = sr_buf_view(&view->sql->record);
+	}
+	if (status == SR_OK)
+		*out = found;
+	return status;
+}

@@ -1,0 +1,271 @@
+/* store.c - see store.h: one interface before two kinds of store. */
+#include "lib/store/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* ---- the common part ---- */
+
+static enum sr_status find_user(const char *name, uid_t *out, struct sr_err *err)
+{
+	struct passwd entry, *found = NULL;
+	char room[4096];
+
+	errno = getpwnam_r(name, &entry, room, sizeof(room), &found);
+	if (!found)
+		return errno ? sr_err_sys(err, SR_E_CONFIG, "owner %s", name)
+		             : sr_err_set(err, SR_E_CONFIG, "owner %s: there is no such user", name);
+	*out = found->pw_uid;
+	return SR_OK;
+}
+
+static enum sr_status find_group(const char *name, gid_t *out, struct sr_err *err)
+{
+	struct group entry, *found = NULL;
+	char room[16384]; /* a group lists its members */
+
+	errno = getgrnam_r(name, &entry, room, sizeof(room), &found);
+	if (!found)
+		return errno ? sr_err_sys(err, SR_E_CONFIG, "group %s", name)
+		             : sr_err_set(err, SR_E_CONFIG, "group %s: there is no such group", name);
+	*out = found->gr_gid;
+	return SR_OK;
+}
+
+static void fini(struct sr_store *st)
+{
+	for (size_t i = 0; i < st->excludes; i++)
+		free(st->exclude[i]);
+	free(st->exclude);
+	free(st->name);
+	free(st->path);
+}
+
+enum sr_status sr_store_init(struct sr_store *st, const struct sr_store_impl *impl, const struct sr_store_options *options,
+                             struct sr_err *err)
+{
+	enum sr_status s = SR_OK;
+
+	st->impl = impl;
+	st->kind = options->kind;
+	st->max_size = options->max_size;
+	st->wal_limit = options->wal_limit;
+	st->ours = options->ours;
+	st->key = options->key;
+	st->has_owner = options->owner;
+	st->has_group = options->group;
+	if (options->owner)
+		s = find_user(options->owner, &st->owner, err);
+	if (s == SR_OK && options->group)
+		s = find_group(options->group, &st->group, err);
+	if (s != SR_OK)
+		return s;
+	st->name = sr_strdup(options->name);
+	st->path = sr_strdup(options->path);
+	st->excludes = options->excludes;
+	st->exclude = sr_alloc(options->excludes * sizeof(*st->exclude));
+	for (size_t i = 0; i < options->excludes; i++)
+		st->exclude[i] = sr_strdup(options->exclude[i]);
+	return SR_OK;
+}
+
+enum sr_status sr_make_parents(const char *path, struct sr_err *err)
+{
+	char *part = sr_strdup(path);
+	enum sr_status s = SR_OK;
+
+	for (char *slash = strchr(part + 1, '/'); slash && s == SR_OK; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdir(part, 0755) && errno != EEXIST)
+			s = sr_err_sys(err, SR_E_IO, "mkdir %s", part);
+		*slash = '/';
+	}
+	free(part);
+	return s;
+}
+
+enum sr_status sr_store_open(struct sr_store **out, const struct sr_store_options *options, struct sr_err *err)
+{
+	switch (options->kind) {
+	case SR_KIND_FILES:
+		return sr_files_open(out, options, err);
+	case SR_KIND_DATABASE:
+		return sr_sqlite_open(out, options, err);
+	}
+	return sr_err_set(err, SR_E_INTERNAL, "store %s: no such kind of store: %u", options->name, options->kind);
+}
+
+void sr_store_close(struct sr_store *st)
+{
+	if (!st)
+		return;
+	st->impl->close(st);
+	fini(st);
+	free(st);
+}
+
+const char *sr_store_name(const struct sr_store *st)
+{
+	return st->name;
+}
+
+uint8_t sr_store_kind(const struct sr_store *st)
+{
+	return st->kind;
+}
+
+const char *sr_store_path(const struct sr_store *st)
+{
+	return st->path;
+}
+
+/* ---- the whole ---- */
+
+enum sr_presence sr_store_look(struct sr_store *st, struct sr_marker *marker, bool *has_content, char why[256])
+{
+	*marker = (struct sr_marker){0};
+	*has_content = false;
+	why[0] = '\0';
+	return st->impl->look(st, marker, has_content, why);
+}
+
+enum sr_status sr_store_create(struct sr_store *st, struct sr_err *err)
+{
+	return st->impl->create(st, err);
+}
+
+enum sr_status sr_store_mark(struct sr_store *st, const struct sr_marker *marker, struct sr_err *err)
+{
+	return st->impl->mark(st, marker, err);
+}
+
+enum sr_status sr_store_shed_stale_wal(struct sr_store *st, uint64_t inode, const struct sr_uuid *node, bool *moved, struct sr_err *err)
+{
+	*moved = false;
+	return st->impl->shed_stale_wal ? st->impl->shed_stale_wal(st, inode, node, moved, err) : SR_OK;
+}
+
+uint64_t sr_store_inode(struct sr_store *st)
+{
+	return st->impl->inode(st);
+}
+
+/* ---- reading ---- */
+
+enum sr_status sr_view_open(struct sr_view **out, struct sr_store *st, enum sr_view_kind kind, struct sr_err *err)
+{
+	return st->impl->view_open(out, st, kind, err);
+}
+
+void sr_view_close(struct sr_view *v)
+{
+	if (v)
+		v->st->impl->view_close(v);
+}
+
+const char *sr_unknown_text(enum sr_unknown_why why)
+{
+	switch (why) {
+	case SR_UNKNOWN_EXCLUDED:
+		return "excluded";
+	case SR_UNKNOWN_KIND:
+		return "not a regular file or directory";
+	case SR_UNKNOWN_UNREADABLE:
+		return "unreadable";
+	case SR_UNKNOWN_SIZE:
+		return "too large";
+	case SR_UNKNOWN_BUSY:
+		return "changed while it was read";
+	case SR_UNKNOWN_NAME:
+		return "its name cannot be carried";
+	case SR_UNKNOWN_TABLE:
+		return "a table that cannot be synchronised";
+	}
+	return "unknown";
+}
+
+void sr_scan_add_unknown(struct sr_scan *scan, struct sr_bytes path, enum sr_unknown_why why)
+{
+	uint8_t *copy = sr_alloc(path.len);
+
+	if (path.len)
+		memcpy(copy, path.at, path.len);
+	if ((scan->unknowns & (scan->unknowns - 1)) == 0) /* full at every power of two */
+		scan->unknown = sr_realloc(scan->unknown, (scan->unknowns ? 2 * scan->unknowns : 1) * sizeof(*scan->unknown));
+	scan->unknown[scan->unknowns++] = (struct sr_unknown){sr_bytes(copy, path.len), why};
+}
+
+static int by_path(const void *a, const void *b)
+{
+	return sr_bytes_cmp(((const struct sr_unknown *)a)->path, ((const struct sr_unknown *)b)->path);
+}
+
+enum sr_status sr_view_scan(struct sr_view *v, struct sr_nodes *nodes, const struct sr_hash *before, sr_signature_fn *changed, void *ctx,
+                            struct sr_scan *out, struct sr_err *err)
+{
+	static const struct sr_hash none;
+	struct sr_scan scan = {0};
+	enum sr_status s;
+
+	assert(v->kind == SR_VIEW_MAIN);
+	s = v->st->impl->view_scan(v, nodes, before ? before : &none, changed, ctx, &scan, err);
+	if (s != SR_OK) {
+		sr_scan_free(&scan);
+		return s;
+	}
+	if (scan.unknowns)
+		qsort(scan.unknown, scan.unknowns, sizeof(*scan.unknown), by_path);
+	*out = scan;
+	return SR_OK;
+}
+
+void sr_scan_free(struct sr_scan *scan)
+{
+	for (size_t i = 0; i < scan->unknowns; i++)
+		free((void *)scan->unknown[i].path.at);
+	free(scan->unknown);
+	scan->unknown = NULL;
+	scan->unknowns = 0;
+}
+
+void sr_store_remember(struct sr_store *st, struct sr_bytes path, uint64_t signature)
+{
+	if (st->impl->remember)
+		st->impl->remember(st, path, signature);
+}
+
+enum sr_status sr_view_read(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err)
+{
+	return v->st->impl->view_read(v, path, out, err);
+}
+
+/* ---- applying ---- */
+
+enum sr_status sr_apply_prepare(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
+                                const struct sr_apply_ops *ops,
+                                struct sr_err *err)
+{
+	return st->impl->apply_prepare(st, leaves, marker, ops, err);
+}
+
+enum sr_status sr_apply_commit(struct sr_store *st, struct sr_err *err)
+{
+	return st->impl->apply_commit(st, err);
+}
+
+void sr_apply_rollback(struct sr_store *st)
+{
+	st->impl->apply_rollback(st);
+}
+
+enum sr_status sr_apply_recover(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
+                                const struct sr_apply_ops *ops,
+                                struct sr_err *err)
+{
+	return st->impl->apply_recover(st, leaves, marker, ops, err);
+}

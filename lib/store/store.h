@@ -1,0 +1,179 @@
+/* store.h - one synchronised thing, a directory tree or a SQLite database, behind one interface: scan, read, apply.
+ *
+ * Design section 6 is the specification.  *Unknown is not absent*: what cannot be seen for sure is reported as unknown, never as gone.
+ *
+ * Threads: a struct sr_store and its main view belong to one thread at a time; extra views (SR_VIEW_EXTRA) may be opened and
+ * used in other threads at the same time.  Never prints; logs nothing; every fault is returned or listed as unknown. */
+#ifndef SR_STORE_STORE_H
+#define SR_STORE_STORE_H
+
+#include "lib/base/door.h"
+#include "lib/leaf/leaf.h"
+
+struct sr_store;
+struct sr_view;
+
+struct sr_store_options { /* all COPIED */
+	const char *name;    /* "users.db" */
+	uint8_t kind;        /* SR_KIND_FILES or SR_KIND_DATABASE */
+	const char *path;
+	const char *owner, *group;       /* or NULL */
+	const char *const *exclude;      /* globs (files) or tables (databases) */
+	size_t excludes;
+	uint64_t max_size;               /* files: larger ones are unknown; 0: no limit */
+	uint64_t wal_limit;              /* databases, bytes; see Wal-Limit */
+	bool ours;                       /* a datastore's store: no application beside us, so we may checkpoint, and accept new tables */
+	const struct sr_tree_key *key;   /* BORROWED for the store's life */
+};
+
+/* The marker of the last applied bundle (design section 6). */
+struct sr_marker {
+	struct sr_uuid id, node, instance; /* id zero: there is no marker */
+	uint64_t epoch, seq;
+};
+
+enum sr_presence {
+	SR_PRESENT, /* there, with or without content */
+	SR_ABSENT,  /* nothing there: no file, no directory, no mount, or a database without any table and marker, a directory without any entry and marker */
+	SR_CORRUPT, /* there and unusable: not a database, malformed, a file where a directory should be */
+	SR_BLOCKED, /* cannot be looked at now: permissions, I/O error, locked longer than the busy timeout */
+};
+
+/* Makes nothing on disk.  SR_E_CONFIG for an unknown owner. */
+SR_MUST enum sr_status sr_store_open(struct sr_store **out, const struct sr_store_options *options, struct sr_err *err);
+void sr_store_close(struct sr_store *st);
+const char *sr_store_name(const struct sr_store *st);
+uint8_t sr_store_kind(const struct sr_store *st);
+const char *sr_store_path(const struct sr_store *st);
+
+/* What is there now, and its marker (zero when there is none).  Reopens a database that was moved.  *why (sizeof >= 256) says more in words.
+ * *has_content: any entry or table that is not ours. */
+enum sr_presence sr_store_look(struct sr_store *st, struct sr_marker *marker, bool *has_content, char why[256]);
+
+/* Make an absent store: the directory with .sameroot, or an empty database file in WAL mode.  Parents are made too. */
+SR_MUST enum sr_status sr_store_create(struct sr_store *st, struct sr_err *err);
+
+/* Write the marker durably, and with it what the application wrote before (databases: synchronous=FULL; files: syncfs). */
+SR_MUST enum sr_status sr_store_mark(struct sr_store *st, const struct sr_marker *marker, struct sr_err *err);
+
+/* Design section 6, "a database file copied over ours": `inode` and `node` are what state.db remembers of this store (0 / zero: nothing
+ * remembered, then nothing is done).  Moves stale -wal, -shm, -journal aside only with all the evidence; *moved says so. */
+SR_MUST enum sr_status sr_store_shed_stale_wal(struct sr_store *st, uint64_t inode, const struct sr_uuid *node, bool *moved, struct sr_err *err);
+uint64_t sr_store_inode(struct sr_store *st); /* of the database file or root directory; 0 when absent */
+
+/* --- reading -------------------------------------------------------------------------------------------------------- */
+
+enum sr_view_kind {
+	SR_VIEW_MAIN,  /* on the store's own connection; not while an apply is prepared */
+	SR_VIEW_EXTRA, /* an own connection */
+};
+/* One consistent view: a read transaction of a database (held until closed: keep it short), nothing special for files. */
+SR_MUST enum sr_status sr_view_open(struct sr_view **out, struct sr_store *st, enum sr_view_kind kind, struct sr_err *err);
+void sr_view_close(struct sr_view *v);
+
+enum sr_unknown_why {
+	SR_UNKNOWN_EXCLUDED, SR_UNKNOWN_KIND /* symlink, device, socket, FIFO, another filesystem's mount point is fine */, SR_UNKNOWN_UNREADABLE,
+	SR_UNKNOWN_SIZE, SR_UNKNOWN_BUSY /* changed while it was read */, SR_UNKNOWN_NAME /* cannot be carried */, SR_UNKNOWN_TABLE /* not synchronisable yet: no
+	primary key, ... */,
+};
+const char *sr_unknown_text(enum sr_unknown_why why);
+struct sr_unknown {
+	struct sr_bytes path; /* it and all below it is unknown */
+	enum sr_unknown_why why;
+};
+
+struct sr_scan {
+	struct sr_hash map;          /* the store map as seen; a node of `nodes`, not held yet */
+	bool same;                   /* equal to `before` */
+	struct sr_unknown *unknown;  /* OWNED (sr_scan_free), sorted by path */
+	size_t unknowns;
+	uint64_t hashed, hashed_bytes; /* leaves hashed in this scan (files read, rows read) */
+	uint64_t rows_read;          /* databases; 0 when data_version said that nothing changed */
+};
+void sr_scan_free(struct sr_scan *scan);
+
+/* A signature for the stat cache: keyed hash of (dev, ino, size, mtime, ctime) and the content it was seen with, so that it never vouches for another version; 0: not to
+ * be trusted next time. */
+typedef void sr_signature_fn(void *ctx, struct sr_bytes path, uint64_t signature);
+
+/* See everything (main view only).  `before` is the map of the previous scan or apply (zero: none), its nodes held in `nodes`: an unchanged file is not read again when its
+ * signature is the one remembered, an unchanged database not at all.  `changed` is told every signature that is new. */
+SR_MUST enum sr_status sr_view_scan(struct sr_view *v, struct sr_nodes *nodes, const struct sr_hash *before, sr_signature_fn *changed, void *ctx,
+                                    struct sr_scan *out, struct sr_err *err);
+/* Files: what state.db kept, told before the first scan. */
+void sr_store_remember(struct sr_store *st, struct sr_bytes path, uint64_t signature);
+
+/* The content of one item. */
+struct sr_content {
+	struct sr_bytes record; /* ROW, SR_SCHEMA_PATH; VALID UNTIL the next read of this view */
+	int fd;                 /* FILE, at offset 0, O_RDONLY; OWNED BY CALLER (close); -1 otherwise */
+	struct sr_version version; /* as found; FILE: hash is zero, for it is not read here: the reader hashes what it reads */
+	int64_t mtime_ns;
+};
+/* SR_E_NOTFOUND: not there (or neither file, directory nor row; a directory gives its version and fd -1).  SR_SCHEMA_PATH gives the schema text: (type, name, table, sql) of sqlite_master, in creation order,
+ * each as four strings (sr_buf_string), of all but sqlite_* and _sameroot_*; version kind TABLE. */
+SR_MUST enum sr_status sr_view_read(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err);
+
+/* --- staging (files) ------------------------------------------------------------------------------------------------ */
+
+/* A file's new content, below <store>/.sameroot/stage/, not yet visible. */
+struct sr_stage;
+SR_MUST enum sr_status sr_stage_open(struct sr_stage **out, struct sr_store *st, struct sr_err *err);
+SR_MUST enum sr_status sr_stage_write(struct sr_stage *s, const void *at, size_t n, struct sr_err *err);
+/* Check size and hash against `to` (SR_E_DATA names both when they differ), set mode, owner and mtime, fsync.  Fills leaf->stage (VALID UNTIL the stage is freed)
+ * and leaf->inode. */
+SR_MUST enum sr_status sr_stage_finish(struct sr_stage *s, const struct sr_version *to, int64_t mtime_ns, struct sr_leaf *leaf, struct sr_err *err);
+void sr_stage_free(struct sr_stage *s); /* not finished: removed.  Finished: the staged file stays for an apply. */
+/* Stage the content that is at `path` here under leaf->to.mode and leaf->mtime_ns (a move: content from another path); SR_E_CHANGED if it is not leaf->to.hash.
+ * leaf->stage is VALID UNTIL the next sr_stage_copy.  A change of nothing but the mode needs no staging: a FILE without leaf->stage whose content is already
+ * leaf->to.hash gets the mode in place. */
+SR_MUST enum sr_status sr_stage_copy(struct sr_store *st, struct sr_bytes path, struct sr_leaf *leaf, struct sr_err *err);
+/* Remove every staged file that no apply will use (after recovery, before a round). */
+void sr_store_sweep_stage(struct sr_store *st);
+
+/* --- applying ------------------------------------------------------------------------------------------------------- */
+
+enum sr_verdict {
+	SR_TAKE,   /* go on and replace what is there */
+	SR_KEEP,   /* leave what is there; this leaf is not applied */
+};
+
+/* Old content that is about to go (a row, before the commit) or just went (a file, displaced into staging). */
+struct sr_displaced {
+	struct sr_bytes path;
+	struct sr_version version; /* as found; a file's content is hashed */
+	struct sr_bytes record;    /* ROW */
+	int dirfd;                 /* FILE: it is `name` in dirfd, and the callback may rename it away (same filesystem); otherwise it is removed afterwards */
+	const char *name;
+	int64_t mtime_ns;
+	bool expected;             /* it is leaf->expect */
+};
+
+struct sr_apply_ops {
+	void *ctx;
+	/* What is there is neither leaf->expect nor leaf->to.  `record` is the row's, empty for files and when there is nothing.  May be called under the database's
+	 * lock: no network. */
+	enum sr_verdict (*clash)(void *ctx, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual, struct sr_bytes record);
+	/* A row that is not part of this apply stands in the way of `leaf` by a UNIQUE constraint.  SR_TAKE: it is displaced (told) and removed; SR_KEEP: `leaf` is not applied. */
+	enum sr_verdict (*in_the_way)(void *ctx, size_t i, const struct sr_leaf *leaf, struct sr_bytes path, const struct sr_version *actual, struct sr_bytes record);
+	/* Must make durable what it wants to keep before it returns.  Not SR_OK: a database's apply is rolled back; a file goes back where it was. */
+	enum sr_status (*displaced)(void *ctx, size_t i, const struct sr_leaf *leaf, const struct sr_displaced *old, struct sr_err *err);
+	/* Proven: what is at leaf->path now is leaf->to (or was when it was put there).  signature: for the stat cache, files only. */
+	void (*applied)(void *ctx, size_t i, const struct sr_leaf *leaf, uint64_t signature);
+};
+
+/* Step one: compare, and for a database do everything in an open BEGIN IMMEDIATE transaction that carries `marker`; nothing is visible yet.  `leaves` are sorted, BORROWED until
+ * commit or rollback, as are ops.  Where actual == to already: applied without a write.  SR_E_BUSY after the busy timeout. */
+SR_MUST enum sr_status sr_apply_prepare(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker, const struct sr_apply_ops *ops,
+                                        struct sr_err *err);
+/* Step two: COMMIT (synchronous=FULL); files: exchange, displace, fsync directories, marker.  `applied` is called for what is durable.  A single file that fails is not
+ * applied and named in *err of the returned SR_E_CHANGED...; the others go on.  Files: with SR_OK and SR_E_CHANGED alike the new marker is written. */
+SR_MUST enum sr_status sr_apply_commit(struct sr_store *st, struct sr_err *err);
+void sr_apply_rollback(struct sr_store *st);
+
+/* After a crash: `leaves` are the intents (path, expect, to, flags, stage, inode) of an apply that carried `marker`.  Decide each by evidence - the marker in the database; the staged
+ * inode gone - never by comparing content; call `displaced` for what still lies in staging and `applied` for what was applied.  Idempotent. */
+SR_MUST enum sr_status sr_apply_recover(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker, const struct sr_apply_ops *ops,
+                                        struct sr_err *err);
+
+#endif

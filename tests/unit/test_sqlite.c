@@ -1,0 +1,1521 @@
+/* test_sqlite.c - a database as a store: real files, in both journal modes, with another process that writes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <glob.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "hashtree/record.h"
+#include "lib/store/store.h"
+
+extern char **environ;
+
+/* --- a directory, a key, a store or two --------------------------------------------------------------------------- */
+
+struct fix {
+	char dir[64];
+	struct sr_tree_key key;
+	struct sr_nodes *nodes;
+	struct sr_err err;
+};
+
+static const char *const excludes[] = {"secret"};
+
+static int setup(void **state)
+{
+	struct fix *f = sr_alloc(sizeof *f);
+	uint8_t secret[SR_KEY_LEN];
+
+	for (size_t i = 0; i < sizeof secret; i++)
+		secret[i] = (uint8_t)(i * 7 + 3);
+	sr_tree_key_set(&f->key, secret);
+	f->nodes = sr_nodes_new(&f->key);
+	strcpy(f->dir, "/tmp/sr-sqlite-XXXXXX");
+	*state = f;
+	return mkdtemp(f->dir) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	struct fix *f = *state;
+	char *pattern = sr_format("%s/*", f->dir);
+	glob_t found;
+
+	if (glob(pattern, 0, NULL, &found) == 0) {
+		for (size_t i = 0; i < found.gl_pathc; i++)
+			unlink(found.gl_pathv[i]);
+		globfree(&found);
+	}
+	rmdir(f->dir);
+	free(pattern);
+	sr_nodes_free(f->nodes);
+	free(f);
+	return 0;
+}
+
+#define ok(call)                                                \
+	do {                                                    \
+		f->err = (struct sr_err){0};                    \
+		if ((call) != SR_OK)                            \
+			fail_msg("%s: %s", #call, f->err.text); \
+	} while (0)
+
+static char *path_of(struct fix *f, const char *name)
+{
+	return sr_format("%s/%s", f->dir, name);
+}
+
+static struct sr_store *store_with(struct fix *f, const char *name, bool ours, uint64_t wal_limit)
+{
+	char *path = path_of(f, name);
+	struct sr_store_options o = {.name = name,
+				     .kind = SR_KIND_DATABASE,
+				     .path = path,
+				     .exclude = excludes,
+				     .excludes = 1,
+				     .ours = ours,
+				     .wal_limit = wal_limit,
+				     .key = &f->key};
+	struct sr_store *st;
+
+	ok(sr_store_open(&st, &o, &f->err));
+	free(path);
+	return st;
+}
+
+static struct sr_store *store(struct fix *f, const char *name)
+{
+	return store_with(f, name, false, 0);
+}
+
+/* Another process: SQLite's own shell. */
+static void other(struct fix *f, const char *name, const char *sql)
+{
+	char *path = path_of(f, name);
+	char *argv[] = {"sqlite3", "-bail", "-init", "/dev/null", path, (char *)sql, NULL};
+	posix_spawn_file_actions_t actions;
+	int status;
+	pid_t pid;
+
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+	assert_int_equal(posix_spawnp(&pid, "sqlite3", &actions, NULL, argv, environ), 0);
+	posix_spawn_file_actions_destroy(&actions);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	free(path);
+	if (status)
+		fail_msg("sqlite3: %s", sql);
+}
+
+/* All that `sql` answers, '|' between columns, '\n' behind rows; on a plain connection of its own.  OWNED BY CALLER (free). */
+static char *ask(struct fix *f, const char *name, const char *sql)
+{
+	char *path = path_of(f, name);
+	struct sr_buf out = {0};
+	sqlite3 *db;
+	sqlite3_stmt *stmt;
+
+	assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+	sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK)
+		fail_msg("%s: %s", sql, sqlite3_errmsg(db));
+	while (sqlite3_step(stmt) == SQLITE_ROW) {
+		for (int i = 0; i < sqlite3_column_count(stmt); i++)
+			sr_buf_printf(&out, "%s%s", i ? "|" : "",
+				      sqlite3_column_text(stmt, i) ? (const char *)sqlite3_column_text(stmt, i) : "NULL");
+		sr_buf_byte(&out, '\n');
+	}
+	sqlite3_finalize(stmt);
+	sqlite3_close(db);
+	free(path);
+	sr_buf_byte(&out, 0);
+	return (char *)out.at;
+}
+
+static void expect(struct fix *f, const char *name, const char *sql, const char *answer)
+{
+	char *got = ask(f, name, sql);
+
+	assert_string_equal(got, answer);
+	free(got);
+}
+
+static void sound(struct fix *f, const char *name)
+{
+	expect(f, name, "PRAGMA integrity_check", "ok\n");
+	expect(f, name, "PRAGMA foreign_key_check", "");
+}
+
+static struct sr_scan scan(struct fix *f, struct sr_store *st, const struct sr_hash *before)
+{
+	struct sr_view *v;
+	struct sr_scan s;
+
+	ok(sr_view_open(&v, st, SR_VIEW_MAIN, &f->err));
+	ok(sr_view_scan(v, f->nodes, before, NULL, NULL, &s, &f->err));
+	sr_view_close(v);
+	return s;
+}
+
+static struct sr_hash map_of(struct fix *f, struct sr_store *st)
+{
+	struct sr_scan s = scan(f, st, NULL);
+	struct sr_hash map = s.map;
+
+	sr_scan_free(&s);
+	return map;
+}
+
+static struct sr_marker marker_new(void)
+{
+	return (struct sr_marker){
+		.id = sr_uuid_random(), .node = sr_uuid_random(), .instance = sr_uuid_random(), .epoch = 3, .seq = 1ull << 60};
+}
+
+/* --- leaves ------------------------------------------------------------------------------------------------------- */
+
+static struct sr_value integer(int64_t i)
+{
+	return (struct sr_value){.class = SR_INT, .i = i};
+}
+
+static struct sr_value text(const char *s)
+{
+	return (struct sr_value){.class = SR_TEXT, .b = sr_bytes_of(s)};
+}
+
+static void row_path(struct sr_buf *out, const char *table, struct sr_value key)
+{
+	sr_buf_clear(out);
+	sr_buf_bytes(out, sr_bytes_of(table));
+	sr_buf_byte(out, 0);
+	sr_key_encode(out, &key, 1);
+}
+
+/* The version at `path` now. */
+static struct sr_version version_at(struct fix *f, struct sr_store *st, struct sr_bytes path)
+{
+	struct sr_version v = {0};
+	struct sr_view *view;
+	struct sr_content c;
+
+	ok(sr_view_open(&view, st, SR_VIEW_EXTRA, &f->err));
+	if (sr_view_read(view, path, &c, &f->err) == SR_OK)
+		v = c.version;
+	sr_view_close(view);
+	return v;
+}
+
+/* A leaf (table, id) -> {id, columns...}; n 0: deletion.  Expects what is there now. */
+static void add_leaf(struct fix *f, struct sr_store *st, struct sr_leaves *l, const char *table, struct sr_value key,
+		     struct sr_column *columns, size_t n)
+{
+	struct sr_buf path = {0}, record = {0};
+	struct sr_leaf leaf = {0};
+
+	row_path(&path, table, key);
+	leaf.path = sr_buf_view(&path);
+	leaf.expect = version_at(f, st, leaf.path);
+	if (n) {
+		sr_record_encode(&record, columns, n);
+		leaf.record = sr_buf_view(&record);
+		leaf.to = (struct sr_version){.kind = SR_KIND_ROW, .bytes = record.len};
+		sr_hash_of(&leaf.to.hash, &f->key, leaf.record);
+	}
+	ok(sr_leaves_add(l, &leaf, &f->err));
+	sr_buf_free(&path);
+	sr_buf_free(&record);
+}
+
+static void add_user(struct fix *f, struct sr_store *st, struct sr_leaves *l, int64_t id, const char *name, int64_t n)
+{
+	struct sr_column c[] = {{sr_bytes_of("id"), integer(id)}, {sr_bytes_of("name"), text(name)}, {sr_bytes_of("n"), integer(n)}};
+
+	add_leaf(f, st, l, "users", integer(id), c, 3);
+}
+
+static void drop_user(struct fix *f, struct sr_store *st, struct sr_leaves *l, int64_t id)
+{
+	add_leaf(f, st, l, "users", integer(id), NULL, 0);
+}
+
+struct seen { /* by the callbacks */
+	size_t clashes, in_the_way, displaced, unexpected, applied;
+	enum sr_verdict clash_verdict, way_verdict;
+	enum sr_status displaced_status;
+	struct sr_buf log;
+};
+
+static enum sr_verdict on_clash(void *ctx, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual, struct sr_bytes record)
+{
+	struct seen *s = ctx;
+
+	(void)i;
+	(void)leaf;
+	assert_int_equal(record.len, actual->bytes);
+	s->clashes++;
+	return s->clash_verdict;
+}
+
+static enum sr_verdict on_way(void *ctx, size_t i, const struct sr_leaf *leaf, struct sr_bytes path, const struct sr_version *actual,
+			      struct sr_bytes record)
+{
+	struct seen *s = ctx;
+
+	(void)i;
+	assert_int_equal(record.len, actual->bytes);
+	assert_false(sr_bytes_eq(leaf->path, path));
+	s->in_the_way++;
+	return s->way_verdict;
+}
+
+static enum sr_status on_displaced(void *ctx, size_t i, const struct sr_leaf *leaf, const struct sr_displaced *old, struct sr_err *err)
+{
+	struct seen *s = ctx;
+
+	(void)i;
+	(void)leaf;
+	assert_int_equal(old->version.kind, SR_KIND_ROW);
+	assert_int_equal(old->record.len, old->version.bytes);
+	s->displaced++;
+	s->unexpected += !old->expected;
+	return s->displaced_status == SR_OK ? SR_OK : sr_err_set(err, s->displaced_status, "the archive is full");
+}
+
+static void on_applied(void *ctx, size_t i, const struct sr_leaf *leaf, uint64_t signature)
+{
+	struct seen *s = ctx;
+
+	(void)i;
+	assert_int_equal(signature, 0);
+	sr_leaf_path_text(&s->log, "", SR_KIND_DATABASE, leaf->path);
+	sr_buf_byte(&s->log, ' ');
+	s->applied++;
+}
+
+static struct sr_apply_ops ops_for(struct seen *s)
+{
+	return (struct sr_apply_ops){.ctx = s, .clash = on_clash, .in_the_way = on_way, .displaced = on_displaced, .applied = on_applied};
+}
+
+static enum sr_status try_apply(struct fix *f, struct sr_store *st, struct sr_leaves *l, const struct sr_marker *m, struct seen *s)
+{
+	struct sr_apply_ops ops = ops_for(s);
+	enum sr_status rc;
+
+	ok(sr_leaves_sort(l, &f->err));
+	rc = sr_apply_prepare(st, l, m, &ops, &f->err);
+	return rc == SR_OK ? sr_apply_commit(st, &f->err) : rc;
+}
+
+static struct seen apply(struct fix *f, struct sr_store *st, struct sr_leaves *l)
+{
+	struct sr_marker m = marker_new();
+	struct seen s = {0};
+
+	ok(try_apply(f, st, l, &m, &s));
+	sr_buf_free(&s.log);
+	return s;
+}
+
+/* Every item of `st`, and its schema text, as leaves to a place that has nothing. */
+struct gather {
+	struct fix *f;
+	struct sr_view *v;
+	struct sr_leaves *l;
+};
+
+static enum sr_status gather_one(void *ctx, struct sr_bytes path, const struct sr_version *a, const struct sr_version *b)
+{
+	struct gather *g = ctx;
+	struct fix *f = g->f;
+	struct sr_leaf leaf = {.path = path, .to = *b};
+	struct sr_content c;
+
+	assert_int_equal(a->kind, SR_KIND_NONE);
+	if (b->kind == SR_KIND_ROW) {
+		ok(sr_view_read(g->v, path, &c, &f->err));
+		assert_true(sr_version_eq(&c.version, b));
+		leaf.record = c.record;
+	}
+	return sr_leaves_add(g->l, &leaf, &f->err);
+}
+
+static struct sr_leaves *everything(struct fix *f, struct sr_store *st)
+{
+	struct gather g = {.f = f, .l = sr_leaves_new(NULL)};
+	struct sr_hash map = map_of(f, st), nothing = {0};
+	struct sr_content c;
+	struct sr_leaf leaf = {.path = sr_bytes_of(SR_SCHEMA_PATH)};
+
+	ok(sr_view_open(&g.v, st, SR_VIEW_EXTRA, &f->err));
+	ok(sr_store_diff(f->nodes, SR_KIND_DATABASE, &nothing, &map, gather_one, &g, &f->err));
+	ok(sr_view_read(g.v, leaf.path, &c, &f->err));
+	leaf.record = c.record;
+	leaf.to = c.version;
+	ok(sr_leaves_add(g.l, &leaf, &f->err));
+	sr_view_close(g.v);
+	ok(sr_leaves_sort(g.l, &f->err));
+	return g.l;
+}
+
+/* --- scanning ----------------------------------------------------------------------------------------------------- */
+
+#define ZOO                                                                                                                         \
+	"CREATE TABLE ids(id INTEGER PRIMARY KEY, v, w REAL);"                                                                      \
+	"INSERT INTO ids VALUES(-9223372036854775808,'min',0.5),(9223372036854775807,x'00ff00',-2.25),(0,NULL,1),(3,-0.0,1e300);"   \
+	"CREATE TABLE pairs(a TEXT, b BLOB, v, PRIMARY KEY(b, a));"                                                                 \
+	"INSERT INTO pairs VALUES('x',x'0001','one'),('x',x'00',2),('',x'',3.5),('a'||char(0)||'b',x'ff',CAST(x'c328ff' AS TEXT));" \
+	"CREATE TABLE names(name TEXT PRIMARY KEY COLLATE NOCASE, v);"                                                              \
+	"INSERT INTO names VALUES('Bob',1),('ALICE',2);"                                                                            \
+	"CREATE TABLE flat(k TEXT PRIMARY KEY, n INT) WITHOUT ROWID;"                                                               \
+	"INSERT INTO flat VALUES('one',1),('two',2);"                                                                               \
+	"CREATE TABLE gen(id INTEGER PRIMARY KEY, a INT, b INT AS (a * 2), c INT AS (a + 1) STORED) STRICT;"                        \
+	"INSERT INTO gen(id, a) VALUES(1, 21);"                                                                                     \
+	"CREATE TABLE \"odd \"\"name\"(\"a b\" INTEGER PRIMARY KEY AUTOINCREMENT, \"select\" TEXT);"                                \
+	"INSERT INTO \"odd \"\"name\" VALUES(7,'x');"                                                                               \
+	"CREATE TABLE empty(id INTEGER PRIMARY KEY);"                                                                               \
+	"CREATE INDEX names_v ON names(v); CREATE UNIQUE INDEX flat_k ON flat(lower(k), n) WHERE n > 0;"                            \
+	"CREATE VIEW both AS SELECT name FROM names UNION SELECT k FROM flat;"                                                      \
+	"CREATE TRIGGER log AFTER INSERT ON names BEGIN INSERT INTO flat VALUES(new.name, 0); END;"
+
+#define NOT_SYNCED                                                                                            \
+	"CREATE TABLE bag(a, b); INSERT INTO bag VALUES(1,2);"                                                \
+	"CREATE TABLE nullable(k TEXT PRIMARY KEY, v); INSERT INTO nullable VALUES(NULL,1),(NULL,2),('k',3);" \
+	"CREATE TABLE secret(id INTEGER PRIMARY KEY);"                                                        \
+	"CREATE VIRTUAL TABLE docs USING fts5(body); INSERT INTO docs VALUES('words');"
+
+static enum sr_status dump_one(void *ctx, struct sr_bytes path, const struct sr_version *a, const struct sr_version *b)
+{
+	struct gather *g = ctx;
+	struct fix *f = g->f;
+	struct sr_column *columns;
+	struct sr_content c;
+	struct sr_buf line = {0};
+	struct sr_leaf leaf = {.path = {0}};
+	size_t n;
+
+	(void)a;
+	if (b->kind != SR_KIND_ROW)
+		return SR_OK;
+	ok(sr_view_read(g->v, path, &c, &f->err));
+	assert_true(sr_version_eq(&c.version, b));
+	ok(sr_record_decode(c.record, &columns, &n, &f->err));
+	sr_buf_printf(&line, "%s", (const char *)path.at); /* up to the NUL: the table */
+	for (size_t i = 0; i < n; i++) {
+		const struct sr_value *v = &columns[i].value;
+		char number[32];
+
+		sr_buf_byte(&line, ' ');
+		sr_buf_bytes(&line, columns[i].name);
+		snprintf(number, sizeof number, "%lld", (long long)v->i);
+		if (v->class == SR_REAL)
+			sqlite3_snprintf(sizeof number, number, "%!.15g", v->real);
+		sr_buf_printf(&line, "=%d:",
+			      v->class == SR_INT    ? SQLITE_INTEGER
+			      : v->class == SR_REAL ? SQLITE_FLOAT
+			      : v->class == SR_TEXT ? SQLITE_TEXT
+						    : SQLITE_BLOB);
+		sr_hex(&line, v->class == SR_TEXT || v->class == SR_BLOB ? v->b : sr_bytes_of(number));
+	}
+	leaf.path = sr_buf_view(&line);
+	ok(sr_leaves_add(g->l, &leaf, &f->err));
+	free(columns);
+	sr_buf_free(&line);
+	return SR_OK;
+}
+
+/* The same lines, out of SQL alone. */
+static void oracle(struct fix *f, const char *name, const char *const *tables, struct sr_leaves *l)
+{
+	char *path = path_of(f, name);
+	sqlite3 *db;
+	sqlite3_stmt *stmt;
+
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	for (; *tables; tables++) {
+		char *sql = sqlite3_mprintf("SELECT * FROM \"%w\"", *tables);
+
+		assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
+		while (sqlite3_step(stmt) == SQLITE_ROW) {
+			struct sr_buf line = {0};
+			struct sr_leaf leaf = {.path = {0}};
+			const char *order[16];
+			int n = sqlite3_column_count(stmt);
+
+			sr_buf_printf(&line, "%s", *tables);
+			for (int i = 0; i < n; i++)
+				order[i] = sqlite3_column_name(stmt, i);
+			for (int pass = 0; pass < n; pass++) {
+				int least = -1;
+
+				for (int i = 0; i < n; i++)
+					if (order[i] && (least < 0 || strcmp(order[i], order[least]) < 0))
+						least = i;
+				if (sqlite3_column_type(stmt, least) != SQLITE_NULL &&
+				    !(!strcmp(*tables, "gen") && strchr("bc", *order[least]))) {
+					sr_buf_printf(&line, " %s=%d:", order[least], sqlite3_column_type(stmt, least));
+					sr_hex(&line,
+					       sr_bytes(sqlite3_column_blob(stmt, least), (size_t)sqlite3_column_bytes(stmt, least)));
+				}
+				order[least] = NULL;
+			}
+			leaf.path = sr_buf_view(&line);
+			ok(sr_leaves_add(l, &leaf, &f->err));
+			sr_buf_free(&line);
+		}
+		sqlite3_finalize(stmt);
+		sqlite3_free(sql);
+	}
+	sqlite3_close(db);
+	free(path);
+}
+
+static bool is_unknown(const struct sr_scan *s, const char *path, enum sr_unknown_why why)
+{
+	for (size_t i = 0; i < s->unknowns; i++)
+		if (sr_bytes_eq(s->unknown[i].path, sr_bytes_of(path)) && s->unknown[i].why == why)
+			return true;
+	return false;
+}
+
+static void scan_like_oracle(struct fix *f, const char *journal)
+{
+	static const char *const tables[] = {"ids", "pairs", "names", "flat", "gen", "odd \"name", "empty", NULL};
+	struct sr_store *st = store(f, "a.db");
+	struct gather g = {.f = f, .l = sr_leaves_new(NULL)};
+	struct sr_leaves *want = sr_leaves_new(NULL);
+	struct sr_hash nothing = {0};
+	struct sr_scan s;
+
+	other(f, "a.db", journal);
+	other(f, "a.db", ZOO NOT_SYNCED);
+	s = scan(f, st, NULL);
+	ok(sr_view_open(&g.v, st, SR_VIEW_EXTRA, &f->err));
+	ok(sr_store_diff(f->nodes, SR_KIND_DATABASE, &nothing, &s.map, dump_one, &g, &f->err));
+	sr_view_close(g.v);
+	oracle(f, "a.db", tables, want);
+	/* the row of `nullable` that has a key */
+	{
+		struct sr_leaf leaf = {.path = sr_bytes_of("nullable k=3:6b v=1:33")};
+		ok(sr_leaves_add(want, &leaf, &f->err));
+	}
+	ok(sr_leaves_sort(want, &f->err));
+	ok(sr_leaves_sort(g.l, &f->err));
+	assert_int_equal(sr_leaves_count(want), sr_leaves_count(g.l));
+	for (size_t i = 0; i < sr_leaves_count(want); i++) {
+		struct sr_leaf x, y;
+		char *a, *b;
+
+		ok(sr_leaves_at(want, i, &x, &f->err));
+		a = sr_text(x.path);
+		ok(sr_leaves_at(g.l, i, &y, &f->err));
+		b = sr_text(y.path);
+		assert_string_equal(a, b);
+		free(a);
+		free(b);
+	}
+	assert_true(is_unknown(&s, "bag", SR_UNKNOWN_TABLE));
+	assert_true(is_unknown(&s, "secret", SR_UNKNOWN_EXCLUDED));
+	assert_true(is_unknown(&s, "docs", SR_UNKNOWN_TABLE));
+	assert_true(is_unknown(&s, "docs_content", SR_UNKNOWN_TABLE));
+	assert_int_equal(s.unknowns, 3 + 5 + 2); /* bag, secret, docs; its shadows; two rows without a key */
+	sr_scan_free(&s);
+	sr_leaves_free(want);
+	sr_leaves_free(g.l);
+	sr_store_close(st);
+}
+
+static void test_scan_wal(void **state)
+{
+	scan_like_oracle(*state, "PRAGMA journal_mode=WAL");
+}
+
+static void test_scan_rollback(void **state)
+{
+	scan_like_oracle(*state, "PRAGMA journal_mode=DELETE");
+}
+
+static void is_there(struct fix *f, struct sr_store *st, const char *table, struct sr_value key, bool there)
+{
+	struct sr_buf path = {0};
+
+	row_path(&path, table, key);
+	assert_int_equal(version_at(f, st, sr_buf_view(&path)).kind, there ? SR_KIND_ROW : SR_KIND_NONE);
+	sr_buf_free(&path);
+}
+
+static void test_names(void **state)
+{
+	struct fix *f = *state;
+	struct sr_store *st = store(f, "a.db");
+	struct sr_value half = {.class = SR_REAL, .real = 0.5}, one = {.class = SR_REAL, .real = 1.0};
+
+	other(f, "a.db",
+	      "CREATE TABLE c(k TEXT PRIMARY KEY COLLATE NOCASE); INSERT INTO c VALUES('Ab\xc3\x84'),('x'||char(0)||'Y');"
+	      "CREATE TABLE r(k TEXT COLLATE RTRIM PRIMARY KEY); INSERT INTO r VALUES('end  '),('   ');"
+	      "CREATE TABLE b(k PRIMARY KEY); INSERT INTO b VALUES(1.0),(0.5),('1'),(x'31'),(9007199254740993);"
+	      "CREATE TABLE i(k TEXT, PRIMARY KEY(k COLLATE NOCASE)); INSERT INTO i VALUES('Q');");
+	is_there(f, st, "c", text("ab\xc3\x84"), true);
+	is_there(f, st, "c", text("Ab\xc3\x84"), false); /* finds the row, but is not its name */
+	is_there(f, st, "c", (struct sr_value){.class = SR_TEXT, .b = sr_bytes("x\0\0", 3)}, true);
+	is_there(f, st, "r", text("end"), true);
+	is_there(f, st, "r", text(""), true);
+	is_there(f, st, "b", integer(1), true);
+	is_there(f, st, "b", one, false);
+	is_there(f, st, "b", half, true);
+	is_there(f, st, "b", text("1"), true);
+	is_there(f, st, "b", (struct sr_value){.class = SR_BLOB, .b = sr_bytes_of("1")}, true);
+	is_there(f, st, "b", integer(9007199254740993), true);
+	is_there(f, st, "b", integer(9007199254740992), false);
+	is_there(f, st, "i", text("q"), true);
+	sr_store_close(st);
+}
+
+/* What tree editing makes of a scan's leaves is what the scan makes of the database. */
+static void test_scan_is_edit(void **state)
+{
+	struct fix *f = *state;
+	struct sr_store *st = store(f, "a.db");
+	struct sr_leaves *l;
+	struct sr_hash map, root, next;
+	struct sr_leaf leaf;
+
+	other(f, "a.db", ZOO);
+	map = map_of(f, st);
+	l = everything(f, st);
+	sr_store_empty(f->nodes, SR_KIND_DATABASE, &root);
+	for (size_t i = 0; i < sr_leaves_count(l); i++) {
+		ok(sr_leaves_at(l, i, &leaf, &f->err));
+		if (sr_bytes_eq(leaf.path, sr_bytes_of(SR_SCHEMA_PATH)))
+			continue;
+		ok(sr_store_edit(f->nodes, SR_KIND_DATABASE, &root, &(struct sr_edit){leaf.path, leaf.to}, 1, &next, &f->err));
+		root = next;
+	}
+	assert_true(sr_hash_eq(&root, &map));
+	sr_leaves_free(l);
+	sr_store_close(st);
+}
+
+static struct sr_version table_version(struct fix *f, const char *name, const char *sql)
+{
+	struct sr_store *st = store(f, name);
+	struct sr_version v;
+	struct sr_hash map;
+
+	other(f, name, sql);
+	map = map_of(f, st);
+	ok(sr_store_get(f->nodes, SR_KIND_DATABASE, &map, sr_bytes_of("t"), &v, &f->err));
+	assert_int_equal(v.kind, SR_KIND_TABLE);
+	sr_store_close(st);
+	return v;
+}
+
+static void test_fingerprint(void **state)
+{
+	struct fix *f = *state;
+	struct sr_version plain = table_version(f, "1.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b INT DEFAULT 5)");
+	struct sr_version altered = table_version(
+		f, "2.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, a VARCHAR(9)); ALTER TABLE t ADD COLUMN b BIGINT NOT NULL DEFAULT 5");
+	static const char *const others[] = {
+		"CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b TEXT)",
+		"CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT COLLATE NOCASE, b INT)",
+		"CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b INT, c)",
+		"CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b INT) WITHOUT ROWID",
+		"CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b INT) STRICT",
+		"CREATE TABLE t(id INT PRIMARY KEY, a TEXT, b INT)",
+		"CREATE TABLE t(id INTEGER, a TEXT PRIMARY KEY, b INT)",
+		"CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b INT AS (id))",
+	};
+
+	assert_true(sr_version_eq(&plain, &altered));
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+		char name[16];
+		struct sr_version v;
+
+		snprintf(name, sizeof name, "o%zu.db", i);
+		v = table_version(f, name, others[i]);
+		if (sr_version_eq(&plain, &v))
+			fail_msg("same fingerprint: %s", others[i]);
+	}
+}
+
+static void test_gate(void **state)
+{
+	struct fix *f = *state;
+	struct sr_store *st = store(f, "a.db");
+	struct sr_leaves *l;
+	struct sr_scan s, t;
+	struct sr_hash edited;
+	struct sr_leaf leaf;
+	struct seen seen;
+
+	other(f, "a.db",
+	      "PRAGMA journal_mode=WAL; CREATE TABLE users(id INTEGER PRIMARY KEY, name, n); INSERT INTO users VALUES(1,'a',1),(2,'b',2); "
+	      "CREATE TABLE bag(x)");
+	s = scan(f, st, NULL);
+	assert_int_equal(s.rows_read, 2);
+	t = scan(f, st, &s.map);
+	assert_true(t.same);
+	assert_int_equal(t.rows_read, 0);
+	assert_int_equal(t.unknowns, 1); /* what is unknown stays unknown */
+	sr_scan_free(&t);
+	t = scan(f, st, &(struct sr_hash){.b = {1}}); /* the caller means another map */
+	assert_int_equal(t.rows_read, 2);
+	sr_scan_free(&t);
+	other(f, "a.db", "UPDATE users SET n = 3 WHERE id = 1");
+	t = scan(f, st, &s.map);
+	assert_int_equal(t.rows_read, 2);
+	assert_false(t.same);
+	assert_false(sr_hash_eq(&t.map, &s.map));
+	sr_scan_free(&s);
+
+	/* Our own apply does not open it, when the caller comes with another map... */
+	l = sr_leaves_new(NULL);
+	add_user(f, st, l, 2, "bb", 2);
+	seen = apply(f, st, l);
+	assert_int_equal(seen.applied, 1);
+	ok(sr_leaves_at(l, 0, &leaf, &f->err));
+	ok(sr_store_edit(f->nodes, SR_KIND_DATABASE, &t.map, &(struct sr_edit){leaf.path, leaf.to}, 1, &edited, &f->err));
+	s = scan(f, st, &edited);
+	assert_true(s.same);
+	assert_int_equal(s.rows_read, 0);
+	assert_true(sr_hash_eq(&s.map, &edited));
+	sr_scan_free(&s);
+	s = scan(f, st, &t.map); /* one who still has the old map is told better */
+	assert_int_equal(s.rows_read, 2);
+	sr_scan_free(&s);
+	/* ...and what it says is what a full scan finds. */
+	s = scan(f, st, NULL);
+	assert_int_equal(s.rows_read, 2);
+	assert_true(sr_hash_eq(&s.map, &edited));
+	sr_leaves_free(l);
+
+	/* An application that commits between our scan and our apply is seen. */
+	l = sr_leaves_new(NULL);
+	add_user(f, st, l, 2, "bbb", 2);
+	other(f, "a.db", "INSERT INTO users VALUES(3,'c',3)");
+	seen = apply(f, st, l);
+	sr_scan_free(&s);
+	s = scan(f, st, &edited);
+	assert_int_equal(s.rows_read, 3);
+	sr_leaves_free(l);
+	sr_scan_free(&s);
+	sr_scan_free(&t);
+	sr_store_close(st);
+}
+
+static void test_snapshot(void **state)
+{
+	struct fix *f = *state;
+	struct sr_store *st = store(f, "a.db");
+	struct sr_buf path = {0};
+	struct sr_view *v, *extra;
+	struct sr_content c;
+	struct sr_scan s;
+
+	other(f, "a.db", "PRAGMA journal_mode=WAL; CREATE TABLE users(id INTEGER PRIMARY KEY, name, n); INSERT INTO users VALUES(1,'a',1)");
+	ok(sr_view_open(&v, st, SR_VIEW_MAIN, &f->err));
+	ok(sr_view_open(&extra, st, SR_VIEW_EXTRA, &f->err));
+	other(f, "a.db", "INSERT INTO users VALUES(2,'b',2); CREATE TABLE more(id INTEGER PRIMARY KEY)");
+	ok(sr_view_scan(v, f->nodes, NULL, NULL, NULL, &s, &f->err));
+	assert_int_equal(s.rows_read, 1);
+	row_path(&path, "users", integer(2));
+	assert_int_equal(sr_view_read(v, sr_buf_view(&path), &c, &f->err), SR_E_NOTFOUND);
+	assert_int_equal(sr_view_read(extra, sr_buf_view(&path), &c, &f->err), SR_E_NOTFOUND);
+	sr_view_close(v);
+	sr_view_close(extra);
+	sr_scan_free(&s);
+	s = scan(f, st, NULL);
+	assert_int_equal(s.rows_read, 2);
+	sr_scan_free(&s);
+	sr_buf_free(&path);
+	sr_store_close(st);
+}
+
+/* --- applying ----------------------------------------------------------------------------------------------------- */
+
+#define USERS "CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT UNIQUE, n INT);"
+
+static void test_apply(void **state)
+{
+	struct fix *f = *state;
+
+	for (int wal = 0; wal < 2; wal++) {
+		const char *name = wal ? "wal.db" : "journal.db";
+		struct sr_store *st = store(f, name);
+		struct sr_leaves *l = sr_leaves_new(NULL);
+		struct seen s;
+
+		other(f, name, wal ? "PRAGMA journal_mode=WAL" : "PRAGMA journal_mode=DELETE");
+		other(f, name,
+		      USERS
+		      "INSERT INTO users VALUES(1,'a',1),(2,'b',2),(3,'c',3);"
+		      "CREATE TABLE child(id INTEGER PRIMARY KEY, u REFERENCES users(id) ON DELETE CASCADE); INSERT INTO child VALUES(1,3);"
+		      "CREATE TABLE log(id INTEGER PRIMARY KEY, what);"
+		      "CREATE TRIGGER ti AFTER INSERT ON users BEGIN INSERT INTO log(what) VALUES('i'); END;"
+		      "CREATE TRIGGER tu AFTER UPDATE ON users BEGIN INSERT INTO log(what) VALUES('u'); END;"
+		      "CREATE TRIGGER td AFTER DELETE ON users BEGIN INSERT INTO log(what) VALUES('d'); END;");
+		add_user(f, st, l, 1, "a", 1); /* as it is */
+		add_user(f, st, l, 2, "B", 22);
+		drop_user(f, st, l, 3);
+		add_user(f, st, l, 4, "d", 4);
+		drop_user(f, st, l, 5); /* not there anyway */
+		s = apply(f, st, l);
+		assert_int_equal(s.applied, 5);
+		assert_int_equal(s.displaced, 2);
+		assert_int_equal(s.unexpected + s.clashes + s.in_the_way, 0);
+		expect(f, name, "SELECT * FROM users", "1|a|1\n2|B|22\n4|d|4\n");
+		expect(f, name, "SELECT count(*) FROM log", "0\n");
+		expect(f, name, "SELECT count(*) FROM child", "1\n");
+		expect(f, name, "PRAGMA integrity_check", "ok\n");
+		expect(f, name, "PRAGMA journal_mode", wal ? "wal\n" : "delete\n");
+		sr_leaves_free(l);
+		sr_store_close(st);
+	}
+}
+
+static void test_rowids_stay(void **state)
+{
+	struct fix *f = *state;
+	struct sr_store *st = store(f, "a.db");
+	struct sr_leaves *l = sr_leaves_new(NULL);
+	struct sr_column c[] = {{sr_bytes_of("name"), text("BOB")}, {sr_bytes_of("v"), integer(9)}};
+
+	other(f, "a.db",
+	      "CREATE TABLE names(name TEXT PRIMARY KEY COLLATE NOCASE, v); INSERT INTO names(rowid,name,v) "
+	      "VALUES(70,'Bob',1),(80,'Eve',2)");
+	add_leaf(f, st, l, "names", text("bob"), c, 2); /* its case changes: the same row, by the same name */
+	apply(f, st, l);
+	expect(f, "a.db", "SELECT rowid, name, v FROM names", "70|BOB|9\n80|Eve|2\n");
+	sound(f, "a.db");
+	sr_leaves_free(l);
+	sr_store_close(st);
+}
+
+static void test_clash(void **state)
+{
+	struct fix *f = *state;
+	struct sr_store *st = store(f, "a.db");
+
+	other(f, "a.db", USERS "INSERT INTO users VALUES(1,'a',1),(2,'b',2)");
+	for (int take = 0; take < 2; take++) {
+		struct sr_leaves *l = sr_leaves_new(NULL);
+		struct seen s = {.clash_verdict = take ? SR_TAKE : SR_KEEP};
+		struct sr_marker m = marker_new();
+
+		add_user(f, st, l, 1, "x", 10);
+		drop_user(f, st, l, 2);
+		other(f, "a.db", "UPDATE users SET n = n + 5");
+		ok(try_apply(f, st, l, &m, &s));
+		assert_int_equal(s.clashes, 2);
+		assert_int_equal(s.applied, take ? 2 : 0);
+		assert_int_equal(s.displaced, take ? 2 : 0);
+		assert_int_equal(s.unexpected, take ? 2 : 0);
+		expect(f, "a.db", "SELECT * FROM users", take ? "1|x|10\n" : "1|a|6\n2|b|7\n");
+		sr_leaves_free(l);
+		sr_buf_free(&s.log);
+	}
+	sr_store_close(st);
+}
+
+static void test_unique_within(void **state)
+{
+	struct fix *f = *state;
+	struct sr_store *st = store(f, "a.db");
+	struct sr_leaves *l = sr_leaves_new(NULL);
+	struct seen s;
+	char name[16];
+
+	other(f, "a.db",
+	      "PRAGMA journal_mode=WAL;" USERS "INSERT INTO users VALUES(1,'a',1),(2,'b',2),(3,'c',3),(4,'d',4),(5,'e',5),(6,'f',6);"
+	      "WITH RECURSIVE i(x) AS (SELECT 100 UNION ALL SELECT x+1 FROM i WHERE x < 199) INSERT INTO users SELECT x, 'n'||x, x FROM i");
+	add_user(f, st, l, 1, "b", 1); /* a swap */
+	add_user(f, st, l, 2, "a", 2);
+	add_user(f, st, l, 3, "d", 3); /* a ring of three */
+	add_user(f, st, l, 4, "e", 4);
+	add_user(f, st, l, 5, "c", 5);
+	add_user(f, st, l, 7, "f", 7); /* takes what a deleted row had */
+	drop_user(f, st, l, 6);
+	add_user(f, st, l, 8, "n100", 8); /* and what an updated one lets go, at the end of a chain */
+	for (int i = 100; i < 200; i++) {
+		snprintf(name, sizeof name, "n%d", i + 1);
+		add_user(f, st, l, i, name, i);
+	}
+	s = apply(f, st, l);
+	assert_int_equal(s.in_the_way, 0);
+	assert_int_equal(s.applied, 108);
+	assert_int_equal(s.displaced, 106); /* each old row once, however it had to move */
+	assert_int_equal(s.unexpected, 0);
+	expect(f, "a.db", "SELECT group_concat(id||name) FROM users WHERE id < 100", "1b,2a,3d,4e,5c,7f,8n100\n");
+	expect(f, "a.db", "SELECT count(*) FROM users WHERE id >= 100 AND name = 'n'||(id+1)", "100\n");
+	sound(f, "a.db");
+	sr_leaves_free(l);
+	sr_store_close(st);
+}
+
+/* A row that is not part of the apply, found whichever index says so. */
+static void test_unique_outside(void **state)
+{
+	static const char *const schemas[] = {
+		USERS "CREATE INDEX plain ON users(n)",
+		"CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT, n INT); CREATE UNIQUE INDEX u ON users(lower(name), n % 10)",
+		"CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT, n INT); CREATE UNIQUE INDEX u ON users(name) WHERE id > 5",
+		"CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT UNIQUE ON CONFLICT REPLACE, n INT)",
+		"CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT UNIQUE, n INT) WITHOUT ROWID",
+	};
+	struct fix *f = *state;
+
+	for (size_t i = 0; i < 2 * sizeof schemas / sizeof *schemas; i++) {
+		bool take = i % 2;
+		struct sr_scan before, after;
+		char name[16];
+		struct sr_store *st;
+		struct sr_leaves *l = sr_leaves_new(NULL);
+		struct seen s = {.way_verdict = take ? SR_TAKE : SR_KEEP};
+		struct sr_marker m = marker_new();
+
+		snprintf(name, sizeof name, "%zu.db", i);
+		st = store(f, name);
+		other(f, name, schemas[i / 2]);
+		other(f, name,
+		      "INSERT INTO users VALUES(6,'x',1),(7,'y',2),(8,'z',3);"
+		      "CREATE TRIGGER i BEFORE INSERT ON users BEGIN SELECT RAISE(ABORT, 'no'); END;"
+		      "CREATE TRIGGER u AFTER UPDATE ON users BEGIN SELECT RAISE(ABORT, 'no'); END;"
+		      "CREATE TRIGGER d AFTER DELETE ON users BEGIN SELECT RAISE(ABORT, 'no'); END;");
+		before = scan(f, st, NULL);
+		add_user(f, st, l, 7, "x", 11); /* is in the way of nobody, and 6 is in its way */
+		add_user(f, st, l, 9, "new", 9);
+		add_user(f, st, l, 10, "z", 13); /* 8 is in its way */
+		ok(try_apply(f, st, l, &m, &s));
+		assert_int_equal(s.in_the_way, 2);
+		assert_int_equal(s.applied, take ? 3 : 1);
+		assert_int_equal(s.displaced, take ? 3 : 0);
+		assert_int_equal(s.unexpected, take ? 2 : 0);
+		expect(f, name, "SELECT * FROM users", take ? "7|x|11\n9|new|9\n10|z|13\n" : "6|x|1\n7|y|2\n8|z|3\n9|new|9\n");
+		/* More went in, or less, than the caller knows of: whatever map it comes with, all is read. */
+		after = scan(f, st, &(struct sr_hash){.b = {1}});
+		assert_int_equal(after.rows_read, take ? 3 : 4);
+		sr_scan_free(&before);
+		sr_scan_free(&after);
+		sound(f, name);
+		sr_leaves_free(l);
+		sr_buf_free(&s.log);
+		sr_store_close(st);
+	}
+}
+
+static void test_refused(void **state)
+{
+	struct fix *f = *state;
+	struct sr_store *st = store(f, "a.db");
+	struct sr_marker m = marker_new();
+	struct sr_leaves *l = sr_leaves_new(NULL);
+	struct seen s = {0};
+	struct sr_buf path = {0};
+	struct sr_leaf leaf;
+
+	other(f, "a.db",
+	      "CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT NOT NULL, n INT CHECK(n < 100)); INSERT INTO users VALUES(1,'a',1)");
+	add_user(f, st, l, 1, "b", 2);
+	add_user(f, st, l, 2, "c", 100);
+	assert_int_equal(try_apply(f, st, l, &m, &s), SR_E_DATA);
+	assert_non_null(strstr(f->err.text, "a.db/users/2"));
+	assert_non_null(strstr(f->err.text, "CHECK"));
+	expect(f, "a.db", "SELECT * FROM users", "1|a|1\n");
+	assert_int_equal(s.applied, 0);
+
+	/* A record that is not what its name says must not get in. */
+	ok(sr_leaves_at(l, 0, &leaf, &f->err));
+	row_path(&path, "users", integer(77));
+	{
+		struct sr_leaves *wrong = sr_leaves_new(NULL);
+		struct sr_leaf other_name = leaf;
+
+		other_name.path = sr_buf_view(&path);
+		other_name.expect = (struct sr_version){0};
+		ok(sr_leaves_add(wrong, &other_name, &f->err));
+		assert_int_equal(try_apply(f, st, wrong, &m, &s), SR_E_DATA);
+		sr_leaves_free(wrong);
+	}
+	expect(f, "a.db", "SELECT * FROM users", "1|a|1\n");
+
+	/* Nor one whose key the database would convert, be something in its way or not. */
+	for (int64_t id = 1; id < 3; id++) {
+		struct sr_leaves *wrong = sr_leaves_new(NULL);
+		struct sr_value key = text(id == 1 ? "1" : "2");
+		struct sr_column c[] = {{sr_bytes_of("id"), key}, {sr_bytes_of("name"), text("t")}};
+
+		add_leaf(f, st, wrong, "users", key, c, 2);
+		assert_int_equal(try_apply(f, st, wrong, &m, &s), SR_E_DATA);
+		sr_leaves_free(wrong);
+	}
+	expect(f, "a.db", "SELECT * FROM users", "1|a|1\n");
+
+	/* An archive that cannot keep what goes stops all of it. */
+	sr_leaves_free(l);
+	l = sr_leaves_new(NULL);
+	add_user(f, st, l, 1, "b", 2);
+	s.displaced_status = SR_E_FULL;
+	assert_int_equal(try_apply(f, st, l, &m, &s), SR_E_FULL);
+	expect(f, "a.db", "SELECT * FROM users", "1|a|1\n");
+	s.displaced_status = SR_OK;
+	ok(try_apply(f, st, l, &m, &s)); /* and nothing is left behind that stops the next one */
+	expect(f, "a.db", "SELECT * FROM users", "1|b|2\n");
+	sr_leaves_free(l);
+	sr_buf_free(&path);
+	sr_buf_free(&s.log);
+	sr_store_close(st);
+}
+
+/* --- creating ----------------------------------------------------------------------------------------------------- */
+
+#define MASTER \
+	"SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE '\\_sameroot%' ESCAPE '\\' " \
+	"AND tbl_name NOT LIKE '\\_sameroot%' ESCAPE '\\' ORDER BY 1, 2"
+
+static void copy_to_new(struct fix *f, const char *before, bool ours)
+{
+	struct sr_store *a = store(f, "a.db"), *b = store_with(f, "sub.db", ours, 0);
+	struct sr_hash ma, mb;
+	struct sr_leaves *l;
+	struct seen s;
+	struct sr_scan scanned;
+	char *schema;
+
+	other(f, "a.db", before);
+	other(f, "a.db", ZOO "PRAGMA user_version=17; PRAGMA application_id=-5;");
+	ma = map_of(f, a);
+	l = everything(f, a);
+	ok(sr_store_create(b, &f->err));
+	s = apply(f, b, l);
+	assert_int_equal(s.applied, sr_leaves_count(l));
+	scanned = scan(f, b, NULL);
+	mb = scanned.map;
+	assert_true(sr_hash_eq(&ma, &mb));
+	assert_int_equal(scanned.unknowns, 0);
+	sr_scan_free(&scanned);
+	schema = ask(f, "a.db", MASTER);
+	expect(f, "sub.db", MASTER, schema);
+	free(schema);
+	schema = ask(f, "a.db", "PRAGMA encoding");
+	expect(f, "sub.db", "PRAGMA encoding", schema);
+	free(schema);
+	expect(f, "sub.db", "PRAGMA user_version", "17\n");
+	expect(f, "sub.db", "PRAGMA application_id", "-5\n");
+	expect(f, "sub.db", "PRAGMA journal_mode", "wal\n");
+	sound(f, "sub.db");
+	sr_leaves_free(l);
+	sr_store_close(a);
+	sr_store_close(b);
+}
+
+static void test_create(void **state)
+{
+	copy_to_new(*state, "PRAGMA journal_mode=WAL", false);
+}
+
+static void test_create_utf16(void **state)
+{
+	copy_to_new(*state, "PRAGMA encoding='UTF-16le'; CREATE TABLE x(id INTEGER PRIMARY KEY); DROP TABLE x", true);
+}
+
+/* New tables go into a datastore's database, not into an application's. */
+static void test_new_table(void **state)
+{
+	struct fix *f = *state;
+
+	for (int ours = 0; ours < 2; ours++) {
+		const char *name = ours ? "ours.db" : "theirs.db";
+		struct sr_store *a = store(f, "a.db"), *b = store_with(f, name, ours, 0);
+		struct sr_leaves *l;
+		struct seen s;
+
+		if (!ours)
+			other(f, "a.db",
+			      USERS "INSERT INTO users VALUES(1,'a',1); CREATE TABLE more(id INTEGER PRIMARY KEY, u); INSERT INTO more "
+				    "VALUES(1,1);"
+				    "CREATE INDEX more_u ON more(u); CREATE VIEW v AS SELECT * FROM more; CREATE TRIGGER t AFTER INSERT ON "
+				    "more BEGIN SELECT 1; END");
+		other(f, name, USERS);
+		l = everything(f, a);
+		s = apply(f, b, l);
+		/* sqlite_master; users and its row; more and its row */
+		assert_int_equal(s.applied, ours ? 5 : 3);
+		expect(f, name,
+		       "SELECT group_concat(name) FROM (SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_a%' ORDER BY name)",
+		       ours ? "_sameroot_meta,more,more_u,t,users,v\n" : "_sameroot_meta,users\n");
+		sr_leaves_free(l);
+		sr_store_close(a);
+		sr_store_close(b);
+	}
+}
+
+static void test_hostile_schema(void **state)
+{
+	static const struct {
+		const char *type, *name, *text;
+	} bad[] = {
+		{"table", "t", "ATTACH '/tmp/x.db' AS x"},
+		{"table", "t", "PRAGMA writable_schema=1"},
+		{"table", "t", "CREATE TABLE t(a PRIMARY KEY); DROP TABLE t"},
+		{"table", "t", "CREATE TABLE t(a PRIMARY KEY); --\nATTACH 'x' AS y"},
+		{"table", "t", "CREATE TEMP TABLE t(a PRIMARY KEY)"},
+		{"table", "t", "CREATE TABLE temp.t(a PRIMARY KEY)"},
+		{"table", "t", "CREATE TABLE t AS SELECT * FROM sqlite_master"},
+		{"table", "t", "CREATE TABLE u(a PRIMARY KEY)"},
+		{"table", "t", "CREATE TABLE _sameroot_meta(key PRIMARY KEY, value)"},
+		{"table", "t", "CREATE TABLE t(a PRIMARY KEY CHECK (load_extension('x')))"},
+		{"table", "t", "CREATE  VIRTUAL TABLE t USING fts5(a)"},
+		{"table", "t", "create table t(a primary key)"},
+		{"table", "t", "SELECT 1"},
+		{"table", "t", ""},
+		{"table", "t", "CREATE VIEW t AS SELECT 1"},
+		{"view", "t", "CREATE TEMP VIEW t AS SELECT 1"},
+		{"trigger", "t", "CREATE TEMP TRIGGER t AFTER INSERT ON keep BEGIN SELECT 1; END"},
+		{"index", "t", "CREATE INDEX t ON sqlite_master(name)"},
+		{"table", "t", "CREATE TABLE t(a PRIMARY KEY"},
+	};
+	struct fix *f = *state;
+
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		struct sr_store *st = store(f, "b.db");
+		struct sr_leaves *l = sr_leaves_new(NULL);
+		struct sr_marker m = marker_new();
+		struct sr_buf record = {0};
+		struct seen s = {0};
+		struct sr_leaf leaf = {.path = sr_bytes_of(SR_SCHEMA_PATH), .to.kind = SR_KIND_TABLE};
+		const char *const items[] = {"table",
+					     "keep",
+					     "keep",
+					     "CREATE TABLE keep(id INTEGER PRIMARY KEY)",
+					     bad[i].type,
+					     bad[i].name,
+					     strcmp(bad[i].type, "trigger") ? bad[i].name : "keep",
+					     bad[i].text};
+
+		for (size_t k = 0; k < 8; k++)
+			sr_buf_string(&record, sr_bytes_of(items[k]));
+		leaf.record = sr_buf_view(&record);
+		ok(sr_leaves_add(l, &leaf, &f->err));
+		ok(sr_store_create(st, &f->err));
+		if (try_apply(f, st, l, &m, &s) == SR_OK)
+			fail_msg("let through: %s", bad[i].text);
+		expect(f, "b.db", "SELECT name FROM sqlite_master", "");
+		sr_leaves_free(l);
+		sr_buf_free(&record);
+		sr_buf_free(&s.log);
+		sr_store_close(st);
+	}
+}
+
+/* --- presence, marker, recovery ----------------------------------------------------------------------------------- */
+
+static enum sr_presence look(struct sr_store *st, struct sr_marker *m, bool *content)
+{
+	char why[256];
+
+	return sr_store_look(st, m, content, why);
+}
+
+static void scribble(struct fix *f, const char *name, const char *bytes, size_t n)
+{
+	char *path = path_of(f, name);
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(bytes, 1, n, file), n);
+	fclose(file);
+	free(path);
+}
+
+static void test_presence(void **state)
+{
+	static const char garbage[4096] = "this is not a database, whatever it may be, and it goes on like that";
+	struct fix *f = *state;
+	struct sr_store *st = store(f, "a.db");
+	struct sr_marker m, want = marker_new();
+	char *path = path_of(f, "a.db");
+	bool content;
+
+	assert_int_equal(look(st, &m, &content), SR_ABSENT);
+	assert_int_equal(sr_store_inode(st), 0);
+	scribble(f, "a.db", "", 0);
+	assert_int_equal(look(st, &m, &content), SR_ABSENT);
+	scribble(f, "a.db", garbage, sizeof garbage);
+	assert_int_equal(look(st, &m, &content), SR_CORRUPT);
+	unlink(path);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(look(st, &m, &content), SR_CORRUPT);
+	rmdir(path);
+
+	ok(sr_store_create(st, &f->err));
+	assert_int_equal(look(st, &m, &content), SR_ABSENT); /* an empty database is nothing yet */
+	ok(sr_store_mark(st, &want, &f->err));
+	assert_int_equal(look(st, &m, &content), SR_PRESENT);
+	assert_false(content);
+	assert_memory_equal(&m, &want, sizeof m);
+	other(f, "a.db", USERS);
+	assert_int_equal(look(st, &m, &content), SR_PRESENT);
+	assert_true(content);
+	assert_true(sr_store_inode(st) != 0);
+
+	/* Another file by the same name. */
+	other(f, "b.db", "CREATE TABLE other(id INTEGER PRIMARY KEY); INSERT INTO other VALUES(1)");
+	{
+		char *from = path_of(f, "b.db");
+		struct sr_view *v;
+		struct sr_scan s;
+
+		assert_int_equal(rename(from, path), 0);
+		free(from);
+		from = path_of(f, "a.db-wal");
+		unlink(from);
+		free(from);
+		from = path_of(f, "a.db-shm");
+		unlink(from);
+		free(from);
+		assert_int_equal(sr_view_open(&v, st, SR_VIEW_MAIN, &f->err), SR_E_CHANGED); /* not before it was looked at */
+		assert_int_equal(look(st, &m, &content), SR_PRESENT);
+		assert_true(sr_uuid_none(&m.id));
+		s = scan(f, st, NULL);
+		assert_int_equal(s.rows_read, 1);
+		sr_scan_free(&s);
+	}
+	unlink(path);
+	assert_int_equal(look(st, &m, &content), SR_ABSENT);
+	free(path);
+	sr_store_close(st);
+}
+
+static int64_t ticks;
+
+static int64_t fake_ticks(void *ctx)
+{
+	(void)ctx;
+	return ticks;
+}
+
+static int64_t hurried_ticks(void *ctx)
+{
+	(void)ctx;
+	return ticks += 1000;
+}
+
+static int64_t fake_now(void *ctx)
+{
+	(void)ctx;
+	return 1700000000000;
+}
+
+static void fake_random(void *ctx, void *out, size_t n)
+{
+	(void)ctx;
+	memset(out, 7, n);
+}
+
+static const struct sr_door quiet_door = {.now_ms = fake_now, .ticks_ms = fake_ticks, .random = fake_random};
+static const struct sr_door hurried_door = {.now_ms = fake_now, .ticks_ms = hurried_ticks, .random = fake_random};
+
+static void test_locked(void **state)
+{
+	struct fix *f = *state;
+	struct sr_store *st = store(f, "a.db");
+	struct sr_leaves *l = sr_leaves_new(NULL);
+	struct sr_marker m = marker_new();
+	struct seen s = {0};
+	char *path = path_of(f, "a.db");
+	sqlite3 *db;
+
+	other(f, "a.db", USERS);
+	add_user(f, st, l, 1, "a", 1);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	sr_door_install(&hurried_door);
+	assert_int_equal(try_apply(f, st, l, &m, &s), SR_E_BUSY);
+	assert_true(ticks >= 5000);
+	sr_door_install(NULL);
+	sqlite3_close(db);
+	ok(try_apply(f, st, l, &m, &s));
+	assert_int_equal(s.applied, 1);
+	sr_leaves_free(l);
+	sr_buf_free(&s.log);
+	free(path);
+	sr_store_close(st);
+}
+
+/* A child that dies between prepare and commit, or after it: the marker alone tells. */
+static void test_crash(void **state)
+{
+	struct fix *f = *state;
+
+	other(f, "a.db", "PRAGMA journal_mode=WAL;" USERS "INSERT INTO users VALUES(1,'a',1),(2,'b',2)");
+	for (int commit = 0; commit < 2; commit++) {
+		struct sr_store *st = store(f, "a.db");
+		struct sr_leaves *l = sr_leaves_new(NULL);
+		struct sr_marker m = marker_new();
+		struct seen s = {.clash_verdict = SR_KEEP};
+		struct sr_apply_ops ops = ops_for(&s);
+		int status;
+		pid_t pid;
+
+		add_user(f, st, l, 1, "x", 1);
+		add_user(f, st, l, 2, "y", 1);
+		ok(sr_leaves_sort(l, &f->err));
+		sr_store_close(st);                                          /* no connection goes over the fork */
+		other(f, "a.db", "UPDATE users SET n = n + 1 WHERE id = 2"); /* so that 2 is left out */
+		pid = fork();
+		if (pid == 0) {
+			st = store(f, "a.db");
+			if (sr_apply_prepare(st, l, &m, &ops, NULL) == SR_OK && (!commit || sr_apply_commit(st, NULL) == SR_OK))
+				raise(SIGKILL);
+			_exit(1);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		st = store(f, "a.db");
+		ok(sr_apply_recover(st, l, &m, &ops, &f->err));
+		ok(sr_apply_recover(st, l, &m, &ops, &f->err)); /* idempotent */
+		if (commit)
+			assert_string_equal(sr_buf_text(&s.log), "/users/1 /users/1 "); /* not 2, which was kept */
+		else
+			assert_int_equal(s.applied, 0);
+		expect(f, "a.db", "SELECT name FROM users ORDER BY id", commit ? "x\nb\n" : "a\nb\n");
+		sound(f, "a.db");
+		sr_leaves_free(l);
+		sr_buf_free(&s.log);
+		sr_store_close(st);
+	}
+}
+
+/* --- WAL ---------------------------------------------------------------------------------------------------------- */
+
+static void test_checkpoint_when_quiet(void **state)
+{
+	struct fix *f = *state;
+	struct sr_store *st = store_with(f, "a.db", false, 10000);
+	struct sr_leaves *l = sr_leaves_new(NULL);
+	struct sr_marker m;
+	char *path = path_of(f, "a.db");
+	struct stat before, after;
+	bool content;
+
+	other(f, "a.db", "PRAGMA journal_mode=WAL;" USERS);
+	sr_door_install(&quiet_door);
+	ticks = 1000;
+	assert_int_equal(look(st, &m, &content), SR_PRESENT);
+	for (int i = 0; i < 200; i++)
+		add_user(f, st, l, i,
+			 sr_buf_text(&(struct sr_buf){
+				 .at = (uint8_t[32]){'n', (uint8_t)('a' + i / 16), (uint8_t)('a' + i % 16)}, .len = 3, .cap = 32}),
+			 i);
+	apply(f, st, l);
+	assert_int_equal(stat(path, &before), 0);
+	look(st, &m, &content);
+	ticks += 59000;
+	look(st, &m, &content);
+	assert_int_equal(stat(path, &after), 0);
+	assert_int_equal(before.st_size, after.st_size);
+	ticks += 2000;
+	look(st, &m, &content);
+	assert_int_equal(stat(path, &after), 0);
+	assert_true(after.st_size > before.st_size);
+	sr_door_install(NULL);
+	sr_leaves_free(l);
+	free(path);
+	sr_store_close(st);
+}
+
+static bool stale_there(struct fix *f)
+{
+	char *pattern = sr_format("%s/a.db-wal.stale-*", f->dir);
+	glob_t found;
+	bool yes = glob(pattern, 0, NULL, &found) == 0;
+
+	if (yes) {
+		for (size_t i = 0; i < found.gl_pathc; i++)
+			unlink(found.gl_pathv[i]);
+		globfree(&found);
+	}
+	free(pattern);
+	return yes;
+}
+
+/* An application that died with its commits in the WAL, marker and all: a.db, with a.db-wal and a.db-shm. */
+static void left_behind(struct fix *f, const struct sr_marker *m)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		struct sr_store *st = store(f, "a.db");
+		char *path = path_of(f, "a.db");
+		sqlite3 *db;
+
+		if (sr_store_mark(st, m, &f->err) != SR_OK)
+			fprintf(stderr, "%s\n", f->err.text);
+		else if (sqlite3_open(path, &db) == SQLITE_OK && sqlite3_exec(db, "PRAGMA wal_checkpoint", NULL, NULL, NULL) == SQLITE_OK &&
+			 usleep(20000) == 0 &&
+			 sqlite3_exec(db, "INSERT OR REPLACE INTO users VALUES(50,'in the wal',0)", NULL, NULL, NULL) == SQLITE_OK)
+			raise(SIGKILL);
+		_exit(1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+}
+
+static void shell(struct fix *f, const char *fmt)
+{
+	char *command = sr_format(fmt, f->dir, f->dir);
+
+	assert_int_equal(system(command), 0);
+	free(command);
+}
+
+static bool shed(struct fix *f, uint64_t inode, const struct sr_uuid *node)
+{
+	struct sr_store *st = store(f, "a.db");
+	bool moved;
+
+	ok(sr_store_shed_stale_wal(st, inode, node, &moved, &f->err));
+	assert_int_equal(moved, stale_there(f));
+	sr_store_close(st);
+	return moved;
+}
+
+static void test_stale_wal(void **state)
+{
+	struct fix *f = *state;
+	struct sr_marker mine = marker_new(), theirs = marker_new();
+	struct sr_store *st = store(f, "theirs.db");
+	uint64_t inode;
+
+	other(f, "theirs.db", USERS "INSERT INTO users VALUES(1,'theirs',1)");
+	ok(sr_store_mark(st, &theirs, &f->err));
+	sr_store_close(st);
+
+	/* Ours, as it was: nothing moves, and the commit is there. */
+	other(f, "a.db", "PRAGMA journal_mode=WAL;" USERS);
+	left_behind(f, &mine);
+	st = store(f, "a.db");
+	inode = sr_store_inode(st);
+	sr_store_close(st);
+	assert_false(shed(f, inode, &mine.node));
+	assert_false(shed(f, 0, &mine.node));         /* nothing remembered */
+	assert_false(shed(f, inode + 1, &mine.node)); /* the file is older than its WAL: it belongs to it */
+	expect(f, "a.db", "SELECT count(*) FROM users", "1\n");
+
+	/* Copied over ours, in place. */
+	left_behind(f, &mine);
+	usleep(20000);
+	shell(f, "cp %s/theirs.db %s/a.db");
+	assert_true(shed(f, inode, &mine.node));
+	expect(f, "a.db", "SELECT name FROM users", "theirs\n");
+	sound(f, "a.db");
+
+	/* The same inode, another file's content, but no marker in it: no evidence. */
+	shell(f, "rm -f %s/a.db*; cd %s; cp theirs.db plain.db; sqlite3 plain.db 'DROP TABLE _sameroot_meta'");
+	other(f, "a.db", "PRAGMA journal_mode=WAL;" USERS);
+	left_behind(f, &mine);
+	usleep(20000);
+	shell(f, "cp %s/plain.db %s/a.db");
+	assert_false(shed(f, inode, &mine.node));
+
+	/* Moved over ours. */
+	shell(f, "rm -f %s/a.db*; : %s");
+	other(f, "a.db", "PRAGMA journal_mode=WAL;" USERS);
+	left_behind(f, &mine);
+	st = store(f, "a.db");
+	inode = sr_store_inode(st);
+	sr_store_close(st);
+	usleep(20000);
+	shell(f, "cp %s/theirs.db %s/next.db");
+	shell(f, "mv %s/next.db %s/a.db");
+	assert_true(shed(f, inode, &mine.node));
+	expect(f, "a.db", "SELECT name FROM users", "theirs\n");
+}
+
+/* As test_stale_wal, while another process has the file open. */
+static void test_stale_wal_in_use(void **state)
+{
+	struct fix *f = *state;
+	struct sr_marker mine = marker_new(), theirs = marker_new();
+	struct sr_store *st = store(f, "theirs.db");
+	int ready[2], done[2], status;
+	char byte;
+	pid_t pid;
+
+	other(f, "theirs.db", USERS);
+	ok(sr_store_mark(st, &theirs, &f->err));
+	sr_store_close(st);
+	other(f, "a.db", "PRAGMA journal_mode=WAL;" USERS);
+	left_behind(f, &mine);
+	assert_int_equal(pipe(ready) | pipe(done), 0);
+	pid = fork();
+	if (pid == 0) {
+		char *path = path_of(f, "a.db");
+		sqlite3 *db;
+
+		close(done[1]);
+		if (sqlite3_open(path, &db) == SQLITE_OK && sqlite3_exec(db, "SELECT count(*) FROM users", NULL, NULL, NULL) == SQLITE_OK &&
+		    write(ready[1], "", 1) == 1 && read(done[0], &byte, 1) >= 0)
+			_exit(0);
+		_exit(1);
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	usleep(20000);
+	shell(f, "cp %s/theirs.db %s/a.db");
+	st = store(f, "a.db");
+	assert_false(shed(f, sr_store_inode(st), &mine.node));
+	sr_store_close(st);
+	close(done[1]);
+	waitpid(pid, &status, 0);
+	close(ready[0]);
+	close(done[0]);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_scan_wal),
+		TEST(test_scan_rollback),
+		TEST(test_names),
+		TEST(test_scan_is_edit),
+		TEST(test_fingerprint),
+		TEST(test_gate),
+		TEST(test_snapshot),
+		TEST(test_apply),
+		TEST(test_rowids_stay),
+		TEST(test_clash),
+		TEST(test_unique_within),
+		TEST(test_unique_outside),
+		TEST(test_refused),
+		TEST(test_create),
+		TEST(test_create_utf16),
+		TEST(test_new_table),
+		TEST(test_hostile_schema),
+		TEST(test_presence),
+		TEST(test_locked),
+		TEST(test_crash),
+		TEST(test_checkpoint_when_quiet),
+		TEST(test_stale_wal),
+		TEST(test_stale_wal_in_use),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
