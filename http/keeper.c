@@ -1,0 +1,398 @@
+/* keeper.c - see keeper.h. */
+#include "http/keeper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/base/door.h"
+
+enum {
+	LINGER_MS = 2000,
+	LINGER_LOOK_MS = 20,
+	LINGERERS = 64,
+};
+
+struct sr_conn {
+	struct sr_keeper *keeper;
+	struct sr_conn *next, **link; /* *link is this one */
+	int fd;
+	bool linger;
+	int64_t deadline; /* ticks; 0: none */
+	struct sr_request *req; /* what runs here, or NULL */
+};
+
+struct sr_keeper {
+	pthread_mutex_t lock;
+	pthread_cond_t changed, emptied;
+	pthread_t thread;
+	struct sr_conn *conns;
+	struct sr_request *parked;
+	struct lingerer {
+		int fd;
+		int64_t until;
+	} lingerers[LINGERERS];
+	unsigned lingerers_n, open, parked_n;
+	uint64_t wakes, connections;
+	int64_t next_look; /* when the thread looks again */
+	bool stopping, quit;
+};
+
+static struct timespec after(int64_t ms)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += ms / 1000;
+	t.tv_nsec += ms % 1000 * 1000000;
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_sec++;
+		t.tv_nsec -= 1000000000;
+	}
+	return t;
+}
+
+/* Something becomes due at `when`: see to it that the thread is awake then. */
+static void look_at(struct sr_keeper *k, int64_t when)
+{
+	if (when < k->next_look)
+		pthread_cond_signal(&k->changed);
+}
+
+/* --- connections -------------------------------------------------------------------------------------------------- */
+
+static void set_deadline(struct sr_conn *conn, int64_t ms)
+{
+	conn->deadline = ms < 0 ? 0 : sr_ticks_ms() + ms;
+	if (conn->deadline)
+		look_at(conn->keeper, conn->deadline);
+}
+
+struct sr_conn *sr_keeper_open(struct sr_keeper *k, int fd, int64_t deadline_ms)
+{
+	struct sr_conn *conn = sr_alloc(sizeof(*conn));
+
+	*conn = (struct sr_conn){ .keeper = k, .fd = fd };
+	pthread_mutex_lock(&k->lock);
+	conn->next = k->conns;
+	conn->link = &k->conns;
+	if (conn->next)
+		conn->next->link = &conn->next;
+	k->conns = conn;
+	k->open++;
+	k->connections++;
+	set_deadline(conn, k->stopping ? 0 : deadline_ms);
+	pthread_mutex_unlock(&k->lock);
+	return conn;
+}
+
+void sr_keeper_deadline(struct sr_conn *conn, int64_t ms)
+{
+	pthread_mutex_lock(&conn->keeper->lock);
+	set_deadline(conn, ms);
+	pthread_mutex_unlock(&conn->keeper->lock);
+}
+
+void sr_keeper_busy(struct sr_conn *conn, struct sr_request *req, int64_t ms)
+{
+	pthread_mutex_lock(&conn->keeper->lock);
+	conn->req = req;
+	set_deadline(conn, !req && conn->keeper->stopping ? 0 : ms);
+	pthread_mutex_unlock(&conn->keeper->lock);
+}
+
+void sr_keeper_shut(struct sr_conn *conn)
+{
+	pthread_mutex_lock(&conn->keeper->lock);
+	shutdown(conn->fd, SHUT_RDWR);
+	pthread_mutex_unlock(&conn->keeper->lock);
+}
+
+void sr_keeper_look(struct sr_conn *conn)
+{
+	struct pollfd p = { .fd = conn->fd, .events = POLLRDHUP };
+	int unread;
+
+	pthread_mutex_lock(&conn->keeper->lock);
+	if (poll(&p, 1, 0) > 0 && p.revents & POLLRDHUP && !ioctl(conn->fd, FIONREAD, &unread) && !unread)
+		shutdown(conn->fd, SHUT_RDWR);
+	pthread_mutex_unlock(&conn->keeper->lock);
+}
+
+void sr_keeper_linger(struct sr_conn *conn)
+{
+	conn->linger = true; /* only ever touched by the connection's own thread */
+}
+
+static void add_lingerer(struct sr_keeper *k, int fd)
+{
+	int copy = k->lingerers_n < LINGERERS ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
+
+	if (copy < 0)
+		return;
+	shutdown(copy, SHUT_WR);
+	k->lingerers[k->lingerers_n++] = (struct lingerer){ .fd = copy, .until = sr_ticks_ms() + LINGER_MS };
+	look_at(k, sr_ticks_ms());
+}
+
+void sr_keeper_close(struct sr_conn *conn)
+{
+	struct sr_keeper *k = conn->keeper;
+
+	pthread_mutex_lock(&k->lock);
+	*conn->link = conn->next;
+	if (conn->next)
+		conn->next->link = conn->link;
+	if (conn->linger)
+		add_lingerer(k, conn->fd);
+	if (!--k->open)
+		pthread_cond_broadcast(&k->emptied);
+	pthread_mutex_unlock(&k->lock);
+	free(conn);
+}
+
+/* --- parked requests ---------------------------------------------------------------------------------------------- */
+
+uint64_t sr_keeper_wakes(struct sr_keeper *k)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&k->lock);
+	n = k->wakes;
+	pthread_mutex_unlock(&k->lock);
+	return n;
+}
+
+bool sr_keeper_park(struct sr_keeper *k, struct sr_request *req, uint64_t seen)
+{
+	bool park;
+
+	pthread_mutex_lock(&k->lock);
+	park = k->wakes == seen && !k->stopping;
+	if (park) {
+		sr_request_ref(req);
+		req->next = k->parked;
+		k->parked = req;
+		k->parked_n++;
+		look_at(k, req->park_until);
+	}
+	pthread_mutex_unlock(&k->lock);
+	return park;
+}
+
+/* Let a detached list of requests go on; without the keeper's lock. */
+static void resume_list(struct sr_request *list)
+{
+	while (list) {
+		struct sr_request *req = list;
+
+		list = req->next;
+		req->next = NULL;
+		pthread_mutex_lock(&req->lock);
+		sr_conn_resume(req);
+		pthread_mutex_unlock(&req->lock);
+		sr_request_unref(req);
+	}
+}
+
+void sr_keeper_wake(struct sr_keeper *k)
+{
+	struct sr_request *list;
+
+	pthread_mutex_lock(&k->lock);
+	k->wakes++;
+	list = k->parked;
+	k->parked = NULL;
+	k->parked_n = 0;
+	pthread_mutex_unlock(&k->lock);
+	resume_list(list);
+}
+
+/* --- the thread --------------------------------------------------------------------------------------------------- */
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static int64_t look_at_conns(struct sr_keeper *k, int64_t now)
+{
+	int64_t next = INT64_MAX;
+
+	for (struct sr_conn *conn = k->conns; conn; conn = conn->next) {
+		if (conn->deadline && conn->deadline <= now) {
+			shutdown(conn->fd, SHUT_RDWR);
+			conn->deadline = 0;
+		} else if (conn->deadline) {
+			next = earlier(next, conn->deadline);
+		}
+	}
+	return next;
+}
+
+static int64_t look_at_parked(struct sr_keeper *k, int64_t now, struct sr_request **due)
+{
+	int64_t next = INT64_MAX;
+
+	for (struct sr_request **at = &k->parked; *at;) {
+		struct sr_request *req = *at;
+
+		if (req->park_until <= now) {
+			*at = req->next;
+			req->next = *due;
+			*due = req;
+			k->parked_n--;
+		} else {
+			next = earlier(next, req->park_until);
+			at = &req->next;
+		}
+	}
+	return next;
+}
+
+/* Read and forget; false: the other side is done, or its time is up. */
+static bool drain(const struct lingerer *l, int64_t now)
+{
+	char waste[16384];
+	ssize_t got = 1;
+
+	for (int i = 0; i < 64 && got > 0; i++) /* a client that never stops does not keep us here */
+		got = recv(l->fd, waste, sizeof(waste), MSG_DONTWAIT);
+	return now < l->until && (got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR)));
+}
+
+static int64_t look_at_lingerers(struct sr_keeper *k, int64_t now)
+{
+	for (unsigned i = 0; i < k->lingerers_n;) {
+		if (drain(&k->lingerers[i], now)) {
+			i++;
+			continue;
+		}
+		close(k->lingerers[i].fd);
+		k->lingerers[i] = k->lingerers[--k->lingerers_n];
+	}
+	return k->lingerers_n ? now + LINGER_LOOK_MS : INT64_MAX;
+}
+
+static void *watch(void *arg)
+{
+	enum { LONGEST = 60000 };
+	struct sr_keeper *k = arg;
+
+	pthread_mutex_lock(&k->lock);
+	while (!k->quit) {
+		int64_t now = sr_ticks_ms();
+		struct sr_request *due = NULL;
+		struct timespec until;
+
+		k->next_look = earlier(now + LONGEST, look_at_conns(k, now));
+		k->next_look = earlier(k->next_look, look_at_lingerers(k, now));
+		k->next_look = earlier(k->next_look, look_at_parked(k, now, &due));
+		if (due) {
+			pthread_mutex_unlock(&k->lock);
+			resume_list(due);
+			pthread_mutex_lock(&k->lock);
+			continue; /* what changed meanwhile is looked at again */
+		}
+		until = after(k->next_look - now);
+		pthread_cond_timedwait(&k->changed, &k->lock, &until);
+	}
+	pthread_mutex_unlock(&k->lock);
+	return NULL;
+}
+
+struct sr_keeper *sr_keeper_start(void)
+{
+	struct sr_keeper *k = sr_alloc(sizeof(*k));
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&k->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&k->changed, &attr);
+	pthread_cond_init(&k->emptied, &attr);
+	pthread_condattr_destroy(&attr);
+	if (!pthread_create(&k->thread, NULL, watch, k))
+		return k;
+	free(k);
+	return NULL;
+}
+
+void sr_keeper_stop(struct sr_keeper *k)
+{
+	pthread_mutex_lock(&k->lock);
+	k->quit = true;
+	pthread_cond_signal(&k->changed);
+	pthread_mutex_unlock(&k->lock);
+	pthread_join(k->thread, NULL);
+	for (unsigned i = 0; i < k->lingerers_n; i++)
+		close(k->lingerers[i].fd);
+	pthread_cond_destroy(&k->changed);
+	pthread_cond_destroy(&k->emptied);
+	pthread_mutex_destroy(&k->lock);
+	free(k);
+}
+
+/* --- the end ------------------------------------------------------------------------------------------------------ */
+
+void sr_keeper_stopping(struct sr_keeper *k)
+{
+	pthread_mutex_lock(&k->lock);
+	k->stopping = true;
+	for (struct sr_conn *conn = k->conns; conn; conn = conn->next)
+		if (!conn->req)
+			shutdown(conn->fd, SHUT_RDWR);
+	pthread_mutex_unlock(&k->lock);
+	sr_keeper_wake(k);
+}
+
+bool sr_keeper_wait(struct sr_keeper *k, int64_t ms)
+{
+	struct timespec until = after(ms);
+	bool empty;
+
+	pthread_mutex_lock(&k->lock);
+	while (k->open && !pthread_cond_timedwait(&k->emptied, &k->lock, &until))
+		;
+	empty = !k->open;
+	pthread_mutex_unlock(&k->lock);
+	return empty;
+}
+
+void sr_keeper_cut_all(struct sr_keeper *k)
+{
+	struct sr_request **reqs;
+	size_t n = 0;
+
+	pthread_mutex_lock(&k->lock);
+	reqs = sr_alloc((k->open + 1) * sizeof(struct sr_request *));
+	for (struct sr_conn *conn = k->conns; conn; conn = conn->next) {
+		shutdown(conn->fd, SHUT_RDWR);
+		if (!conn->req)
+			continue;
+		sr_request_ref(conn->req);
+		reqs[n++] = conn->req;
+	}
+	pthread_mutex_unlock(&k->lock);
+	for (size_t i = 0; i < n; i++) {
+		pthread_mutex_lock(&reqs[i]->lock);
+		sr_conn_cut(reqs[i]);
+		pthread_mutex_unlock(&reqs[i]->lock);
+		sr_request_unref(reqs[i]);
+	}
+	free(reqs);
+}
+
+void sr_keeper_counts(struct sr_keeper *k, uint64_t *connections, unsigned *open, unsigned *parked)
+{
+	pthread_mutex_lock(&k->lock);
+	*connections = k->connections;
+	*open = k->open;
+	*parked = k->parked_n;
+	pthread_mutex_unlock(&k->lock);
+}

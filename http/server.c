@@ -1,0 +1,596 @@
+/* server.c - libmicrohttpd's side of the server; the only place that includes it.
+ *
+ * What libmicrohttpd 0.9.75 asks for, and where it is answered:
+ * - stopping with a suspended connection aborts the process: sr_server_stop lets all go on and waits before it stops the daemon;
+ * - an answer can be queued in the first call for a request (then the connection ends) or after the body's end, never in between: on_head,
+ *   on_body and on_whole are these three times;
+ * - upload data left lying without suspending hangs: on_body suspends then, and only then;
+ * - a content callback must not fail: break_off;
+ * - its timeouts and its closing are too kind or too rude: keeper.c. */
+#include <errno.h>
+#include <fcntl.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "http/certificate.h"
+#include "http/head.h"
+#include "http/keeper.h"
+#include "http/listen.h"
+#include "http/pool.h"
+#include "lib/base/log.h"
+
+enum {
+	CONNECTION_MEMORY = 96 * 1024, /* real memory; half of it is the size of upload chunks */
+	SMALL_BODY = 16 * 1024,        /* not worth a connection: an early answer waits for it */
+	LAST_WAIT_MS = 10000,
+};
+
+struct sr_server {
+	struct MHD_Daemon *daemon;
+	struct sr_keeper *keeper;
+	struct sr_pool *pool;
+	struct sr_limits limits;
+	struct sr_routes *routes;
+	size_t routes_n;
+	sr_authorize_fn *authorize;
+	void *authorize_ctx;
+	char *address, *certificate, *key;
+	uint16_t port;
+	atomic_bool stopping;
+	atomic_ullong requests, by_class[6];
+};
+
+/* --- what request.c needs; req->lock is held ---------------------------------------------------------------------- */
+
+void sr_conn_resume(struct sr_request *req)
+{
+	if (!req->suspended || !req->mhd)
+		return;
+	req->suspended = false;
+	MHD_resume_connection(req->mhd);
+}
+
+static enum MHD_Result suspend(struct sr_request *req)
+{
+	req->suspended = true;
+	MHD_suspend_connection(req->mhd);
+	return MHD_YES;
+}
+
+void sr_conn_deadline(struct sr_request *req, int64_t ms)
+{
+	if (req->mhd)
+		sr_keeper_deadline(req->conn, ms);
+}
+
+void sr_conn_look(struct sr_request *req)
+{
+	if (req->mhd && !req->suspended)
+		sr_keeper_look(req->conn);
+}
+
+void sr_conn_cut(struct sr_request *req)
+{
+	req->cut = true;
+	pthread_cond_broadcast(&req->changed);
+	if (!req->mhd)
+		return;
+	/* What was written before an abort may still be on its way to the client: libmicrohttpd, not we, closes a connection that it drives. */
+	if (!req->queued)
+		sr_keeper_shut(req->conn);
+	else
+		sr_conn_deadline(req, req->limits->stall_ms);
+	sr_conn_resume(req);
+}
+
+/* --- the answer --------------------------------------------------------------------------------------------------- */
+
+/* An error from a content callback just after a resume closes the connection without anyone coming back to clean it up: it would count as open
+ * until the daemon stops.  A byte that cannot be sent any more ends it in the ordinary way. */
+static ssize_t break_off(struct sr_request *req, char *buf)
+{
+	sr_keeper_shut(req->conn);
+	*buf = 0;
+	return 1;
+}
+
+static ssize_t on_content(void *cls, uint64_t pos, char *buf, size_t max)
+{
+	struct sr_request *req = cls;
+	ssize_t got = 0;
+
+	(void)pos;
+	pthread_mutex_lock(&req->lock);
+	if (req->cut)
+		got = break_off(req, buf);
+	else if (req->out.len)
+		got = (ssize_t)sr_ring_take(&req->out, buf, max);
+	else if (req->ended)
+		got = MHD_CONTENT_READER_END_OF_STREAM;
+	else
+		suspend(req);
+	if (got > 0)
+		pthread_cond_broadcast(&req->changed);
+	pthread_mutex_unlock(&req->lock);
+	return got;
+}
+
+static void on_response_freed(void *cls)
+{
+	sr_request_unref(cls);
+}
+
+static struct MHD_Response *make_response(struct sr_request *req)
+{
+	struct MHD_Response *response;
+
+	if (req->streamed && req->answer_length) {
+		sr_request_ref(req);
+		response = MHD_create_response_from_callback(req->answer_length < 0 ? MHD_SIZE_UNKNOWN : (uint64_t)req->answer_length,
+		                                             32768, on_content, req, on_response_freed);
+		if (!response)
+			sr_request_unref(req);
+	} else {
+		response = MHD_create_response_from_buffer(req->body.len, req->body.at, MHD_RESPMEM_PERSISTENT); /* lives as long as req */
+	}
+	if (!response)
+		return NULL;
+	if (req->type)
+		MHD_add_response_header(response, "Content-Type", req->type);
+	for (size_t i = 0; i < req->extra.n; i++)
+		MHD_add_response_header(response, req->extra.at[i].name, req->extra.at[i].value);
+	if (req->server->stopping) /* libmicrohttpd sees by itself to connections that cannot go on */
+		MHD_add_response_header(response, "Connection", "close");
+	return response;
+}
+
+static enum MHD_Result queue(struct sr_request *req)
+{
+	const struct sr_limits *l = req->limits;
+	struct MHD_Response *response = make_response(req);
+	enum MHD_Result result;
+
+	if (!response)
+		return MHD_NO;
+	req->queued = true;
+	if (req->streamed && !req->ended)
+		sr_conn_deadline(req, -1); /* the writer's patience counts */
+	else
+		sr_conn_deadline(req, l->stall_ms + (int64_t)((req->body.len + req->out.len) * 1000 / l->min_rate));
+	/* A response has a lock of its own, and on_content is called under that: never take it under ours. */
+	pthread_mutex_unlock(&req->lock);
+	result = MHD_queue_response(req->mhd, (unsigned)req->status, response);
+	MHD_destroy_response(response);
+	pthread_mutex_lock(&req->lock);
+	return result;
+}
+
+/* --- the three times ---------------------------------------------------------------------------------------------- */
+
+static void let_body_come(struct sr_request *req)
+{
+	req->behind_head = true;
+	sr_conn_deadline(req, req->discard ? (int64_t)req->limits->stall_ms : -1);
+}
+
+static void dispatch(struct sr_request *req)
+{
+	if (req->dispatched)
+		return;
+	req->dispatched = true;
+	sr_pool_add(req->server->pool, req);
+}
+
+/* The head is here, a body would follow. */
+static enum MHD_Result on_head(struct sr_request *req)
+{
+	bool small = req->length >= 0 && req->length <= SMALL_BODY && !req->expects && !req->close;
+
+	if (req->ready && !small) {
+		sr_keeper_linger(req->conn);
+		return queue(req);
+	}
+	if (req->ready || sr_request_quick(req)) {
+		req->discard = true;
+		let_body_come(req);
+		return MHD_YES;
+	}
+	dispatch(req);
+	if (!req->wanted)
+		return suspend(req);
+	let_body_come(req);
+	return MHD_YES;
+}
+
+static enum MHD_Result on_body(struct sr_request *req, const char *data, size_t *size)
+{
+	size_t taken;
+
+	if (!req->discard && req->received + *size > req->route->max_body) {
+		req->body_over = req->discard = true;
+		pthread_cond_broadcast(&req->changed);
+	}
+	if (req->discard) {
+		req->dropped += *size;
+		*size = 0;
+		return req->dropped > req->limits->max_drain ? MHD_NO : MHD_YES;
+	}
+	if (!req->in.at)
+		sr_ring_init(&req->in, req->limits->ring);
+	taken = sr_ring_put(&req->in, data, *size);
+	req->received += taken;
+	*size -= taken;
+	pthread_cond_broadcast(&req->changed);
+	return *size ? suspend(req) : MHD_YES;
+}
+
+/* Run a quick handler; without the lock, because it takes it to answer.  Parked: true, and nothing more is to be done. */
+static bool run_quick(struct sr_request *req)
+{
+	bool parked = false;
+
+	while (!req->ready && !parked) {
+		uint64_t seen = sr_keeper_wakes(req->server->keeper);
+		struct sr_err err;
+
+		pthread_mutex_unlock(&req->lock);
+		if (req->parked_before && req->server->stopping) {
+			sr_err_set(&err, SR_E_UNAVAILABLE, "the server is stopping");
+			sr_reply_error(req, &err);
+		} else if (sr_request_expired(req)) {
+			sr_request_run(req);
+			if (!req->ready) {
+				sr_err_set(&err, SR_E_INTERNAL, "parked for ever");
+				sr_reply_error(req, &err);
+			}
+		} else {
+			sr_request_run(req);
+		}
+		pthread_mutex_lock(&req->lock);
+		parked = !req->ready && sr_keeper_park(req->server->keeper, req, seen);
+	}
+	return parked;
+}
+
+/* All of the request is here. */
+static enum MHD_Result on_whole(struct sr_request *req)
+{
+	if (!req->body_end) {
+		req->body_end = true;
+		sr_conn_deadline(req, -1);
+		pthread_cond_broadcast(&req->changed);
+	}
+	if (!req->ready && sr_request_quick(req)) {
+		if (run_quick(req))
+			return suspend(req);
+	} else if (!req->ready) {
+		dispatch(req);
+		return suspend(req);
+	}
+	return queue(req);
+}
+
+/* --- the first look ----------------------------------------------------------------------------------------------- */
+
+static enum MHD_Result add_field(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	(void)kind;
+	sr_fields_add(cls, name, value ? value : "");
+	return MHD_YES;
+}
+
+static enum sr_status admit(struct sr_request *req, const char *version, struct sr_err *err)
+{
+	struct sr_server *server = req->server;
+	enum sr_status status = sr_head_check(req, version, err);
+	char *allow = NULL;
+
+	if (status) {
+		req->close = true;
+		return status;
+	}
+	status = sr_head_route(req, server->routes, server->routes_n, &allow, err);
+	if (allow)
+		sr_reply_header(req, "Allow", allow);
+	free(allow);
+	if (status)
+		return status;
+	if (server->authorize && !(req->route->flags & SR_ROUTE_OPEN))
+		status = server->authorize(server->authorize_ctx, req, req->route, err);
+	if (!status && (req->length < 0 ? !req->route->max_body : (uint64_t)req->length > req->route->max_body))
+		status = sr_err_set(err, SR_E_LIMIT, "request body over %llu bytes", (unsigned long long)req->route->max_body);
+	return status;
+}
+
+static void begin(struct sr_request *req, const char *method, const char *version)
+{
+	struct sr_err err = { 0 };
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(req->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	enum sr_status status;
+
+	req->begun = true;
+	req->method = sr_strdup(method);
+	req->head_only = !strcmp(method, "HEAD");
+	req->peer = sr_address_text(info ? info->client_addr : NULL);
+	req->tls = req->server->certificate;
+	MHD_get_connection_values(req->mhd, MHD_HEADER_KIND, add_field, &req->headers);
+	status = admit(req, version, &err);
+	if (status == SR_E_USAGE) /* the path is there, the method is not */
+		sr_reply_bytes(req, 405, "application/json", sr_bytes_of("{\"error\":\"method\",\"detail\":\"see Allow\"}"));
+	else if (status)
+		sr_reply_error(req, &err);
+	pthread_mutex_lock(&req->lock);
+	sr_conn_deadline(req, -1);
+	pthread_mutex_unlock(&req->lock);
+}
+
+/* --- libmicrohttpd's callbacks ------------------------------------------------------------------------------------ */
+
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **ctx, enum MHD_ConnectionNotificationCode what)
+{
+	struct sr_server *server = cls;
+
+	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+		int fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+
+		*ctx = sr_keeper_open(server->keeper, fd, server->limits.head_ms);
+	} else if (*ctx) {
+		sr_keeper_close(*ctx);
+		*ctx = NULL;
+	}
+}
+
+/* The request line has come; what is returned is the request's context from now on. */
+static void *on_request_line(void *cls, const char *raw, struct MHD_Connection *mhd)
+{
+	struct sr_server *server = cls;
+	struct sr_request *req = sr_request_new(server, &server->limits, raw);
+
+	req->mhd = mhd;
+	req->conn = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+	sr_keeper_busy(req->conn, req, server->limits.head_ms);
+	return req;
+}
+
+static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const char *url, const char *method, const char *version,
+                                 const char *data, size_t *size, void **ctx)
+{
+	struct sr_request *req = *ctx;
+	enum MHD_Result result;
+
+	(void)cls, (void)mhd, (void)url;
+	if (!req->begun)
+		begin(req, method, version);
+	pthread_mutex_lock(&req->lock);
+	if (req->cut) {
+		result = MHD_NO;
+	} else if (*size) {
+		result = on_body(req, data, size);
+	} else if (!req->behind_head && (req->length || req->close)) {
+		result = on_head(req);
+	} else if (!req->behind_head) { /* no body: an answer in this call would end the connection; the next one comes at once */
+		req->behind_head = true;
+		result = MHD_YES;
+	} else {
+		result = on_whole(req);
+	}
+	pthread_mutex_unlock(&req->lock);
+	return result;
+}
+
+static void on_completed(void *cls, struct MHD_Connection *mhd, void **ctx, enum MHD_RequestTerminationCode why)
+{
+	struct sr_server *server = cls;
+	struct sr_request *req = *ctx;
+	unsigned class;
+
+	(void)mhd, (void)why;
+	if (!req)
+		return;
+	pthread_mutex_lock(&req->lock);
+	sr_keeper_busy(req->conn, NULL, server->limits.idle_ms);
+	req->mhd = NULL;
+	req->conn = NULL;
+	class = req->queued && req->status / 100 < 6 ? (unsigned)req->status / 100 : 0;
+	pthread_cond_broadcast(&req->changed);
+	pthread_mutex_unlock(&req->lock);
+	atomic_fetch_add(&server->requests, 1);
+	atomic_fetch_add(&server->by_class[class], 1);
+	sr_request_unref(req);
+	*ctx = NULL;
+}
+
+static void on_log(void *cls, const char *fmt, va_list args)
+{
+	char text[512];
+	int n = vsnprintf(text, sizeof(text), fmt, args);
+
+	(void)cls;
+	if (n > 0)
+		sr_debug("http: %.*s", (int)strcspn(text, "\n"), text);
+}
+
+/* --- start and stop ----------------------------------------------------------------------------------------------- */
+
+static enum sr_status read_pem(const char *path, char **out, struct sr_err *err)
+{
+	enum { MOST = 1 << 20 };
+	struct sr_buf text = { 0 };
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? -1 : 1;
+	enum sr_status status = SR_OK;
+
+	while (got > 0 && text.len < MOST) {
+		got = read(fd, sr_buf_room(&text, 4096), 4096);
+		if (got > 0)
+			text.len += (size_t)got;
+	}
+	if (got < 0)
+		status = sr_err_sys(err, SR_E_CONFIG, "%s", path);
+	else
+		*out = sr_text(sr_buf_view(&text));
+	if (fd >= 0)
+		close(fd);
+	if (text.at)
+		explicit_bzero(text.at, text.len);
+	sr_buf_free(&text);
+	return status;
+}
+
+static void apply(struct sr_server *server, const struct sr_server_options *o)
+{
+	server->limits = (struct sr_limits){
+		.max_header = o->max_header ? o->max_header : 16384,
+		.ring = o->ring ? o->ring : 65536,
+		.max_drain = o->max_drain ? o->max_drain : 1 << 20,
+		.head_ms = o->head_ms ? o->head_ms : 10000,
+		.idle_ms = o->idle_ms ? o->idle_ms : 75000,
+		.stall_ms = o->stall_ms ? o->stall_ms : 30000,
+		.min_rate = o->min_rate ? o->min_rate : 1024,
+		.challenge = o->challenge ? o->challenge : "Bearer",
+	};
+	server->routes_n = o->routes_count;
+	server->routes = sr_alloc((o->routes_count + 1) * sizeof(*server->routes));
+	if (o->routes_count)
+		memcpy(server->routes, o->routes, o->routes_count * sizeof(*server->routes));
+	server->authorize = o->authorize;
+	server->authorize_ctx = o->authorize_ctx;
+}
+
+static struct MHD_Daemon *start_daemon(struct sr_server *server, const struct sr_server_options *o, int fd)
+{
+	unsigned threads = o->event_threads ? o->event_threads : 2, flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME;
+	struct MHD_OptionItem tls[] = {
+		{ MHD_OPTION_HTTPS_MEM_CERT, 0, server->certificate },
+		{ MHD_OPTION_HTTPS_MEM_KEY, 0, server->key },
+		{ MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2" },
+		{ MHD_OPTION_END, 0, NULL },
+	};
+	struct MHD_OptionItem pool[] = {
+		{ MHD_OPTION_THREAD_POOL_SIZE, threads, NULL },
+		{ MHD_OPTION_END, 0, NULL },
+	};
+
+	return MHD_start_daemon(flags | MHD_USE_ERROR_LOG | (server->certificate ? MHD_USE_TLS : 0), 0, NULL, NULL, on_access, server,
+	                        MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, /* has to be the first */
+	                        MHD_OPTION_LISTEN_SOCKET, fd,
+	                        MHD_OPTION_CONNECTION_LIMIT, o->max_connections ? o->max_connections : 512u,
+	                        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+	                        MHD_OPTION_CONNECTION_TIMEOUT, 0u, /* the keeper's */
+	                        MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
+	                        MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server,
+	                        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
+	                        MHD_OPTION_ARRAY, server->certificate ? tls : tls + 3,
+	                        MHD_OPTION_ARRAY, threads > 1 ? pool : pool + 1,
+	                        MHD_OPTION_END);
+}
+
+static void server_free(struct sr_server *server)
+{
+	if (server->pool)
+		sr_pool_stop(server->pool);
+	if (server->keeper)
+		sr_keeper_stop(server->keeper);
+	if (server->key)
+		explicit_bzero(server->key, strlen(server->key));
+	free(server->key);
+	free(server->certificate);
+	free(server->address);
+	free(server->routes);
+	free(server);
+}
+
+enum sr_status sr_server_start(struct sr_server **out, const struct sr_server_options *options, struct sr_err *err)
+{
+	struct sr_server *server = sr_alloc(sizeof(*server));
+	enum sr_status status = SR_OK;
+	int fd = -1;
+
+	apply(server, options);
+	if (!options->certificate != !options->key)
+		status = sr_err_set(err, SR_E_CONFIG, "a certificate and a key go together");
+	if (!status && options->certificate)
+		status = read_pem(options->certificate, &server->certificate, err);
+	if (!status && options->key)
+		status = read_pem(options->key, &server->key, err);
+	if (!status && options->key)
+		status = sr_certificate_check(server->certificate, server->key, err);
+	if (!status)
+		status = sr_listen(options->address, options->port, &fd, err);
+	if (status)
+		goto out;
+	server->address = sr_listen_text(fd, &server->port);
+	server->keeper = sr_keeper_start();
+	server->pool = sr_pool_start(options->workers ? options->workers : 4);
+	if (!server->keeper || !server->pool) {
+		status = sr_err_set(err, SR_E_UNAVAILABLE, "no thread for the server");
+		goto out;
+	}
+	server->daemon = start_daemon(server, options, fd);
+	fd = -1; /* libmicrohttpd's; when it fails it has mostly closed it */
+	if (!server->daemon)
+		status = sr_err_set(err, SR_E_UNAVAILABLE, "the server does not start; the debug log says why");
+out:
+	if (status) {
+		if (fd >= 0)
+			close(fd);
+		server_free(server);
+		return status;
+	}
+	*out = server;
+	return SR_OK;
+}
+
+uint16_t sr_server_port(const struct sr_server *server)
+{
+	return server->port;
+}
+
+const char *sr_server_address(const struct sr_server *server)
+{
+	return server->address;
+}
+
+void sr_server_wake(struct sr_server *server)
+{
+	sr_keeper_wake(server->keeper);
+}
+
+bool sr_server_stopping(const struct sr_server *server)
+{
+	return server->stopping;
+}
+
+void sr_server_counts(struct sr_server *server, struct sr_server_counts *out)
+{
+	*out = (struct sr_server_counts){ .requests = server->requests };
+	for (size_t i = 0; i < sizeof(out->by_class) / sizeof(*out->by_class); i++)
+		out->by_class[i] = server->by_class[i];
+	sr_keeper_counts(server->keeper, &out->connections, &out->open, &out->parked);
+}
+
+void sr_server_stop(struct sr_server *server, unsigned ms)
+{
+	int fd;
+
+	if (!server)
+		return;
+	server->stopping = true;
+	fd = MHD_quiesce_daemon(server->daemon);
+	if (fd >= 0)
+		close(fd);
+	sr_keeper_stopping(server->keeper);
+	if (!sr_keeper_wait(server->keeper, ms)) {
+		sr_keeper_cut_all(server->keeper);
+		if (!sr_keeper_wait(server->keeper, LAST_WAIT_MS)) {
+			/* Stopping libmicrohttpd with a suspended connection would abort the process: leave everything as it is. */
+			sr_error("http: connections that do not end; the server at %s is left standing", server->address);
+			return;
+		}
+	}
+	MHD_stop_daemon(server->daemon);
+	server_free(server);
+}
