@@ -1,0 +1,143 @@
+/* sameroot-sync - the sync daemon beside a webserver: arguments, configuration, signals, exit codes. */
+#include <locale.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/admin/cli.h"
+#include "lib/base/log.h"
+#include "lib/base/version.h"
+#include "lib/sync/daemon.h"
+
+#define ONCE_WAIT_MS 10000
+
+static bool check_config, json, once;
+static const char *config_path;
+
+static const struct sr_cli_option options[] = {
+	{'c', "config", "FILE", "the configuration [" SR_CONFIG_DEFAULT_FILE "]", .text = &config_path},
+	{0, "check-config", NULL, "print the effective configuration and exit", .flag = &check_config},
+	{0, "json", NULL, "print as JSON", .flag = &json},
+	{0, "once", NULL, "do exactly one round and exit: 0 in sync, 1 something is held, paused or failed, 75 datastore unreachable",
+	 .flag = &once},
+};
+static const struct sr_cli cli = {
+	.program = "sameroot-sync",
+	.usage = "[-c FILE] [--once] [--check-config [--json]]",
+	.what = "Keep this webserver's stores equal to the datastore's.",
+	.options = options,
+	.n = sizeof options / sizeof *options,
+};
+
+static int run_once(const struct sr_config *config)
+{
+	struct sr_sync_result result = {0};
+	struct sr_err err = {0};
+	enum sr_status rc = sr_sync_once(config, SR_VERSION, ONCE_WAIT_MS, &result, &err);
+
+	if (rc == SR_OK && !result.in_sync)
+		fprintf(stderr, "%s: not in sync: %llu items are held, paused or were skipped; see `sameroot status`\n", cli.program,
+			(unsigned long long)result.skipped);
+	if (rc == SR_OK)
+		return result.in_sync ? 0 : 1;
+	sr_cli_fail(&cli, &err);
+	/* A fault of the configuration is the caller's; everything else but an unreachable datastore means: not in sync. */
+	if (rc == SR_E_CONFIG || rc == SR_E_UNAVAILABLE || rc == SR_E_BUSY)
+		return sr_status_exit(rc);
+	return 1;
+}
+
+struct running {
+	struct sr_sync_daemon *daemon;
+	const struct sr_config *config;
+	sigset_t signals;
+};
+
+static void reload(struct running *r)
+{
+	struct sr_config *fresh;
+	struct sr_err err;
+
+	if (sr_config_load(&fresh, config_path, &err) != SR_OK) {
+		sr_error("reload: the new configuration is refused and the old one kept: %s", err.text);
+		return;
+	}
+	sr_log_setup(cli.program, fresh->log_level, fresh->log_json);
+	sr_sync_daemon_set_interval(r->daemon, fresh->update_interval);
+	sr_info("reload: interval, log level and format are taken; other changes need a restart");
+	sr_config_free(fresh);
+}
+
+static void *handle_signals(void *arg)
+{
+	struct running *r = arg;
+	int sig = 0;
+
+	while (sigwait(&r->signals, &sig) == 0) {
+		if (sig == SIGHUP)
+			reload(r);
+		else if (sig == SIGUSR1)
+			sr_sync_daemon_now(r->daemon);
+		else
+			break;
+	}
+	sr_info("stopping (%s)", strsignal(sig));
+	sr_sync_daemon_stop(r->daemon);
+	return NULL;
+}
+
+static int run_daemon(const struct sr_config *config)
+{
+	struct running r = {.config = config};
+	pthread_t signals;
+	struct sr_err err = {0};
+
+	sigemptyset(&r.signals);
+	sigaddset(&r.signals, SIGTERM);
+	sigaddset(&r.signals, SIGINT);
+	sigaddset(&r.signals, SIGHUP);
+	sigaddset(&r.signals, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &r.signals, NULL);
+	if (sr_sync_daemon_open(&r.daemon, config, SR_VERSION, &err) != SR_OK)
+		return sr_cli_fail(&cli, &err);
+	fprintf(stderr, "listening on %s\n", sr_sync_daemon_address(r.daemon));
+	if (pthread_create(&signals, NULL, handle_signals, &r) != 0) {
+		sr_sync_daemon_close(r.daemon);
+		return sr_status_exit(SR_E_INTERNAL);
+	}
+	sr_sync_daemon_run(r.daemon);
+	pthread_join(signals, NULL);
+	sr_sync_daemon_close(r.daemon);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct sr_config *config = NULL;
+	struct sr_err err = {0};
+	bool done;
+	int count, status;
+
+	setlocale(LC_CTYPE, "C.UTF-8");
+	signal(SIGPIPE, SIG_IGN);
+	if (sr_cli_parse(&cli, argc, argv, &count, &done, &err) != SR_OK)
+		return sr_cli_fail(&cli, &err);
+	if (done)
+		return 0;
+	if (count > 1) {
+		sr_err_set(&err, SR_E_USAGE, "unexpected argument %s; see --help", argv[1]);
+		return sr_cli_fail(&cli, &err);
+	}
+	if (sr_config_load(&config, config_path, &err) != SR_OK)
+		return sr_cli_fail(&cli, &err);
+	sr_log_setup(cli.program, config->log_level, config->log_json);
+	if (check_config) {
+		sr_cli_print_config(config, json);
+		status = 0;
+	} else {
+		status = once ? run_once(config) : run_daemon(config);
+	}
+	sr_config_free(config);
+	return status;
+}

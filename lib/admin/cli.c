@@ -1,0 +1,100 @@
+/* cli.c - see cli.h. */
+#include "lib/admin/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/version.h"
+
+static void print_help(const struct sr_cli *cli)
+{
+	printf("usage: %s %s\n%s\n\n", cli->program, cli->usage, cli->what);
+	for (size_t i = 0; i < cli->n; i++) {
+		const struct sr_cli_option *o = &cli->options[i];
+		char left[64];
+
+		snprintf(left, sizeof left, "%c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? "," : " ",
+			 o->name, o->value ? " " : "", o->value ? o->value : "");
+		printf("  %-26s %s\n", left, o->help);
+	}
+	printf("  %-26s %s\n  %-26s %s\n", "    --help", "print this", "    --version", "print the version");
+}
+
+static const struct sr_cli_option *find(const struct sr_cli *cli, const char *arg, size_t len)
+{
+	for (size_t i = 0; i < cli->n; i++) {
+		const struct sr_cli_option *o = &cli->options[i];
+
+		if (arg[1] == '-' ? strlen(o->name) == len - 2 && strncmp(o->name, arg + 2, len - 2) == 0
+				  : o->letter && len == 2 && arg[1] == o->letter)
+			return o;
+	}
+	return NULL;
+}
+
+/* One option at argv[*i]; a value may follow after '=' or as the next argument. */
+static enum sr_status take(const struct sr_cli *cli, int argc, char **argv, int *i, struct sr_err *err)
+{
+	const char *arg = argv[*i], *equals = arg[1] == '-' ? strchr(arg, '=') : NULL;
+	const struct sr_cli_option *o = find(cli, arg, equals ? (size_t)(equals - arg) : strlen(arg));
+
+	if (!o)
+		return sr_err_set(err, SR_E_USAGE, "unknown option %s; see --help", arg);
+	if (!o->value) {
+		if (equals)
+			return sr_err_set(err, SR_E_USAGE, "--%s takes no value", o->name);
+		*o->flag = true;
+		return SR_OK;
+	}
+	if (!equals && *i + 1 == argc)
+		return sr_err_set(err, SR_E_USAGE, "--%s needs a value: %s", o->name, o->value);
+	*o->text = equals ? equals + 1 : argv[++*i];
+	return SR_OK;
+}
+
+enum sr_status sr_cli_parse(const struct sr_cli *cli, int argc, char **argv, int *count, bool *done, struct sr_err *err)
+{
+	int i, words = 1;
+	enum sr_status rc = SR_OK;
+
+	*done = false;
+	for (i = 1; rc == SR_OK && i < argc; i++) {
+		if (strcmp(argv[i], "--help") == 0) {
+			print_help(cli);
+			*done = true;
+			return SR_OK;
+		}
+		if (strcmp(argv[i], "--version") == 0) {
+			printf("%s %s\n", cli->program, SR_VERSION);
+			*done = true;
+			return SR_OK;
+		}
+		if (strcmp(argv[i], "--") == 0) {
+			while (++i < argc)
+				argv[words++] = argv[i];
+			break;
+		}
+		if (argv[i][0] == '-' && argv[i][1])
+			rc = take(cli, argc, argv, &i, err);
+		else
+			argv[words++] = argv[i]; /* options may stand after words; words move to the front */
+	}
+	argv[words] = NULL;
+	*count = words;
+	return rc;
+}
+
+int sr_cli_fail(const struct sr_cli *cli, const struct sr_err *err)
+{
+	fprintf(stderr, "%s: %s\n", cli->program, err->text);
+	return sr_status_exit(err->code);
+}
+
+void sr_cli_print_config(const struct sr_config *config, bool json)
+{
+	struct sr_buf out = {0};
+
+	sr_config_print(config, &out, json);
+	fwrite(out.at, 1, out.len, stdout);
+	sr_buf_free(&out);
+}

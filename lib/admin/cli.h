@@ -1,0 +1,33 @@
+/* cli.h - the command line that all programs share: options as a table, --help made from it, errors on stderr in one form. */
+#ifndef SR_ADMIN_CLI_H
+#define SR_ADMIN_CLI_H
+
+#include "lib/base/config.h"
+#include "lib/base/err.h"
+
+struct sr_cli_option {
+	char letter;       /* 0: long form only */
+	const char *name;  /* without the dashes */
+	const char *value; /* what the value is called in --help; NULL: a flag */
+	const char *help;
+	bool *flag;        /* set when a flag is given */
+	const char **text; /* set to a value; BORROWS argv */
+};
+
+struct sr_cli {
+	const char *program, *usage /* after the program's name */, *what /* one sentence */;
+	const struct sr_cli_option *options;
+	size_t n;
+};
+
+/* Take the options off argv; what is left stands in argv[1..*count-1].  --help and --version are always known: they print and *done is
+ * true.  Wrong use: SR_E_USAGE. */
+SR_MUST enum sr_status sr_cli_parse(const struct sr_cli *cli, int argc, char **argv, int *count, bool *done, struct sr_err *err);
+
+/* "program: text" on stderr; the exit status of err->code. */
+int sr_cli_fail(const struct sr_cli *cli, const struct sr_err *err);
+
+/* --check-config: print the effective configuration. */
+void sr_cli_print_config(const struct sr_config *config, bool json);
+
+#endif

@@ -1,0 +1,27 @@
+/* admit.h - who may ask what of a daemon: the authorize hook of both, and their secrets.
+ *
+ * Control-Auth is the shared secret of datastore, webservers and balancer; it carries no admin right.  The admin token is this node's own,
+ * in its state directory (admin-token, 0600), read by `sameroot` on the same machine.  Secrets are compared in constant time and never
+ * logged. Thread-safe once open. */
+#ifndef SR_REPLICA_ADMIT_H
+#define SR_REPLICA_ADMIT_H
+
+#include "http/server.h"
+#include "lib/base/config.h"
+
+#define SR_ROUTE_ADMIN SR_ROUTE_USER /* route flag: admins only */
+#define SR_ADMIN_TOKEN "admin-token"
+
+struct sr_admit {
+	char *control; /* OWNED */
+	char *admin;
+};
+
+/* Control-Auth as configured (SR_E_CONFIG or SR_E_NOINPUT with what to do) and the admin token, made when absent. */
+SR_MUST enum sr_status sr_admit_open(struct sr_admit *out, const struct sr_config *config, const char *state_dir, struct sr_err *err);
+void sr_admit_close(struct sr_admit *a);
+
+/* sr_authorize_fn with ctx = a struct sr_admit: 401 without or with a wrong secret, 403 when the right one is not enough. */
+enum sr_status sr_admit_check(void *ctx, struct sr_request *req, const struct sr_route *route, struct sr_err *err);
+
+#endif

@@ -1,0 +1,768 @@
+/* replica.c - see replica.h. */
+#include "lib/replica/replica.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/log.h"
+
+#define META_NODE  "node"
+#define META_KEY   "tree-key"
+#define LOAD_BATCH 65536 /* leaf rows turned into edits at a time: bounds the memory of a start */
+
+/* --- open and close ---------------------------------------------------------------------------------------------- */
+
+static const char *path_of(const struct sr_replica *r, const struct sr_config_store *c)
+{
+	return r->role == SR_ROLE_DATASTORE ? c->datastore_path : c->path;
+}
+
+static uint8_t kind_of(const struct sr_config_store *c)
+{
+	return c->kind == SR_CONFIG_SQLITE ? SR_KIND_DATABASE : SR_KIND_FILES;
+}
+
+static enum sr_status load_identity(struct sr_replica *r, struct sr_err *err)
+{
+	struct sr_buf buf = {0};
+	bool found;
+	enum sr_status rc = sr_state_get(r->state, META_NODE, &buf, &found, err);
+
+	if (rc != SR_OK)
+		goto out;
+	if (found && buf.len == sizeof r->node.b) {
+		memcpy(r->node.b, buf.at, sizeof r->node.b);
+	} else {
+		r->node = sr_uuid_random();
+		rc = sr_state_put(r->state, META_NODE, sr_bytes(r->node.b, sizeof r->node.b), err);
+	}
+out:
+	sr_buf_free(&buf);
+	return rc;
+}
+
+static enum sr_status load_key(struct sr_replica *r, struct sr_err *err)
+{
+	struct sr_buf buf = {0};
+	bool found;
+	enum sr_status rc = sr_state_get(r->state, META_KEY, &buf, &found, err);
+
+	if (rc == SR_OK && found && buf.len == SR_KEY_LEN)
+		rc = sr_replica_start(r, buf.at, err);
+	if (buf.len)
+		explicit_bzero(buf.at, buf.len);
+	sr_buf_free(&buf);
+	return rc;
+}
+
+/* The owner is one thread and must not be kept waiting by a stream of readers. */
+static void make_lock(pthread_rwlock_t *lock)
+{
+	pthread_rwlockattr_t attr;
+
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(lock, &attr);
+	pthread_rwlockattr_destroy(&attr);
+}
+
+enum sr_status sr_replica_open(struct sr_replica **out, const struct sr_config *config, enum sr_role role, struct sr_err *err)
+{
+	struct sr_replica *r = sr_alloc(sizeof *r);
+	const char *dir = role == SR_ROLE_DATASTORE ? config->datastore_state_directory : config->state_directory;
+	enum sr_status rc;
+
+	r->role = role;
+	r->config = config;
+	make_lock(&r->lock);
+	make_lock(&r->stores_lock);
+	rc = sr_state_open(&r->state, dir, &r->fresh, err);
+	if (rc == SR_OK)
+		rc = sr_archive_open(&r->archive, dir, err);
+	if (rc == SR_OK)
+		rc = load_identity(r, err);
+	if (rc == SR_OK)
+		rc = load_key(r, err);
+	if (rc != SR_OK) {
+		sr_replica_close(r);
+		return rc;
+	}
+	*out = r;
+	return SR_OK;
+}
+
+static void close_store(struct sr_replica_store *s)
+{
+	sr_view_close(s->view);
+	sr_scan_free(&s->scan);
+	sr_store_close(s->store);
+}
+
+static void drop_stores(struct sr_replica *r)
+{
+	for (size_t i = 0; i < r->n; i++)
+		close_store(&r->stores[i]);
+	free(r->stores);
+	r->stores = NULL;
+	r->n = 0;
+	sr_nodes_free(r->nodes);
+	r->nodes = NULL;
+	memset(&r->root, 0, sizeof r->root);
+}
+
+void sr_replica_close(struct sr_replica *r)
+{
+	if (!r)
+		return;
+	drop_stores(r);
+	sr_archive_close(r->archive);
+	sr_state_close(r->state);
+	pthread_rwlock_destroy(&r->lock);
+	pthread_rwlock_destroy(&r->stores_lock);
+	free(r);
+}
+
+/* --- maps from leaf rows ------------------------------------------------------------------------------------------ */
+
+struct edits { /* paths are kept in one buffer as offsets until they are used, because it grows */
+	struct sr_buf paths;
+	struct sr_edit *at;
+	size_t n, cap;
+};
+
+static void edits_add(struct edits *e, struct sr_bytes path, const struct sr_version *to)
+{
+	if (e->n == e->cap) {
+		e->cap = e->cap ? e->cap * 2 : 64;
+		e->at = sr_realloc(e->at, e->cap * sizeof *e->at);
+	}
+	e->at[e->n].path = (struct sr_bytes){(const uint8_t *)(uintptr_t)e->paths.len, path.len};
+	e->at[e->n++].to = *to;
+	sr_buf_bytes(&e->paths, path);
+}
+
+static struct sr_edit *edits_ready(struct edits *e)
+{
+	for (size_t i = 0; i < e->n; i++)
+		e->at[i].path.at = e->paths.at + (uintptr_t)e->at[i].path.at;
+	return e->at;
+}
+
+static void edits_clear(struct edits *e)
+{
+	e->n = 0;
+	sr_buf_clear(&e->paths);
+}
+
+static void edits_free(struct edits *e)
+{
+	free(e->at);
+	sr_buf_free(&e->paths);
+}
+
+/* Make `map` the store's map; the old one is let go. */
+static void set_map(struct sr_replica *r, struct sr_replica_store *s, const struct sr_hash *map)
+{
+	sr_nodes_hold(r->nodes, map);
+	sr_nodes_release(r->nodes, &s->map);
+	s->map = *map;
+}
+
+static enum sr_status edit_map(struct sr_replica *r, struct sr_replica_store *s, struct edits *e, struct sr_err *err)
+{
+	struct sr_hash map;
+	enum sr_status rc;
+
+	if (!e->n)
+		return SR_OK;
+	rc = sr_store_edit(r->nodes, s->kind, &s->map, edits_ready(e), e->n, &map, err);
+	if (rc == SR_OK)
+		set_map(r, s, &map);
+	edits_clear(e);
+	return rc;
+}
+
+struct load {
+	struct sr_replica *r;
+	struct sr_replica_store *s;
+	struct edits edits;
+};
+
+static enum sr_status load_row(void *ctx, const struct sr_leaf_row *row, struct sr_err *err)
+{
+	struct load *l = ctx;
+
+	if (row->local.kind == SR_KIND_NONE)
+		return SR_OK;
+	if (row->signature)
+		sr_store_remember(l->s->store, row->path, row->signature);
+	edits_add(&l->edits, row->path, &row->local);
+	return l->edits.n < LOAD_BATCH ? SR_OK : edit_map(l->r, l->s, &l->edits, err);
+}
+
+static enum sr_status load_map(struct sr_replica *r, struct sr_replica_store *s, struct sr_err *err)
+{
+	struct load l = {.r = r, .s = s};
+	struct sr_hash empty;
+	enum sr_status rc;
+
+	sr_store_empty(r->nodes, s->kind, &empty);
+	sr_nodes_hold(r->nodes, &empty);
+	s->map = empty;
+	rc = sr_state_leaves(r->state, &s->row, false, load_row, &l, err);
+	if (rc == SR_OK)
+		rc = edit_map(r, s, &l.edits, err);
+	edits_free(&l.edits);
+	sr_nodes_sweep(r->nodes);
+	return rc;
+}
+
+static enum sr_status open_store(struct sr_replica *r, const struct sr_config_store *c, struct sr_replica_store *s, struct sr_err *err)
+{
+	struct sr_store_options o = {
+		.name = c->name,
+		.kind = kind_of(c),
+		.path = path_of(r, c),
+		.owner = c->owner,
+		.group = c->group,
+		.exclude = (const char *const *)c->exclude.at,
+		.excludes = c->exclude.count,
+		.max_size = r->config->resource_max_size,
+		.wal_limit = r->config->wal_limit,
+		.ours = r->role == SR_ROLE_DATASTORE,
+		.key = &r->key,
+	};
+	enum sr_status rc;
+
+	s->config = c;
+	s->name = c->name;
+	s->kind = o.kind;
+	rc = sr_store_open(&s->store, &o, err);
+	if (rc == SR_OK)
+		rc = sr_state_store(r->state, s->name, &s->row, err);
+	if (rc == SR_OK)
+		rc = load_map(r, s, err);
+	return rc == SR_OK ? rc : sr_err_context(err, "store %s", c->name);
+}
+
+/* Another tree key: every hash in the leaf rows is meaningless now. */
+static enum sr_status forget_all(struct sr_replica *r, struct sr_err *err)
+{
+	for (size_t i = 0; i < r->config->store_count; i++) {
+		struct sr_store_row row;
+		enum sr_status rc = sr_state_store(r->state, r->config->stores[i].name, &row, err);
+
+		if (rc == SR_OK)
+			rc = sr_state_forget_leaves(r->state, &row, err);
+		if (rc != SR_OK)
+			return rc;
+	}
+	return SR_OK;
+}
+
+static enum sr_status keep_key(struct sr_replica *r, const uint8_t secret[SR_KEY_LEN], struct sr_err *err)
+{
+	struct sr_buf old = {0};
+	bool found;
+	enum sr_status rc = sr_state_get(r->state, META_KEY, &old, &found, err);
+
+	if (rc == SR_OK && !(found && old.len == SR_KEY_LEN && memcmp(old.at, secret, SR_KEY_LEN) == 0)) {
+		rc = sr_state_begin(r->state, err);
+		if (rc == SR_OK)
+			rc = found ? forget_all(r, err) : SR_OK;
+		if (rc == SR_OK)
+			rc = sr_state_put(r->state, META_KEY, sr_bytes(secret, SR_KEY_LEN), err);
+		if (rc == SR_OK)
+			rc = sr_state_commit(r->state, err);
+		else
+			sr_state_rollback(r->state);
+	}
+	if (old.len)
+		explicit_bzero(old.at, old.len);
+	sr_buf_free(&old);
+	return rc;
+}
+
+static void stop_users(struct sr_replica *r)
+{
+	atomic_store(&r->leaving, true);
+	pthread_rwlock_wrlock(&r->stores_lock);
+	atomic_store(&r->leaving, false);
+}
+
+enum sr_status sr_replica_start(struct sr_replica *r, const uint8_t secret[SR_KEY_LEN], struct sr_err *err)
+{
+	enum sr_status rc = keep_key(r, secret, err);
+
+	if (rc != SR_OK)
+		return rc;
+	stop_users(r);
+	sr_replica_write_lock(r);
+	drop_stores(r);
+	sr_tree_key_set(&r->key, secret);
+	r->nodes = sr_nodes_new(&r->key);
+	r->stores = sr_alloc(r->config->store_count * sizeof *r->stores);
+	for (size_t i = 0; i < r->config->store_count && rc == SR_OK; i++)
+		if (path_of(r, &r->config->stores[i]))
+			rc = open_store(r, &r->config->stores[i], &r->stores[r->n++], err);
+	r->keyed = rc == SR_OK;
+	sr_replica_unlock(r);
+	if (rc == SR_OK)
+		sr_replica_reroot(r);
+	pthread_rwlock_unlock(&r->stores_lock);
+	return rc;
+}
+
+/* --- looking ------------------------------------------------------------------------------------------------------- */
+
+static void pause_store(struct sr_replica_store *s, const char *what, const char *why)
+{
+	if (s->mode != SR_MODE_PAUSED) {
+		s->since_ms = sr_now_ms();
+		sr_warn("store %s is paused: %s%s%s", s->name, what, *why ? ": " : "", why);
+	}
+	s->mode = SR_MODE_PAUSED;
+	snprintf(s->why, sizeof s->why, "%s%s%s", what, *why ? ": " : "", why);
+}
+
+static void unpause_store(struct sr_replica_store *s, enum sr_store_mode mode)
+{
+	if (s->mode == SR_MODE_PAUSED)
+		sr_info("store %s goes on", s->name);
+	s->mode = mode;
+	s->why[0] = 0;
+	s->since_ms = 0;
+}
+
+/* A database that was copied over ours may have a stale -wal beside it, which the first look would replay over it. */
+static enum sr_status shed(struct sr_replica_store *s, struct sr_err *err)
+{
+	bool moved = false;
+	enum sr_status rc = SR_OK;
+
+	if (s->kind == SR_KIND_DATABASE && s->row.inode)
+		rc = sr_store_shed_stale_wal(s->store, s->row.inode, &s->row.node, &moved, err);
+	if (rc == SR_OK && moved)
+		sr_warn("store %s: the database file was replaced while a write-ahead log of the old one lay beside it; that log was moved "
+			"aside",
+			s->name);
+	return rc;
+}
+
+/* What the look means; under the lock. */
+static void set_mode(struct sr_replica_store *s, enum sr_presence presence, const char *why)
+{
+	bool ours = !sr_uuid_none(&s->row.marker) || !sr_uuid_none(&s->row.pending);
+
+	switch (presence) {
+	case SR_PRESENT:
+		if (ours && !s->has_content && sr_uuid_none(&s->marker.id))
+			pause_store(s, "lost: it is empty and without its marker, yet it was synchronised before", why);
+		else
+			unpause_store(s, SR_MODE_READY);
+		break;
+	case SR_ABSENT:
+		if (ours)
+			pause_store(s, "lost: nothing is there, yet it was synchronised before", why);
+		else
+			unpause_store(s, SR_MODE_NEW);
+		break;
+	case SR_CORRUPT:
+		pause_store(s, "corrupt", why);
+		break;
+	case SR_BLOCKED:
+		pause_store(s, "cannot be looked at", why);
+		break;
+	}
+}
+
+void sr_replica_look_at(struct sr_replica *r, size_t i)
+{
+	struct sr_replica_store *s = &r->stores[i];
+	enum sr_presence presence = SR_BLOCKED;
+	struct sr_err err = {0};
+	char why[256] = "";
+
+	if (shed(s, &err) == SR_OK)
+		presence = sr_store_look(s->store, &s->marker, &s->has_content, why);
+	else
+		snprintf(why, sizeof why, "%.255s", err.text);
+	sr_replica_write_lock(r);
+	set_mode(s, presence, why);
+	sr_replica_unlock(r);
+}
+
+void sr_replica_look(struct sr_replica *r)
+{
+	for (size_t i = 0; i < r->n; i++)
+		sr_replica_look_at(r, i);
+}
+
+/* --- scanning ------------------------------------------------------------------------------------------------------ */
+
+/* The first unknown path at or after `path` in order. */
+static size_t unknown_from(const struct sr_scan *scan, struct sr_bytes path)
+{
+	size_t lo = 0, hi = scan->unknowns;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (sr_bytes_cmp(scan->unknown[mid].path, path) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+bool sr_replica_unknown(const struct sr_replica *r, size_t i, struct sr_bytes path)
+{
+	const struct sr_scan *scan = &r->stores[i].scan;
+
+	if (!scan->unknowns)
+		return false;
+	/* Each prefix that ends where a component does; a database has only two, and a row's key may hold NULs. */
+	for (size_t len = 1; len <= path.len; len++) {
+		struct sr_bytes top = {path.at, len};
+		size_t at;
+
+		if (len < path.len && path.at[len] != 0)
+			continue;
+		at = unknown_from(scan, top);
+		if (at < scan->unknowns && sr_bytes_eq(scan->unknown[at].path, top))
+			return true;
+	}
+	return false;
+}
+
+bool sr_replica_unknown_below(const struct sr_replica *r, size_t i, struct sr_bytes path)
+{
+	const struct sr_scan *scan = &r->stores[i].scan;
+	size_t at = unknown_from(scan, path);
+
+	return at < scan->unknowns && sr_path_under(scan->unknown[at].path, path);
+}
+
+struct record {
+	struct sr_replica *r;
+	size_t i;
+	struct sr_buf signatures; /* be64 signature, string path */
+	sr_changed_fn *fn;
+	void *ctx;
+	struct sr_err *err;
+	bool own, begun;
+};
+
+static void collect_signature(void *ctx, struct sr_bytes path, uint64_t signature)
+{
+	struct record *c = ctx;
+
+	sr_buf_be64(&c->signatures, signature);
+	sr_buf_string(&c->signatures, path);
+}
+
+static void guard_lock(void *ctx)
+{
+	sr_replica_write_lock(ctx);
+}
+
+static void guard_unlock(void *ctx)
+{
+	sr_replica_unlock(ctx);
+}
+
+static enum sr_status begin_once(struct record *c)
+{
+	if (!c->own || c->begun)
+		return SR_OK;
+	c->begun = true;
+	return sr_state_begin(c->r->state, c->err);
+}
+
+static enum sr_status record_change(void *ctx, struct sr_bytes path, const struct sr_version *from, const struct sr_version *to)
+{
+	struct record *c = ctx;
+	struct sr_replica_store *s = &c->r->stores[c->i];
+	struct sr_leaf_row row;
+	enum sr_status rc;
+
+	if (sr_replica_unknown(c->r, c->i, path))
+		return SR_OK;
+	/* A directory that holds only what is unknown is no entry of the tree, and yet it is not gone. */
+	if (to->kind == SR_KIND_NONE && sr_replica_unknown_below(c->r, c->i, path))
+		return SR_OK;
+	rc = begin_once(c);
+	if (rc == SR_OK)
+		rc = sr_state_leaf(c->r->state, &s->row, path, &row, c->err);
+	if (rc != SR_OK)
+		return rc;
+	row.path = path;
+	row.local = *to;
+	row.signature = 0;
+	rc = sr_state_leaf_put(c->r->state, &s->row, &row, c->err);
+	if (rc == SR_OK && c->fn)
+		rc = c->fn(c->ctx, c->i, path, from, to, c->err);
+	return rc;
+}
+
+static enum sr_status record_signatures(struct record *c)
+{
+	struct sr_reader in = sr_reader(sr_buf_view(&c->signatures));
+	enum sr_status rc = c->signatures.len ? begin_once(c) : SR_OK;
+
+	while (rc == SR_OK && sr_read_left(&in)) {
+		uint64_t signature = sr_read_be64(&in);
+		struct sr_bytes path = sr_read_string(&in);
+
+		rc = sr_state_leaf_sign(c->r->state, &c->r->stores[c->i].row, path, signature, c->err);
+	}
+	return rc;
+}
+
+/* From the old map to the new one, in the leaf rows. */
+static enum sr_status record_scan(struct record *c, const struct sr_hash *before, const struct sr_hash *after)
+{
+	enum sr_status rc = sr_store_diff(c->r->nodes, c->r->stores[c->i].kind, before, after, record_change, c, c->err);
+
+	if (rc == SR_OK)
+		rc = record_signatures(c);
+	if (c->own && c->begun) {
+		if (rc == SR_OK)
+			rc = sr_state_commit(c->r->state, c->err);
+		else
+			sr_state_rollback(c->r->state);
+	}
+	return rc;
+}
+
+static enum sr_status remember_inode(struct sr_replica *r, struct sr_replica_store *s, struct sr_err *err)
+{
+	struct sr_store_row row = s->row;
+	enum sr_status rc;
+
+	row.inode = sr_store_inode(s->store);
+	if (row.inode == s->row.inode)
+		return SR_OK;
+	rc = sr_state_store_put(r->state, &row, err);
+	if (rc == SR_OK)
+		s->row = row;
+	return rc;
+}
+
+/* See everything.  Nodes come in one by one under the lock, readers go on between; the new map is held. */
+static enum sr_status see(struct sr_replica *r, struct record *c, struct sr_scan *scan)
+{
+	struct sr_replica_store *s = &r->stores[c->i];
+	enum sr_status rc;
+
+	sr_nodes_guard(r->nodes, guard_lock, guard_unlock, r);
+	rc = sr_view_scan(s->view, r->nodes, &s->map, collect_signature, c, scan, c->err);
+	sr_nodes_guard(r->nodes, NULL, NULL, NULL);
+	if (rc != SR_OK)
+		return rc;
+	sr_replica_write_lock(r);
+	sr_nodes_hold(r->nodes, &scan->map);
+	sr_replica_unlock(r);
+	return SR_OK;
+}
+
+enum sr_status sr_replica_scan(struct sr_replica *r, size_t i, bool own_transaction, sr_changed_fn *fn, void *ctx, struct sr_err *err)
+{
+	struct sr_replica_store *s = &r->stores[i];
+	struct record c = {.r = r, .i = i, .fn = fn, .ctx = ctx, .err = err, .own = own_transaction};
+	struct sr_scan scan = {0};
+	enum sr_status rc;
+
+	sr_view_close(s->view);
+	s->view = NULL;
+	rc = sr_view_open(&s->view, s->store, SR_VIEW_MAIN, err);
+	if (rc != SR_OK)
+		goto out;
+	rc = see(r, &c, &scan);
+	if (rc != SR_OK)
+		goto out;
+	sr_scan_free(&s->scan);
+	s->scan = scan;
+	s->hashed += scan.hashed;
+	s->hashed_bytes += scan.hashed_bytes;
+	s->rows_read += scan.rows_read;
+	rc = record_scan(&c, &s->map, &scan.map);
+	if (rc == SR_OK)
+		rc = remember_inode(r, s, err);
+	sr_replica_write_lock(r);
+	if (rc == SR_OK)
+		set_map(r, s, &scan.map);
+	sr_nodes_release(r->nodes, &scan.map);
+	sr_nodes_sweep(r->nodes);
+	sr_replica_unlock(r);
+out:
+	sr_buf_free(&c.signatures);
+	if (rc != SR_OK) {
+		sr_view_close(s->view);
+		s->view = NULL;
+		sr_err_context(err, "store %s: scan", s->name);
+	}
+	return rc;
+}
+
+void sr_replica_unview(struct sr_replica *r)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		sr_view_close(r->stores[i].view);
+		r->stores[i].view = NULL;
+	}
+}
+
+/* --- the root ------------------------------------------------------------------------------------------------------ */
+
+void sr_replica_reroot(struct sr_replica *r)
+{
+	struct sr_entry *entries = sr_alloc((r->n ? r->n : 1) * sizeof *entries);
+	struct sr_entry root = {0};
+
+	sr_replica_write_lock(r);
+	for (size_t i = 0; i < r->n; i++) {
+		struct sr_replica_store *s = &r->stores[i];
+
+		entries[i] = (struct sr_entry){.name = sr_bytes_of(s->name), .kind = s->kind, .hash = s->map};
+		if (sr_map_counts(r->nodes, &s->map, &entries[i].leaves, &entries[i].bytes) != SR_OK)
+			abort(); /* our own map is always whole */
+	}
+	sr_map_build(r->nodes, sr_bytes(NULL, 0), entries, r->n, &root);
+	sr_nodes_hold(r->nodes, &root.hash);
+	if (!sr_hash_none(&r->root))
+		sr_nodes_release(r->nodes, &r->root);
+	r->root = root.hash;
+	r->leaves = root.leaves;
+	r->bytes = root.bytes;
+	sr_nodes_sweep(r->nodes);
+	sr_replica_unlock(r);
+	free(entries);
+}
+
+/* --- after an apply ------------------------------------------------------------------------------------------------ */
+
+static enum sr_status take_row(struct sr_replica *r, struct sr_replica_store *s, const struct sr_leaf *leaf, enum sr_take_what what,
+			       uint64_t epoch, uint64_t seq, struct sr_err *err)
+{
+	struct sr_leaf_row row;
+	enum sr_status rc = sr_state_leaf(r->state, &s->row, leaf->path, &row, err);
+
+	if (rc != SR_OK)
+		return rc;
+	row.path = leaf->path;
+	row.local = leaf->to;
+	row.signature = leaf->inode;
+	if (what == SR_TAKE_BASE) {
+		row.base_state = SR_BASE_KNOWN;
+		row.base = leaf->expect;
+		row.epoch = epoch;
+		row.seq = seq;
+	} else if (what == SR_TAKE_AS_OF) {
+		row.base_state = SR_BASE_KNOWN;
+		row.base = leaf->to;
+		row.epoch = leaf->epoch;
+		row.seq = leaf->seq;
+	}
+	return sr_state_leaf_put(r->state, &s->row, &row, err);
+}
+
+enum sr_status sr_replica_take(struct sr_replica *r, size_t i, struct sr_leaves *taken, enum sr_take_what what, uint64_t epoch,
+			       uint64_t seq, struct sr_err *err)
+{
+	struct sr_replica_store *s = &r->stores[i];
+	struct edits edits = {0};
+	enum sr_status rc = sr_leaves_sort(taken, err);
+
+	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(taken); k++) {
+		struct sr_leaf leaf;
+
+		rc = sr_leaves_at(taken, k, &leaf, err);
+		if (rc == SR_OK && sr_bytes_eq(leaf.path, sr_bytes_of(SR_SCHEMA_PATH)))
+			continue; /* the schema text is no item of the tree */
+		if (rc == SR_OK)
+			rc = take_row(r, s, &leaf, what, epoch, seq, err);
+		if (rc == SR_OK)
+			edits_add(&edits, leaf.path, &leaf.to);
+	}
+	if (rc == SR_OK) {
+		sr_replica_write_lock(r);
+		rc = edit_map(r, s, &edits, err);
+		sr_nodes_sweep(r->nodes);
+		sr_replica_unlock(r);
+	}
+	edits_free(&edits);
+	return rc;
+}
+
+enum sr_status sr_replica_mark(struct sr_replica *r, size_t i, const struct sr_uuid *id, const struct sr_uuid *instance, uint64_t epoch,
+			       uint64_t seq, struct sr_err *err)
+{
+	struct sr_replica_store *s = &r->stores[i];
+	struct sr_marker marker = {.id = *id, .node = r->node, .instance = *instance, .epoch = epoch, .seq = seq};
+	enum sr_status rc;
+
+	s->row.pending = *id; /* even if this fails: then it is accepted where it may not have been written */
+	rc = sr_state_store_put(r->state, &s->row, err);
+	if (rc == SR_OK)
+		rc = sr_store_mark(s->store, &marker, err);
+	if (rc != SR_OK) {
+		sr_err_context(err, "store %s: marker", s->name);
+		return rc;
+	}
+	s->marker = marker;
+	s->row.marker = *id;
+	s->row.node = r->node;
+	memset(&s->row.pending, 0, sizeof s->row.pending);
+	return sr_state_store_put(r->state, &s->row, err);
+}
+
+/* --- small things --------------------------------------------------------------------------------------------------- */
+
+struct sr_replica_store *sr_replica_find(struct sr_replica *r, struct sr_bytes name, size_t *index)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (sr_bytes_eq(name, sr_bytes_of(r->stores[i].name))) {
+			if (index)
+				*index = i;
+			return &r->stores[i];
+		}
+	return NULL;
+}
+
+bool sr_replica_use(struct sr_replica *r)
+{
+	pthread_rwlock_rdlock(&r->stores_lock);
+	if (r->keyed)
+		return true;
+	pthread_rwlock_unlock(&r->stores_lock);
+	return false;
+}
+
+bool sr_replica_awaited(const struct sr_replica *r)
+{
+	return atomic_load(&r->leaving);
+}
+
+void sr_replica_unuse(struct sr_replica *r)
+{
+	pthread_rwlock_unlock(&r->stores_lock);
+}
+
+void sr_replica_read_lock(struct sr_replica *r)
+{
+	pthread_rwlock_rdlock(&r->lock);
+}
+
+void sr_replica_write_lock(struct sr_replica *r)
+{
+	pthread_rwlock_wrlock(&r->lock);
+}
+
+void sr_replica_unlock(struct sr_replica *r)
+{
+	pthread_rwlock_unlock(&r->lock);
+}

@@ -1,0 +1,127 @@
+/* replica.h - this node's stores, their tree and its state, kept in step.  Both daemons are built on it.
+ *
+ * A replica opens state.db, the conflict archive and every configured store; it looks (what is there?), scans (what is in it? - the tree),
+ * records what changed in state.db, and after an apply records what was taken.  It serves its tree, blobs and bundles over HTTP (serve.h).
+ *
+ * Threads: one owner thread does everything that changes; it calls with the replica unlocked, the replica takes `lock` for writing for the
+ * moments in which nodes, maps, modes and the root change (a scan takes it once a node, so that readers never wait for long).  Other
+ * threads read these under sr_replica_read_lock, which does not nest: a waiting writer goes first.  They read stores through extra views,
+ * and names, kinds and configuration freely, between sr_replica_use and sr_replica_unuse.  Fields are read by the owner's room; only
+ * replica.c writes them. */
+#ifndef SR_REPLICA_REPLICA_H
+#define SR_REPLICA_REPLICA_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "lib/base/config.h"
+#include "lib/bundle/bundle.h"
+#include "lib/state/archive.h"
+#include "lib/state/state.h"
+#include "lib/store/store.h"
+
+enum sr_role { SR_ROLE_DATASTORE, SR_ROLE_WEBSERVER };
+
+enum sr_store_mode {
+	SR_MODE_READY,  /* scanned: `map` is what is there */
+	SR_MODE_NEW,    /* nothing there, and it was never ours: may be filled */
+	SR_MODE_PAUSED, /* lost, corrupt, blocked: `why` says; nothing is read from it or written to it; map stays what it was */
+};
+
+struct sr_replica_store {
+	struct sr_store *store;
+	const struct sr_config_store *config; /* BORROWED */
+	const char *name;
+	uint8_t kind;
+	struct sr_store_row row; /* as in state.db */
+	enum sr_store_mode mode;
+	char why[320];           /* of PAUSED, for the operator */
+	int64_t since_ms;        /* paused since */
+	struct sr_marker marker; /* as found at the last look */
+	bool has_content;
+	struct sr_hash map;                       /* held in nodes; the empty map before the first scan */
+	struct sr_scan scan;                      /* of the last scan: unknown paths */
+	struct sr_view *view;                     /* open between sr_replica_scan and sr_replica_unview */
+	uint64_t hashed, hashed_bytes, rows_read; /* sums since start */
+};
+
+struct sr_replica {
+	enum sr_role role;
+	const struct sr_config *config; /* BORROWED */
+	struct sr_state *state;
+	struct sr_archive *archive;
+	struct sr_uuid node; /* this node's identity, made at first start */
+	struct sr_tree_key key;
+	bool keyed; /* sr_replica_start was called */
+	struct sr_nodes *nodes;
+	struct sr_replica_store *stores;
+	size_t n;
+	struct sr_hash root; /* of the root map; held */
+	uint64_t leaves, bytes;
+	pthread_rwlock_t lock;
+	pthread_rwlock_t stores_lock; /* sr_replica_use reads it, sr_replica_start writes it */
+	atomic_bool leaving;          /* sr_replica_start waits for the users */
+	bool fresh; /* state.db was made by this open */
+};
+
+/* Open state.db (taking its lock) and the archive; load identity and, when state.db has it, the tree key (then sr_replica_start is called,
+ * too). */
+SR_MUST enum sr_status sr_replica_open(struct sr_replica **out, const struct sr_config *config, enum sr_role role, struct sr_err *err);
+/* Give it the tree key (first start): kept in state.db; stores are opened, maps built from the leaf rows.  Another key than the one before:
+ * every leaf row's local version is forgotten and every base unknown.  Waits for those who use the stores, which are opened anew. */
+SR_MUST enum sr_status sr_replica_start(struct sr_replica *r, const uint8_t secret[SR_KEY_LEN], struct sr_err *err);
+void sr_replica_close(struct sr_replica *r);
+
+/* Look at every store: sets mode, why, marker, has_content.  PAUSED as "lost" when nothing is there though state.db holds a marker for it.
+ */
+void sr_replica_look(struct sr_replica *r);
+/* An absent store was made or filled: look at it again. */
+void sr_replica_look_at(struct sr_replica *r, size_t i);
+
+/* Each item that a scan found changed, after it was recorded (row.local).  path VALID during the call. */
+typedef enum sr_status sr_changed_fn(void *ctx, size_t i, struct sr_bytes path, const struct sr_version *from, const struct sr_version *to,
+				     struct sr_err *err);
+/* Scan a READY store and record what changed: leaf rows, signatures, map (one state transaction, nothing written when nothing changed; with
+ * own_transaction false the caller has one open). Unknown paths are left as they were.  The view stays open in stores[i].view, so that
+ * contents can be read as of this very scan, until sr_replica_unview. */
+SR_MUST enum sr_status sr_replica_scan(struct sr_replica *r, size_t i, bool own_transaction, sr_changed_fn *fn, void *ctx,
+				       struct sr_err *err);
+void sr_replica_unview(struct sr_replica *r);
+/* Is this path unknown here (it, or something it lies below)? */
+bool sr_replica_unknown(const struct sr_replica *r, size_t i, struct sr_bytes path);
+/* Does something unknown lie at or below this path? */
+bool sr_replica_unknown_below(const struct sr_replica *r, size_t i, struct sr_bytes path);
+
+/* Compute the root map from the stores' maps and make it current. */
+void sr_replica_reroot(struct sr_replica *r);
+
+/* What an apply really did, gathered by its `applied` callback: a spool of leaves with path, to, and signature in `inode`; the caller adds.
+ */
+struct sr_taken {
+	struct sr_leaves *leaves;
+};
+/* Record what was taken in the leaf rows (local, signature) and the map.  Inside the caller's state transaction.  base: also base :=
+ * `expect` of each gathered leaf, with (epoch, seq). as_of (datastore): epoch, seq of the row are set from the leaf's own. */
+enum sr_take_what { SR_TAKE_LOCAL, SR_TAKE_BASE, SR_TAKE_AS_OF };
+SR_MUST enum sr_status sr_replica_take(struct sr_replica *r, size_t i, struct sr_leaves *taken, enum sr_take_what what, uint64_t epoch,
+				       uint64_t seq, struct sr_err *err);
+
+/* A new marker for store i: told to state.db as pending first, then written into the store, then made the last.  (Before a push; whenever
+ * base changes.) */
+SR_MUST enum sr_status sr_replica_mark(struct sr_replica *r, size_t i, const struct sr_uuid *id, const struct sr_uuid *instance,
+				       uint64_t epoch, uint64_t seq, struct sr_err *err);
+
+/* The store of that name, or NULL; *index. */
+struct sr_replica_store *sr_replica_find(struct sr_replica *r, struct sr_bytes name, size_t *index);
+
+/* From any thread: the stores stay open until sr_replica_unuse.  False: there are none yet, for want of a key.  Who uses them for long (a
+ * transfer) asks now and then whether the owner waits, and then makes an end. */
+SR_MUST bool sr_replica_use(struct sr_replica *r);
+bool sr_replica_awaited(const struct sr_replica *r);
+void sr_replica_unuse(struct sr_replica *r);
+
+void sr_replica_read_lock(struct sr_replica *r);
+void sr_replica_write_lock(struct sr_replica *r);
+void sr_replica_unlock(struct sr_replica *r);
+
+#endif

@@ -1,0 +1,33 @@
+/* report.c - see report.h. */
+#include "lib/replica/report.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+static enum sr_status add_conflict(void *ctx, const struct sr_archived *e, struct sr_err *err)
+{
+	json_t *o = json_object();
+
+	(void)err;
+	json_object_set_new(o, "id", json_string(e->id));
+	json_object_set_new(o, "store", json_string(e->store));
+	json_object_set_new(o, "path", json_string(e->path));
+	json_object_set_new(o, "when", json_string(e->when));
+	json_object_set_new(o, "reason", json_string(e->reason));
+	json_object_set_new(o, "size", json_integer((json_int_t)e->size));
+	json_array_append_new(ctx, o);
+	return SR_OK;
+}
+
+enum sr_status sr_report_conflicts(struct sr_archive *archive, struct sr_buf *out, struct sr_err *err)
+{
+	json_t *list = json_array();
+	enum sr_status rc = sr_archive_each(archive, add_conflict, list, err);
+	char *text = json_dumps(list, JSON_COMPACT);
+
+	if (rc == SR_OK)
+		sr_buf_bytes(out, sr_bytes_of(text));
+	free(text);
+	json_decref(list);
+	return rc;
+}

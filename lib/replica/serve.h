@@ -1,0 +1,25 @@
+/* serve.h - the read side of a node over HTTP, the same for both daemons: nodes, listings, bundles, blobs.
+ *
+ *   GET /api/tree/node/{}   POST /api/tree/nodes   GET /api/tree/list?path=P[&limit=N]   GET|POST /api/bundle   GET /api/blob/{}
+ * Thread-safe: handlers take the replica's lock for reading and open extra views. */
+#ifndef SR_REPLICA_SERVE_H
+#define SR_REPLICA_SERVE_H
+
+#include "http/server.h"
+#include "lib/replica/replica.h"
+
+struct sr_serve {
+	struct sr_replica *replica;
+	/* Is this node ready to show its tree?  Otherwise 503 with the text. */
+	bool (*ready)(void *ctx, char why[256]);
+	/* Content that the current tree no longer has, for roots that are still readable; NULL: none.  As sr_view_read; SR_E_NOTFOUND.
+	 * Called from any thread; out->record is VALID UNTIL buf changes. */
+	enum sr_status (*older)(void *ctx, size_t store, struct sr_bytes path, const struct sr_version *version, struct sr_buf *buf,
+				struct sr_content *out, struct sr_err *err);
+	void *ctx;
+};
+
+/* The routes, with ctx = a struct sr_serve that outlives the server. */
+const struct sr_route *sr_serve_routes(size_t *n);
+
+#endif

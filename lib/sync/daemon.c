@@ -1,0 +1,350 @@
+/* daemon.c - see daemon.h. */
+#include "lib/sync/daemon.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "http/certificate.h"
+#include "http/server.h"
+#include "lib/base/log.h"
+#include "lib/replica/admit.h"
+#include "lib/replica/report.h"
+#include "lib/replica/serve.h"
+
+#define BACKOFF_MAX_MS 60000
+
+struct sr_sync_daemon {
+	const struct sr_config *config;
+	struct sr_sync *sync;
+	struct sr_admit admit;
+	struct sr_serve serve;
+	struct sr_server *server;
+
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool stop, now, one_round; /* one_round: at least one went through, so that the tree is known */
+	uint64_t interval_ms;
+	enum sr_status last;
+};
+
+/* --- HTTP ------------------------------------------------------------------------------------------------------------ */
+
+static bool is_ready(void *ctx, char why[256])
+{
+	struct sr_sync_daemon *d = ctx;
+	bool ready;
+
+	pthread_mutex_lock(&d->lock);
+	ready = d->one_round;
+	pthread_mutex_unlock(&d->lock);
+	if (!ready)
+		snprintf(why, 256, "this webserver does not know its tree yet: no round went through since it started");
+	return ready;
+}
+
+static enum sr_status get_health(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	(void)ctx, (void)err;
+	sr_reply_text(req, 200, "ok");
+	return SR_OK;
+}
+
+static enum sr_status get_ready(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	char why[256];
+
+	if (!is_ready(ctx, why))
+		return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+	sr_reply_text(req, 200, "ready");
+	return SR_OK;
+}
+
+static enum sr_status get_tree(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_sync_daemon *d = ctx;
+	struct sr_replica *r = sr_sync_replica(d->sync);
+	struct sr_tree_info info = {0};
+	struct sr_buf out = {0};
+	char why[256];
+
+	if (!is_ready(d, why))
+		return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+	sr_replica_read_lock(r);
+	info.node = r->node;
+	info.at.root = r->root;
+	info.key_id = r->key.id;
+	info.n = r->n;
+	info.stores = sr_alloc((r->n + 1) * sizeof *info.stores);
+	for (size_t i = 0; i < r->n; i++) {
+		struct sr_tree_store *t = &info.stores[i];
+
+		*t = (struct sr_tree_store){.name = sr_strdup(r->stores[i].name), .kind = r->stores[i].kind, .map = r->stores[i].map};
+		if (sr_map_counts(r->nodes, &t->map, &t->leaves, &t->bytes) != SR_OK)
+			t->leaves = t->bytes = 0;
+	}
+	sr_replica_unlock(r);
+	sr_tree_info_print(&out, &info);
+	sr_reply_bytes(req, 200, "application/json", sr_buf_view(&out));
+	sr_tree_info_free(&info);
+	sr_buf_free(&out);
+	return SR_OK;
+}
+
+static enum sr_status get_status(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_sync_daemon *d = ctx;
+	struct sr_buf out = {0};
+
+	(void)err;
+	sr_sync_report(d->sync, &out);
+	sr_reply_bytes(req, 200, "application/json", sr_buf_view(&out));
+	sr_buf_free(&out);
+	return SR_OK;
+}
+
+static enum sr_status get_conflicts(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_sync_daemon *d = ctx;
+	struct sr_buf out = {0};
+	enum sr_status rc = sr_report_conflicts(sr_sync_replica(d->sync)->archive, &out, err);
+
+	if (rc == SR_OK)
+		sr_reply_bytes(req, 200, "application/json", sr_buf_view(&out));
+	sr_buf_free(&out);
+	return rc;
+}
+
+static enum sr_status post_sync(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	(void)err;
+	sr_sync_daemon_now(ctx);
+	sr_reply_bytes(req, 202, NULL, sr_bytes(NULL, 0));
+	return SR_OK;
+}
+
+static const struct sr_route own_routes[] = {
+	{"GET", "/healthz", get_health, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
+	{"GET", "/readyz", get_ready, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
+	{"GET", "/api/tree", get_tree, 0, 0},
+	{"GET", "/api/admin/status", get_status, SR_ROUTE_ADMIN, 0},
+	{"GET", "/api/admin/conflicts", get_conflicts, SR_ROUTE_ADMIN, 0},
+	{"POST", "/api/admin/sync", post_sync, SR_ROUTE_ADMIN, 0},
+};
+
+static enum sr_status ensure_certificate(const struct sr_config *c, char **cert, char **key, struct sr_err *err)
+{
+	if (c->insecure_disable_https)
+		return SR_OK;
+	*cert = c->certificate_file ? sr_strdup(c->certificate_file) : sr_format("%s/certificate.pem", c->state_directory);
+	*key = c->key_file ? sr_strdup(c->key_file) : sr_format("%s/key.pem", c->state_directory);
+	return c->certificate_file ? SR_OK : sr_certificate_ensure(*cert, *key, c->external.host, err);
+}
+
+static enum sr_status listen_on(struct sr_sync_daemon *d, struct sr_err *err)
+{
+	const struct sr_config *c = d->config;
+	char *cert = NULL, *key = NULL;
+	struct sr_routes routes[2] = {{.at = own_routes, .n = sizeof own_routes / sizeof *own_routes, .ctx = d}, {.ctx = &d->serve}};
+	struct sr_server_options o = {.address = c->sync_listen_address,
+				      .port = c->sync_port,
+				      .routes = routes,
+				      .routes_count = 2,
+				      .authorize = sr_admit_check,
+				      .authorize_ctx = &d->admit};
+	enum sr_status rc = ensure_certificate(c, &cert, &key, err);
+
+	routes[1].at = sr_serve_routes(&routes[1].n);
+	o.certificate = cert;
+	o.key = key;
+	if (rc == SR_OK)
+		rc = sr_server_start(&d->server, &o, err);
+	free(cert);
+	free(key);
+	return rc;
+}
+
+/* --- open, close ------------------------------------------------------------------------------------------------------- */
+
+static enum sr_status open_sync(struct sr_sync **out, struct sr_admit *admit, const struct sr_config *config, const char *version,
+				struct sr_err *err)
+{
+	struct sr_sync_options o = {.config = config, .version = version};
+	enum sr_status rc;
+
+	if (!config->datastore.host)
+		return sr_err_set(err, SR_E_CONFIG, "%s: no Datastore is configured: this machine is not a webserver of a cluster",
+				  config->file);
+	rc = sr_sync_open(out, &o, err); /* the state directory comes first: it is where the admin token lies */
+	if (rc == SR_OK)
+		rc = sr_admit_open(admit, config, config->state_directory, err);
+	if (rc == SR_E_NOINPUT)
+		rc = sr_err_set(err, SR_E_CONFIG,
+				"%s: there is no shared secret: copy it from the datastore, where that file was made at its first start",
+				config->control_auth_file);
+	if (rc == SR_OK)
+		sr_sync_set_secret(*out, admit->control);
+	return rc;
+}
+
+enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_config *config, const char *version, struct sr_err *err)
+{
+	struct sr_sync_daemon *d = sr_alloc(sizeof *d);
+	pthread_condattr_t attr;
+	enum sr_status rc;
+
+	d->config = config;
+	d->interval_ms = config->update_interval * 1000;
+	pthread_mutex_init(&d->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&d->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	rc = open_sync(&d->sync, &d->admit, config, version, err);
+	if (rc == SR_OK) {
+		d->serve = (struct sr_serve){.replica = sr_sync_replica(d->sync), .ready = is_ready, .ctx = d};
+		rc = listen_on(d, err);
+	}
+	if (rc != SR_OK) {
+		sr_sync_daemon_close(d);
+		return rc;
+	}
+	sr_sync_set_port(d->sync, sr_server_port(d->server));
+	*out = d;
+	return SR_OK;
+}
+
+const char *sr_sync_daemon_address(const struct sr_sync_daemon *d)
+{
+	return sr_server_address(d->server);
+}
+
+void sr_sync_daemon_close(struct sr_sync_daemon *d)
+{
+	if (!d)
+		return;
+	sr_server_stop(d->server, 3000);
+	sr_sync_close(d->sync);
+	sr_admit_close(&d->admit);
+	pthread_cond_destroy(&d->wake);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
+}
+
+/* --- the loop ------------------------------------------------------------------------------------------------------------ */
+
+static void log_round(struct sr_sync_daemon *d, enum sr_status rc, const struct sr_sync_result *result, const struct sr_err *err)
+{
+	if (rc != SR_OK && rc != d->last)
+		sr_warn("%s%s", err->text, rc == SR_E_UNAVAILABLE ? " (asked again until it answers)" : "");
+	else if (rc != SR_OK)
+		sr_debug("%s", err->text);
+	else if (d->last != SR_OK)
+		sr_info("the datastore answers; rounds go on");
+	if (rc == SR_OK && (result->pulled || result->pushed || result->conflicts))
+		sr_info("round: %llu pulled, %llu pushed, %llu archived%s", (unsigned long long)result->pulled,
+			(unsigned long long)result->pushed, (unsigned long long)result->conflicts, result->in_sync ? "; in sync" : "");
+	d->last = rc;
+}
+
+/* The pause after a round: the interval with up to 5 % jitter; after failures from a fifth of a second up to a minute or the interval. */
+static uint64_t pause_ms(const struct sr_sync_daemon *d, unsigned failures)
+{
+	uint64_t ms = d->interval_ms, limit = ms > BACKOFF_MAX_MS ? ms : BACKOFF_MAX_MS;
+
+	if (failures) {
+		ms = 200ull << (failures < 12 ? failures : 12);
+		/* Never slower than the interval while that is short: an operator expects it to be noticed that the datastore is back. */
+		if (ms > d->interval_ms)
+			ms = d->interval_ms;
+		if (ms > limit)
+			ms = limit;
+		ms = ms * 3 / 4 + sr_random_below(ms / 2 + 1);
+	} else {
+		ms -= sr_random_below(ms / 20 + 1);
+	}
+	return ms;
+}
+
+static void wait_for(struct sr_sync_daemon *d, uint64_t ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += (time_t)(ms / 1000);
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	while (!d->stop && !d->now)
+		if (pthread_cond_timedwait(&d->wake, &d->lock, &until) != 0)
+			break;
+	d->now = false;
+}
+
+void sr_sync_daemon_run(struct sr_sync_daemon *d)
+{
+	unsigned failures = 0;
+
+	pthread_mutex_lock(&d->lock);
+	while (!d->stop) {
+		struct sr_sync_result result;
+		struct sr_err err = {0};
+		enum sr_status rc;
+
+		pthread_mutex_unlock(&d->lock);
+		rc = sr_sync_round(d->sync, &result, &err);
+		log_round(d, rc, &result, &err);
+		failures = rc == SR_OK ? 0 : failures + 1;
+		pthread_mutex_lock(&d->lock);
+		d->one_round |= rc == SR_OK;
+		if (!d->stop)
+			wait_for(d, pause_ms(d, failures));
+	}
+	pthread_mutex_unlock(&d->lock);
+}
+
+void sr_sync_daemon_now(struct sr_sync_daemon *d)
+{
+	pthread_mutex_lock(&d->lock);
+	d->now = true;
+	pthread_cond_signal(&d->wake);
+	pthread_mutex_unlock(&d->lock);
+}
+
+void sr_sync_daemon_set_interval(struct sr_sync_daemon *d, uint64_t seconds)
+{
+	pthread_mutex_lock(&d->lock);
+	d->interval_ms = seconds * 1000;
+	pthread_mutex_unlock(&d->lock);
+}
+
+void sr_sync_daemon_stop(struct sr_sync_daemon *d)
+{
+	pthread_mutex_lock(&d->lock);
+	d->stop = true;
+	pthread_cond_signal(&d->wake);
+	pthread_mutex_unlock(&d->lock);
+}
+
+/* --- once ------------------------------------------------------------------------------------------------------------------ */
+
+enum sr_status sr_sync_once(const struct sr_config *config, const char *version, unsigned wait_ms, struct sr_sync_result *result,
+			    struct sr_err *err)
+{
+	struct sr_admit admit = {0};
+	struct sr_sync *sync = NULL;
+	int64_t until = sr_ticks_ms() + wait_ms;
+	enum sr_status rc = open_sync(&sync, &admit, config, version, err);
+
+	if (rc == SR_OK)
+		rc = sr_sync_round(sync, result, err);
+	while (rc == SR_E_BUSY && sr_ticks_ms() < until) { /* it answers, with 503 */
+		nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+		rc = sr_sync_round(sync, result, err);
+	}
+	sr_sync_close(sync);
+	sr_admit_close(&admit);
+	return rc;
+}

@@ -1,0 +1,28 @@
+/* daemon.h - the sync daemon: rounds in a thread of their own, and this webserver's HTTP.
+ *
+ * A round at every interval (with a little jitter, so that a cluster does not ask in step), and at once when asked.  A datastore that
+ * cannot be reached is logged once, and asked again with growing pauses up to a minute.  Thread-safe. */
+#ifndef SR_SYNC_DAEMON_H
+#define SR_SYNC_DAEMON_H
+
+#include "lib/sync/sync.h"
+
+struct sr_sync_daemon;
+
+/* Opens stores and listens; rounds begin with sr_sync_daemon_run.  CONSUMES nothing; BORROWS config. */
+SR_MUST enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_config *config, const char *version,
+					   struct sr_err *err);
+const char *sr_sync_daemon_address(const struct sr_sync_daemon *d);
+/* Rounds until sr_sync_daemon_stop. */
+void sr_sync_daemon_run(struct sr_sync_daemon *d);
+/* From any thread (not from a signal handler). */
+void sr_sync_daemon_now(struct sr_sync_daemon *d);
+void sr_sync_daemon_set_interval(struct sr_sync_daemon *d, uint64_t seconds);
+void sr_sync_daemon_stop(struct sr_sync_daemon *d);
+void sr_sync_daemon_close(struct sr_sync_daemon *d);
+
+/* Exactly one round without a daemon, as `sameroot-sync --once` does it: waits up to wait_ms through a datastore's 503. */
+SR_MUST enum sr_status sr_sync_once(const struct sr_config *config, const char *version, unsigned wait_ms, struct sr_sync_result *result,
+				    struct sr_err *err);
+
+#endif

@@ -1,0 +1,95 @@
+/* internal.h - what the files of this room share. */
+#ifndef SR_SYNC_INTERNAL_H
+#define SR_SYNC_INTERNAL_H
+
+#include "lib/sync/plan.h"
+#include "lib/sync/sync.h"
+
+#define SR_TRIES 3 /* of a push within one round */
+
+struct sr_noted { /* what the datastore refused of a union, until the round is over */
+	size_t store;
+	struct sr_buf path;
+	uint8_t note; /* enum sr_note */
+};
+
+struct sr_store_plan { /* one store's part of a round */
+	struct sr_item *items;
+	size_t n, cap;
+	struct sr_buf paths;
+	struct sr_leaves *pull; /* wanted: path, expect := local, to := remote; with content when fetched */
+	struct sr_leaves *push;
+	struct sr_leaves *agree; /* path, to; expect := to */
+	uint64_t skipped;
+	const char *first_skip; /* why the first one was */
+	bool failed;            /* in this round: */
+	char trouble[320];      /* what went wrong with this store alone, kept to log it once */
+};
+
+struct sr_sync {
+	const struct sr_config *config;
+	struct sr_replica *r;
+	struct sr_client *client;
+	char *version;
+	unsigned port;
+
+	struct sr_anchor anchor; /* as kept in state.db */
+	struct sr_uuid last_push;
+	uint64_t as_of_epoch, as_of_seq; /* of the last root against which everything was planned and pulled */
+
+	struct sr_tree_info info; /* the datastore's last 200 answer */
+	bool have_info;
+	struct sr_hash remote; /* its root, held in r->nodes when have_remote */
+	bool have_remote;
+
+	struct sr_store_plan *plans; /* n of the replica */
+	struct sr_noted *noted;
+	size_t noteds;
+	bool told_registry;
+
+	/* the state in which nothing was left to do: a round that finds it again ends there */
+	struct sr_hash quiet_local, quiet_remote;
+	bool quiet;
+
+	struct sr_sync_result result; /* of the round under way */
+	pthread_mutex_t report_lock;
+	struct sr_buf report; /* JSON text, made at the end of each round */
+	char trouble[512];    /* of the last round, or empty */
+	int64_t trouble_since_ms, last_ok_ms;
+	uint64_t rounds;
+};
+
+/* state.c: what is kept in state.db's meta */
+SR_MUST enum sr_status sr_sync_load(struct sr_sync *s, struct sr_err *err);
+SR_MUST enum sr_status sr_sync_set_anchor(struct sr_sync *s, const struct sr_anchor *at,
+					  struct sr_err *err); /* forward only, within an epoch */
+SR_MUST enum sr_status sr_sync_set_last_push(struct sr_sync *s, const struct sr_uuid *id, struct sr_err *err);
+SR_MUST enum sr_status sr_sync_set_as_of(struct sr_sync *s, uint64_t epoch, uint64_t seq, struct sr_err *err);
+/* Bases of every store become unknown. */
+SR_MUST enum sr_status sr_sync_forget_bases(struct sr_sync *s, bool as_hint, struct sr_err *err);
+
+/* walk.c: GET /api/tree and the walk */
+SR_MUST enum sr_status sr_sync_check_in(struct sr_sync *s, bool *unchanged, struct sr_err *err);
+SR_MUST enum sr_status sr_sync_walk(struct sr_sync *s, struct sr_err *err);
+/* The datastore's map of our store i; false: it has none, or it is paused there (*why). */
+bool sr_sync_remote_map(const struct sr_sync *s, size_t i, struct sr_hash *map, const char **why);
+
+/* pull.c */
+SR_MUST enum sr_status sr_sync_recover(struct sr_sync *s, struct sr_err *err);
+SR_MUST enum sr_status sr_sync_pull(struct sr_sync *s, size_t i, struct sr_err *err);
+SR_MUST enum sr_status sr_sync_agree(struct sr_sync *s, size_t i, struct sr_err *err);
+
+/* push.c */
+SR_MUST enum sr_status sr_sync_settle(struct sr_sync *s, struct sr_err *err);
+SR_MUST enum sr_status sr_sync_cancel_all(struct sr_sync *s, struct sr_err *err);
+/* Push everything in plans[].push.  *again: it was refused or overtaken; plan anew. */
+SR_MUST enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct sr_err *err);
+/* Set base := `to` for the leaves of a spool, but those in `not` (an answer's refusals; NULL: none). */
+SR_MUST enum sr_status sr_sync_set_bases(struct sr_sync *s, size_t i, struct sr_leaves *leaves, const struct sr_push_answer *but,
+					 uint64_t epoch, uint64_t seq, struct sr_err *err);
+
+/* plan of one store: plan.c is pure, gather.c finds the items */
+SR_MUST enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err);
+void sr_store_plan_clear(struct sr_store_plan *p);
+
+#endif

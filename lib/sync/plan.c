@@ -1,0 +1,197 @@
+/* plan.c - see plan.h. */
+#include "lib/sync/plan.h"
+
+#include <string.h>
+
+static bool present(const struct sr_version *v)
+{
+	return v->kind != SR_KIND_NONE;
+}
+
+static void pull(struct sr_item *it, const char *loser)
+{
+	it->act = SR_ACT_PULL;
+	it->archive = loser && present(&it->local);
+	it->why = it->archive ? loser : NULL;
+	it->flags = 0;
+}
+
+static void push(struct sr_item *it, uint32_t flags)
+{
+	it->act = SR_ACT_PUSH;
+	it->archive = false;
+	it->why = NULL;
+	it->flags = flags;
+}
+
+static void skip(struct sr_item *it, const char *why)
+{
+	it->act = SR_ACT_SKIP;
+	it->archive = false;
+	it->why = why;
+	it->flags = 0;
+}
+
+/* Why both sides' changes cannot stand together, in the archive's words. */
+static const char *clash_word(const struct sr_item *it)
+{
+	if (!present(&it->remote))
+		return "edited-deleted";
+	return it->local.kind == it->remote.kind ? "edited-both" : "kind";
+}
+
+static void plan_union(struct sr_item *it)
+{
+	bool edited = it->base_state == SR_BASE_HINT && !sr_version_eq(&it->local, &it->base);
+
+	if (!present(&it->local))
+		pull(it, NULL);
+	else if (it->note == SR_NOTE_DELETED || it->note == SR_NOTE_NEWER)
+		pull(it, "union");
+	else if (!present(&it->remote))
+		push(it, SR_LEAF_UNION | (edited ? SR_LEAF_EDITED : 0));
+	else if (edited || it->dated)
+		push(it, SR_LEAF_UNION | (edited ? SR_LEAF_EDITED : 0)); /* the datastore judges, by as_of */
+	else
+		pull(it, "union");
+}
+
+void sr_plan_item(struct sr_item *it)
+{
+	bool known = it->base_state == SR_BASE_KNOWN;
+
+	it->archive = false;
+	it->flags = 0;
+	it->why = NULL;
+	if (sr_version_eq(&it->local, &it->remote))
+		it->act = known && sr_version_eq(&it->local, &it->base) ? SR_ACT_NOTHING : SR_ACT_AGREE;
+	else if (!known)
+		plan_union(it);
+	else if (sr_version_eq(&it->local, &it->base))
+		pull(it, NULL);
+	else if (sr_version_eq(&it->remote, &it->base))
+		push(it, 0);
+	else
+		pull(it, clash_word(it));
+}
+
+const struct sr_version *sr_plan_outcome(const struct sr_item *it)
+{
+	return it->act == SR_ACT_PULL ? &it->remote : &it->local;
+}
+
+/* --- the shape of a directory tree ------------------------------------------------------------------------------------ */
+
+static struct sr_item *find(struct sr_item *items, size_t n, struct sr_bytes path)
+{
+	size_t lo = 0, hi = n;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+		int c = sr_bytes_cmp(items[mid].path, path);
+
+		if (c == 0)
+			return &items[mid];
+		if (c < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return NULL;
+}
+
+/* The path one component up; empty at the top. */
+static struct sr_bytes parent(struct sr_bytes path)
+{
+	while (path.len && path.at[path.len - 1] != 0)
+		path.len--;
+	if (path.len)
+		path.len--;
+	return path;
+}
+
+/* The whole subtree at items[top] becomes the datastore's. */
+static void give_up_subtree(struct sr_item *items, size_t n, size_t top)
+{
+	for (size_t k = top; k < n && sr_path_under(items[k].path, items[top].path); k++) {
+		struct sr_item *it = &items[k];
+		bool edited = it->base_state != SR_BASE_KNOWN || !sr_version_eq(&it->local, &it->base);
+
+		if (it->act != SR_ACT_SKIP && !sr_version_eq(&it->local, &it->remote))
+			pull(it, edited ? "kind" : NULL);
+	}
+}
+
+/* Something stays at `it`: what does its way up look like?  A file on it is a conflict; an absent directory is kept. */
+static void mend_way(struct sr_item *items, size_t n, const struct sr_item *it, bool conflicts)
+{
+	for (struct sr_bytes up = parent(it->path); up.len; up = parent(up)) {
+		struct sr_item *a = find(items, n, up);
+		const struct sr_version *out;
+
+		if (!a || a->act == SR_ACT_SKIP)
+			continue;
+		out = sr_plan_outcome(a);
+		if (out->kind == SR_KIND_DIR)
+			continue;
+		if (conflicts && out->kind == SR_KIND_FILE)
+			give_up_subtree(items, n, (size_t)(a - items));
+		else if (!conflicts && a->remote.kind == SR_KIND_DIR)
+			pull(a, NULL);
+		else if (!conflicts && a->local.kind == SR_KIND_DIR)
+			push(a, a->base_state == SR_BASE_KNOWN ? 0 : SR_LEAF_UNION);
+	}
+}
+
+static bool stays(const struct sr_item *it)
+{
+	return (it->act == SR_ACT_PULL || it->act == SR_ACT_PUSH || it->act == SR_ACT_AGREE) && present(sr_plan_outcome(it));
+}
+
+void sr_plan_shape(struct sr_item *items, size_t n)
+{
+	for (size_t k = 0; k < n; k++)
+		if (stays(&items[k]))
+			mend_way(items, n, &items[k], true);
+	for (size_t k = 0; k < n; k++)
+		if (stays(&items[k]))
+			mend_way(items, n, &items[k], false);
+}
+
+/* --- tables ------------------------------------------------------------------------------------------------------------- */
+
+static void plan_table(struct sr_item *it, bool fill)
+{
+	bool base_table = it->base_state != SR_BASE_UNKNOWN && it->base.kind == SR_KIND_TABLE;
+
+	if (it->act == SR_ACT_NOTHING || it->act == SR_ACT_AGREE || it->act == SR_ACT_SKIP)
+		return;
+	if (present(&it->local) && present(&it->remote))
+		skip(it, "its schema differs from the datastore's");
+	else if (!present(&it->local) && base_table)
+		skip(it, "it is gone here");
+	else if (!present(&it->local) && fill)
+		pull(it, NULL);
+	else if (!present(&it->local))
+		skip(it, "the application here does not have it yet");
+	else if (base_table)
+		skip(it, "it is gone at the datastore");
+	else
+		push(it, 0);
+}
+
+void sr_plan_tables(struct sr_item *items, size_t n, bool fill)
+{
+	const struct sr_item *table = NULL;
+
+	for (size_t k = 0; k < n; k++) {
+		struct sr_item *it = &items[k];
+
+		if (!memchr(it->path.at, 0, it->path.len)) {
+			plan_table(it, fill);
+			table = it;
+		} else if (table && table->act == SR_ACT_SKIP && sr_path_under(it->path, table->path)) {
+			skip(it, table->why);
+		}
+	}
+}

@@ -1,0 +1,421 @@
+/* push.c - giving the datastore what changed here: mark, outbox, send, base; and settling a push whose answer was lost.
+ *
+ * Order, and why: (1) the mark makes durable what was read, so that the datastore never holds what a power cut here takes back; (2) the
+ * outbox row is durable before the first byte is sent, so that a lost answer is asked for and never guessed; (3) base := what was accepted,
+ * in the same step in which the outbox row goes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/base/log.h"
+#include "lib/sync/internal.h"
+
+/* --- the body: a thread writes the bundle into a pipe, the client reads from it ------------------------------------------- */
+
+struct body {
+	struct sr_sync *s;
+	const char *head;
+	int pipe[2];
+	pthread_t thread;
+	enum sr_status rc; /* of the writing thread, after join */
+	struct sr_err err;
+};
+
+static enum sr_status pipe_write(void *ctx, const void *at, size_t n, struct sr_err *err)
+{
+	struct body *b = ctx;
+	const char *p = at;
+
+	while (n) {
+		ssize_t put = write(b->pipe[1], p, n);
+
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put < 0)
+			return sr_err_sys(err, SR_E_UNAVAILABLE, "push: the connection went away");
+		p += put;
+		n -= (size_t)put;
+	}
+	return SR_OK;
+}
+
+static enum sr_status add_leaf(struct body *b, struct sr_bundle_writer *w, size_t i, struct sr_view *files, struct sr_leaf *leaf)
+{
+	struct sr_content content = {.fd = -1};
+	bool voided = false;
+	enum sr_status rc;
+
+	if (leaf->to.kind == SR_KIND_FILE) {
+		rc = sr_view_read(files, leaf->path, &content, &b->err);
+		if (rc != SR_OK) /* gone since the plan: no bytes, so that the bundle tells it as void */
+			content.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		leaf->mtime_ns = content.mtime_ns;
+	}
+	rc = sr_bundle_add(w, b->s->r->stores[i].name, leaf, content.fd, &voided, &b->err);
+	if (content.fd >= 0)
+		close(content.fd);
+	return rc;
+}
+
+static enum sr_status add_store(struct body *b, struct sr_bundle_writer *w, size_t i)
+{
+	struct sr_leaves *push = b->s->plans[i].push;
+	struct sr_view *files = NULL;
+	enum sr_status rc = SR_OK;
+
+	if (sr_leaves_count(push) && b->s->r->stores[i].kind == SR_KIND_FILES)
+		rc = sr_view_open(&files, b->s->r->stores[i].store, SR_VIEW_MAIN, &b->err);
+	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(push); k++) {
+		struct sr_leaf leaf;
+
+		rc = sr_leaves_at(push, k, &leaf, &b->err);
+		if (rc == SR_OK)
+			rc = add_leaf(b, w, i, files, &leaf);
+	}
+	sr_view_close(files);
+	return rc;
+}
+
+static void *write_body(void *arg)
+{
+	struct body *b = arg;
+	struct sr_bundle_writer *w = NULL;
+
+	b->rc = sr_bundle_writer_new(&w, &b->s->r->key, b->head, false, pipe_write, b, &b->err);
+	for (size_t i = 0; b->rc == SR_OK && i < b->s->r->n; i++)
+		if (b->s->plans[i].push)
+			b->rc = add_store(b, w, i);
+	if (b->rc == SR_OK)
+		b->rc = sr_bundle_finish(w, &b->err);
+	sr_bundle_writer_free(w);
+	close(b->pipe[1]);
+	return NULL;
+}
+
+static enum sr_status read_body(void *ctx, void *at, size_t n, size_t *got, struct sr_err *err)
+{
+	struct body *b = ctx;
+	ssize_t have;
+
+	do
+		have = read(b->pipe[0], at, n);
+	while (have < 0 && errno == EINTR);
+	if (have < 0)
+		return sr_err_sys(err, SR_E_IO, "push: pipe");
+	*got = (size_t)have;
+	return SR_OK; /* a bundle that the writer broke off has no end marker: the datastore refuses it */
+}
+
+static enum sr_status send_body(struct sr_sync *s, const char *head, struct sr_answer *answer, struct sr_err *err)
+{
+	struct body b = {.s = s, .head = head};
+	struct sr_call call = {.method = "POST", .target = "/api/push", .read = read_body, .read_ctx = &b, .quiet_s = 300};
+	enum sr_status rc;
+
+	if (pipe(b.pipe) != 0)
+		return sr_err_sys(err, SR_E_IO, "push: pipe");
+	if (pthread_create(&b.thread, NULL, write_body, &b) != 0) {
+		close(b.pipe[0]);
+		close(b.pipe[1]);
+		return sr_err_set(err, SR_E_INTERNAL, "push: no thread");
+	}
+	rc = sr_client_call(s->client, &call, answer, err);
+	close(b.pipe[0]); /* an early answer: the writer gets EPIPE (SIGPIPE is ignored by the daemons) */
+	pthread_join(b.thread, NULL);
+	if (rc != SR_OK && b.rc != SR_OK && b.rc != SR_E_UNAVAILABLE && err)
+		*err = b.err;
+	return rc;
+}
+
+/* --- bases after an answer ---------------------------------------------------------------------------------------------------- */
+
+static const struct sr_refused *refused(const struct sr_push_answer *a, const char *store, struct sr_bytes path)
+{
+	for (size_t k = 0; a && k < a->n; k++)
+		if (strcmp(a->refused[k].store, store) == 0 && sr_bytes_eq(a->refused[k].path, path))
+			return &a->refused[k];
+	return NULL;
+}
+
+enum sr_status sr_sync_set_bases(struct sr_sync *s, size_t i, struct sr_leaves *leaves, const struct sr_push_answer *but, uint64_t epoch,
+				 uint64_t seq, struct sr_err *err)
+{
+	struct sr_replica_store *st = &s->r->stores[i];
+	enum sr_status rc = SR_OK;
+
+	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(leaves); k++) {
+		struct sr_leaf_row row;
+		struct sr_leaf leaf;
+
+		rc = sr_leaves_at(leaves, k, &leaf, err);
+		if (rc != SR_OK || sr_bytes_eq(leaf.path, sr_bytes_of(SR_SCHEMA_PATH)) || refused(but, st->name, leaf.path))
+			continue;
+		rc = sr_state_leaf(s->r->state, &st->row, leaf.path, &row, err);
+		if (rc != SR_OK)
+			break;
+		row.path = leaf.path;
+		row.base_state = SR_BASE_KNOWN;
+		row.base = leaf.to;
+		row.epoch = epoch;
+		row.seq = seq;
+		rc = sr_state_leaf_put(s->r->state, &st->row, &row, err);
+	}
+	return rc;
+}
+
+static enum sr_status forget_some_bases(struct sr_sync *s, size_t i, struct sr_leaves *leaves, struct sr_err *err)
+{
+	struct sr_replica_store *st = &s->r->stores[i];
+	enum sr_status rc = SR_OK;
+
+	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(leaves); k++) {
+		struct sr_leaf_row row;
+		struct sr_leaf leaf;
+
+		rc = sr_leaves_at(leaves, k, &leaf, err);
+		if (rc == SR_OK)
+			rc = sr_state_leaf(s->r->state, &st->row, leaf.path, &row, err);
+		if (rc != SR_OK)
+			break;
+		row.path = leaf.path;
+		row.base_state = SR_BASE_UNKNOWN;
+		memset(&row.base, 0, sizeof row.base);
+		rc = sr_state_leaf_put(s->r->state, &st->row, &row, err);
+	}
+	return rc;
+}
+
+/* What an answer (to the push or to settling) says of the outbox's leaves of one store. */
+static enum sr_status conclude_store(struct sr_sync *s, size_t i, struct sr_leaves *leaves, const struct sr_push_answer *a, bool settling,
+				     struct sr_err *err)
+{
+	struct sr_replica_store *st = &s->r->stores[i];
+	/* Settling after a restore of the store: what was pushed is no longer what local descends from. */
+	bool other_marker = settling && memcmp(&st->marker.id, &st->row.marker, sizeof st->marker.id) != 0;
+
+	if (a->verdict == SR_VERDICT_OK && !other_marker)
+		return sr_sync_set_bases(s, i, leaves, a, a->at.epoch, a->at.seq, err);
+	if (a->verdict == SR_VERDICT_OK || (settling && a->verdict == SR_VERDICT_STALE))
+		return forget_some_bases(s, i, leaves, err);
+	return SR_OK;
+}
+
+/* One durable step: bases, the chain's last id, the anchor, and the outbox is empty again. */
+static enum sr_status conclude(struct sr_sync *s, const struct sr_outbox *o, const struct sr_push_answer *a, bool settling,
+			       struct sr_err *err)
+{
+	enum sr_status rc = sr_state_begin(s->r->state, err);
+
+	if (rc != SR_OK)
+		return rc;
+	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++) {
+		struct sr_leaves *leaves = sr_leaves_new(sr_state_dir(s->r->state));
+
+		rc = sr_state_outbox_leaves(s->r->state, &s->r->stores[i].row, leaves, err);
+		if (rc == SR_OK)
+			rc = conclude_store(s, i, leaves, a, settling, err);
+		sr_leaves_free(leaves);
+	}
+	if (rc == SR_OK)
+		rc = sr_state_outbox_drop(s->r->state, err);
+	if (rc == SR_OK)
+		rc = sr_sync_set_last_push(s, &o->id, err);
+	if (rc == SR_OK && (a->verdict == SR_VERDICT_OK || a->verdict == SR_VERDICT_REFUSED))
+		rc = sr_sync_set_anchor(s, &a->at, err);
+	if (rc == SR_OK)
+		return sr_state_commit(s->r->state, err);
+	sr_state_rollback(s->r->state);
+	return rc;
+}
+
+/* --- settling ------------------------------------------------------------------------------------------------------------------- */
+
+static enum sr_status delete_push(struct sr_sync *s, const char *what, const struct sr_uuid *prev, struct sr_push_answer *out,
+				  struct sr_err *err)
+{
+	char node[SR_UUID_TEXT], last[SR_UUID_TEXT];
+	struct sr_answer answer = {0};
+	struct sr_call call = {.method = "DELETE"};
+	char *target;
+	enum sr_status rc;
+
+	sr_uuid_text(node, &s->r->node);
+	sr_uuid_text(last, prev);
+	target = sr_format("/api/push/%s?webserver=%s&prev=%s", what, node, last);
+	call.target = target;
+	rc = sr_client_call(s->client, &call, &answer, err);
+	if (rc == SR_OK || answer.status == 409) {
+		rc = sr_push_answer_parse(sr_buf_view(&answer.body), out, err);
+	}
+	sr_answer_free(&answer);
+	free(target);
+	return rc;
+}
+
+enum sr_status sr_sync_settle(struct sr_sync *s, struct sr_err *err)
+{
+	char id[SR_UUID_TEXT];
+	struct sr_outbox o;
+	struct sr_push_answer a = {0};
+	bool found;
+	enum sr_status rc = sr_state_outbox(s->r->state, &o, &found, err);
+
+	if (rc != SR_OK || !found)
+		return rc;
+	sr_uuid_text(id, &o.id);
+	rc = delete_push(s, id, &o.prev, &a, err);
+	if (rc == SR_OK) {
+		sr_info("push %.8s: its answer was lost; the datastore says: %s", id,
+			a.verdict == SR_VERDICT_OK      ? "committed"
+			: a.verdict == SR_VERDICT_STALE ? "unknown"
+							: "not committed");
+		rc = conclude(s, &o, &a, true, err);
+	}
+	sr_push_answer_free(&a);
+	return rc == SR_OK ? rc : sr_err_context(err, "settling push %.8s", id);
+}
+
+enum sr_status sr_sync_cancel_all(struct sr_sync *s, struct sr_err *err)
+{
+	struct sr_push_answer a = {0};
+	enum sr_status rc = delete_push(s, "all", &s->last_push, &a, err);
+
+	if (rc == SR_OK)
+		rc = sr_sync_set_last_push(s, &a.id, err);
+	sr_push_answer_free(&a);
+	return rc == SR_OK ? rc : sr_err_context(err, "cancelling earlier pushes");
+}
+
+/* --- the push -------------------------------------------------------------------------------------------------------------------- */
+
+static enum sr_status mark_stores(struct sr_sync *s, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++) {
+		struct sr_uuid id = sr_uuid_random();
+
+		if (s->plans[i].push && sr_leaves_count(s->plans[i].push))
+			rc = sr_replica_mark(s->r, i, &id, &s->info.at.instance, s->info.at.epoch, s->info.at.seq, err);
+	}
+	return rc;
+}
+
+static enum sr_status write_outbox(struct sr_sync *s, const struct sr_outbox *o, struct sr_err *err)
+{
+	enum sr_status rc = sr_state_begin(s->r->state, err);
+
+	if (rc != SR_OK)
+		return rc;
+	rc = sr_state_outbox_put(s->r->state, o, err);
+	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++)
+		if (s->plans[i].push && sr_leaves_count(s->plans[i].push))
+			rc = sr_state_outbox_add(s->r->state, &s->r->stores[i].row, s->plans[i].push, err);
+	if (rc == SR_OK)
+		return sr_state_commit(s->r->state, err);
+	sr_state_rollback(s->r->state);
+	return rc;
+}
+
+static void note_refusals(struct sr_sync *s, const struct sr_push_answer *a)
+{
+	for (size_t k = 0; k < a->n; k++) {
+		const struct sr_refused *f = &a->refused[k];
+		struct sr_noted *n;
+		size_t i;
+
+		if ((f->why != SR_REFUSED_DELETED && f->why != SR_REFUSED_NEWER) || !sr_replica_find(s->r, sr_bytes_of(f->store), &i))
+			continue;
+		s->noted = sr_realloc(s->noted, (s->noteds + 1) * sizeof *s->noted);
+		n = &s->noted[s->noteds++];
+		*n = (struct sr_noted){.store = i, .note = f->why == SR_REFUSED_DELETED ? SR_NOTE_DELETED : SR_NOTE_NEWER};
+		sr_buf_bytes(&n->path, f->path);
+	}
+}
+
+static uint64_t count_pushes(const struct sr_sync *s)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < s->r->n; i++)
+		n += s->plans[i].push ? sr_leaves_count(s->plans[i].push) : 0;
+	return n;
+}
+
+/* Refused for reasons that another try does not mend. */
+static void count_stuck(struct sr_sync *s, const struct sr_push_answer *a)
+{
+	for (size_t k = 0; k < a->n; k++) {
+		size_t i;
+
+		if (!sr_replica_find(s->r, sr_bytes_of(a->refused[k].store), &i))
+			continue;
+		s->plans[i].skipped++;
+		s->plans[i].first_skip =
+			a->refused[k].why == SR_REFUSED_PAUSED ? "it is paused at the datastore" : "the datastore refused it for now";
+	}
+}
+
+static enum sr_status send_push(struct sr_sync *s, const struct sr_push_head *head, struct sr_push_answer *a, struct sr_err *err)
+{
+	struct sr_answer answer = {0};
+	struct sr_buf text = {0};
+	enum sr_status rc;
+
+	sr_push_head_print(&text, head);
+	rc = send_body(s, sr_buf_text(&text), &answer, err);
+	if (rc == SR_OK || answer.status == 409) {
+		struct sr_err parse;
+		enum sr_status parsed = sr_push_answer_parse(sr_buf_view(&answer.body), a, &parse);
+
+		if (rc == SR_OK || parsed == SR_OK) {
+			rc = parsed;
+			if (parsed != SR_OK && err)
+				*err = parse;
+		}
+	}
+	sr_answer_free(&answer);
+	sr_buf_free(&text);
+	return rc;
+}
+
+enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct sr_err *err)
+{
+	struct sr_outbox o = {.id = sr_uuid_random(),
+			      .prev = s->last_push,
+			      .instance = s->info.at.instance,
+			      .epoch = s->info.at.epoch,
+			      .seq = s->info.at.seq,
+			      .start = s->info.start};
+	struct sr_push_head head = {.id = o.id, .prev = o.prev, .webserver = s->r->node, .start = o.start, .at = s->info.at, .try = try};
+	struct sr_push_answer a = {0};
+	uint64_t n = count_pushes(s);
+	enum sr_status rc;
+
+	*again = false;
+	if (!n)
+		return SR_OK;
+	rc = mark_stores(s, err);
+	if (rc == SR_OK)
+		rc = write_outbox(s, &o, err);
+	if (rc == SR_OK)
+		rc = send_push(s, &head, &a, err);
+	if (rc != SR_OK)
+		return sr_err_context(err, "push"); /* the outbox stays: settled at the next round */
+	if (a.verdict == SR_VERDICT_STALE) {
+		*again = true; /* and settled there */
+	} else {
+		rc = conclude(s, &o, &a, false, err);
+		note_refusals(s, &a);
+		if (a.verdict == SR_VERDICT_OK) {
+			s->result.pushed += n - a.n;
+			count_stuck(s, &a);
+		}
+		*again = a.verdict == SR_VERDICT_REFUSED || (a.verdict == SR_VERDICT_OK && s->noteds);
+	}
+	sr_push_answer_free(&a);
+	return rc;
+}

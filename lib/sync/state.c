@@ -1,0 +1,115 @@
+/* state.c - what a webserver remembers of its datastore, in state.db's meta. */
+#include <string.h>
+
+#include "lib/sync/internal.h"
+
+#define META_ANCHOR "anchor"
+#define META_PUSH   "last-push"
+#define META_AS_OF  "as-of"
+
+static enum sr_status load_blob(struct sr_sync *s, const char *name, size_t len, struct sr_buf *buf, bool *found, struct sr_err *err)
+{
+	enum sr_status rc;
+
+	sr_buf_clear(buf);
+	rc = sr_state_get(s->r->state, name, buf, found, err);
+	if (rc == SR_OK && *found && buf->len != len)
+		rc = sr_err_set(err, SR_E_DATA, "state.db: meta %s has %zu bytes, not %zu", name, buf->len, len);
+	return rc;
+}
+
+enum sr_status sr_sync_load(struct sr_sync *s, struct sr_err *err)
+{
+	struct sr_buf buf = {0};
+	bool found;
+	enum sr_status rc = load_blob(s, META_ANCHOR, 48, &buf, &found, err);
+
+	if (rc == SR_OK && found) {
+		struct sr_reader in = sr_reader(sr_buf_view(&buf));
+
+		memcpy(s->anchor.instance.b, sr_read_bytes(&in, 16).at, 16);
+		s->anchor.epoch = sr_read_be64(&in);
+		s->anchor.seq = sr_read_be64(&in);
+		memcpy(s->anchor.root.b, sr_read_bytes(&in, 16).at, 16);
+	}
+	if (rc == SR_OK)
+		rc = load_blob(s, META_PUSH, 16, &buf, &found, err);
+	if (rc == SR_OK && found)
+		memcpy(s->last_push.b, buf.at, 16);
+	if (rc == SR_OK)
+		rc = load_blob(s, META_AS_OF, 16, &buf, &found, err);
+	if (rc == SR_OK && found) {
+		struct sr_reader in = sr_reader(sr_buf_view(&buf));
+
+		s->as_of_epoch = sr_read_be64(&in);
+		s->as_of_seq = sr_read_be64(&in);
+	}
+	sr_buf_free(&buf);
+	return rc;
+}
+
+enum sr_status sr_sync_set_anchor(struct sr_sync *s, const struct sr_anchor *at, struct sr_err *err)
+{
+	struct sr_buf buf = {0};
+	enum sr_status rc;
+
+	if (memcmp(&s->anchor.instance, &at->instance, sizeof at->instance) == 0 && s->anchor.epoch == at->epoch &&
+	    s->anchor.seq >= at->seq)
+		return SR_OK;
+	sr_buf_add(&buf, at->instance.b, 16);
+	sr_buf_be64(&buf, at->epoch);
+	sr_buf_be64(&buf, at->seq);
+	sr_buf_add(&buf, at->root.b, 16);
+	rc = sr_state_put(s->r->state, META_ANCHOR, sr_buf_view(&buf), err);
+	if (rc == SR_OK)
+		s->anchor = *at;
+	sr_buf_free(&buf);
+	return rc;
+}
+
+enum sr_status sr_sync_set_last_push(struct sr_sync *s, const struct sr_uuid *id, struct sr_err *err)
+{
+	enum sr_status rc = sr_state_put(s->r->state, META_PUSH, sr_bytes(id->b, sizeof id->b), err);
+
+	if (rc == SR_OK)
+		s->last_push = *id;
+	return rc;
+}
+
+enum sr_status sr_sync_set_as_of(struct sr_sync *s, uint64_t epoch, uint64_t seq, struct sr_err *err)
+{
+	struct sr_buf buf = {0};
+	enum sr_status rc;
+
+	if (s->as_of_epoch == epoch && s->as_of_seq == seq)
+		return SR_OK;
+	sr_buf_be64(&buf, epoch);
+	sr_buf_be64(&buf, seq);
+	rc = sr_state_put(s->r->state, META_AS_OF, sr_buf_view(&buf), err);
+	if (rc == SR_OK) {
+		s->as_of_epoch = epoch;
+		s->as_of_seq = seq;
+	}
+	sr_buf_free(&buf);
+	return rc;
+}
+
+enum sr_status sr_sync_forget_bases(struct sr_sync *s, bool as_hint, struct sr_err *err)
+{
+	enum sr_status rc = sr_state_begin(s->r->state, err);
+
+	if (rc != SR_OK)
+		return rc;
+	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++) {
+		struct sr_store_row *row = &s->r->stores[i].row;
+
+		row->base_known = false;
+		row->epoch = s->as_of_epoch;
+		row->seq = s->as_of_seq;
+		rc = sr_state_forget_base(s->r->state, row, as_hint, err);
+	}
+	if (rc == SR_OK)
+		return sr_state_commit(s->r->state, err);
+	sr_state_rollback(s->r->state);
+	return rc;
+}

@@ -1,0 +1,620 @@
+/* sync.c - one round, in the order of design section 7.
+ *
+ *     recover     intents of an interrupted apply, by evidence
+ *     check in    GET /api/tree: where is the datastore, and does it know our history?
+ *     settle      a push without an answer
+ *     guard       held, or a union
+ *     walk        the nodes of its tree that are not here
+ *     scan, plan  each store in one view, which stays open until the records to push are read
+ *     agree, pull, push
+ * A push that is refused sends the round back to the check-in, three times at most. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/log.h"
+#include "lib/sync/internal.h"
+
+/* --- open and close -------------------------------------------------------------------------------------------------- */
+
+static char *base_url(const struct sr_config *c)
+{
+	bool v6 = strchr(c->datastore.host, ':') != NULL;
+
+	return sr_format("%s://%s%s%s:%u", c->datastore_insecure_disable_tls ? "http" : "https", v6 ? "[" : "", c->datastore.host,
+			 v6 ? "]" : "", c->datastore.port ? c->datastore.port : 9405);
+}
+
+enum sr_status sr_sync_open(struct sr_sync **out, const struct sr_sync_options *options, struct sr_err *err)
+{
+	struct sr_sync *s = sr_alloc(sizeof *s);
+	char *url = base_url(options->config);
+	struct sr_client_options o = {
+		.url = url,
+		.pin = options->config->datastore_key_pin,
+		.insecure = options->config->datastore_insecure_skip_tls_verify,
+	};
+	enum sr_status rc;
+
+	s->config = options->config;
+	s->version = sr_strdup(options->version);
+	pthread_mutex_init(&s->report_lock, NULL);
+	rc = sr_replica_open(&s->r, s->config, SR_ROLE_WEBSERVER, err);
+	if (rc == SR_OK)
+		rc = sr_sync_load(s, err);
+	if (rc == SR_OK)
+		rc = sr_client_new(&s->client, &o, err);
+	free(url);
+	if (rc != SR_OK) {
+		sr_sync_close(s);
+		return rc;
+	}
+	if (s->r->keyed)
+		s->plans = sr_alloc((s->r->n + 1) * sizeof *s->plans);
+	*out = s;
+	return SR_OK;
+}
+
+static void forget_notes(struct sr_sync *s)
+{
+	for (size_t k = 0; k < s->noteds; k++)
+		sr_buf_free(&s->noted[k].path);
+	free(s->noted);
+	s->noted = NULL;
+	s->noteds = 0;
+}
+
+void sr_sync_close(struct sr_sync *s)
+{
+	if (!s)
+		return;
+	for (size_t i = 0; s->plans && i < s->r->n; i++)
+		sr_store_plan_clear(&s->plans[i]);
+	free(s->plans);
+	forget_notes(s);
+	if (s->have_info)
+		sr_tree_info_free(&s->info);
+	sr_client_free(s->client);
+	sr_replica_close(s->r);
+	sr_buf_free(&s->report);
+	pthread_mutex_destroy(&s->report_lock);
+	free(s->version);
+	free(s);
+}
+
+struct sr_replica *sr_sync_replica(struct sr_sync *s)
+{
+	return s->r;
+}
+
+void sr_sync_set_secret(struct sr_sync *s, const char *secret)
+{
+	sr_client_set_bearer(s->client, secret);
+}
+
+void sr_sync_set_port(struct sr_sync *s, unsigned port)
+{
+	if (s->port != port)
+		s->told_registry = false;
+	s->port = port;
+}
+
+/* --- the guard --------------------------------------------------------------------------------------------------------- */
+
+static enum sr_status held(struct sr_sync *s, struct sr_err *err)
+{
+	char ours[SR_UUID_TEXT], theirs[SR_UUID_TEXT];
+
+	sr_uuid_text(ours, &s->anchor.instance);
+	sr_uuid_text(theirs, &s->info.at.instance);
+	return sr_err_set(err, SR_E_HELD,
+			  "held: the datastore's history is %s: it is at instance %.8s epoch %" PRIu64 " seq %" PRIu64
+			  ", this webserver was last in step with instance %.8s epoch %" PRIu64 " seq %" PRIu64
+			  "; nothing is deleted or overwritten until `sameroot adopt --union` is run on the datastore",
+			  sr_history_text(s->info.history), theirs, s->info.at.epoch, s->info.at.seq, ours, s->anchor.epoch, s->anchor.seq);
+}
+
+/* Is this the store that we know?  Any marker but our last (or the one about to be) means that another copy lies there. */
+static bool marker_is_ours(struct sr_replica_store *st)
+{
+	if (sr_uuid_none(&st->marker.id))
+		return sr_uuid_none(&st->row.marker);
+	return memcmp(&st->marker.id, &st->row.marker, sizeof st->marker.id) == 0 ||
+	       memcmp(&st->marker.id, &st->row.pending, sizeof st->marker.id) == 0;
+}
+
+static enum sr_status forget_store(struct sr_sync *s, size_t i, struct sr_err *err)
+{
+	struct sr_replica_store *st = &s->r->stores[i];
+	struct sr_uuid id = sr_uuid_random();
+	bool same_datastore = memcmp(&st->marker.instance, &s->info.at.instance, sizeof st->marker.instance) == 0;
+	enum sr_status rc = sr_state_begin(s->r->state, err);
+
+	if (rc != SR_OK)
+		return rc;
+	st->row.base_known = false;
+	st->row.epoch = same_datastore ? st->marker.epoch : 0;
+	st->row.seq = same_datastore ? st->marker.seq : 0;
+	rc = sr_state_forget_base(s->r->state, &st->row, false, err);
+	if (rc == SR_OK)
+		rc = sr_state_commit(s->r->state, err);
+	else
+		sr_state_rollback(s->r->state);
+	if (rc == SR_OK)
+		rc = sr_replica_mark(s->r, i, &id, &s->info.at.instance, st->row.epoch, st->row.seq, err);
+	return rc;
+}
+
+/* Stores whose marker is another: restored from a copy, or copied from another node. */
+static enum sr_status check_markers(struct sr_sync *s, bool *forgot, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++) {
+		struct sr_replica_store *st = &s->r->stores[i];
+
+		if (st->mode != SR_MODE_READY || marker_is_ours(st))
+			continue;
+		if (!sr_uuid_none(&st->row.marker))
+			sr_warn("store %s: it carries another marker than the one written last: a copy was put in its place; what both "
+				"sides have is united, nothing is deleted",
+				st->name);
+		rc = forget_store(s, i, err);
+		*forgot = true;
+	}
+	return rc;
+}
+
+/* Everything that decides whether our bases still mean something.  *again: the datastore's state must be read anew. */
+static enum sr_status guard(struct sr_sync *s, bool *again, struct sr_err *err)
+{
+	bool first = sr_uuid_none(&s->anchor.instance), forgot = false, broken, outbox;
+	struct sr_outbox o;
+	enum sr_status rc;
+
+	if (s->info.history >= SR_HISTORY_AHEAD)
+		return held(s, err);
+	if (s->info.history == SR_HISTORY_UNION) {
+		sr_warn("the datastore was restored or adopted (epoch %" PRIu64 "): what both sides have is united, nothing is deleted",
+			s->info.at.epoch);
+		rc = sr_state_outbox_drop(s->r->state, err);
+		if (rc == SR_OK)
+			rc = sr_sync_forget_bases(s, true, err);
+		if (rc == SR_OK)
+			rc = sr_sync_cancel_all(s, err);
+		if (rc == SR_OK)
+			rc = sr_sync_set_anchor(s, &s->info.at, err);
+		*again = true;
+		return rc;
+	}
+	rc = sr_state_outbox(s->r->state, &o, &outbox, err);
+	if (rc != SR_OK)
+		return rc;
+	if (outbox) {
+		*again = true;
+		return sr_sync_settle(s, err);
+	}
+	rc = check_markers(s, &forgot, err);
+	if (rc != SR_OK)
+		return rc;
+	broken = memcmp(&s->last_push, &s->info.push, sizeof s->last_push) != 0;
+	if (broken && !first && !forgot) {
+		sr_warn("the datastore's last push of this webserver is not the one known here: bases are taken as unknown, nothing is "
+			"deleted");
+		rc = sr_sync_forget_bases(s, false, err);
+	}
+	if (rc == SR_OK && (forgot || broken)) {
+		rc = sr_sync_cancel_all(s, err);
+		*again = true;
+	}
+	return rc == SR_OK ? sr_sync_set_anchor(s, &s->info.at, err) : rc;
+}
+
+static enum sr_status tell_registry(struct sr_sync *s, struct sr_err *err)
+{
+	char node[SR_UUID_TEXT], *target, *text;
+	struct sr_answer answer = {0};
+	struct sr_call call = {.method = "PUT"};
+	json_t *o;
+	enum sr_status rc;
+
+	if (s->told_registry)
+		return SR_OK;
+	sr_uuid_text(node, &s->r->node);
+	target = sr_format("/api/webservers/%s", node);
+	o = json_object();
+	json_object_set_new(o, "name", json_string(s->config->external.host ? s->config->external.host : ""));
+	json_object_set_new(o, "external_addr", json_string(s->config->external.text ? s->config->external.text : ""));
+	json_object_set_new(o, "sync_port", json_integer(s->port));
+	json_object_set_new(o, "version", json_string(s->version));
+	text = json_dumps(o, JSON_COMPACT);
+	json_decref(o);
+	call.target = target;
+	call.body = sr_bytes_of(text);
+	rc = sr_client_call(s->client, &call, &answer, err);
+	s->told_registry = rc == SR_OK;
+	sr_answer_free(&answer);
+	free(target);
+	free(text);
+	return rc;
+}
+
+/* Check in until nothing has to be read anew: settling and forgetting both move the datastore's view of us. */
+static enum sr_status meet(struct sr_sync *s, struct sr_err *err)
+{
+	bool again = true, unchanged;
+	enum sr_status rc = SR_OK;
+
+	for (int k = 0; rc == SR_OK && again; k++) {
+		again = false;
+		if (k == 6)
+			return sr_err_set(err, SR_E_UNAVAILABLE, "check-in: the datastore's history keeps moving");
+		rc = sr_sync_check_in(s, &unchanged, err);
+		if (rc == SR_OK && s->info.history < SR_HISTORY_AHEAD) {
+			sr_replica_look(s->r);
+			if (k == 0)
+				rc = sr_sync_recover(s, err);
+		}
+		if (rc == SR_OK)
+			rc = guard(s, &again, err);
+	}
+	return rc;
+}
+
+/* --- scan and plan ----------------------------------------------------------------------------------------------------- */
+
+/* A store that is not there yet is made when the datastore has something for it. */
+static enum sr_status make_if_new(struct sr_sync *s, size_t i, struct sr_err *err)
+{
+	struct sr_hash map;
+	const char *why;
+	uint64_t leaves = 0, bytes;
+	enum sr_status rc;
+
+	if (s->r->stores[i].mode != SR_MODE_NEW || !sr_sync_remote_map(s, i, &map, &why))
+		return SR_OK;
+	if (sr_map_counts(s->r->nodes, &map, &leaves, &bytes) != SR_OK)
+		leaves = 0;
+	if (s->r->stores[i].kind == SR_KIND_DATABASE && sr_hash_eq(&map, &s->r->stores[i].map))
+		return SR_OK; /* no table there either */
+	rc = sr_store_create(s->r->stores[i].store, err);
+	if (rc == SR_OK)
+		sr_replica_look_at(s->r, i);
+	/* An empty store without a marker reads as absent: it is ours to fill all the same. */
+	if (rc == SR_OK && s->r->stores[i].mode == SR_MODE_NEW)
+		s->r->stores[i].mode = SR_MODE_READY;
+	return rc;
+}
+
+/* One store's fault is its own: the others go on. */
+static void store_trouble(struct sr_sync *s, size_t i, const struct sr_err *err)
+{
+	struct sr_store_plan *p = &s->plans[i];
+
+	if (strncmp(p->trouble, err->text, sizeof p->trouble - 1) != 0)
+		sr_warn("%s", err->text);
+	snprintf(p->trouble, sizeof p->trouble, "%.300s", err->text);
+	p->failed = true;
+	s->quiet = false;
+}
+
+static void scan_and_plan(struct sr_sync *s, struct sr_err *err)
+{
+	enum sr_status rc;
+
+	for (size_t i = 0; i < s->r->n; i++) {
+		sr_store_plan_clear(&s->plans[i]);
+		rc = make_if_new(s, i, err);
+		if (rc == SR_OK && s->r->stores[i].mode == SR_MODE_READY)
+			rc = sr_replica_scan(s->r, i, true, NULL, NULL, err);
+		if (rc != SR_OK)
+			store_trouble(s, i, err);
+	}
+	sr_replica_reroot(s->r);
+	if (s->quiet && sr_hash_eq(&s->quiet_local, &s->r->root) && sr_hash_eq(&s->quiet_remote, &s->remote))
+		goto out; /* as it was when nothing was left to do */
+	for (size_t i = 0; i < s->r->n; i++)
+		if (s->r->stores[i].view && sr_sync_gather(s, i, err) != SR_OK) {
+			sr_store_plan_clear(&s->plans[i]);
+			store_trouble(s, i, err);
+		}
+out:
+	sr_replica_unview(s->r);
+}
+
+/* --- the round --------------------------------------------------------------------------------------------------------- */
+
+static bool nothing_planned(const struct sr_sync *s)
+{
+	for (size_t i = 0; i < s->r->n; i++) {
+		const struct sr_store_plan *p = &s->plans[i];
+
+		if (p->pull && (sr_leaves_count(p->pull) || sr_leaves_count(p->push) || sr_leaves_count(p->agree)))
+			return false;
+	}
+	return true;
+}
+
+static uint64_t count_skipped(const struct sr_sync *s)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < s->r->n; i++)
+		n += s->plans[i].skipped + s->plans[i].failed + (s->r->stores[i].mode == SR_MODE_PAUSED);
+	return n;
+}
+
+/* The mark, if there is none yet, tells an emptied store from one that is gone. */
+static enum sr_status end_union(struct sr_sync *s, size_t i, struct sr_err *err)
+{
+	struct sr_replica_store *st = &s->r->stores[i];
+	struct sr_uuid id = sr_uuid_random();
+	enum sr_status rc = SR_OK;
+
+	if (sr_uuid_none(&st->row.marker))
+		rc = sr_replica_mark(s->r, i, &id, &s->info.at.instance, s->info.at.epoch, s->info.at.seq, err);
+	if (rc != SR_OK)
+		return rc;
+	st->row.base_known = true;
+	return sr_state_store_put(s->r->state, &st->row, err);
+}
+
+/* Bases of stores in a union are known from now on if nothing of them is open. */
+static enum sr_status end_unions(struct sr_sync *s, struct sr_err *err)
+{
+	bool all = true;
+	enum sr_status rc = SR_OK;
+
+	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++) {
+		struct sr_replica_store *st = &s->r->stores[i];
+		uint64_t open = 0;
+
+		if (st->mode != SR_MODE_READY || s->plans[i].skipped || s->plans[i].failed) {
+			all = false;
+			continue;
+		}
+		rc = sr_state_open_count(s->r->state, &st->row, &open, err);
+		if (rc != SR_OK || open) {
+			all = false;
+			continue;
+		}
+		if (!st->row.base_known)
+			rc = end_union(s, i, err);
+	}
+	if (rc == SR_OK && all)
+		rc = sr_sync_set_as_of(s, s->info.at.epoch, s->info.at.seq, err);
+	return rc;
+}
+
+/* Agree and pull, one store after the other.  *gone: the root is no longer readable: plan anew against the next one. */
+static enum sr_status take(struct sr_sync *s, bool *gone, struct sr_err *err)
+{
+	for (size_t i = 0; i < s->r->n; i++) {
+		enum sr_status rc = s->plans[i].agree ? sr_sync_agree(s, i, err) : SR_OK;
+
+		if (rc == SR_OK && s->plans[i].pull)
+			rc = sr_sync_pull(s, i, err);
+		if (rc == SR_E_GONE) {
+			*gone = true;
+			return SR_OK;
+		}
+		if (rc == SR_E_UNAVAILABLE || rc == SR_E_AUTH)
+			return rc;
+		if (rc != SR_OK)
+			store_trouble(s, i, err);
+	}
+	return SR_OK;
+}
+
+static enum sr_status transfer(struct sr_sync *s, unsigned try, bool *again, struct sr_err *err)
+{
+	enum sr_status rc;
+
+	*again = false;
+	rc = take(s, again, err);
+	if (rc == SR_OK && !*again)
+		rc = sr_sync_push(s, try, again, err);
+	sr_replica_reroot(s->r);
+	return rc;
+}
+
+static enum sr_status attempt(struct sr_sync *s, unsigned try, bool *again, struct sr_err *err)
+{
+	enum sr_status rc = meet(s, err);
+
+	*again = false;
+	if (rc == SR_OK)
+		rc = sr_sync_walk(s, err);
+	if (rc == SR_E_GONE) {
+		*again = true;
+		return SR_OK;
+	}
+	if (rc != SR_OK)
+		return rc;
+	scan_and_plan(s, err);
+	if (nothing_planned(s)) {
+		rc = end_unions(s, err);
+		s->result.skipped = count_skipped(s);
+		s->quiet = rc == SR_OK;
+		s->quiet_local = s->r->root;
+		s->quiet_remote = s->remote;
+		s->result.in_sync = !s->result.skipped && sr_hash_eq(&s->r->root, &s->remote);
+		return rc;
+	}
+	s->quiet = false;
+	rc = transfer(s, try, again, err);
+	if (rc == SR_OK && !*again) {
+		rc = end_unions(s, err);
+		s->result.skipped = count_skipped(s);
+		s->result.in_sync = !s->result.skipped && sr_hash_eq(&s->r->root, &s->anchor.root);
+		*again = rc == SR_OK && !s->result.skipped && !s->result.in_sync; /* someone else's change came between */
+	}
+	return rc;
+}
+
+static void note_trouble(struct sr_sync *s, enum sr_status rc, const struct sr_err *err)
+{
+	if (rc == SR_OK) {
+		s->trouble[0] = 0;
+		s->trouble_since_ms = 0;
+		s->last_ok_ms = sr_now_ms();
+		return;
+	}
+	if (!s->trouble[0])
+		s->trouble_since_ms = sr_now_ms();
+	snprintf(s->trouble, sizeof s->trouble, "%.500s", err->text);
+}
+
+/* --- the report ---------------------------------------------------------------------------------------------------------- */
+
+static json_t *text_or_null(const char *text)
+{
+	return text && *text ? json_string(text) : json_null();
+}
+
+static json_t *unknown_json(const struct sr_replica_store *st)
+{
+	json_t *list = json_array();
+
+	for (size_t k = 0; k < st->scan.unknowns && k < 1000; k++) {
+		struct sr_buf path = {0};
+		json_t *o = json_object();
+
+		sr_leaf_path_text(&path, st->name, st->kind, st->scan.unknown[k].path);
+		json_object_set_new(o, "path", json_string(sr_buf_text(&path)));
+		json_object_set_new(o, "why", json_string(sr_unknown_text(st->scan.unknown[k].why)));
+		json_array_append_new(list, o);
+		sr_buf_free(&path);
+	}
+	return list;
+}
+
+static json_t *store_report(const struct sr_sync *s, size_t i)
+{
+	const struct sr_replica_store *st = &s->r->stores[i];
+	const struct sr_store_plan *p = &s->plans[i];
+	uint64_t leaves = 0, bytes = 0;
+	char map[SR_HASH_TEXT];
+	json_t *o = json_object();
+
+	sr_hash_text(map, &st->map);
+	if (sr_map_counts(s->r->nodes, &st->map, &leaves, &bytes) != SR_OK)
+		leaves = bytes = 0;
+	json_object_set_new(o, "name", json_string(st->name));
+	json_object_set_new(o, "kind", json_string(st->kind == SR_KIND_DATABASE ? "sqlite" : "files"));
+	json_object_set_new(o, "state",
+			    json_string(st->mode == SR_MODE_PAUSED ? "paused"
+					: st->mode == SR_MODE_NEW  ? "new"
+					: !st->row.base_known      ? "union"
+								   : "ready"));
+	json_object_set_new(o, "why", text_or_null(st->why));
+	json_object_set_new(o, "root", json_string(map));
+	json_object_set_new(o, "leaves", json_integer((json_int_t)leaves));
+	json_object_set_new(o, "bytes", json_integer((json_int_t)bytes));
+	json_object_set_new(o, "skipped", json_integer((json_int_t)p->skipped));
+	json_object_set_new(o, "skipped_why", text_or_null(p->first_skip));
+	json_object_set_new(o, "trouble", text_or_null(p->failed ? p->trouble : ""));
+	json_object_set_new(o, "unknown_count", json_integer((json_int_t)st->scan.unknowns));
+	json_object_set_new(o, "unknown", unknown_json(st));
+	json_object_set_new(o, "hashed", json_integer((json_int_t)st->hashed));
+	json_object_set_new(o, "rows_read", json_integer((json_int_t)st->rows_read));
+	return o;
+}
+
+static json_t *result_json(const struct sr_sync_result *r)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "in_sync", json_boolean(r->in_sync));
+	json_object_set_new(o, "pulled", json_integer((json_int_t)r->pulled));
+	json_object_set_new(o, "pushed", json_integer((json_int_t)r->pushed));
+	json_object_set_new(o, "agreed", json_integer((json_int_t)r->agreed));
+	json_object_set_new(o, "conflicts", json_integer((json_int_t)r->conflicts));
+	json_object_set_new(o, "skipped", json_integer((json_int_t)r->skipped));
+	json_object_set_new(o, "requests", json_integer((json_int_t)r->requests));
+	json_object_set_new(o, "sent", json_integer((json_int_t)r->sent));
+	json_object_set_new(o, "received", json_integer((json_int_t)r->received));
+	return o;
+}
+
+static void make_report(struct sr_sync *s)
+{
+	char node[SR_UUID_TEXT], instance[SR_UUID_TEXT], root[SR_HASH_TEXT], remote[SR_HASH_TEXT];
+	uint64_t conflicts = 0, conflict_bytes = 0;
+	struct sr_err err;
+	json_t *o = json_object(), *stores = json_array(), *datastore = json_object();
+	char *text;
+
+	sr_uuid_text(node, &s->r->node);
+	sr_uuid_text(instance, &s->anchor.instance);
+	sr_hash_text(root, &s->r->root);
+	sr_hash_text(remote, &s->anchor.root);
+	json_object_set_new(o, "role", json_string("webserver"));
+	json_object_set_new(o, "node", json_string(node));
+	json_object_set_new(o, "version", json_string(s->version));
+	json_object_set_new(o, "root", json_string(root));
+	json_object_set_new(o, "leaves", json_integer((json_int_t)s->r->leaves));
+	json_object_set_new(o, "bytes", json_integer((json_int_t)s->r->bytes));
+	json_object_set_new(datastore, "url", json_string(sr_client_url(s->client)));
+	json_object_set_new(datastore, "instance", sr_uuid_none(&s->anchor.instance) ? json_null() : json_string(instance));
+	json_object_set_new(datastore, "epoch", json_integer((json_int_t)s->anchor.epoch));
+	json_object_set_new(datastore, "seq", json_integer((json_int_t)s->anchor.seq));
+	json_object_set_new(datastore, "root", json_string(remote));
+	json_object_set_new(o, "datastore", datastore);
+	json_object_set_new(o, "in_sync", json_boolean(!s->trouble[0] && s->result.in_sync));
+	json_object_set_new(o, "trouble", text_or_null(s->trouble));
+	json_object_set_new(o, "trouble_since_ms", json_integer(s->trouble_since_ms));
+	json_object_set_new(o, "last_ok_ms", json_integer(s->last_ok_ms));
+	json_object_set_new(o, "rounds", json_integer((json_int_t)s->rounds));
+	json_object_set_new(o, "last_round", result_json(&s->result));
+	if (sr_archive_count(s->r->archive, &conflicts, &conflict_bytes, &err) == SR_OK)
+		json_object_set_new(o, "conflicts", json_integer((json_int_t)conflicts));
+	for (size_t i = 0; s->r->keyed && i < s->r->n; i++)
+		json_array_append_new(stores, store_report(s, i));
+	json_object_set_new(o, "stores", stores);
+	text = json_dumps(o, JSON_COMPACT);
+	json_decref(o);
+	pthread_mutex_lock(&s->report_lock);
+	sr_buf_clear(&s->report);
+	sr_buf_bytes(&s->report, sr_bytes_of(text));
+	pthread_mutex_unlock(&s->report_lock);
+	free(text);
+}
+
+void sr_sync_report(struct sr_sync *s, struct sr_buf *out)
+{
+	pthread_mutex_lock(&s->report_lock);
+	sr_buf_bytes(out, sr_buf_view(&s->report));
+	if (!s->report.len)
+		sr_buf_bytes(out, sr_bytes_of("{\"role\":\"webserver\",\"stores\":[]}"));
+	pthread_mutex_unlock(&s->report_lock);
+}
+
+enum sr_status sr_sync_round(struct sr_sync *s, struct sr_sync_result *result, struct sr_err *err)
+{
+	struct sr_client_counts before, after;
+	bool again = true;
+	enum sr_status rc = SR_OK;
+
+	memset(&s->result, 0, sizeof s->result);
+	for (size_t i = 0; s->plans && i < s->r->n; i++)
+		s->plans[i].failed = false;
+	sr_client_counts(s->client, &before);
+	for (unsigned try = 1; rc == SR_OK && again && try <= SR_TRIES; try++)
+		rc = attempt(s, try, &again, err);
+	if (rc == SR_OK)
+		rc = tell_registry(s, err);
+	forget_notes(s);
+	sr_client_counts(s->client, &after);
+	s->result.requests = after.requests - before.requests;
+	s->result.sent = after.sent - before.sent;
+	s->result.received = after.received - before.received;
+	if (rc != SR_OK)
+		s->result.in_sync = false;
+	s->rounds++;
+	note_trouble(s, rc, err);
+	make_report(s);
+	*result = s->result;
+	return rc;
+}

@@ -1,0 +1,43 @@
+/* sync.h - a webserver's side: rounds that make its stores equal to the datastore's.
+ *
+ * sr_sync_round() does one round as design section 7 orders it: recover, check in, settle, guard, walk, scan, plan, pull, push.  Nothing of
+ * it is ever repeated on a guess: whatever a crash or a lost answer leaves behind is decided by evidence at the next round. Threads: one
+ * owner runs rounds; sr_sync_report() may be called from any thread. */
+#ifndef SR_SYNC_SYNC_H
+#define SR_SYNC_SYNC_H
+
+#include "http/client.h"
+#include "lib/replica/replica.h"
+#include "lib/replica/wire.h"
+
+struct sr_sync;
+
+struct sr_sync_options {
+	const struct sr_config *config; /* BORROWED */
+	const char *version;
+};
+
+/* Opens state and stores; speaks to no one yet. */
+SR_MUST enum sr_status sr_sync_open(struct sr_sync **out, const struct sr_sync_options *options, struct sr_err *err);
+void sr_sync_close(struct sr_sync *s);
+struct sr_replica *sr_sync_replica(struct sr_sync *s);
+
+struct sr_sync_result {
+	uint64_t pulled, pushed, agreed, conflicts; /* items */
+	uint64_t skipped;                           /* items that differ and were left alone */
+	uint64_t requests, sent, received;          /* of this round */
+	bool in_sync;                               /* nothing is left to do, nothing is paused, held or skipped */
+};
+/* One round.  SR_OK: it went through (result says how far).  SR_E_UNAVAILABLE: the datastore cannot be reached or is not ready.  SR_E_HELD:
+ * the datastore's history is not ours; nothing was done, *err says what was seen and which command resolves it. */
+SR_MUST enum sr_status sr_sync_round(struct sr_sync *s, struct sr_sync_result *result, struct sr_err *err);
+
+/* Control-Auth, to be sent to the datastore; COPIED. */
+void sr_sync_set_secret(struct sr_sync *s, const char *secret);
+/* The port that the daemon's own HTTP listens on (after it is known), for the registry. */
+void sr_sync_set_port(struct sr_sync *s, unsigned port);
+
+/* What to tell an operator, as JSON: datastore, anchor, last round, stores, skipped items, outbox.  Thread-safe. */
+void sr_sync_report(struct sr_sync *s, struct sr_buf *out);
+
+#endif
