@@ -5,7 +5,8 @@
 #include "lib/state/state.h"
 
 /* The epoch is about to rise: every leaf of the store that an ordinary push wrote (0, 0) is now as of (epoch, seq). */
-SR_MUST enum sr_status sr_state_date_leaves(struct sr_state *s, const struct sr_store_row *st, uint64_t epoch, uint64_t seq, struct sr_err *err);
+SR_MUST enum sr_status sr_state_date_leaves(struct sr_state *s, const struct sr_store_row *st, uint64_t epoch, uint64_t seq,
+					    struct sr_err *err);
 
 /* The last push of each webserver that ever had one.  fn must not write to this state. */
 typedef enum sr_status sr_last_push_fn(void *ctx, const struct sr_uuid *webserver, const struct sr_uuid *id, struct sr_err *err);

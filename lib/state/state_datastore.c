@@ -17,9 +17,9 @@ enum sr_status sr_state_date_leaves(struct sr_state *s, const struct sr_store_ro
 {
 	static const char text[] = "UPDATE leaf SET epoch = ?, seq = ? WHERE store = ? AND local IS NOT NULL AND epoch = 0 AND seq = 0";
 	sqlite3_stmt *stmt = NULL;
-	bool ok = sqlite3_prepare_v2(s->db, text, -1, &stmt, NULL) == SQLITE_OK && sqlite3_bind_int64(stmt, 1, (int64_t)epoch) == SQLITE_OK &&
-	          sqlite3_bind_int64(stmt, 2, (int64_t)seq) == SQLITE_OK && sqlite3_bind_int64(stmt, 3, st->id) == SQLITE_OK &&
-	          sqlite3_step(stmt) == SQLITE_DONE;
+	bool ok = sqlite3_prepare_v2(s->db, text, -1, &stmt, NULL) == SQLITE_OK &&
+		  sqlite3_bind_int64(stmt, 1, (int64_t)epoch) == SQLITE_OK && sqlite3_bind_int64(stmt, 2, (int64_t)seq) == SQLITE_OK &&
+		  sqlite3_bind_int64(stmt, 3, st->id) == SQLITE_OK && sqlite3_step(stmt) == SQLITE_DONE;
 	enum sr_status rc = ok ? SR_OK : fail(s, "leaf: date", err);
 
 	sqlite3_finalize(stmt);

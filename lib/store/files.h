@@ -11,6 +11,7 @@
 #ifndef SR_STORE_FILES_H
 #define SR_STORE_FILES_H
 
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 #include "lib/store/internal.h"
@@ -56,6 +57,7 @@ struct sr_files {
 	uint8_t *chunk;                /* SR_FILES_CHUNK bytes, to read by */
 	char copied[SR_STAGE_NAME];    /* the name that sr_stage_copy gave last */
 	struct files_apply *apply;     /* prepared, or NULL */
+	atomic_size_t unflushed;       /* files staged since the last sr_stage_flush; stages may end in several threads */
 };
 #define SR_FILES_CHUNK (256u << 10)
 

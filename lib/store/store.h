@@ -120,9 +120,11 @@ SR_MUST enum sr_status sr_view_read(struct sr_view *v, struct sr_bytes path, str
 struct sr_stage;
 SR_MUST enum sr_status sr_stage_open(struct sr_stage **out, struct sr_store *st, struct sr_err *err);
 SR_MUST enum sr_status sr_stage_write(struct sr_stage *s, const void *at, size_t n, struct sr_err *err);
-/* Check size and hash against `to` (SR_E_DATA names both when they differ), set mode, owner and mtime, fsync.  Fills leaf->stage (VALID UNTIL the stage is freed)
+/* Check size and hash against `to` (SR_E_DATA names both when they differ), set mode, owner and mtime; durable after sr_stage_flush.  Fills leaf->stage (VALID UNTIL the stage is freed)
  * and leaf->inode. */
 SR_MUST enum sr_status sr_stage_finish(struct sr_stage *s, const struct sr_version *to, int64_t mtime_ns, struct sr_leaf *leaf, struct sr_err *err);
+/* Make durable what was staged, names included: before the intents that name it. */
+SR_MUST enum sr_status sr_stage_flush(struct sr_store *st, struct sr_err *err);
 void sr_stage_free(struct sr_stage *s); /* not finished: removed.  Finished: the staged file stays for an apply. */
 /* Stage the content that is at `path` here under leaf->to.mode and leaf->mtime_ns (a move: content from another path); SR_E_CHANGED if it is not leaf->to.hash.
  * leaf->stage is VALID UNTIL the next sr_stage_copy.  A change of nothing but the mode needs no staging: a FILE without leaf->stage whose content is already

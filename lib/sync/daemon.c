@@ -330,6 +330,12 @@ void sr_sync_daemon_stop(struct sr_sync_daemon *d)
 
 /* --- once ------------------------------------------------------------------------------------------------------------------ */
 
+/* Did the check-in itself get a 503?  Anything later in a round is not asked again: it is exactly one. */
+static bool not_ready(enum sr_status rc, const struct sr_sync_result *result)
+{
+	return rc == SR_E_BUSY || (rc == SR_E_UNAVAILABLE && result->requests == 1 && result->received);
+}
+
 enum sr_status sr_sync_once(const struct sr_config *config, const char *version, unsigned wait_ms, struct sr_sync_result *result,
 			    struct sr_err *err)
 {
@@ -340,7 +346,7 @@ enum sr_status sr_sync_once(const struct sr_config *config, const char *version,
 
 	if (rc == SR_OK)
 		rc = sr_sync_round(sync, result, err);
-	while (rc == SR_E_BUSY && sr_ticks_ms() < until) { /* it answers, with 503 */
+	while (not_ready(rc, result) && sr_ticks_ms() < until) {
 		nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
 		rc = sr_sync_round(sync, result, err);
 	}

@@ -11,6 +11,7 @@ void sr_store_plan_clear(struct sr_store_plan *p)
 {
 	free(p->items);
 	sr_buf_free(&p->paths);
+	sr_buf_free(&p->open_paths);
 	sr_leaves_free(p->pull);
 	sr_leaves_free(p->push);
 	sr_leaves_free(p->agree);
@@ -28,10 +29,10 @@ struct finding {
 	struct sr_store_plan *p;
 	size_t i;
 	struct sr_hash remote;
+	size_t found; /* items of the difference, sorted; what follows are open rows */
 	struct sr_err *err;
 };
 
-/* Paths are offsets into p->paths until all are found, because that buffer moves. */
 static struct sr_item *add_item(struct sr_store_plan *p, struct sr_bytes path)
 {
 	struct sr_item *it;
@@ -42,43 +43,58 @@ static struct sr_item *add_item(struct sr_store_plan *p, struct sr_bytes path)
 	}
 	it = &p->items[p->n++];
 	memset(it, 0, sizeof *it);
-	it->path = (struct sr_bytes){(const uint8_t *)(uintptr_t)p->paths.len, path.len};
-	sr_buf_bytes(&p->paths, path);
+	it->path = path;
 	return it;
+}
+
+/* A path kept by the plan; its address is an offset until place_paths(), because the buffer moves. */
+static struct sr_bytes keep_path(struct sr_buf *paths, struct sr_bytes path)
+{
+	struct sr_bytes kept = {(const uint8_t *)(uintptr_t)paths->len, path.len};
+
+	sr_buf_bytes(paths, path);
+	return kept;
+}
+
+static void place_paths(struct sr_store_plan *p, size_t from, const struct sr_buf *paths)
+{
+	for (size_t k = from; k < p->n; k++)
+		p->items[k].path.at = paths->at + (uintptr_t)p->items[k].path.at;
+}
+
+static int by_path(const void *a, const void *b)
+{
+	return sr_bytes_cmp(((const struct sr_item *)a)->path, ((const struct sr_item *)b)->path);
+}
+
+static void sort_items(struct sr_store_plan *p)
+{
+	if (p->n)
+		qsort(p->items, p->n, sizeof *p->items, by_path);
 }
 
 static enum sr_status differs(void *ctx, struct sr_bytes path, const struct sr_version *local, const struct sr_version *remote)
 {
 	struct finding *f = ctx;
-	struct sr_item *it = add_item(f->p, path);
+	struct sr_item *it = add_item(f->p, keep_path(&f->p->paths, path));
 
 	it->local = *local;
 	it->remote = *remote;
 	return SR_OK;
 }
 
-/* Open rows where both sides are equal do not show in the difference. */
+/* An open row that is not in the difference: both sides have what the row says. */
 static enum sr_status open_row(void *ctx, const struct sr_leaf_row *row, struct sr_err *err)
 {
 	struct finding *f = ctx;
-	struct sr_replica_store *st = &f->s->r->stores[f->i];
-	struct sr_version local, remote;
-	struct sr_item *it;
-	enum sr_status rc = sr_store_get(f->s->r->nodes, st->kind, &st->map, row->path, &local, err);
+	struct sr_item key = {.path = row->path}, *it;
 
-	if (rc == SR_OK)
-		rc = sr_store_get(f->s->r->nodes, st->kind, &f->remote, row->path, &remote, err);
-	if (rc != SR_OK || !sr_version_eq(&local, &remote))
-		return rc;
-	it = add_item(f->p, row->path);
-	it->local = local;
-	it->remote = remote;
+	(void)err;
+	if (f->found && bsearch(&key, f->p->items, f->found, sizeof key, by_path))
+		return SR_OK;
+	it = add_item(f->p, keep_path(&f->p->open_paths, row->path));
+	it->local = it->remote = row->local;
 	return SR_OK;
-}
-
-static int by_path(const void *a, const void *b)
-{
-	return sr_bytes_cmp(((const struct sr_item *)a)->path, ((const struct sr_item *)b)->path);
 }
 
 static enum sr_status find_items(struct finding *f)
@@ -87,12 +103,14 @@ static enum sr_status find_items(struct finding *f)
 	struct sr_store_plan *p = f->p;
 	enum sr_status rc = sr_store_diff(f->s->r->nodes, st->kind, &st->map, &f->remote, differs, f, f->err);
 
+	place_paths(p, 0, &p->paths);
+	sort_items(p);
+	f->found = p->n;
 	if (rc == SR_OK)
 		rc = sr_state_leaves(f->s->r->state, &st->row, true, open_row, f, f->err);
-	for (size_t k = 0; k < p->n; k++)
-		p->items[k].path.at = p->paths.at + (uintptr_t)p->items[k].path.at;
-	if (p->n)
-		qsort(p->items, p->n, sizeof *p->items, by_path);
+	place_paths(p, f->found, &p->open_paths);
+	if (p->n > f->found)
+		sort_items(p);
 	return rc;
 }
 
@@ -166,6 +184,8 @@ static enum sr_status add_push(struct finding *f, const struct sr_item *it)
 		leaf.epoch = it->epoch;
 		leaf.seq = it->seq;
 	}
+	if (it->flags & SR_LEAF_EDITED)
+		leaf.expect = it->base; /* the hint: an ordinary edit if the datastore still has that */
 	if (it->local.kind == SR_KIND_ROW) {
 		rc = sr_view_read(f->s->r->stores[f->i].view, it->path, &content, f->err);
 		if (rc != SR_OK)

@@ -16,7 +16,7 @@ struct sr_noted { /* what the datastore refused of a union, until the round is o
 struct sr_store_plan { /* one store's part of a round */
 	struct sr_item *items;
 	size_t n, cap;
-	struct sr_buf paths;
+	struct sr_buf paths, open_paths; /* what the items' paths point into */
 	struct sr_leaves *pull; /* wanted: path, expect := local, to := remote; with content when fetched */
 	struct sr_leaves *push;
 	struct sr_leaves *agree; /* path, to; expect := to */

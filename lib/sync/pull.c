@@ -204,8 +204,10 @@ static enum sr_status apply(struct sr_sync *s, size_t i, struct sr_leaves *leave
 	struct applying a;
 	struct sr_apply_ops ops;
 	struct sr_err later;
-	enum sr_status rc = intend(s, i, &head, leaves, err), finished;
+	enum sr_status rc = sr_stage_flush(st->store, err), finished;
 
+	if (rc == SR_OK)
+		rc = intend(s, i, &head, leaves, err);
 	if (rc != SR_OK)
 		return rc;
 	applying_start(&a, s, i, err);

@@ -208,7 +208,7 @@ static enum sr_status guard(struct sr_sync *s, bool *again, struct sr_err *err)
 		rc = sr_sync_cancel_all(s, err);
 		*again = true;
 	}
-	return rc == SR_OK ? sr_sync_set_anchor(s, &s->info.at, err) : rc;
+	return rc;
 }
 
 static enum sr_status tell_registry(struct sr_sync *s, struct sr_err *err)
@@ -426,6 +426,8 @@ static enum sr_status attempt(struct sr_sync *s, unsigned try, bool *again, stru
 	*again = false;
 	if (rc == SR_OK)
 		rc = sr_sync_walk(s, err);
+	if (rc == SR_OK) /* not before: a root that cannot be walked must not become the history that is held against the datastore */
+		rc = sr_sync_set_anchor(s, &s->info.at, err);
 	if (rc == SR_E_GONE) {
 		*again = true;
 		return SR_OK;

@@ -1,0 +1,119 @@
+/* sameroot-datastore - the datastore daemon: arguments, configuration, signals, exit codes. */
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "lib/admin/cli.h"
+#include "lib/base/log.h"
+#include "lib/datastore/datastore.h"
+
+static bool check_config, json;
+static const char *config_path;
+
+static const struct sr_cli_option options[] = {
+	{'c', "config", "FILE", "the configuration [" SR_CONFIG_DEFAULT_FILE "]", .text = &config_path},
+	{0, "check-config", NULL, "print the effective configuration and exit", .flag = &check_config},
+	{0, "json", NULL, "print as JSON", .flag = &json},
+};
+static const struct sr_cli cli = {
+	.program = "sameroot-datastore",
+	.usage = "[-c FILE] [--check-config [--json]]",
+	.what = "Hold the ground truth that all webservers are kept equal to.",
+	.options = options,
+	.n = sizeof options / sizeof *options,
+};
+
+static void reload(struct sr_datastore *d)
+{
+	struct sr_config *fresh;
+	struct sr_err err;
+
+	if (sr_config_load(&fresh, config_path, &err) != SR_OK) {
+		sr_error("reload: the new configuration is refused and the old one kept: %s", err.text);
+		return;
+	}
+	sr_log_setup(cli.program, fresh->log_level, fresh->log_json);
+	sr_datastore_set_interval(d, fresh->update_interval);
+	sr_info("reload: interval, log level and format are taken; other changes need a restart");
+	sr_config_free(fresh);
+}
+
+/* Until a signal ends it, or state.db failed. */
+static int wait_for_end(struct sr_datastore *d, const sigset_t *signals)
+{
+	static const struct timespec second = {.tv_sec = 1};
+	struct sr_err err;
+
+	for (;;) {
+		int sig = sigtimedwait(signals, NULL, &second);
+
+		if (sr_datastore_broken(d, &err))
+			return sr_cli_fail(&cli, &err);
+		if (sig == SIGHUP) {
+			reload(d);
+		} else if (sig == SIGUSR1) {
+			sr_datastore_scan_now(d);
+		} else if (sig == SIGTERM || sig == SIGINT) {
+			sr_info("stopping (%s)", strsignal(sig));
+			return 0;
+		}
+	}
+}
+
+static int run(const struct sr_config *config)
+{
+	struct sr_datastore *d = NULL;
+	struct sr_err err = {0};
+	sigset_t signals;
+	int status;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	sigaddset(&signals, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL); /* before any thread starts */
+	if (sr_datastore_open(&d, config, &err) != SR_OK || sr_datastore_listen(d, &err) != SR_OK) {
+		status = sr_cli_fail(&cli, &err);
+		goto out;
+	}
+	fprintf(stderr, "listening on %s\n", sr_datastore_address(d));
+	if (sr_datastore_start(d, &err) != SR_OK) {
+		status = sr_cli_fail(&cli, &err);
+		goto out;
+	}
+	status = wait_for_end(d, &signals);
+out:
+	sr_datastore_close(d);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct sr_config *config = NULL;
+	struct sr_err err = {0};
+	int count, status = 0;
+	bool done;
+
+	setlocale(LC_CTYPE, "C.UTF-8");
+	signal(SIGPIPE, SIG_IGN);
+	if (sr_cli_parse(&cli, argc, argv, &count, &done, &err) != SR_OK)
+		return sr_cli_fail(&cli, &err);
+	if (done)
+		return 0;
+	if (count > 1) {
+		sr_err_set(&err, SR_E_USAGE, "unexpected argument %s; see --help", argv[1]);
+		return sr_cli_fail(&cli, &err);
+	}
+	if (sr_config_load(&config, config_path, &err) != SR_OK)
+		return sr_cli_fail(&cli, &err);
+	sr_log_setup(cli.program, config->log_level, config->log_json);
+	if (check_config)
+		sr_cli_print_config(config, json);
+	else
+		status = run(config);
+	sr_config_free(config);
+	return status;
+}

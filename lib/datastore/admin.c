@@ -1,0 +1,107 @@
+/* admin.c - HTTP for the operator: status, conflicts, adopt. */
+#include "lib/datastore/internal.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/replica/report.h"
+
+#define MOST_BODY 65536
+
+/* --- status ---------------------------------------------------------------------------------------------------------- */
+
+static const char *mode_text(enum sr_store_mode mode)
+{
+	return mode == SR_MODE_READY ? "ready" : mode == SR_MODE_NEW ? "new" : "paused";
+}
+
+static json_t *store_json(const struct sr_replica_store *s, const struct sr_ds_store *shown)
+{
+	json_t *o = json_object(), *unknown = json_array();
+
+	for (size_t i = 0; i < SR_DS_UNKNOWN_SHOWN && shown->unknown[i]; i++)
+		json_array_append_new(unknown, json_string(shown->unknown[i]));
+	json_object_set_new(o, "name", json_string(s->name));
+	json_object_set_new(o, "kind", json_string(s->kind == SR_KIND_FILES ? "files" : "sqlite"));
+	json_object_set_new(o, "mode", json_string(mode_text(shown->mode)));
+	json_object_set_new(o, "why", *shown->why ? json_string(shown->why) : json_null());
+	json_object_set_new(o, "leaves", json_integer((json_int_t)shown->leaves));
+	json_object_set_new(o, "bytes", json_integer((json_int_t)shown->bytes));
+	json_object_set_new(o, "unknown", json_integer((json_int_t)shown->unknowns));
+	json_object_set_new(o, "unknown_paths", unknown);
+	return o;
+}
+
+static json_t *status_json(struct sr_datastore *d)
+{
+	char instance[SR_UUID_TEXT], start[SR_UUID_TEXT], root[SR_HASH_TEXT];
+	json_t *o = json_object(), *stores = json_array();
+
+	pthread_mutex_lock(&d->face);
+	sr_uuid_text(instance, &d->shown.instance);
+	sr_uuid_text(start, &d->start);
+	sr_hash_text(root, &d->shown.root);
+	for (size_t i = 0; i < d->r->n; i++)
+		json_array_append_new(stores, store_json(&d->r->stores[i], &d->stores[i]));
+	json_object_set_new(o, "role", json_string("datastore"));
+	json_object_set_new(o, "ready", json_boolean(d->ready));
+	json_object_set_new(o, "why", d->ready ? json_null() : json_string(d->why));
+	json_object_set_new(o, "instance", sr_uuid_none(&d->shown.instance) ? json_null() : json_string(instance));
+	json_object_set_new(o, "epoch", json_integer((json_int_t)d->shown.epoch));
+	json_object_set_new(o, "seq", json_integer((json_int_t)d->shown.seq));
+	json_object_set_new(o, "root", sr_hash_none(&d->shown.root) ? json_null() : json_string(root));
+	json_object_set_new(o, "start", json_string(start));
+	json_object_set_new(o, "stores", stores);
+	pthread_mutex_unlock(&d->face);
+	json_object_set_new(o, "webservers", sr_ds_webservers_json(d));
+	return o;
+}
+
+enum sr_status sr_ds_admin_status(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	(void)err;
+	sr_ds_reply_json(req, 200, status_json(ctx));
+	return SR_OK;
+}
+
+/* --- conflicts ------------------------------------------------------------------------------------------------------- */
+
+enum sr_status sr_ds_admin_conflicts(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_datastore *d = ctx;
+	struct sr_buf body = {0};
+	enum sr_status rc = sr_report_conflicts(d->r->archive, &body, err);
+
+	if (rc == SR_OK)
+		sr_reply_bytes(req, 200, "application/json", sr_buf_view(&body));
+	sr_buf_free(&body);
+	return rc;
+}
+
+/* --- adopt ----------------------------------------------------------------------------------------------------------- */
+
+static enum sr_status wants_union(struct sr_bytes body, struct sr_err *err)
+{
+	json_t *o = json_loadb((const char *)body.at, body.len, JSON_REJECT_DUPLICATES, NULL);
+	const char *what = json_string_value(json_object_get(o, "what"));
+	bool ok = what && !strcmp(what, "union");
+
+	json_decref(o);
+	return ok ? SR_OK : sr_err_set(err, SR_E_DATA, "the body is {\"what\": \"union\"}");
+}
+
+enum sr_status sr_ds_admin_adopt(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_buf body = {0};
+	enum sr_status rc = sr_request_read_all(req, &body, MOST_BODY, err);
+
+	if (rc == SR_OK)
+		rc = wants_union(sr_buf_view(&body), err);
+	if (rc == SR_OK)
+		rc = sr_datastore_adopt_union(ctx, err);
+	if (rc == SR_OK)
+		sr_ds_reply_json(req, 200, status_json(ctx));
+	sr_buf_free(&body);
+	return rc;
+}

@@ -1,0 +1,718 @@
+/* commit.c - a push into the stores and state.db, as if it were one step (design section 7, "Datastore commit").
+ *
+ * Decide by the tree; let every store prepare, which compares with the disk; what is other than the tree says is scanned and decided anew.
+ * Then intents, durable; the databases' commits; the files; and one state transaction with rows, journal, root and answer.  A crash in
+ * between is finished by recover.c. */
+#include "lib/datastore/internal.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/base/log.h"
+
+/* --- callbacks of an apply ---------------------------------------------------------------------------------------- */
+
+static enum sr_verdict on_clash(void *ctx, size_t j, const struct sr_leaf *leaf, const struct sr_version *actual, struct sr_bytes record)
+{
+	struct sr_ds_apply *a = ctx;
+
+	(void)j, (void)leaf, (void)actual, (void)record;
+	a->p->parts[a->i].stale = true;
+	return SR_KEEP;
+}
+
+static enum sr_verdict on_in_the_way(void *ctx, size_t j, const struct sr_leaf *leaf, struct sr_bytes path, const struct sr_version *actual,
+				     struct sr_bytes record)
+{
+	struct sr_ds_apply *a = ctx;
+	struct sr_ds_part *part = &a->p->parts[a->i];
+	size_t k = part->index[j];
+
+	(void)leaf, (void)path, (void)actual, (void)record;
+	part->fate[k] = SR_FATE_REFUSED;
+	part->why[k] = SR_REFUSED_UNIQUE;
+	part->sticky[k] = true;
+	a->kept_some = true;
+	return SR_KEEP;
+}
+
+static struct sr_loser loser_of(const struct sr_ds_apply *a, const struct sr_leaf *leaf, const struct sr_displaced *old)
+{
+	const struct sr_replica_store *s = &a->p->d->r->stores[a->i];
+
+	return (struct sr_loser){.store = s->name,
+				 .store_kind = s->kind,
+				 .path = old->path,
+				 .version = old->version,
+				 .mtime_ns = old->mtime_ns,
+				 .reason = old->expected ? "union" : "changed-while-applying",
+				 .winner = leaf->to};
+}
+
+/* A row's old record stays readable for older roots; what a union replaces is archived when all stores have prepared. */
+static enum sr_status displaced_row(struct sr_ds_apply *a, const struct sr_leaf *leaf, const struct sr_displaced *old, struct sr_err *err)
+{
+	struct sr_datastore *d = a->p->d;
+	struct sr_ds_part *part = &a->p->parts[a->i];
+	struct sr_leaf loser = {.path = old->path, .expect = old->version, .to = leaf->to, .record = old->record};
+	enum sr_status rc = sr_state_replaced_add(d->r->state, &old->version.hash, old->record, d->at.epoch, d->at.seq + 1, err);
+
+	if (rc != SR_OK || (old->expected && !(leaf->flags & SR_LEAF_UNION)))
+		return rc;
+	if (!part->losers)
+		part->losers = sr_leaves_new(d->config->datastore_state_directory);
+	loser.flags = old->expected ? SR_LEAF_UNION : 0;
+	return sr_leaves_add(part->losers, &loser, err);
+}
+
+/* Linked, not moved: in staging it is evidence until the intents are dropped. */
+static void keep_file(struct sr_ds_apply *a, const struct sr_displaced *old)
+{
+	int fd = sr_ds_kept_dir(a->p->d, a->i, true);
+	char name[SR_HASH_TEXT];
+
+	if (fd < 0)
+		return; /* older roots have one file less */
+	sr_hash_text(name, &old->version.hash);
+	linkat(old->dirfd, old->name, fd, name, 0);
+	close(fd);
+	sr_buf_add(&a->p->parts[a->i].kept, old->version.hash.b, SR_HASH_LEN);
+}
+
+static enum sr_status on_displaced(void *ctx, size_t j, const struct sr_leaf *leaf, const struct sr_displaced *old, struct sr_err *err)
+{
+	struct sr_ds_apply *a = ctx;
+	struct sr_loser loser = loser_of(a, leaf, old);
+
+	(void)j;
+	if (old->version.kind == SR_KIND_ROW)
+		return displaced_row(a, leaf, old, err);
+	if (old->version.kind == SR_KIND_FILE)
+		keep_file(a, old);
+	if (old->expected && !(leaf->flags & SR_LEAF_UNION))
+		return SR_OK;
+	if (old->version.kind == SR_KIND_FILE)
+		return sr_archive_file(a->p->d->r->archive, &loser, old->dirfd, old->name, err);
+	return sr_archive_bare(a->p->d->r->archive, &loser, err);
+}
+
+static void on_applied(void *ctx, size_t j, const struct sr_leaf *leaf, uint64_t signature)
+{
+	struct sr_ds_apply *a = ctx;
+	struct sr_ds_part *part = &a->p->parts[a->i];
+
+	(void)leaf;
+	part->applied[j] = true;
+	part->signature[j] = signature;
+}
+
+void sr_ds_apply_ops(struct sr_ds_apply *a, struct sr_apply_ops *ops)
+{
+	*ops = (struct sr_apply_ops){
+		.ctx = a, .clash = on_clash, .in_the_way = on_in_the_way, .displaced = on_displaced, .applied = on_applied};
+}
+
+/* --- what is to be applied ---------------------------------------------------------------------------------------- */
+
+static bool is_schema(const struct sr_leaf *leaf)
+{
+	return sr_bytes_eq(leaf->path, sr_bytes_of(SR_SCHEMA_PATH));
+}
+
+/* In recovery there are only leaves that were to go. */
+static bool goes(const struct sr_ds_part *part, size_t j)
+{
+	return !part->index || part->fate[part->index[j]] == SR_FATE_GO;
+}
+
+/* As of when the datastore will have it: an ordinary push's, and one that the sender knows to have edited: 0, 0.  The lowest is not that.
+ */
+static void date(struct sr_leaf *leaf)
+{
+	if (!(leaf->flags & SR_LEAF_UNION) || leaf->flags & SR_LEAF_EDITED)
+		leaf->epoch = leaf->seq = 0;
+	else if (!leaf->epoch && !leaf->seq)
+		leaf->seq = 1;
+}
+
+static enum sr_status gather(struct sr_ds_push *p, size_t i, size_t *count, struct sr_err *err)
+{
+	struct sr_ds_part *part = &p->parts[i];
+	const struct sr_replica_store *s = &p->d->r->stores[i];
+	size_t n = part->leaves ? sr_leaves_count(part->leaves) : 0, m = 0;
+	enum sr_status rc = SR_OK;
+
+	sr_ds_part_reset(part);
+	*count = 0;
+	if (!n)
+		return SR_OK;
+	part->go = sr_leaves_new(p->d->config->datastore_state_directory);
+	part->index = sr_alloc(n * sizeof(*part->index));
+	for (size_t k = 0; k < n && rc == SR_OK; k++) {
+		struct sr_leaf leaf;
+
+		if (part->fate[k] == SR_FATE_REFUSED)
+			continue;
+		rc = sr_leaves_at(part->leaves, k, &leaf, err);
+		if (rc == SR_OK && !is_schema(&leaf))
+			rc = sr_store_get(p->d->r->nodes, s->kind, &s->map, leaf.path, &leaf.expect, err);
+		date(&leaf);
+		part->index[m++] = k;
+		*count += part->fate[k] == SR_FATE_GO;
+		if (rc == SR_OK)
+			rc = sr_leaves_add(part->go, &leaf, err);
+	}
+	part->applied = sr_alloc(m + 1);
+	part->signature = sr_alloc((m + 1) * sizeof(*part->signature));
+	return rc;
+}
+
+/* --- the note ------------------------------------------------------------------------------------------------------ */
+
+void sr_ds_note_print(struct sr_buf *out, struct sr_ds_push *p)
+{
+	struct sr_buf part = {0};
+
+	sr_push_head_print(&part, &p->head);
+	sr_buf_string(out, sr_buf_view(&part));
+	sr_buf_clear(&part);
+	sr_push_answer_print(&part, &p->answer);
+	sr_buf_string(out, sr_buf_view(&part));
+	sr_buf_free(&part);
+}
+
+enum sr_status sr_ds_note_parse(struct sr_bytes note, struct sr_ds_push *p, struct sr_err *err)
+{
+	struct sr_reader in = sr_reader(note);
+	struct sr_bytes head = sr_read_string(&in), answer = sr_read_string(&in);
+	char *text;
+	enum sr_status rc;
+
+	if (!sr_read_done(&in))
+		return sr_err_set(err, SR_E_DATA, "the note of an intent is malformed");
+	text = sr_text(head);
+	rc = sr_push_head_parse(text, &p->head, err);
+	free(text);
+	sr_push_answer_free(&p->answer);
+	return rc == SR_OK ? sr_push_answer_parse(answer, &p->answer, err) : rc;
+}
+
+/* --- the answer ---------------------------------------------------------------------------------------------------- */
+
+static enum sr_status name_refused(struct sr_ds_push *p, size_t i, struct sr_err *err)
+{
+	const struct sr_replica_store *s = &p->d->r->stores[i];
+	struct sr_ds_part *part = &p->parts[i];
+	enum sr_status rc = SR_OK;
+
+	for (size_t k = 0; part->leaves && k < sr_leaves_count(part->leaves) && rc == SR_OK; k++) {
+		struct sr_version here = {0};
+		struct sr_leaf leaf;
+
+		if (part->fate[k] != SR_FATE_REFUSED)
+			continue;
+		rc = sr_leaves_at(part->leaves, k, &leaf, err);
+		if (rc == SR_OK && !is_schema(&leaf))
+			rc = sr_store_get(p->d->r->nodes, s->kind, &s->map, leaf.path, &here, err);
+		if (rc == SR_OK)
+			sr_push_answer_refuse(&p->answer, s->name, leaf.path, &here, (enum sr_refusal)part->why[k]);
+	}
+	return rc;
+}
+
+static enum sr_status draft_answer(struct sr_ds_push *p, enum sr_push_verdict verdict, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	sr_push_answer_free(&p->answer);
+	p->answer = (struct sr_push_answer){.verdict = verdict, .id = p->head.id, .start = p->d->start, .at = p->d->at};
+	for (size_t i = 0; i < p->d->r->n && rc == SR_OK; i++)
+		rc = name_refused(p, i, err);
+	return rc;
+}
+
+/* Print the answer, and put it into state.db as the webserver's last result. */
+static enum sr_status store_answer(struct sr_ds_push *p, const struct sr_anchor *at, struct sr_err *err)
+{
+	struct sr_push_result result = {
+		.webserver = p->head.webserver, .id = p->head.id, .epoch = at->epoch, .seq = at->seq, .root = at->root};
+
+	p->answer.at = *at;
+	p->answer.start = p->d->start;
+	sr_buf_clear(&p->text);
+	sr_push_answer_print(&p->text, &p->answer);
+	p->status = 200;
+	result.kind = p->answer.verdict == SR_VERDICT_OK ? SR_PUSH_OK : SR_PUSH_REFUSED;
+	result.answer = sr_buf_view(&p->text);
+	return sr_state_push_result_put(p->d->r->state, &result, err);
+}
+
+static enum sr_status refuse_push(struct sr_ds_push *p, struct sr_err *err)
+{
+	enum sr_status rc = draft_answer(p, SR_VERDICT_REFUSED, err);
+
+	if (rc == SR_OK)
+		rc = store_answer(p, &p->d->at, err);
+	if (rc != SR_OK) {
+		p->status = 0;
+		return rc;
+	}
+	sr_ds_note_push(p->d, &p->head);
+	return SR_OK;
+}
+
+/* --- recording ----------------------------------------------------------------------------------------------------- */
+
+struct recording {
+	struct sr_ds_push *p;
+	struct sr_anchor next;
+	int64_t now_ms;
+	size_t changes;
+};
+
+static enum sr_status journal(struct recording *c, size_t i, struct sr_leaves *taken, struct sr_err *err)
+{
+	struct sr_datastore *d = c->p->d;
+	const struct sr_replica_store *s = &d->r->stores[i];
+	enum sr_status rc = SR_OK;
+
+	for (size_t k = 0; k < sr_leaves_count(taken) && rc == SR_OK; k++) {
+		struct sr_journal_row row = {.epoch = c->next.epoch,
+					     .seq = c->next.seq,
+					     .store = s->name,
+					     .webserver = c->p->head.webserver,
+					     .at_ms = c->now_ms};
+		struct sr_leaf leaf;
+
+		rc = sr_leaves_at(taken, k, &leaf, err);
+		row.path = leaf.path;
+		row.from = leaf.expect;
+		row.to = leaf.to;
+		if (rc == SR_OK)
+			rc = sr_state_journal_add(d->r->state, &row, err);
+		if (rc == SR_OK && leaf.to.kind == SR_KIND_NONE)
+			rc = sr_state_deleted_add(d->r->state, &s->row, leaf.path, row.epoch, row.seq, err);
+	}
+	return rc;
+}
+
+/* What went in; what was to and did not is named in the answer. */
+static enum sr_status collect_taken(struct recording *c, size_t i, struct sr_leaves *taken, struct sr_err *err)
+{
+	struct sr_ds_part *part = &c->p->parts[i];
+	const struct sr_replica_store *s = &c->p->d->r->stores[i];
+	enum sr_status rc = SR_OK;
+
+	for (size_t j = 0; j < sr_leaves_count(part->go) && rc == SR_OK; j++) {
+		struct sr_version here = {0};
+		struct sr_leaf leaf;
+
+		if (!goes(part, j))
+			continue;
+		rc = sr_leaves_at(part->go, j, &leaf, err);
+		if (rc != SR_OK || is_schema(&leaf))
+			continue;
+		if (part->applied[j]) {
+			leaf.inode = part->signature[j];
+			leaf.record = leaf.stage = sr_bytes(NULL, 0);
+			rc = sr_leaves_add(taken, &leaf, err);
+			continue;
+		}
+		part->stale = true;
+		rc = sr_store_get(c->p->d->r->nodes, s->kind, &s->map, leaf.path, &here, err);
+		if (rc == SR_OK)
+			sr_push_answer_refuse(&c->p->answer, s->name, leaf.path, &here,
+					      s->kind == SR_KIND_DATABASE ? SR_REFUSED_PAUSED : SR_REFUSED_CHANGED);
+	}
+	return rc;
+}
+
+/* Leaves that were there already become newer. */
+static enum sr_status touch(struct recording *c, size_t i, struct sr_err *err)
+{
+	struct sr_ds_part *part = &c->p->parts[i];
+	const struct sr_store_row *st = &c->p->d->r->stores[i].row;
+	enum sr_status rc = SR_OK;
+
+	for (size_t j = 0; part->index && j < sr_leaves_count(part->go) && rc == SR_OK; j++) {
+		struct sr_leaf_row row;
+		struct sr_leaf leaf;
+
+		if (part->fate[part->index[j]] != SR_FATE_TOUCH)
+			continue;
+		rc = sr_leaves_at(part->go, j, &leaf, err);
+		if (rc == SR_OK)
+			rc = sr_state_leaf(c->p->d->r->state, st, leaf.path, &row, err);
+		if (rc != SR_OK)
+			break;
+		row.path = leaf.path;
+		row.epoch = leaf.epoch;
+		row.seq = leaf.seq;
+		rc = sr_state_leaf_put(c->p->d->r->state, st, &row, err);
+	}
+	return rc;
+}
+
+static enum sr_status note_kept(struct recording *c, size_t i, struct sr_err *err)
+{
+	struct sr_reader in = sr_reader(sr_buf_view(&c->p->parts[i].kept));
+	enum sr_status rc = SR_OK;
+
+	while (rc == SR_OK && sr_read_left(&in)) {
+		struct sr_hash hash;
+
+		memcpy(hash.b, sr_read_bytes(&in, SR_HASH_LEN).at, SR_HASH_LEN);
+		rc = sr_state_replaced_add(c->p->d->r->state, &hash, sr_bytes("", 0), c->next.epoch, c->next.seq, err);
+	}
+	return rc;
+}
+
+/* The marker that went in with the apply is now the last one.  Not sure that it did: it stays pending. */
+static enum sr_status settle_marker(struct recording *c, size_t i, struct sr_err *err)
+{
+	struct sr_replica_store *s = &c->p->d->r->stores[i];
+	struct sr_ds_part *part = &c->p->parts[i];
+
+	if (!part->committed)
+		return SR_OK;
+	s->marker = part->marker;
+	s->row.marker = part->marker.id;
+	s->row.node = part->marker.node;
+	s->row.pending = (struct sr_uuid){0};
+	return sr_state_store_put(c->p->d->r->state, &s->row, err);
+}
+
+static enum sr_status record_part(struct recording *c, size_t i, struct sr_err *err)
+{
+	struct sr_replica *r = c->p->d->r;
+	struct sr_leaves *taken;
+	enum sr_status rc;
+
+	if (!c->p->parts[i].go)
+		return SR_OK;
+	taken = sr_leaves_new(c->p->d->config->datastore_state_directory);
+	rc = collect_taken(c, i, taken, err);
+	if (rc == SR_OK)
+		rc = sr_replica_take(r, i, taken, SR_TAKE_AS_OF, 0, 0, err);
+	if (rc == SR_OK)
+		rc = journal(c, i, taken, err);
+	if (rc == SR_OK)
+		rc = touch(c, i, err);
+	if (rc == SR_OK)
+		rc = note_kept(c, i, err);
+	if (rc == SR_OK && c->p->parts[i].prepared)
+		rc = settle_marker(c, i, err);
+	if (rc == SR_OK && c->p->parts[i].prepared)
+		rc = sr_state_intents_drop(r->state, &r->stores[i].row, err);
+	c->changes += sr_leaves_count(taken);
+	sr_leaves_free(taken);
+	return rc;
+}
+
+static enum sr_status record_all(struct recording *c, struct sr_err *err)
+{
+	struct sr_datastore *d = c->p->d;
+	enum sr_status rc = SR_OK;
+
+	for (size_t i = 0; i < d->r->n && rc == SR_OK; i++)
+		rc = record_part(c, i, err);
+	if (rc != SR_OK)
+		return rc;
+	sr_replica_reroot(d->r);
+	c->next.root = d->r->root;
+	if (!c->changes)
+		c->next = d->at;
+	else
+		rc = sr_ds_identity_put(d, &c->next, err);
+	return rc == SR_OK ? store_answer(c->p, &c->next, err) : rc;
+}
+
+enum sr_status sr_ds_record(struct sr_ds_push *p, struct sr_err *err)
+{
+	struct sr_datastore *d = p->d;
+	struct recording c = {.p = p, .next = d->at, .now_ms = sr_now_ms()};
+	enum sr_status rc = sr_state_begin(d->r->state, err);
+
+	c.next.seq++;
+	if (rc == SR_OK)
+		rc = record_all(&c, err);
+	if (rc == SR_OK)
+		rc = sr_state_commit(d->r->state, err);
+	else
+		sr_state_rollback(d->r->state);
+	if (rc != SR_OK) {
+		p->status = 0;
+		return sr_ds_break(d, err);
+	}
+	d->at = c.next;
+	sr_ds_note_push(d, &p->head);
+	sr_ds_publish(d);
+	return SR_OK;
+}
+
+/* --- preparing ----------------------------------------------------------------------------------------------------- */
+
+static void roll_back(struct sr_ds_push *p)
+{
+	for (size_t i = 0; i < p->d->r->n; i++) {
+		if (p->parts[i].prepared)
+			sr_apply_rollback(p->d->r->stores[i].store);
+		p->parts[i].prepared = false;
+	}
+}
+
+static enum sr_status prepare_part(struct sr_ds_push *p, struct sr_ds_apply *a, const struct sr_apply_ops *ops, struct sr_err *err)
+{
+	struct sr_datastore *d = p->d;
+	struct sr_ds_part *part = &p->parts[a->i];
+	enum sr_status rc;
+
+	part->marker = (struct sr_marker){
+		.id = sr_uuid_random(), .node = d->r->node, .instance = d->at.instance, .epoch = d->at.epoch, .seq = d->at.seq + 1};
+	rc = sr_apply_prepare(d->r->stores[a->i].store, part->go, &part->marker, ops, err);
+	part->prepared = rc == SR_OK;
+	return rc == SR_OK ? rc : sr_err_context(err, "store %s", d->r->stores[a->i].name);
+}
+
+/* Losing rows, before anything is committed. */
+static enum sr_status archive_rows(struct sr_ds_push *p, size_t i, struct sr_err *err)
+{
+	const struct sr_replica_store *s = &p->d->r->stores[i];
+	struct sr_leaves *losers = p->parts[i].losers;
+	enum sr_status rc = SR_OK;
+
+	for (size_t k = 0; losers && k < sr_leaves_count(losers) && rc == SR_OK; k++) {
+		struct sr_loser loser = {.store = s->name, .store_kind = s->kind};
+		struct sr_leaf leaf;
+
+		rc = sr_leaves_at(losers, k, &leaf, err);
+		loser.path = leaf.path;
+		loser.version = leaf.expect;
+		loser.winner = leaf.to;
+		loser.reason = leaf.flags & SR_LEAF_UNION ? "union" : "changed-while-applying";
+		if (rc == SR_OK)
+			rc = sr_archive_record(p->d->r->archive, &loser, leaf.record, err);
+	}
+	return rc;
+}
+
+/* Only what is to change: leaves that are there already need no evidence. */
+static enum sr_status intend(struct sr_ds_push *p, size_t i, struct sr_bytes note, struct sr_err *err)
+{
+	struct sr_ds_part *part = &p->parts[i];
+	struct sr_intent_head head = {.marker = part->marker.id, .epoch = p->d->at.epoch, .seq = p->d->at.seq, .note = note};
+	struct sr_leaves *going = sr_leaves_new(p->d->config->datastore_state_directory);
+	struct sr_store_row row = p->d->r->stores[i].row;
+	enum sr_status rc = SR_OK;
+
+	for (size_t j = 0; j < sr_leaves_count(part->go) && rc == SR_OK; j++) {
+		struct sr_leaf leaf;
+
+		rc = sr_leaves_at(part->go, j, &leaf, err);
+		leaf.record = sr_bytes(NULL, 0);
+		if (rc == SR_OK && goes(part, j) && !is_schema(&leaf))
+			rc = sr_leaves_add(going, &leaf, err);
+	}
+	row.pending = part->marker.id;
+	if (rc == SR_OK)
+		rc = sr_state_store_put(p->d->r->state, &row, err);
+	if (rc == SR_OK)
+		rc = sr_state_intend(p->d->r->state, &row, &head, going, err);
+	sr_leaves_free(going);
+	return rc;
+}
+
+/* Every store compares with the disk.  *again: something is other than the tree says, or stands in the way. */
+static enum sr_status compare_all(struct sr_ds_push *p, struct sr_ds_apply *applies, struct sr_apply_ops *ops, bool *again,
+				  struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	for (size_t i = 0; i < p->d->r->n && rc == SR_OK; i++) {
+		struct sr_ds_part *part = &p->parts[i];
+		size_t going;
+
+		applies[i] = (struct sr_ds_apply){.p = p, .i = i};
+		sr_ds_apply_ops(&applies[i], &ops[i]);
+		rc = gather(p, i, &going, err);
+		if (rc != SR_OK || !part->go || !sr_leaves_count(part->go))
+			continue;
+		rc = prepare_part(p, &applies[i], &ops[i], err);
+		*again |= part->stale || applies[i].kept_some;
+		if (rc == SR_OK && !going && !*again) { /* it was only looked at */
+			sr_apply_rollback(p->d->r->stores[i].store);
+			part->prepared = false;
+		}
+	}
+	return rc;
+}
+
+static enum sr_status intend_all(struct sr_ds_push *p, struct sr_err *err)
+{
+	struct sr_buf note = {0};
+	enum sr_status rc = draft_answer(p, SR_VERDICT_OK, err);
+
+	sr_ds_note_print(&note, p);
+	for (size_t i = 0; i < p->d->r->n && rc == SR_OK; i++)
+		rc = archive_rows(p, i, err);
+	for (size_t i = 0; i < p->d->r->n && rc == SR_OK; i++)
+		if (p->parts[i].prepared)
+			rc = sr_stage_flush(p->d->r->stores[i].store, err);
+	for (size_t i = 0; i < p->d->r->n && rc == SR_OK; i++)
+		if (p->parts[i].prepared)
+			rc = intend(p, i, sr_buf_view(&note), err);
+	sr_buf_free(&note);
+	return rc;
+}
+
+/* --- carrying out -------------------------------------------------------------------------------------------------- */
+
+static void commit_part(struct sr_ds_push *p, size_t i, struct sr_err *first)
+{
+	const struct sr_replica_store *s = &p->d->r->stores[i];
+	struct sr_ds_part *part = &p->parts[i];
+	struct sr_err err = {0};
+	enum sr_status rc = sr_apply_commit(s->store, &err);
+
+	if (rc != SR_OK) {
+		sr_warn("store %s: %s", s->name, err.text);
+		if (first->code == SR_OK)
+			*first = err;
+	}
+	part->committed = rc == SR_OK && s->kind == SR_KIND_DATABASE; /* its marker is in, whatever else */
+	for (size_t j = 0; j < sr_leaves_count(part->go); j++)
+		part->committed |= part->applied[j];
+}
+
+/* Nothing went in: as if it had not been tried. */
+static enum sr_status forget_intents(struct sr_ds_push *p, struct sr_err *err)
+{
+	struct sr_replica *r = p->d->r;
+	struct sr_err failed = {0};
+	enum sr_status rc = sr_state_begin(r->state, &failed);
+
+	for (size_t i = 0; i < r->n && rc == SR_OK; i++)
+		if (p->parts[i].prepared)
+			rc = sr_state_intents_drop(r->state, &r->stores[i].row, &failed);
+	if (rc == SR_OK)
+		rc = sr_state_commit(r->state, &failed);
+	else
+		sr_state_rollback(r->state);
+	if (rc != SR_OK)
+		sr_ds_break(p->d, &failed);
+	return err->code;
+}
+
+static enum sr_status carry_out(struct sr_ds_push *p, struct sr_err *err)
+{
+	static const uint8_t order[] = {SR_KIND_DATABASE, SR_KIND_FILES};
+	struct sr_replica *r = p->d->r;
+	struct sr_err first = {0};
+	bool any = false, prepared = false;
+
+	for (size_t i = 0; i < r->n; i++)
+		if (p->parts[i].prepared)
+			r->stores[i].row.pending = p->parts[i].marker.id; /* as state.db has it by now */
+	for (size_t pass = 0; pass < sizeof(order); pass++)
+		for (size_t i = 0; i < r->n; i++)
+			if (p->parts[i].prepared && r->stores[i].kind == order[pass]) {
+				commit_part(p, i, &first);
+				any |= p->parts[i].committed;
+				prepared = true;
+			}
+	if (prepared && !any && first.code != SR_OK) {
+		*err = first;
+		return forget_intents(p, err);
+	}
+	return sr_ds_record(p, err);
+}
+
+/* --- all of it ------------------------------------------------------------------------------------------------------ */
+
+static enum sr_status attempt(struct sr_ds_push *p, bool *again, struct sr_err *err)
+{
+	struct sr_replica *r = p->d->r;
+	struct sr_ds_apply *applies = sr_alloc((r->n + 1) * sizeof(*applies));
+	struct sr_apply_ops *ops = sr_alloc((r->n + 1) * sizeof(*ops));
+	enum sr_status rc = sr_state_begin(r->state, err); /* records that are replaced, and the intents */
+
+	*again = false;
+	if (rc == SR_OK) {
+		rc = compare_all(p, applies, ops, again, err);
+		if (rc == SR_OK && !*again)
+			rc = intend_all(p, err);
+		if (rc == SR_OK && !*again)
+			rc = sr_state_commit(r->state, err);
+		if (rc != SR_OK || *again) {
+			sr_state_rollback(r->state);
+			roll_back(p);
+		}
+	}
+	if (rc == SR_OK && !*again)
+		rc = carry_out(p, err);
+	free(ops);
+	free(applies);
+	return rc;
+}
+
+/* Commit what was changed directly, so that the tree is what the disk says. */
+static enum sr_status scan_stale(struct sr_ds_push *p, struct sr_err *err)
+{
+	struct sr_err fault;
+	bool any = false;
+
+	for (size_t i = 0; i < p->d->r->n; i++) {
+		if (!p->parts[i].stale)
+			continue;
+		p->parts[i].stale = false;
+		any = true;
+		if (sr_ds_scan(p->d, i, &fault) != SR_OK && sr_datastore_broken(p->d, NULL)) {
+			if (err)
+				*err = fault;
+			return fault.code;
+		} /* any other fault is noted, and the store's leaves are refused */
+	}
+	if (any)
+		sr_ds_publish(p->d);
+	return SR_OK;
+}
+
+static void refuse_the_rest(struct sr_ds_push *p)
+{
+	for (size_t i = 0; i < p->d->r->n; i++)
+		for (size_t k = 0; p->parts[i].leaves && k < sr_leaves_count(p->parts[i].leaves); k++)
+			if (p->parts[i].fate[k] != SR_FATE_REFUSED) {
+				p->parts[i].fate[k] = SR_FATE_REFUSED;
+				p->parts[i].why[k] = SR_REFUSED_CHANGED;
+			}
+}
+
+enum sr_status sr_ds_commit(struct sr_ds_push *p, struct sr_err *err)
+{
+	char why[256];
+	bool again = true;
+	enum sr_status rc = sr_ds_chain(p, err);
+
+	if (rc != SR_OK || p->status)
+		return rc;
+	if (!sr_datastore_ready(p->d, why))
+		return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+	for (int round = 0; round < SR_DS_ROUNDS; round++) {
+		size_t refused = 0;
+
+		rc = sr_ds_decide(p, &refused, err);
+		if (rc == SR_OK && refused && p->head.try < SR_DS_TRIES)
+			return refuse_push(p, err);
+		if (rc == SR_OK)
+			rc = attempt(p, &again, err);
+		if (rc != SR_OK)
+			return rc;
+		rc = scan_stale(p, err);
+		if (rc != SR_OK || !again)
+			return SR_OK; /* committed: what the scan has to say is its own business */
+	}
+	refuse_the_rest(p);
+	return refuse_push(p, err);
+}

@@ -1,0 +1,366 @@
+/* datastore.c - open, upkeep by a thread, close. */
+#include "lib/datastore/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "http/certificate.h"
+#include "lib/base/log.h"
+#include "lib/replica/address.h"
+#include "lib/state/datastore_state.h"
+#include "lib/state/secret.h"
+
+#define WORKERS 8
+#define STOP_MS 10000
+
+/* --- open ---------------------------------------------------------------------------------------------------------- */
+
+static enum sr_status load_secrets(struct sr_datastore *d, struct sr_err *err)
+{
+	const struct sr_config *c = d->config;
+	bool made = false;
+	enum sr_status rc = c->control_auth ? SR_OK : sr_secret_ensure(c->control_auth_file, &made, err);
+
+	if (made)
+		sr_info("made %s: copy it to every webserver", c->control_auth_file);
+	return rc == SR_OK ? sr_admit_open(&d->admit, c, c->datastore_state_directory, err) : rc;
+}
+
+static enum sr_status start_replica(struct sr_datastore *d, struct sr_err *err)
+{
+	uint8_t secret[SR_KEY_LEN];
+	enum sr_status rc = sr_replica_open(&d->r, d->config, SR_ROLE_DATASTORE, err);
+
+	if (rc == SR_OK && !d->r->keyed) {
+		sr_random(secret, sizeof(secret));
+		rc = sr_replica_start(d->r, secret, err);
+		explicit_bzero(secret, sizeof(secret));
+	}
+	if (rc != SR_OK)
+		return rc;
+	d->stores = sr_alloc((d->r->n + 1) * sizeof(*d->stores));
+	d->fault = sr_alloc((d->r->n + 1) * sizeof(*d->fault));
+	return SR_OK;
+}
+
+static enum sr_status load(struct sr_datastore *d, struct sr_err *err)
+{
+	enum sr_status rc = start_replica(d, err);
+
+	if (rc == SR_OK) /* after the lock: two first starts must not both make them */
+		rc = load_secrets(d, err);
+	if (rc == SR_OK)
+		rc = sr_ds_identity_load(d, err);
+	if (rc == SR_OK)
+		rc = sr_ds_history_load(d, err);
+	return rc == SR_OK ? sr_ds_registry_load(d, err) : rc;
+}
+
+static bool serve_ready(void *ctx, char why[256])
+{
+	return sr_datastore_ready(ctx, why);
+}
+
+enum sr_status sr_datastore_open(struct sr_datastore **out, const struct sr_config *config, struct sr_err *err)
+{
+	struct sr_datastore *d = sr_alloc(sizeof(*d));
+	pthread_condattr_t attr;
+	enum sr_status rc;
+
+	d->config = config;
+	d->start = sr_uuid_random();
+	d->interval = config->update_interval;
+	pthread_mutex_init(&d->writer, NULL);
+	pthread_mutex_init(&d->face, NULL);
+	pthread_mutex_init(&d->old_lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&d->turn, &attr);
+	pthread_condattr_destroy(&attr);
+	snprintf(d->why, sizeof(d->why), "starting: the stores are being looked at");
+	rc = load(d, err);
+	if (rc != SR_OK) {
+		sr_datastore_close(d);
+		return rc;
+	}
+	d->serve = (struct sr_serve){.replica = d->r, .ready = serve_ready, .older = sr_ds_older, .ctx = d};
+	*out = d;
+	return SR_OK;
+}
+
+/* --- a turn --------------------------------------------------------------------------------------------------------- */
+
+static enum sr_status know_ourselves(struct sr_datastore *d, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	sr_replica_look(d->r);
+	if (!d->recovered && !sr_uuid_none(&d->at.instance)) {
+		rc = sr_ds_recover(d, err);
+		sr_replica_look(d->r);
+	}
+	if (rc != SR_OK)
+		return rc;
+	d->recovered = true;
+	return sr_uuid_none(&d->at.instance) ? sr_ds_found(d, false, err) : sr_ds_check_markers(d, err);
+}
+
+static void say_ready(struct sr_datastore *d)
+{
+	bool was;
+
+	pthread_mutex_lock(&d->face);
+	was = d->ready;
+	d->ready = d->broken.code == SR_OK;
+	pthread_mutex_unlock(&d->face);
+	if (!was)
+		sr_info("ready: epoch %llu, seq %llu, %llu leaves", (unsigned long long)d->at.epoch, (unsigned long long)d->at.seq,
+			(unsigned long long)d->r->leaves);
+}
+
+static enum sr_status scan_all(struct sr_datastore *d, struct sr_err *err)
+{
+	struct sr_err fault;
+
+	for (size_t i = 0; i < d->r->n; i++)
+		if (d->r->stores[i].mode == SR_MODE_READY)
+			(void)!sr_ds_scan(d, i, &fault); /* it is noted: the others go on */
+	if (sr_datastore_broken(d, err))
+		return err ? err->code : SR_E_IO;
+	return sr_ds_advance(d, err);
+}
+
+static enum sr_status turn(struct sr_datastore *d, struct sr_err *err)
+{
+	enum sr_status rc = know_ourselves(d, err);
+
+	if (rc != SR_OK) {
+		/* The stores are not, or not surely, what the tree says: nothing may be read from it. */
+		if (!sr_datastore_broken(d, NULL))
+			sr_ds_not_ready(d, err->text);
+		return rc;
+	}
+	rc = scan_all(d, err);
+	if (rc != SR_OK)
+		return rc;
+	sr_ds_publish(d);
+	say_ready(d);
+	return sr_ds_trim(d, err);
+}
+
+enum sr_status sr_datastore_tick(struct sr_datastore *d, struct sr_err *err)
+{
+	struct sr_err own = {0};
+	enum sr_status rc = SR_OK;
+
+	pthread_mutex_lock(&d->writer);
+	if (sr_datastore_broken(d, &own))
+		rc = own.code;
+	else
+		rc = turn(d, &own);
+	pthread_mutex_unlock(&d->writer);
+	if (rc != SR_OK && err)
+		*err = own;
+	return rc;
+}
+
+enum sr_status sr_datastore_adopt_union(struct sr_datastore *d, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	pthread_mutex_lock(&d->writer);
+	if (!d->recovered)
+		rc = sr_err_set(err, SR_E_UNAVAILABLE, "the datastore is starting");
+	if (rc == SR_OK)
+		rc = sr_ds_adopt(d, err);
+	if (rc == SR_OK)
+		sr_ds_publish(d);
+	pthread_mutex_unlock(&d->writer);
+	if (rc == SR_OK)
+		sr_datastore_scan_now(d);
+	return rc;
+}
+
+/* --- the thread ------------------------------------------------------------------------------------------------------ */
+
+/* Until it is time for the next turn.  False: stop. */
+static bool wait_turn(struct sr_datastore *d)
+{
+	struct timespec at;
+	bool go_on;
+
+	clock_gettime(CLOCK_MONOTONIC, &at);
+	pthread_mutex_lock(&d->face);
+	at.tv_sec += (time_t)d->interval;
+	while (!d->stopping && !d->asked && pthread_cond_timedwait(&d->turn, &d->face, &at) != ETIMEDOUT)
+		;
+	d->asked = false;
+	go_on = !d->stopping;
+	pthread_mutex_unlock(&d->face);
+	return go_on;
+}
+
+static void *run(void *ctx)
+{
+	struct sr_datastore *d = ctx;
+	struct sr_err err, last = {0};
+
+	do {
+		err = (struct sr_err){0};
+		if (sr_datastore_tick(d, &err) != SR_OK && strcmp(err.text, last.text) != 0)
+			sr_error("%s", err.text);
+		last = err;
+	} while (wait_turn(d));
+	return NULL;
+}
+
+enum sr_status sr_datastore_start(struct sr_datastore *d, struct sr_err *err)
+{
+	if (pthread_create(&d->thread, NULL, run, d))
+		return sr_err_set(err, SR_E_INTERNAL, "cannot start a thread");
+	d->running = true;
+	return SR_OK;
+}
+
+static void poke(struct sr_datastore *d, bool stop)
+{
+	pthread_mutex_lock(&d->face);
+	d->stopping |= stop;
+	d->asked = true;
+	pthread_cond_broadcast(&d->turn);
+	pthread_mutex_unlock(&d->face);
+}
+
+void sr_datastore_scan_now(struct sr_datastore *d)
+{
+	poke(d, false);
+}
+
+void sr_datastore_set_interval(struct sr_datastore *d, uint64_t seconds)
+{
+	pthread_mutex_lock(&d->face);
+	d->interval = seconds;
+	pthread_mutex_unlock(&d->face);
+	poke(d, false);
+}
+
+/* --- what others ask ------------------------------------------------------------------------------------------------- */
+
+bool sr_datastore_ready(struct sr_datastore *d, char why[256])
+{
+	bool ready;
+
+	pthread_mutex_lock(&d->face);
+	ready = d->ready;
+	if (!ready)
+		memcpy(why, d->why, sizeof(d->why));
+	pthread_mutex_unlock(&d->face);
+	return ready;
+}
+
+bool sr_datastore_broken(struct sr_datastore *d, struct sr_err *err)
+{
+	bool broken;
+
+	pthread_mutex_lock(&d->face);
+	broken = d->broken.code != SR_OK;
+	if (broken && err)
+		*err = d->broken;
+	pthread_mutex_unlock(&d->face);
+	return broken;
+}
+
+/* --- HTTP ------------------------------------------------------------------------------------------------------------ */
+
+static enum sr_status certificate(struct sr_datastore *d, struct sr_err *err)
+{
+	const struct sr_config *c = d->config;
+
+	if (c->datastore_insecure_disable_tls)
+		return SR_OK;
+	d->certificate =
+		c->certificate_file ? sr_strdup(c->certificate_file) : sr_format("%s/certificate.pem", c->datastore_state_directory);
+	d->key = c->certificate_file ? sr_strdup(c->key_file) : sr_format("%s/key.pem", c->datastore_state_directory);
+	return c->certificate_file ? SR_OK : sr_certificate_ensure(d->certificate, d->key, NULL, err);
+}
+
+enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
+{
+	struct sr_routes routes[2] = {{.ctx = d}, {.ctx = &d->serve}};
+	struct sr_server_options o = {.address = d->config->datastore_listen_address,
+				      .port = d->config->datastore_port,
+				      .routes = routes,
+				      .routes_count = 2,
+				      .authorize = sr_admit_check,
+				      .authorize_ctx = &d->admit,
+				      .workers = WORKERS};
+	struct sr_server *server = NULL;
+	enum sr_status rc = certificate(d, err);
+
+	if (rc != SR_OK)
+		return rc;
+	o.certificate = d->certificate;
+	o.key = d->key;
+	routes[0].at = sr_ds_routes(&routes[0].n);
+	routes[1].at = sr_serve_routes(&routes[1].n);
+	rc = sr_server_start(&server, &o, err);
+	if (rc != SR_OK)
+		return rc;
+	pthread_mutex_lock(&d->writer); /* who publishes wakes it */
+	d->server = server;
+	pthread_mutex_unlock(&d->writer);
+	return sr_address_write(d->config->datastore_state_directory, d->certificate != NULL, sr_server_address(server), err);
+}
+
+const char *sr_datastore_address(const struct sr_datastore *d)
+{
+	return sr_server_address(d->server);
+}
+
+uint16_t sr_datastore_port(const struct sr_datastore *d)
+{
+	return sr_server_port(d->server);
+}
+
+/* --- close ----------------------------------------------------------------------------------------------------------- */
+
+static void stop_server(struct sr_datastore *d)
+{
+	struct sr_server *server;
+
+	pthread_mutex_lock(&d->writer);
+	server = d->server;
+	d->server = NULL;
+	pthread_mutex_unlock(&d->writer);
+	if (server)
+		sr_address_remove(d->config->datastore_state_directory);
+	sr_server_stop(server, STOP_MS);
+}
+
+void sr_datastore_close(struct sr_datastore *d)
+{
+	if (!d)
+		return;
+	stop_server(d);
+	if (d->running) {
+		poke(d, true);
+		pthread_join(d->thread, NULL);
+	}
+	if (d->r)
+		sr_ds_history_free(d);
+	sr_ds_registry_free(d);
+	sr_state_close(d->old);
+	sr_replica_close(d->r);
+	free(d->fault);
+	free(d->certificate);
+	free(d->key);
+	sr_admit_close(&d->admit);
+	pthread_cond_destroy(&d->turn);
+	pthread_mutex_destroy(&d->old_lock);
+	pthread_mutex_destroy(&d->face);
+	pthread_mutex_destroy(&d->writer);
+	free(d);
+}

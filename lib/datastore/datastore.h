@@ -1,0 +1,48 @@
+/* datastore.h - the ground truth: takes pushes, finds direct edits, keeps the history, answers webservers.
+ *
+ * Built on a replica (lib/replica): this room adds the one writer, the chain of pushes, history verdicts, the registry and the routes.
+ *
+ * Threads: a struct sr_datastore is used from any thread.  Everything that changes stores or state.db goes through one writer mutex; quick
+ * handlers look at a published copy and never touch the disk.  Logs alarms and pauses; never prints, never exits.
+ *
+ * In state.db it keeps, beside what the replica keeps: meta "instance" (16 bytes), "epoch", "seq", "predecessors" (16 bytes each). */
+#ifndef SR_DATASTORE_DATASTORE_H
+#define SR_DATASTORE_DATASTORE_H
+
+#include "http/server.h"
+#include "lib/base/config.h"
+#include "lib/base/door.h"
+
+struct sr_datastore; /* opaque */
+
+/* Open state, secrets (made at first start) and stores; nothing is looked at yet, and it is not ready.  BORROWS config for its life.
+ * SR_E_BUSY: another process holds the state directory. */
+SR_MUST enum sr_status sr_datastore_open(struct sr_datastore **out, const struct sr_config *config, struct sr_err *err);
+
+/* One turn of upkeep: look at the stores; at first finish what a crash left, and found or continue the instance; then scan and commit what
+ * was changed directly; forget old roots.  Not SR_OK: *err says what keeps it from being ready; the next turn tries again. */
+SR_MUST enum sr_status sr_datastore_tick(struct sr_datastore *d, struct sr_err *err);
+
+/* Found (content without a state), or raise the epoch: every webserver then makes a union.  Instances that webservers in foreign histories
+ * have reported become predecessors.  SR_E_UNAVAILABLE: before the first turn. */
+SR_MUST enum sr_status sr_datastore_adopt_union(struct sr_datastore *d, struct sr_err *err);
+
+/* Start a thread that turns now, then every interval and when asked.  Once. */
+SR_MUST enum sr_status sr_datastore_start(struct sr_datastore *d, struct sr_err *err);
+void sr_datastore_scan_now(struct sr_datastore *d);
+void sr_datastore_set_interval(struct sr_datastore *d, uint64_t seconds);
+
+/* Serve HTTP as configured; a self-signed pair is made in the state directory when TLS is on and none is configured. */
+SR_MUST enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err);
+const char *sr_datastore_address(const struct sr_datastore *d); /* "127.0.0.1:9405"; VALID UNTIL close; after listen */
+uint16_t sr_datastore_port(const struct sr_datastore *d);
+
+bool sr_datastore_ready(struct sr_datastore *d, char why[256]); /* why: when not */
+
+/* state.db failed in the middle of a commit: memory is ahead of the disk.  Nothing more is served; a restart recovers from the intents. */
+bool sr_datastore_broken(struct sr_datastore *d, struct sr_err *err);
+
+/* Stop the server (requests under way get some seconds), the thread, and close.  CONSUMES d; NULL is a no-op. */
+void sr_datastore_close(struct sr_datastore *d);
+
+#endif

@@ -1,0 +1,234 @@
+/* internal.h - what the files of lib/datastore share.  Nobody else includes it.
+ *
+ *   datastore.c  open, the thread, close          history.c   roots that were, verdicts, the published copy
+ *   found.c      founding, markers, epochs        scan.c      direct edits, upkeep of what old roots need
+ *   push.c       receiving and settling a push    decide.c    which leaves of a push may go
+ *   commit.c     stores and state.db as one step  recover.c   what a crash left
+ *   registry.c   webservers                       routes.c    HTTP
+ *   admin.c      HTTP for the operator
+ *
+ * Two locks, taken in this order: `writer` (stores, state.db, `at`, pushes) and `face` (what quick handlers look at; held for moments,
+ * never over disk work).  The replica's own lock is innermost but one: face may not be held when it is taken. */
+#ifndef SR_DATASTORE_INTERNAL_H
+#define SR_DATASTORE_INTERNAL_H
+
+#include "lib/datastore/datastore.h"
+#include "lib/replica/admit.h"
+#include "lib/replica/replica.h"
+#include "lib/replica/serve.h"
+#include "lib/replica/wire.h"
+
+#define SR_DS_ROOTS         10000  /* roots whose hashes are remembered, for verdicts */
+#define SR_DS_READABLE      64     /* newest roots whose nodes and contents are kept ... */
+#define SR_DS_READABLE_MS   120000 /* ... and all younger than this */
+#define SR_DS_ROUNDS        8      /* attempts at one commit, each with what the last one found */
+#define SR_DS_TRIES         3      /* at the last one of a webserver we commit what we can */
+#define SR_DS_UNKNOWN_SHOWN 100    /* unknown paths of a store in the status */
+
+#define SR_DS_META_INSTANCE     "instance"
+#define SR_DS_META_EPOCH        "epoch"
+#define SR_DS_META_SEQ          "seq"
+#define SR_DS_META_PREDECESSORS "predecessors"
+
+struct sr_ds_root {
+	uint64_t epoch, seq;
+	struct sr_hash root;
+	int64_t at_ms;
+	bool held; /* its nodes are here */
+};
+
+struct sr_ds_webserver {
+	struct sr_webserver_row row; /* strings OWNED, NULL when not told */
+	struct sr_uuid push;         /* the last one of its chain */
+	struct sr_anchor reported;   /* at its last check-in */
+	enum sr_history verdict;     /* on that */
+};
+
+struct sr_ds_store { /* of the published copy */
+	enum sr_store_mode mode;
+	char why[320];
+	struct sr_hash map;
+	uint64_t leaves, bytes;
+	size_t unknowns;
+	char *unknown[SR_DS_UNKNOWN_SHOWN]; /* "path: why"; OWNED */
+};
+
+struct sr_datastore {
+	const struct sr_config *config;
+	struct sr_replica *r;
+	struct sr_uuid start;    /* random per start */
+	struct sr_admit admit;   /* secrets */
+	char *certificate, *key; /* paths; NULL: plain HTTP */
+
+	pthread_mutex_t writer;
+	struct sr_anchor at; /* instance none: not founded */
+	bool recovered;
+	char (*fault)[256];                  /* per store: why its last scan failed; "" */
+	size_t staging;                      /* pushes that may have staged files; what is left over is swept when there are none */
+	uint64_t trimmed_epoch, trimmed_seq; /* oldest readable root at the last trim */
+
+	pthread_mutex_t face;
+	bool ready;
+	char why[256];
+	struct sr_err broken;     /* code SR_OK: it is not */
+	struct sr_anchor shown;   /* the published `at` */
+	struct sr_ds_root *roots; /* oldest first */
+	size_t roots_n, roots_cap;
+	struct sr_uuid *predecessors;
+	size_t predecessors_n;
+	struct sr_ds_store *stores;
+	struct sr_ds_webserver *webservers;
+	size_t webservers_n;
+	uint64_t interval; /* seconds */
+
+	pthread_mutex_t old_lock; /* of the reader below */
+	struct sr_state *old;     /* read-only, for records of older roots */
+
+	pthread_t thread;
+	pthread_cond_t turn; /* with face */
+	bool running, stopping, asked;
+
+	struct sr_serve serve;
+	struct sr_server *server;
+};
+
+/* --- history.c ---------------------------------------------------------------------------------------------------- */
+
+SR_MUST enum sr_status sr_ds_history_load(struct sr_datastore *d, struct sr_err *err);
+/* With face held. */
+enum sr_history sr_ds_verdict(const struct sr_datastore *d, const struct sr_anchor *anchor);
+/* When did the datastore go beyond (epoch, seq)?  0: it did not.  With face held. */
+int64_t sr_ds_passed_ms(const struct sr_datastore *d, uint64_t epoch, uint64_t seq);
+/* Tell the quick handlers of the root that was just committed (writer held), keep its nodes, let those of old ones go, wake who waits. */
+void sr_ds_publish(struct sr_datastore *d);
+void sr_ds_not_ready(struct sr_datastore *d, const char *why);
+/* state.db failed when the stores were already changed.  Returns err->code. */
+enum sr_status sr_ds_break(struct sr_datastore *d, const struct sr_err *err);
+/* The oldest root that is readable.  false: there is none.  Writer held. */
+bool sr_ds_oldest_readable(struct sr_datastore *d, struct sr_ds_root *out);
+void sr_ds_history_free(struct sr_datastore *d);
+
+/* --- found.c ------------------------------------------------------------------------------------------------------ */
+
+SR_MUST enum sr_status sr_ds_identity_load(struct sr_datastore *d, struct sr_err *err);
+/* Instance, epoch, seq and root, in the caller's state transaction. */
+SR_MUST enum sr_status sr_ds_identity_put(struct sr_datastore *d, const struct sr_anchor *at, struct sr_err *err);
+/* Found or continue; SR_E_UNAVAILABLE with what the operator has to do.  adopt: content without a state is taken as it is. */
+SR_MUST enum sr_status sr_ds_found(struct sr_datastore *d, bool adopt, struct sr_err *err);
+/* Compare markers with what we wrote; raise the epoch when a store was replaced. */
+SR_MUST enum sr_status sr_ds_check_markers(struct sr_datastore *d, struct sr_err *err);
+SR_MUST enum sr_status sr_ds_adopt(struct sr_datastore *d, struct sr_err *err);
+
+/* --- scan.c ------------------------------------------------------------------------------------------------------- */
+
+/* Scan store i and commit what was changed directly.  A fault is noted in d->fault[i], too. */
+SR_MUST enum sr_status sr_ds_scan(struct sr_datastore *d, size_t i, struct sr_err *err);
+/* Only take in what is there: no journal, no deleted names, no new seq; not published.  For a store that was put in the place of ours. */
+SR_MUST enum sr_status sr_ds_scan_quietly(struct sr_datastore *d, size_t i, struct sr_err *err);
+/* The root map may have changed without a leaf (a store more or less in the configuration): that is a new root, too. */
+SR_MUST enum sr_status sr_ds_advance(struct sr_datastore *d, struct sr_err *err);
+SR_MUST enum sr_status sr_ds_trim(struct sr_datastore *d, struct sr_err *err);
+/* <store>/.sameroot/kept, made when asked to; -1: it is not there. */
+int sr_ds_kept_dir(struct sr_datastore *d, size_t i, bool make);
+/* For sr_serve: content that only older roots have. */
+enum sr_status sr_ds_older(void *ctx, size_t store, struct sr_bytes path, const struct sr_version *version, struct sr_buf *buf,
+			   struct sr_content *out, struct sr_err *err);
+
+/* --- a push: push.c, decide.c, commit.c, recover.c ---------------------------------------------------------------- */
+
+enum sr_ds_fate {
+	SR_FATE_GO,      /* to be applied */
+	SR_FATE_ALREADY, /* is there; checked with the rest */
+	SR_FATE_TOUCH,   /* is there, and its as_of rises */
+	SR_FATE_REFUSED,
+};
+
+struct sr_ds_part {               /* what a push has for one store */
+	struct sr_leaves *leaves; /* as received, sorted; NULL: nothing */
+	uint8_t *fate, *why;      /* per leaf; why: enum sr_refusal */
+	bool *sticky;             /* refused by what an attempt found: stays so */
+
+	struct sr_leaves *go; /* of this attempt, with `expect` as the tree has it */
+	size_t *index;        /* go -> leaves */
+	bool *applied;        /* per go */
+	uint64_t *signature;
+	struct sr_leaves *losers; /* rows to be archived before the commit: path, expect: the loser, to: the winner */
+	struct sr_buf kept;       /* hashes of files that went to kept/ */
+	struct sr_marker marker;
+	bool prepared, committed;
+	bool stale; /* the disk is not what the tree says: scan first */
+};
+
+struct sr_ds_push {
+	struct sr_datastore *d;
+	struct sr_push_head head;
+	struct sr_ds_part *parts; /* one per store of the replica */
+	size_t leaves;
+	struct sr_push_answer answer;
+	struct sr_buf text; /* of the answer, as stored and sent */
+	int status;         /* HTTP */
+
+	struct sr_stage *stage; /* of the file being received */
+	bool staged;            /* counted in d->staging */
+};
+
+void sr_ds_push_init(struct sr_ds_push *p, struct sr_datastore *d);
+void sr_ds_push_free(struct sr_ds_push *p);
+/* Forget an attempt at part i, but for what was sent. */
+void sr_ds_part_reset(struct sr_ds_part *part);
+
+/* Is it a repeat (the stored answer is the answer), or stale?  Then p->status and p->text are set.  Writer held. */
+SR_MUST enum sr_status sr_ds_chain(struct sr_ds_push *p, struct sr_err *err);
+/* Quick handlers are told of a webserver's new last push. */
+void sr_ds_note_push(struct sr_datastore *d, const struct sr_push_head *head);
+
+/* Fill fate and why of every leaf from the tree as it is.  *refused: how many may not go. */
+SR_MUST enum sr_status sr_ds_decide(struct sr_ds_push *p, size_t *refused, struct sr_err *err);
+/* Of rows that depend by a foreign key on rows that were refused: refuse these, too.  Coarse: by table. */
+SR_MUST enum sr_status sr_ds_decide_depending(struct sr_ds_push *p, size_t i, struct sr_err *err);
+/* Leaf of `path` in a sorted spool: its index, or SIZE_MAX. */
+size_t sr_ds_leaf_find(struct sr_leaves *leaves, struct sr_bytes path);
+
+/* Decide and commit; p->answer, p->text and p->status are filled.  Writer held. */
+SR_MUST enum sr_status sr_ds_commit(struct sr_ds_push *p, struct sr_err *err);
+/* What was applied, into state.db with the answer; then published. */
+SR_MUST enum sr_status sr_ds_record(struct sr_ds_push *p, struct sr_err *err);
+/* The callbacks of an apply of part i. */
+struct sr_ds_apply {
+	struct sr_ds_push *p;
+	size_t i;
+	bool kept_some; /* a leaf was refused by what is there */
+};
+void sr_ds_apply_ops(struct sr_ds_apply *a, struct sr_apply_ops *ops);
+/* The head and the refusals of a push as an intent's note, and back. */
+void sr_ds_note_print(struct sr_buf *out, struct sr_ds_push *p);
+SR_MUST enum sr_status sr_ds_note_parse(struct sr_bytes note, struct sr_ds_push *p, struct sr_err *err);
+
+SR_MUST enum sr_status sr_ds_recover(struct sr_datastore *d, struct sr_err *err);
+
+enum sr_status sr_ds_push_handler(void *ctx, struct sr_request *req, struct sr_err *err);
+enum sr_status sr_ds_settle_handler(void *ctx, struct sr_request *req, struct sr_err *err);
+
+/* --- registry.c --------------------------------------------------------------------------------------------------- */
+
+SR_MUST enum sr_status sr_ds_registry_load(struct sr_datastore *d, struct sr_err *err);
+void sr_ds_registry_free(struct sr_datastore *d);
+/* The webserver, made when it is not there.  With face held; VALID UNTIL face is let go. */
+struct sr_ds_webserver *sr_ds_webserver(struct sr_datastore *d, const struct sr_uuid *uuid);
+enum sr_status sr_ds_webservers_get(void *ctx, struct sr_request *req, struct sr_err *err);
+enum sr_status sr_ds_webserver_put(void *ctx, struct sr_request *req, struct sr_err *err);
+struct json_t;
+struct json_t *sr_ds_webservers_json(struct sr_datastore *d); /* OWNED BY CALLER (json_decref); takes face */
+
+/* With dashes or without. */
+SR_MUST bool sr_ds_parse_uuid(const char *text, struct sr_uuid *out);
+
+/* --- routes.c, admin.c -------------------------------------------------------------------------------------------- */
+
+const struct sr_route *sr_ds_routes(size_t *n);
+enum sr_status sr_ds_admin_status(void *ctx, struct sr_request *req, struct sr_err *err);
+enum sr_status sr_ds_admin_conflicts(void *ctx, struct sr_request *req, struct sr_err *err);
+enum sr_status sr_ds_admin_adopt(void *ctx, struct sr_request *req, struct sr_err *err);
+void sr_ds_reply_json(struct sr_request *req, int status, struct json_t *json); /* CONSUMES json */
+
+#endif

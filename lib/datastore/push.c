@@ -1,0 +1,374 @@
+/* push.c - receiving a push, and settling one (design section 7, "The chain of pushes").
+ *
+ * What comes is staged without holding anyone up: leaves in spools, files in their store's staging.  Then the writer decides. */
+#include "lib/datastore/internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/log.h"
+
+#define MOST_LEAVES 50000000
+#define MOST_FRAME  (256u << 20)
+
+static bool same_uuid(const struct sr_uuid *a, const struct sr_uuid *b)
+{
+	return memcmp(a->b, b->b, sizeof(a->b)) == 0;
+}
+
+/* --- the struct --------------------------------------------------------------------------------------------------- */
+
+void sr_ds_push_init(struct sr_ds_push *p, struct sr_datastore *d)
+{
+	*p = (struct sr_ds_push){.d = d, .parts = sr_alloc((d->r->n + 1) * sizeof(*p->parts))};
+}
+
+void sr_ds_part_reset(struct sr_ds_part *part)
+{
+	sr_leaves_free(part->go);
+	sr_leaves_free(part->losers);
+	free(part->index);
+	free(part->applied);
+	free(part->signature);
+	part->go = part->losers = NULL;
+	part->index = NULL;
+	part->applied = NULL;
+	part->signature = NULL;
+	sr_buf_free(&part->kept);
+	part->prepared = part->committed = false;
+}
+
+void sr_ds_push_free(struct sr_ds_push *p)
+{
+	for (size_t i = 0; i < p->d->r->n; i++) {
+		struct sr_ds_part *part = &p->parts[i];
+
+		sr_ds_part_reset(part);
+		sr_leaves_free(part->leaves);
+		free(part->fate);
+		free(part->why);
+		free(part->sticky);
+	}
+	free(p->parts);
+	sr_stage_free(p->stage);
+	sr_push_answer_free(&p->answer);
+	sr_buf_free(&p->text);
+}
+
+/* --- receiving ---------------------------------------------------------------------------------------------------- */
+
+static bool kind_fits(uint8_t store_kind, struct sr_bytes path, uint8_t kind)
+{
+	bool row = memchr(path.at, 0, path.len) != NULL;
+
+	if (kind == SR_KIND_NONE)
+		return true;
+	if (store_kind == SR_KIND_FILES)
+		return kind == SR_KIND_FILE || kind == SR_KIND_DIR;
+	return kind == (row ? SR_KIND_ROW : SR_KIND_TABLE);
+}
+
+/* The part that a leaf belongs to; the leaf has to be one that this store may hold. */
+static enum sr_status find_part(struct sr_ds_push *p, const char *store, const struct sr_leaf *leaf, size_t *i, struct sr_err *err)
+{
+	struct sr_replica_store *s = sr_replica_find(p->d->r, sr_bytes_of(store), i);
+	enum sr_status rc;
+
+	if (!s)
+		return sr_err_set(err, SR_E_DATA, "push: there is no store of that name here");
+	rc = leaf->path.len ? sr_leaf_path_check(s->kind, leaf->path, err) : sr_err_set(err, SR_E_DATA, "an empty path");
+	if (rc == SR_OK && (!kind_fits(s->kind, leaf->path, leaf->to.kind) || !kind_fits(s->kind, leaf->path, leaf->expect.kind)))
+		rc = sr_err_set(err, SR_E_DATA, "a leaf of a kind that this store does not hold");
+	return rc == SR_OK ? rc : sr_err_context(err, "push: store %s", s->name);
+}
+
+static enum sr_status spool(struct sr_ds_push *p, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
+{
+	struct sr_ds_part *part = &p->parts[i];
+
+	if (!part->leaves)
+		part->leaves = sr_leaves_new(p->d->config->datastore_state_directory);
+	p->leaves++;
+	return sr_leaves_add(part->leaves, leaf, err);
+}
+
+static enum sr_status take_leaf(void *ctx, const char *store, const struct sr_leaf *sent, bool has_content, struct sr_err *err)
+{
+	struct sr_ds_push *p = ctx;
+	struct sr_leaf leaf = *sent;
+	size_t i;
+	enum sr_status rc = find_part(p, store, sent, &i, err);
+
+	if (rc != SR_OK || has_content)
+		return rc; /* with content: when that has come */
+	leaf.stage = sr_bytes(NULL, 0);
+	leaf.inode = 0;
+	return spool(p, i, &leaf, err);
+}
+
+/* A store that is paused may have no place to stage in; its leaves are refused later on, with a better word. */
+static enum sr_status begin_content(void *ctx, const char *store, const struct sr_leaf *leaf, struct sr_err *err)
+{
+	struct sr_ds_push *p = ctx;
+	struct sr_datastore *d = p->d;
+	size_t i;
+	enum sr_status rc = find_part(p, store, leaf, &i, err);
+
+	if (rc != SR_OK)
+		return rc;
+	pthread_mutex_lock(&d->writer);
+	if (d->r->stores[i].kind != SR_KIND_FILES)
+		rc = sr_err_set(err, SR_E_DATA, "push: a file for a database");
+	else if (d->r->stores[i].mode == SR_MODE_READY)
+		rc = sr_stage_open(&p->stage, d->r->stores[i].store, err);
+	if (p->stage && !p->staged) {
+		p->staged = true;
+		d->staging++;
+	}
+	pthread_mutex_unlock(&d->writer);
+	return rc;
+}
+
+static enum sr_status take_content(void *ctx, const void *at, size_t n, struct sr_err *err)
+{
+	struct sr_ds_push *p = ctx;
+
+	return p->stage ? sr_stage_write(p->stage, at, n, err) : SR_OK;
+}
+
+static enum sr_status end_content(void *ctx, const char *store, const struct sr_leaf *sent, bool ok, struct sr_err *err)
+{
+	struct sr_ds_push *p = ctx;
+	struct sr_leaf leaf = *sent;
+	size_t i;
+	enum sr_status rc = find_part(p, store, sent, &i, err);
+
+	leaf.stage = sr_bytes(NULL, 0);
+	leaf.inode = 0;
+	if (!ok)
+		leaf.flags |= SR_LEAF_VOID;
+	if (rc == SR_OK && ok && p->stage)
+		rc = sr_stage_finish(p->stage, &leaf.to, leaf.mtime_ns, &leaf, err);
+	if (rc == SR_OK)
+		rc = spool(p, i, &leaf, err);
+	sr_stage_free(p->stage);
+	p->stage = NULL;
+	return rc;
+}
+
+static enum sr_status read_body(void *ctx, void *at, size_t n, size_t *got, struct sr_err *err)
+{
+	return sr_request_read(ctx, at, n, got, err);
+}
+
+static enum sr_status receive(struct sr_ds_push *p, struct sr_bundle_reader *reader, struct sr_err *err)
+{
+	struct sr_bundle_sink sink = {.ctx = p, .leaf = take_leaf, .begin = begin_content, .data = take_content, .end = end_content};
+	enum sr_status rc = sr_bundle_read(reader, &sink, err);
+
+	for (size_t i = 0; i < p->d->r->n && rc == SR_OK; i++)
+		if (p->parts[i].leaves)
+			rc = sr_leaves_sort(p->parts[i].leaves, err);
+	return rc;
+}
+
+/* --- the chain ---------------------------------------------------------------------------------------------------- */
+
+static enum sr_status answer(struct sr_ds_push *p, enum sr_push_verdict verdict, const char *why)
+{
+	sr_push_answer_free(&p->answer);
+	p->answer = (struct sr_push_answer){.verdict = verdict, .id = p->head.id, .start = p->d->start, .at = p->d->at};
+	if (why)
+		p->answer.text = sr_bytes(sr_strdup(why), strlen(why)); /* OWNED by the answer */
+	sr_buf_clear(&p->text);
+	sr_push_answer_print(&p->text, &p->answer);
+	p->status = verdict == SR_VERDICT_STALE ? 409 : 200;
+	return SR_OK;
+}
+
+enum sr_status sr_ds_chain(struct sr_ds_push *p, struct sr_err *err)
+{
+	struct sr_datastore *d = p->d;
+	const struct sr_push_head *h = &p->head;
+	struct sr_push_result last = {0};
+	bool found = false;
+	enum sr_status rc = sr_state_push_result(d->r->state, &h->webserver, &last, &found, err);
+
+	if (rc != SR_OK)
+		return rc;
+	if (found && same_uuid(&last.id, &h->id)) { /* a repeat */
+		sr_buf_clear(&p->text);
+		sr_buf_bytes(&p->text, last.answer);
+		p->status = 200;
+		return SR_OK;
+	}
+	if (!same_uuid(&last.id, &h->prev))
+		return answer(p, SR_VERDICT_STALE, "another push came after the one that this one follows");
+	if (!same_uuid(&h->start, &d->start))
+		return answer(p, SR_VERDICT_STALE, "the datastore was restarted since");
+	if (!same_uuid(&h->at.instance, &d->at.instance) || h->at.epoch != d->at.epoch)
+		return answer(p, SR_VERDICT_STALE, "the datastore is in another epoch");
+	return SR_OK;
+}
+
+/* What can be refused without reading the rest of the body. */
+static enum sr_status check_early(struct sr_ds_push *p, bool *repeat, struct sr_err *err)
+{
+	struct sr_datastore *d = p->d;
+	struct sr_uuid last = {0};
+	char why[256];
+	enum sr_status rc = SR_OK;
+
+	if (!sr_datastore_ready(d, why))
+		return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+	pthread_mutex_lock(&d->face);
+	for (size_t i = 0; i < d->webservers_n; i++)
+		if (same_uuid(&d->webservers[i].row.uuid, &p->head.webserver))
+			last = d->webservers[i].push;
+	pthread_mutex_unlock(&d->face);
+	*repeat = same_uuid(&last, &p->head.id);
+	if (*repeat)
+		return SR_OK;
+	pthread_mutex_lock(&d->writer);
+	rc = sr_ds_chain(p, err);
+	pthread_mutex_unlock(&d->writer);
+	return rc;
+}
+
+static void end_staging(struct sr_ds_push *p)
+{
+	struct sr_datastore *d = p->d;
+
+	if (!p->staged)
+		return;
+	d->staging--;
+	if (d->staging || sr_datastore_broken(d, NULL))
+		return; /* what is staged may be another's, or evidence */
+	for (size_t i = 0; i < d->r->n; i++)
+		if (d->r->stores[i].kind == SR_KIND_FILES && d->r->stores[i].mode == SR_MODE_READY)
+			sr_store_sweep_stage(d->r->stores[i].store);
+}
+
+static enum sr_status take_push(struct sr_ds_push *p, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_bundle_limits limits = {
+		.bytes = UINT64_MAX, .leaves = MOST_LEAVES, .file = p->d->config->resource_max_size, .frame = MOST_FRAME};
+	struct sr_bundle_reader *reader = NULL;
+	bool repeat = false;
+	char why[256];
+	enum sr_status rc;
+
+	if (!sr_datastore_ready(p->d, why)) /* before that there may be no tree key */
+		return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+	rc = sr_bundle_reader_new(&reader, &p->d->r->key, &limits, read_body, req, err);
+	if (rc == SR_OK)
+		rc = sr_push_head_parse(sr_bundle_head(reader), &p->head, err);
+	if (rc == SR_OK)
+		rc = check_early(p, &repeat, err);
+	if (rc == SR_OK && !p->status && !repeat)
+		rc = receive(p, reader, err);
+	sr_bundle_reader_free(reader);
+	pthread_mutex_lock(&p->d->writer);
+	if (rc == SR_OK && !p->status)
+		rc = sr_ds_commit(p, err);
+	end_staging(p);
+	pthread_mutex_unlock(&p->d->writer);
+	return rc;
+}
+
+enum sr_status sr_ds_push_handler(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_ds_push p;
+	enum sr_status rc;
+
+	sr_ds_push_init(&p, ctx);
+	rc = take_push(&p, req, err);
+	if (rc == SR_OK)
+		sr_reply_bytes(req, p.status, "application/json", sr_buf_view(&p.text));
+	sr_ds_push_free(&p);
+	return rc;
+}
+
+/* --- settling ----------------------------------------------------------------------------------------------------- */
+
+static enum sr_status cancel(struct sr_ds_push *p, struct sr_err *err)
+{
+	struct sr_datastore *d = p->d;
+	struct sr_push_result result = {.webserver = p->head.webserver,
+					.id = p->head.id,
+					.kind = SR_PUSH_CANCELLED,
+					.epoch = d->at.epoch,
+					.seq = d->at.seq,
+					.root = d->at.root};
+	enum sr_status rc = answer(p, SR_VERDICT_CANCELLED, NULL);
+
+	result.answer = sr_buf_view(&p->text);
+	if (rc == SR_OK)
+		rc = sr_state_push_result_put(d->r->state, &result, err);
+	if (rc == SR_OK)
+		sr_ds_note_push(d, &p->head);
+	return rc;
+}
+
+/* The stored result; or it is cancelled, so that a late arrival is refused; or the chain went on without it. */
+static enum sr_status settle(struct sr_ds_push *p, bool all, struct sr_err *err)
+{
+	struct sr_push_result last = {0};
+	bool found = false;
+	char why[256];
+	enum sr_status rc;
+
+	if (!sr_datastore_ready(p->d, why))
+		return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+	if (all)
+		return cancel(p, err);
+	rc = sr_state_push_result(p->d->r->state, &p->head.webserver, &last, &found, err);
+	if (rc != SR_OK)
+		return rc;
+	if (found && same_uuid(&last.id, &p->head.id)) {
+		sr_buf_bytes(&p->text, last.answer);
+		p->status = 200;
+		return SR_OK;
+	}
+	if (!same_uuid(&last.id, &p->head.prev))
+		return answer(p, SR_VERDICT_STALE, "another push came after the one that this one follows");
+	return cancel(p, err);
+}
+
+static enum sr_status query_uuid(struct sr_request *req, const char *name, bool needed, struct sr_uuid *out, struct sr_err *err)
+{
+	const char *text = sr_request_query_text(req, name);
+
+	if ((!text || !strcmp(text, "-")) && !needed)
+		return SR_OK;
+	if (!text || !sr_ds_parse_uuid(text, out) || (needed && sr_uuid_none(out)))
+		return sr_err_set(err, SR_E_DATA, "%s=UUID is missing or malformed", name);
+	return SR_OK;
+}
+
+enum sr_status sr_ds_settle_handler(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_ds_push p;
+	bool all = !strcmp(sr_request_arg_text(req, 0), "all");
+	enum sr_status rc = SR_OK;
+
+	sr_ds_push_init(&p, ctx);
+	if (all)
+		p.head.id = sr_uuid_random();
+	else if (!sr_ds_parse_uuid(sr_request_arg_text(req, 0), &p.head.id) || sr_uuid_none(&p.head.id))
+		rc = sr_err_set(err, SR_E_DATA, "the id of a push is a UUID");
+	if (rc == SR_OK)
+		rc = query_uuid(req, "webserver", true, &p.head.webserver, err);
+	if (rc == SR_OK && !all)
+		rc = query_uuid(req, "prev", false, &p.head.prev, err);
+	if (rc == SR_OK) {
+		pthread_mutex_lock(&p.d->writer);
+		rc = settle(&p, all, err);
+		pthread_mutex_unlock(&p.d->writer);
+	}
+	if (rc == SR_OK)
+		sr_reply_bytes(req, p.status, "application/json", sr_buf_view(&p.text));
+	sr_ds_push_free(&p);
+	return rc;
+}

@@ -1,0 +1,255 @@
+/* registry.c - the webservers: who they say they are, what they know, when they were seen.
+ *
+ * What they say (PUT) is kept in state.db; what is seen at a check-in stays in memory. */
+#include "lib/datastore/internal.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "lib/state/datastore_state.h"
+
+#define MOST_WEBSERVERS 10000 /* a check-in may name any UUID: do not let that fill the memory */
+#define MOST_BODY       65536
+
+static char *copy(const char *text)
+{
+	return text ? sr_strdup(text) : NULL;
+}
+
+static void free_row(struct sr_webserver_row *row)
+{
+	free(row->name);
+	free(row->external_addr);
+	free(row->peer);
+	free(row->version);
+	free(row->pin);
+	free(row->status);
+}
+
+struct sr_ds_webserver *sr_ds_webserver(struct sr_datastore *d, const struct sr_uuid *uuid)
+{
+	for (size_t i = 0; i < d->webservers_n; i++)
+		if (memcmp(&d->webservers[i].row.uuid, uuid, sizeof(*uuid)) == 0)
+			return &d->webservers[i];
+	if (d->webservers_n == MOST_WEBSERVERS)
+		return NULL;
+	if ((d->webservers_n & (d->webservers_n + 1)) == 0) /* full at 0, 1, 3, 7, ... */
+		d->webservers = sr_realloc(d->webservers, (d->webservers_n * 2 + 1) * sizeof(*d->webservers));
+	d->webservers[d->webservers_n] = (struct sr_ds_webserver){.row.uuid = *uuid};
+	return &d->webservers[d->webservers_n++];
+}
+
+void sr_ds_note_push(struct sr_datastore *d, const struct sr_push_head *head)
+{
+	struct sr_ds_webserver *w;
+
+	pthread_mutex_lock(&d->face);
+	w = sr_ds_webserver(d, &head->webserver);
+	if (w)
+		w->push = head->id;
+	pthread_mutex_unlock(&d->face);
+}
+
+/* --- load ---------------------------------------------------------------------------------------------------------- */
+
+static enum sr_status load_row(void *ctx, const struct sr_webserver_row *row, struct sr_err *err)
+{
+	struct sr_ds_webserver *w = sr_ds_webserver(ctx, &row->uuid);
+
+	(void)err;
+	if (!w)
+		return SR_OK;
+	w->row = *row;
+	w->row.name = copy(row->name);
+	w->row.external_addr = copy(row->external_addr);
+	w->row.peer = copy(row->peer);
+	w->row.version = copy(row->version);
+	w->row.pin = copy(row->pin);
+	w->row.status = copy(row->status);
+	return SR_OK;
+}
+
+static enum sr_status load_push(void *ctx, const struct sr_uuid *webserver, const struct sr_uuid *id, struct sr_err *err)
+{
+	struct sr_ds_webserver *w = sr_ds_webserver(ctx, webserver);
+
+	(void)err;
+	if (w)
+		w->push = *id;
+	return SR_OK;
+}
+
+enum sr_status sr_ds_registry_load(struct sr_datastore *d, struct sr_err *err)
+{
+	enum sr_status rc = sr_state_webservers(d->r->state, load_row, d, err);
+
+	return rc == SR_OK ? sr_state_last_pushes(d->r->state, load_push, d, err) : rc;
+}
+
+void sr_ds_registry_free(struct sr_datastore *d)
+{
+	for (size_t i = 0; i < d->webservers_n; i++)
+		free_row(&d->webservers[i].row);
+	free(d->webservers);
+}
+
+/* --- GET /api/webservers ------------------------------------------------------------------------------------------- */
+
+static json_t *text_or_null(const char *text)
+{
+	return text ? json_string(text) : json_null();
+}
+
+static json_t *seen_json(int64_t ms)
+{
+	time_t s = (time_t)(ms / 1000);
+	char text[32];
+	struct tm tm;
+
+	if (!ms || !gmtime_r(&s, &tm) || !strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm))
+		return json_null();
+	return json_string(text);
+}
+
+/* Seconds since the datastore went beyond what the webserver last reported; null: it never did. */
+static json_t *lag_json(const struct sr_datastore *d, const struct sr_ds_webserver *w)
+{
+	int64_t passed;
+
+	if (sr_uuid_none(&w->reported.instance) || w->verdict > SR_HISTORY_UNION)
+		return json_null();
+	passed = sr_ds_passed_ms(d, w->reported.epoch, w->reported.seq);
+	return passed ? json_integer((sr_now_ms() - passed) / 1000) : json_integer(0);
+}
+
+static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_webserver *w)
+{
+	char uuid[SR_UUID_TEXT], root[SR_HASH_TEXT];
+	json_t *o = json_object(), *status;
+
+	sr_uuid_text(uuid, &w->row.uuid);
+	sr_hash_text(root, &w->reported.root);
+	json_object_set_new(o, "uuid", json_string(uuid));
+	json_object_set_new(o, "name", text_or_null(w->row.name));
+	json_object_set_new(o, "external_addr", text_or_null(w->row.external_addr));
+	json_object_set_new(o, "sync_port", json_integer(w->row.sync_port));
+	json_object_set_new(o, "version", text_or_null(w->row.version));
+	json_object_set_new(o, "pin", text_or_null(w->row.pin));
+	json_object_set_new(o, "peer", text_or_null(w->row.peer));
+	json_object_set_new(o, "epoch", json_integer((json_int_t)w->reported.epoch));
+	json_object_set_new(o, "seq", json_integer((json_int_t)w->reported.seq));
+	json_object_set_new(o, "root", sr_hash_none(&w->reported.root) ? json_null() : json_string(root));
+	json_object_set_new(o, "history", w->row.seen_ms ? json_string(sr_history_text(w->verdict)) : json_null());
+	json_object_set_new(o, "seen", seen_json(w->row.seen_ms));
+	json_object_set_new(o, "lag", lag_json(d, w));
+	status = w->row.status ? json_loads(w->row.status, JSON_DECODE_ANY, NULL) : NULL;
+	json_object_set_new(o, "status", status ? status : json_null());
+	return o;
+}
+
+json_t *sr_ds_webservers_json(struct sr_datastore *d)
+{
+	json_t *list = json_array();
+
+	pthread_mutex_lock(&d->face);
+	for (size_t i = 0; i < d->webservers_n; i++)
+		json_array_append_new(list, webserver_json(d, &d->webservers[i]));
+	pthread_mutex_unlock(&d->face);
+	return list;
+}
+
+enum sr_status sr_ds_webservers_get(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	(void)err;
+	sr_ds_reply_json(req, 200, sr_ds_webservers_json(ctx));
+	return SR_OK;
+}
+
+/* --- PUT /api/webservers/{} ---------------------------------------------------------------------------------------- */
+
+/* Replaces *out when the field is there.  false: it is no text, or no good one. */
+static bool take_text(const json_t *o, const char *name, char **out)
+{
+	const json_t *v = json_object_get(o, name);
+	const char *text = json_string_value(v);
+
+	if (!v || json_is_null(v))
+		return true;
+	if (!text || strlen(text) > 1000)
+		return false;
+	for (const char *at = text; *at; at++)
+		if ((unsigned char)*at < ' ' || *at == 127)
+			return false;
+	free(*out);
+	*out = sr_strdup(text);
+	return true;
+}
+
+static bool take_row(const json_t *o, struct sr_webserver_row *row)
+{
+	const json_t *port = json_object_get(o, "sync_port"), *status = json_object_get(o, "status");
+
+	if (!json_is_object(o) || !take_text(o, "name", &row->name) || !take_text(o, "external_addr", &row->external_addr) ||
+	    !take_text(o, "version", &row->version) || !take_text(o, "pin", &row->pin))
+		return false;
+	if (port) {
+		if (!json_is_integer(port) || json_integer_value(port) < 0 || json_integer_value(port) > 65535)
+			return false;
+		row->sync_port = (unsigned)json_integer_value(port);
+	}
+	if (status) {
+		free(row->status);
+		row->status = json_dumps(status, JSON_COMPACT | JSON_ENCODE_ANY);
+	}
+	return true;
+}
+
+static enum sr_status put_row(struct sr_datastore *d, const struct sr_uuid *uuid, const json_t *o, const char *peer, struct sr_err *err)
+{
+	struct sr_webserver_row row;
+	struct sr_ds_webserver *w;
+	enum sr_status rc = SR_OK;
+
+	pthread_mutex_lock(&d->writer);
+	pthread_mutex_lock(&d->face);
+	w = sr_ds_webserver(d, uuid);
+	if (!w) {
+		rc = sr_err_set(err, SR_E_LIMIT, "more than %d webservers", MOST_WEBSERVERS);
+	} else if (!take_row(o, &w->row)) {
+		rc = sr_err_set(err, SR_E_DATA, "a webserver is {\"name\", \"external_addr\", \"sync_port\", \"version\", \"pin\"}");
+	} else {
+		free(w->row.peer);
+		w->row.peer = sr_strdup(peer);
+		w->row.epoch = w->reported.epoch;
+		w->row.seq = w->reported.seq;
+		w->row.root = w->reported.root;
+		row = w->row;
+	}
+	pthread_mutex_unlock(&d->face);
+	if (rc == SR_OK) /* its texts change only under writer */
+		rc = sr_state_webserver_put(d->r->state, &row, err);
+	pthread_mutex_unlock(&d->writer);
+	return rc;
+}
+
+enum sr_status sr_ds_webserver_put(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_buf body = {0};
+	struct sr_uuid uuid;
+	json_t *o = NULL;
+	enum sr_status rc = sr_request_read_all(req, &body, MOST_BODY, err);
+
+	if (rc == SR_OK && !sr_ds_parse_uuid(sr_request_arg_text(req, 0), &uuid))
+		rc = sr_err_set(err, SR_E_DATA, "a webserver is named by its UUID");
+	if (rc == SR_OK && !(o = json_loadb((const char *)body.at, body.len, JSON_REJECT_DUPLICATES, NULL)))
+		rc = sr_err_set(err, SR_E_DATA, "the body is not JSON");
+	if (rc == SR_OK)
+		rc = put_row(ctx, &uuid, o, sr_request_peer(req), err);
+	json_decref(o);
+	sr_buf_free(&body);
+	if (rc == SR_OK)
+		sr_reply_bytes(req, 204, NULL, sr_bytes(NULL, 0));
+	return rc;
+}

@@ -1,0 +1,212 @@
+/* routes.c - the check-in, health, and the table of routes. */
+#include "lib/datastore/internal.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define MOST_PUSH  ((uint64_t)INT64_MAX)
+#define MOST_SMALL 65536
+
+bool sr_ds_parse_uuid(const char *text, struct sr_uuid *out)
+{
+	return !sr_uuid_parse(out, text) || sr_unhex(out->b, sizeof(out->b), sr_bytes_of(text));
+}
+
+void sr_ds_reply_json(struct sr_request *req, int status, json_t *json)
+{
+	char *text = json_dumps(json, JSON_COMPACT);
+
+	sr_reply_bytes(req, status, "application/json", sr_bytes_of(text ? text : "null"));
+	free(text);
+	json_decref(json);
+}
+
+/* --- the check-in --------------------------------------------------------------------------------------------------- */
+
+struct visit { /* what one GET /api/tree is about */
+	struct sr_check_in c;
+	bool known_peer; /* it brought a check-in */
+	bool wants_key;
+	const char *match; /* If-None-Match */
+	unsigned wait_ms;  /* 0: answer now */
+};
+
+static enum sr_status read_visit(struct sr_request *req, struct visit *v, struct sr_err *err)
+{
+	const char *check_in = sr_request_header(req, SR_HEADER_CHECK_IN), *key = sr_request_header(req, SR_HEADER_KEY);
+	const char *wait = sr_request_query_text(req, "wait");
+	char *end = NULL;
+	unsigned long seconds = wait ? strtoul(wait, &end, 10) : 0;
+
+	*v = (struct visit){.match = sr_request_header(req, "If-None-Match"), .wants_key = key && !strcasecmp(key, "want")};
+	if (wait && (!*wait || *wait < '0' || *wait > '9' || *end || seconds > 86400))
+		return sr_err_set(err, SR_E_DATA, "wait is a number of seconds");
+	v->wait_ms = (unsigned)seconds * 1000;
+	if (!check_in)
+		return SR_OK;
+	v->known_peer = true;
+	return sr_check_in_parse(check_in, &v->c, err);
+}
+
+/* Everything below: with face held. */
+
+static struct sr_uuid note_visit(struct sr_datastore *d, const struct visit *v, enum sr_history verdict, const char *peer)
+{
+	struct sr_ds_webserver *w = v->known_peer ? sr_ds_webserver(d, &v->c.node) : NULL;
+
+	(void)peer;
+	if (!w)
+		return (struct sr_uuid){0};
+	w->reported = v->c.known;
+	w->verdict = verdict;
+	w->row.seen_ms = sr_now_ms();
+	return w->push;
+}
+
+static bool nothing_new(const struct sr_datastore *d, const struct visit *v, const struct sr_uuid *push)
+{
+	char etag[SR_HASH_TEXT + 2];
+	char root[SR_HASH_TEXT];
+
+	if (!v->match || v->wants_key)
+		return false;
+	sr_hash_text(root, &d->shown.root);
+	snprintf(etag, sizeof(etag), "\"%s\"", root);
+	if (strcmp(v->match, etag) != 0)
+		return false;
+	return !v->known_peer || (memcmp(&v->c.known, &d->shown, sizeof(d->shown)) == 0 && memcmp(&v->c.push, push, sizeof(*push)) == 0);
+}
+
+static void fill_stores(const struct sr_datastore *d, struct sr_tree_info *info)
+{
+	info->stores = sr_alloc((d->r->n + 1) * sizeof(*info->stores));
+	info->n = d->r->n;
+	for (size_t i = 0; i < d->r->n; i++) {
+		const struct sr_replica_store *s = &d->r->stores[i]; /* name, kind, config never change */
+		const struct sr_ds_store *shown = &d->stores[i];
+		struct sr_tree_store *out = &info->stores[i];
+
+		*out = (struct sr_tree_store){
+			.name = sr_strdup(s->name), .kind = s->kind, .map = shown->map, .leaves = shown->leaves, .bytes = shown->bytes};
+		out->paused = shown->mode == SR_MODE_READY ? NULL : sr_strdup(*shown->why ? shown->why : "not there yet");
+		out->exclude = sr_alloc((s->config->exclude.count + 1) * sizeof(*out->exclude));
+		for (size_t k = 0; k < s->config->exclude.count; k++)
+			out->exclude[out->excludes++] = sr_strdup(s->config->exclude.at[k]);
+	}
+}
+
+static void fill(const struct sr_datastore *d, const struct visit *v, enum sr_history verdict, const struct sr_uuid *push,
+		 struct sr_tree_info *info)
+{
+	*info = (struct sr_tree_info){.at = d->shown,
+				      .node = d->r->node,
+				      .start = d->start,
+				      .push = *push,
+				      .key_id = d->r->key.id,
+				      .has_key = v->wants_key,
+				      .history = verdict};
+	if (v->wants_key)
+		memcpy(info->key, d->r->key.secret, sizeof(info->key));
+	fill_stores(d, info);
+}
+
+static void reply_tree(struct sr_request *req, const struct sr_tree_info *info)
+{
+	struct sr_buf body = {0};
+	char root[SR_HASH_TEXT];
+	char etag[SR_HASH_TEXT + 2];
+
+	sr_hash_text(root, &info->at.root);
+	snprintf(etag, sizeof(etag), "\"%s\"", root);
+	sr_reply_header(req, "ETag", etag);
+	sr_reply_header(req, "Cache-Control", "no-store");
+	sr_tree_info_print(&body, info);
+	sr_reply_bytes(req, 200, "application/json", sr_buf_view(&body));
+	sr_buf_free(&body);
+}
+
+static enum sr_status get_tree(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_datastore *d = ctx;
+	struct sr_tree_info info = {0};
+	struct sr_uuid push;
+	enum sr_history verdict;
+	unsigned most_ms;
+	struct visit v;
+	bool ready, same;
+	char why[256];
+	enum sr_status rc = read_visit(req, &v, err);
+
+	if (rc != SR_OK)
+		return rc;
+	pthread_mutex_lock(&d->face);
+	ready = d->ready;
+	if (!ready) {
+		memcpy(why, d->why, sizeof(why));
+	} else {
+		verdict = sr_ds_verdict(d, &v.c.known);
+		push = note_visit(d, &v, verdict, sr_request_peer(req));
+		same = nothing_new(d, &v, &push);
+		most_ms = (unsigned)d->interval * 1000;
+		if (!same)
+			fill(d, &v, verdict, &push, &info);
+	}
+	pthread_mutex_unlock(&d->face);
+	if (!ready)
+		return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+	if (!same)
+		reply_tree(req, &info);
+	else if (v.wait_ms && !sr_request_expired(req))
+		sr_request_park(req, v.wait_ms < most_ms ? v.wait_ms : most_ms);
+	else
+		sr_reply_bytes(req, 304, NULL, sr_bytes(NULL, 0));
+	sr_tree_info_free(&info);
+	explicit_bzero(info.key, sizeof(info.key));
+	return SR_OK;
+}
+
+/* --- health --------------------------------------------------------------------------------------------------------- */
+
+static enum sr_status healthz(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_err broken;
+
+	if (sr_datastore_broken(ctx, &broken))
+		return sr_err_set(err, SR_E_UNAVAILABLE, "state.db failed; restart");
+	sr_reply_text(req, 200, "ok\n");
+	return SR_OK;
+}
+
+static enum sr_status readyz(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	char why[256];
+
+	if (!sr_datastore_ready(ctx, why)) /* the reason names paths: not for everyone */
+		return sr_err_set(err, SR_E_UNAVAILABLE, "not ready");
+	sr_reply_text(req, 200, "ready\n");
+	return SR_OK;
+}
+
+/* --- all of them ---------------------------------------------------------------------------------------------------- */
+
+static const struct sr_route routes[] = {
+	{"GET", "/api/tree", get_tree, SR_ROUTE_QUICK, 0},
+	{"POST", "/api/push", sr_ds_push_handler, 0, MOST_PUSH},
+	{"DELETE", "/api/push/{}", sr_ds_settle_handler, 0, 0},
+	{"GET", "/api/webservers", sr_ds_webservers_get, SR_ROUTE_QUICK, 0},
+	{"PUT", "/api/webservers/{}", sr_ds_webserver_put, 0, MOST_SMALL},
+	{"GET", "/api/admin/status", sr_ds_admin_status, SR_ROUTE_QUICK | SR_ROUTE_ADMIN, 0},
+	{"GET", "/api/admin/conflicts", sr_ds_admin_conflicts, SR_ROUTE_ADMIN, 0},
+	{"POST", "/api/admin/adopt", sr_ds_admin_adopt, SR_ROUTE_ADMIN, MOST_SMALL},
+	{"GET", "/healthz", healthz, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
+	{"GET", "/readyz", readyz, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
+};
+
+const struct sr_route *sr_ds_routes(size_t *n)
+{
+	*n = sizeof(routes) / sizeof(routes[0]);
+	return routes;
+}

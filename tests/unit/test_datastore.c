@@ -1,0 +1,1323 @@
+/* test_datastore.c - a real datastore on real stores, spoken to over HTTP, and crashed by hand. */
+#include <fcntl.h>
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+#include <sqlite3.h>
+
+#include "hashtree/record.h"
+#include "http/client.h"
+#include "lib/datastore/internal.h"
+#include "lib/state/secret.h"
+
+#define OK(call) ok_at((call), &w->err, __LINE__)
+
+/* --- a world: one datastore in a directory of its own, and one webserver that speaks to it ---------------------------- */
+
+struct world {
+	char dir[64];
+	struct sr_config *config;
+	struct sr_datastore *d;
+	struct sr_client *client;
+	struct sr_uuid webserver, prev;
+	struct sr_push_answer answer;
+	int status; /* HTTP, of the last call */
+	struct sr_buf body;
+	struct sr_err err;
+	int64_t ahead_ms; /* of the real clock */
+};
+
+static void ok_at(enum sr_status rc, const struct sr_err *err, int line)
+{
+	if (rc != SR_OK)
+		fail_msg("line %d: %s: %s", line, sr_status_name(rc), err->text);
+}
+
+static void configure(struct world *w)
+{
+	char *text = sr_format("[global]\nDatastore-Listen-Address=127.0.0.1\nDatastore-Port=0\nDatastore-Insecure-Disable-TLS=true\n"
+			       "Control-Auth-File=%1$s/control-auth\nDatastore-State-Directory=%1$s/state\n"
+			       "Datastore-User-DB-Path=%1$s/users.db\nDatastore-Web-Store-Path=%1$s/webstore.db\n"
+			       "Datastore-Resource-Store=%1$s/resources\n",
+			       w->dir);
+	FILE *in = fmemopen(text, strlen(text), "r");
+
+	OK(sr_config_parse(&w->config, in, "test", &w->err));
+	fclose(in);
+	free(text);
+}
+
+static void connect_with(struct world *w, const char *secret)
+{
+	char *url = sr_format("http://%s", sr_datastore_address(w->d));
+	struct sr_client_options o = {.url = url, .bearer = secret};
+
+	sr_client_free(w->client);
+	OK(sr_client_new(&w->client, &o, &w->err));
+	free(url);
+}
+
+static void listen_and_connect(struct world *w)
+{
+	OK(sr_datastore_listen(w->d, &w->err));
+	connect_with(w, w->d->admit.control);
+}
+
+static void open_world(struct world *w)
+{
+	OK(sr_datastore_open(&w->d, w->config, &w->err));
+	OK(sr_datastore_tick(w->d, &w->err));
+	listen_and_connect(w);
+}
+
+static void shut(struct world *w)
+{
+	sr_client_free(w->client);
+	w->client = NULL;
+	sr_datastore_close(w->d);
+	w->d = NULL;
+}
+
+static int64_t shifted_now(void *ctx)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000 + ((struct world *)ctx)->ahead_ms;
+}
+
+static int64_t real_ticks(void *ctx)
+{
+	struct timespec t;
+
+	(void)ctx;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void real_random(void *ctx, void *out, size_t n)
+{
+	(void)ctx;
+	assert_int_equal(getentropy(out, n), 0);
+}
+
+static int setup_empty(void **state)
+{
+	struct world *w = sr_alloc(sizeof(*w));
+
+	sr_door_install(&(struct sr_door){.now_ms = shifted_now, .ticks_ms = real_ticks, .random = real_random, .ctx = w});
+
+	sr_log_setup("test", SR_LOG_ERROR + 1, false); /* the alarms here are meant */
+	snprintf(w->dir, sizeof(w->dir), "/tmp/sameroot-datastore-XXXXXX");
+	assert_non_null(mkdtemp(w->dir));
+	w->webserver = sr_uuid_random();
+	configure(w);
+	*state = w;
+	return 0;
+}
+
+static int setup(void **state)
+{
+	setup_empty(state);
+	open_world(*state);
+	return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	return remove(path);
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+
+	shut(w);
+	sr_push_answer_free(&w->answer);
+	sr_buf_free(&w->body);
+	sr_config_free(w->config);
+	sr_door_install(NULL);
+	nftw(w->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	free(w);
+	return 0;
+}
+
+static char *path_in(const struct world *w, const char *name)
+{
+	return sr_format("%s/%s", w->dir, name);
+}
+
+static void write_file(const struct world *w, const char *name, const char *text)
+{
+	char *path = path_in(w, name);
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+	chmod(path, 0644);
+	free(path);
+}
+
+/* What a file holds; NULL: there is none.  OWNED BY CALLER. */
+static char *read_file(const struct world *w, const char *name)
+{
+	char *path = path_in(w, name), *text = NULL;
+	FILE *f = fopen(path, "r");
+
+	free(path);
+	if (!f)
+		return NULL;
+	text = sr_alloc(4096);
+	text[fread(text, 1, 4095, f)] = '\0';
+	fclose(f);
+	return text;
+}
+
+static void assert_file(const struct world *w, const char *name, const char *expected)
+{
+	char *text = read_file(w, name);
+
+	if (!expected)
+		assert_null(text);
+	else if (!text)
+		fail_msg("%s is not there", name);
+	else
+		assert_string_equal(text, expected);
+	free(text);
+}
+
+/* Run SQL beside the datastore; the first column of the last row, or "".  OWNED BY CALLER. */
+static char *sql(const struct world *w, const char *db, const char *text)
+{
+	char *path = path_in(w, db), *out = sr_strdup("");
+	sqlite3 *c;
+
+	assert_int_equal(sqlite3_open(path, &c), SQLITE_OK);
+	sqlite3_busy_timeout(c, 5000);
+	for (const char *rest = text; *rest;) {
+		sqlite3_stmt *s = NULL;
+
+		if (sqlite3_prepare_v2(c, rest, -1, &s, &rest) != SQLITE_OK)
+			fail_msg("%s: %s", text, sqlite3_errmsg(c));
+		while (s && sqlite3_step(s) == SQLITE_ROW) {
+			free(out);
+			out = sr_strdup((const char *)sqlite3_column_text(s, 0));
+		}
+		sqlite3_finalize(s);
+	}
+	sqlite3_close(c);
+	free(path);
+	return out;
+}
+
+static void sql_do(const struct world *w, const char *db, const char *text)
+{
+	free(sql(w, db, text));
+}
+
+static void assert_sql(const struct world *w, const char *db, const char *text, const char *expected)
+{
+	char *got = sql(w, db, text);
+
+	assert_string_equal(got, expected);
+	free(got);
+}
+
+static uint64_t seq(struct world *w)
+{
+	return w->d->at.seq;
+}
+
+static size_t archived(struct world *w)
+{
+	uint64_t entries, bytes;
+
+	OK(sr_archive_count(w->d->r->archive, &entries, &bytes, &w->err));
+	return entries;
+}
+
+/* --- versions ------------------------------------------------------------------------------------------------------------ */
+
+static const struct sr_version nothing;
+
+static struct sr_version file_version(struct world *w, const char *text, uint16_t mode)
+{
+	struct sr_version v = {.kind = SR_KIND_FILE, .mode = mode, .bytes = strlen(text)};
+
+	sr_hash_of(&v.hash, &w->d->r->key, sr_bytes_of(text));
+	return v;
+}
+
+static struct sr_version dir_version(uint16_t mode)
+{
+	return (struct sr_version){.kind = SR_KIND_DIR, .mode = mode};
+}
+
+/* users(id INTEGER PRIMARY KEY, name): its record, path and version. */
+struct row {
+	struct sr_buf record, path;
+	struct sr_version version;
+};
+
+static void make_row(struct world *w, struct row *out, const char *table, int64_t id, const char *name)
+{
+	struct sr_column columns[] = {{sr_bytes_of("id"), {.class = SR_INT, .i = id}},
+				      {sr_bytes_of("name"), {.class = SR_TEXT, .b = sr_bytes_of(name)}}};
+	struct sr_value key = {.class = SR_INT, .i = id};
+
+	*out = (struct row){0};
+	sr_record_encode(&out->record, columns, 2);
+	sr_buf_bytes(&out->path, sr_bytes_of(table));
+	sr_buf_byte(&out->path, 0);
+	sr_key_encode(&out->path, &key, 1);
+	out->version = (struct sr_version){.kind = SR_KIND_ROW, .bytes = out->record.len};
+	sr_hash_of(&out->version.hash, &w->d->r->key, sr_buf_view(&out->record));
+}
+
+static void free_row(struct row *r)
+{
+	sr_buf_free(&r->record);
+	sr_buf_free(&r->path);
+}
+
+/* --- pushes ---------------------------------------------------------------------------------------------------------------- */
+
+struct sent {                     /* one leaf of a push */
+	const char *store, *path; /* '|' stands for the NUL between components */
+	struct sr_version expect, to;
+	const char *content;   /* of a file */
+	const struct row *row; /* path and record of a row */
+	uint32_t flags;
+	uint64_t epoch, seq;
+};
+
+static struct sr_push_head new_head(struct world *w, unsigned try)
+{
+	return (struct sr_push_head){
+		.id = sr_uuid_random(), .prev = w->prev, .webserver = w->webserver, .start = w->d->start, .at = w->d->at, .try = try};
+}
+
+static enum sr_status to_buf(void *ctx, const void *at, size_t n, struct sr_err *err)
+{
+	(void)err;
+	sr_buf_add(ctx, at, n);
+	return SR_OK;
+}
+
+static int content_fd(const char *text)
+{
+	FILE *f = tmpfile();
+	int fd;
+
+	assert_non_null(f);
+	fputs(text, f);
+	fflush(f);
+	fd = dup(fileno(f));
+	fclose(f);
+	return fd;
+}
+
+static void add_sent(struct world *w, struct sr_bundle_writer *b, const struct sent *s)
+{
+	struct sr_buf path = {0};
+	struct sr_leaf leaf = {
+		.expect = s->expect, .to = s->to, .flags = s->flags, .epoch = s->epoch, .seq = s->seq, .mtime_ns = 1000000000};
+	int fd = s->content ? content_fd(s->content) : -1;
+	bool voided;
+
+	if (s->row) {
+		sr_buf_bytes(&path, sr_buf_view(&s->row->path));
+		if (s->to.kind == SR_KIND_ROW)
+			leaf.record = sr_buf_view(&s->row->record);
+	} else {
+		for (const char *at = s->path; *at; at++)
+			sr_buf_byte(&path, *at == '|' ? 0 : (uint8_t)*at);
+	}
+	leaf.path = sr_buf_view(&path);
+	OK(sr_bundle_add(b, s->store, &leaf, fd, &voided, &w->err));
+	if (fd >= 0)
+		close(fd);
+	sr_buf_free(&path);
+}
+
+static void build(struct world *w, const struct sr_push_head *head, const struct sent *sent, size_t n, struct sr_buf *out)
+{
+	struct sr_bundle_writer *b = NULL;
+	struct sr_buf text = {0};
+
+	sr_push_head_print(&text, head);
+	OK(sr_bundle_writer_new(&b, &w->d->r->key, sr_buf_text(&text), false, to_buf, out, &w->err));
+	for (size_t i = 0; i < n; i++)
+		add_sent(w, b, &sent[i]);
+	OK(sr_bundle_finish(b, &w->err));
+	sr_bundle_writer_free(b);
+	sr_buf_free(&text);
+}
+
+/* Any call; the body of the answer is in w->body. */
+static int call(struct world *w, const char *method, const char *target, const char *header, struct sr_bytes body)
+{
+	const char *headers[] = {header, NULL};
+	struct sr_call c = {.method = method, .target = target, .headers = header ? headers : NULL, .body = body};
+	struct sr_answer a = {0};
+
+	(void)!sr_client_call(w->client, &c, &a, &w->err);
+	w->status = a.status;
+	sr_buf_clear(&w->body);
+	sr_buf_bytes(&w->body, sr_buf_view(&a.body));
+	sr_answer_free(&a);
+	return w->status;
+}
+
+static enum sr_push_verdict parse_answer(struct world *w)
+{
+	if (w->status != 200 && w->status != 409)
+		fail_msg("HTTP %d: %s", w->status, sr_buf_text(&w->body));
+	sr_push_answer_free(&w->answer);
+	OK(sr_push_answer_parse(sr_buf_view(&w->body), &w->answer, &w->err));
+	return w->answer.verdict;
+}
+
+static enum sr_push_verdict send_push(struct world *w, const struct sr_push_head *head, const struct sent *sent, size_t n)
+{
+	struct sr_buf body = {0};
+	enum sr_push_verdict verdict;
+
+	build(w, head, sent, n, &body);
+	call(w, "POST", "/api/push", NULL, sr_buf_view(&body));
+	sr_buf_free(&body);
+	verdict = parse_answer(w);
+	if (verdict != SR_VERDICT_STALE)
+		w->prev = head->id;
+	return verdict;
+}
+
+static enum sr_push_verdict push_try(struct world *w, unsigned try, const struct sent *sent, size_t n)
+{
+	struct sr_push_head head = new_head(w, try);
+
+	return send_push(w, &head, sent, n);
+}
+
+#define PUSH(...)  push_try(w, 1, (const struct sent[]){__VA_ARGS__}, sizeof((const struct sent[]){__VA_ARGS__}) / sizeof(struct sent))
+#define PUSH3(...) push_try(w, 3, (const struct sent[]){__VA_ARGS__}, sizeof((const struct sent[]){__VA_ARGS__}) / sizeof(struct sent))
+
+/* Why the leaf was refused; -1: it was not. */
+static int refused(struct world *w, const char *path)
+{
+	for (size_t i = 0; i < w->answer.n; i++) {
+		struct sr_bytes p = w->answer.refused[i].path;
+		size_t len = strlen(path), k = 0;
+
+		while (k < len && k < p.len && (path[k] == '|' ? 0 : (uint8_t)path[k]) == p.at[k])
+			k++;
+		if (k == len && k == p.len)
+			return (int)w->answer.refused[i].why;
+	}
+	return -1;
+}
+
+static void put_file(struct world *w, const char *path, const char *text)
+{
+	assert_int_equal(PUSH({.store = "resources", .path = path, .to = file_version(w, text, 0644), .content = text}), SR_VERDICT_OK);
+	assert_int_equal(w->answer.n, 0);
+}
+
+static void as_of_row(struct world *w, const char *path, uint64_t *epoch, uint64_t *s)
+{
+	struct sr_leaf_row row;
+	size_t i;
+
+	assert_non_null(sr_replica_find(w->d->r, sr_bytes_of("resources"), &i));
+	OK(sr_state_leaf(w->d->r->state, &w->d->r->stores[i].row, sr_bytes_of(path), &row, &w->err));
+	*epoch = row.epoch;
+	*s = row.seq;
+}
+
+/* --- founding ---------------------------------------------------------------------------------------------------------------- */
+
+static void test_founds(void **state)
+{
+	struct world *w = *state;
+	struct stat st;
+	char *path = path_in(w, "control-auth");
+
+	assert_int_equal(w->d->at.epoch, 1);
+	assert_int_equal(seq(w), 0);
+	assert_false(sr_uuid_none(&w->d->at.instance));
+	assert_int_equal(call(w, "GET", "/readyz", NULL, sr_bytes(NULL, 0)), 200);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	free(path);
+	path = path_in(w, "resources/.sameroot/marker");
+	assert_int_equal(access(path, F_OK), 0);
+	free(path);
+}
+
+static void test_content_without_state_waits_for_the_operator(void **state)
+{
+	struct world *w = *state;
+	char *dir = path_in(w, "resources");
+	char why[256];
+
+	mkdir(dir, 0755);
+	free(dir);
+	write_file(w, "resources/a", "precious");
+	OK(sr_datastore_open(&w->d, w->config, &w->err));
+	assert_int_equal(sr_datastore_tick(w->d, &w->err), SR_E_UNAVAILABLE);
+	assert_false(sr_datastore_ready(w->d, why));
+	assert_non_null(strstr(why, "adopt --union"));
+	listen_and_connect(w);
+	assert_int_equal(call(w, "GET", "/api/tree", NULL, sr_bytes(NULL, 0)), 503);
+	assert_int_equal(call(w, "POST", "/api/admin/adopt", NULL, sr_bytes_of("{\"what\":\"union\"}")), 403);
+	connect_with(w, w->d->admit.admin);
+	assert_int_equal(call(w, "POST", "/api/admin/adopt", NULL, sr_bytes_of("{\"what\":\"union\"}")), 200);
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_true(sr_datastore_ready(w->d, why));
+	assert_int_equal(w->d->r->leaves, 1);
+	assert_file(w, "resources/a", "precious");
+}
+
+static void test_continues_the_instance_of_a_marker(void **state)
+{
+	struct world *w = *state;
+	struct sr_uuid instance = w->d->at.instance;
+	char *dir = path_in(w, "state");
+	uint64_t epoch, s;
+
+	put_file(w, "a", "one");
+	put_file(w, "b", "two");
+	shut(w);
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	free(dir);
+	open_world(w);
+	assert_memory_equal(&instance, &w->d->at.instance, sizeof(instance));
+	assert_int_equal(w->d->at.epoch, 2);
+	assert_int_equal(w->d->r->leaves, 2);
+	as_of_row(w, "a", &epoch, &s);
+	assert_int_equal(epoch, 1); /* what the marker says, not "ordinary": a newer version of a webserver wins */
+	assert_int_equal(s, 2);
+}
+
+/* --- pushes ------------------------------------------------------------------------------------------------------------------- */
+
+static void test_push_is_committed(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(PUSH({.store = "resources", .path = "img", .to = dir_version(0755)},
+			      {.store = "resources", .path = "img|a", .to = file_version(w, "hello", 0640), .content = "hello"}),
+			 SR_VERDICT_OK);
+	assert_int_equal(seq(w), 1);
+	assert_int_equal(w->answer.at.seq, 1);
+	assert_true(sr_hash_eq(&w->answer.at.root, &w->d->r->root));
+	assert_file(w, "resources/img/a", "hello");
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(seq(w), 1); /* its own scan finds nothing new */
+	assert_int_equal(w->d->at.epoch, 1);
+}
+
+static void test_repeat_gets_the_stored_answer(void **state)
+{
+	struct world *w = *state;
+	struct sr_push_head head = new_head(w, 1);
+	struct sent a = {.store = "resources", .path = "a", .to = file_version(w, "1", 0644), .content = "1"};
+	char *first;
+
+	assert_int_equal(send_push(w, &head, &a, 1), SR_VERDICT_OK);
+	first = sr_strdup(sr_buf_text(&w->body));
+	assert_int_equal(send_push(w, &head, &a, 1), SR_VERDICT_OK);
+	assert_string_equal(first, sr_buf_text(&w->body));
+	assert_int_equal(seq(w), 1);
+	free(first);
+}
+
+static void test_stale_pushes(void **state)
+{
+	struct world *w = *state;
+	struct sent a = {.store = "resources", .path = "a", .to = file_version(w, "1", 0644), .content = "1"};
+	struct sr_push_head head = new_head(w, 1);
+
+	head.prev = sr_uuid_random();
+	assert_int_equal(send_push(w, &head, &a, 1), SR_VERDICT_STALE);
+	assert_int_equal(w->status, 409);
+	head = new_head(w, 1);
+	head.start = sr_uuid_random();
+	assert_int_equal(send_push(w, &head, &a, 1), SR_VERDICT_STALE);
+	head = new_head(w, 1);
+	head.at.epoch++;
+	assert_int_equal(send_push(w, &head, &a, 1), SR_VERDICT_STALE);
+	assert_int_equal(seq(w), 0);
+	assert_file(w, "resources/a", NULL);
+	head = new_head(w, 1); /* and the chain goes on where it was */
+	assert_int_equal(send_push(w, &head, &a, 1), SR_VERDICT_OK);
+}
+
+static void test_refusal_names_the_current_version(void **state)
+{
+	struct world *w = *state;
+	struct sr_version one = file_version(w, "one", 0644), mine = file_version(w, "mine", 0644);
+
+	put_file(w, "a", "one");
+	assert_int_equal(PUSH({.store = "resources", .path = "a", .expect = file_version(w, "zero", 0644), .to = mine, .content = "mine"},
+			      {.store = "resources", .path = "b", .to = mine, .content = "mine"}),
+			 SR_VERDICT_REFUSED);
+	assert_int_equal(w->answer.n, 1);
+	assert_int_equal(refused(w, "a"), SR_REFUSED_CHANGED);
+	assert_true(sr_version_eq(&w->answer.refused[0].current, &one));
+	assert_file(w, "resources/a", "one");
+	assert_file(w, "resources/b", NULL); /* all or nothing */
+	assert_int_equal(seq(w), 1);
+}
+
+static void test_third_try_commits_the_rest(void **state)
+{
+	struct world *w = *state;
+	struct sr_version mine = file_version(w, "mine", 0644);
+
+	put_file(w, "a", "one");
+	put_file(w, "d", "a file");
+	assert_int_equal(PUSH3({.store = "resources", .path = "a", .expect = file_version(w, "zero", 0644), .to = mine, .content = "mine"},
+			       {.store = "resources", .path = "b", .to = mine, .content = "mine"},
+			       {.store = "resources", .path = "d", .expect = nothing, .to = dir_version(0755)},
+			       {.store = "resources", .path = "d|below", .to = mine, .content = "mine"}),
+			 SR_VERDICT_OK);
+	assert_int_equal(refused(w, "a"), SR_REFUSED_CHANGED);
+	assert_int_equal(refused(w, "d"), SR_REFUSED_CHANGED);
+	assert_int_equal(refused(w, "d|below"), SR_REFUSED_DEPENDS);
+	assert_int_equal(refused(w, "b"), -1);
+	assert_file(w, "resources/a", "one");
+	assert_file(w, "resources/b", "mine");
+	assert_file(w, "resources/d", "a file");
+	assert_int_equal(seq(w), 3);
+}
+
+static void test_directory_stays_while_something_is_in_it(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(PUSH({.store = "resources", .path = "d", .to = dir_version(0755)},
+			      {.store = "resources", .path = "d|a", .to = file_version(w, "1", 0644), .content = "1"}),
+			 SR_VERDICT_OK);
+	assert_int_equal(PUSH({.store = "resources", .path = "d", .expect = dir_version(0755)}), SR_VERDICT_REFUSED);
+	assert_int_equal(refused(w, "d"), SR_REFUSED_KIND);
+	assert_int_equal(PUSH({.store = "resources", .path = "d", .expect = dir_version(0755)},
+			      {.store = "resources", .path = "d|a", .expect = file_version(w, "1", 0644)}),
+			 SR_VERDICT_OK);
+	assert_int_equal(w->answer.n, 0);
+	assert_int_equal(w->d->r->leaves, 0);
+}
+
+static void test_what_is_there_already_is_no_new_version(void **state)
+{
+	struct world *w = *state;
+
+	put_file(w, "a", "one");
+	assert_int_equal(PUSH({.store = "resources", .path = "a", .to = file_version(w, "one", 0644), .content = "one"}), SR_VERDICT_OK);
+	assert_int_equal(w->answer.n, 0);
+	assert_int_equal(seq(w), 1);
+}
+
+static void test_unseen_direct_edit_is_not_overwritten(void **state)
+{
+	struct world *w = *state;
+	struct sr_version edited = file_version(w, "edited by hand", 0644);
+
+	put_file(w, "a", "one");
+	write_file(w, "resources/a", "edited by hand");
+	assert_int_equal(PUSH({.store = "resources",
+			       .path = "a",
+			       .expect = file_version(w, "one", 0644),
+			       .to = file_version(w, "two", 0644),
+			       .content = "two"}),
+			 SR_VERDICT_REFUSED);
+	assert_true(sr_version_eq(&w->answer.refused[0].current, &edited));
+	assert_file(w, "resources/a", "edited by hand");
+	assert_int_equal(seq(w), 2); /* found on the way, and committed */
+}
+
+static void test_direct_edits_are_committed(void **state)
+{
+	struct world *w = *state;
+
+	write_file(w, "resources/a", "by hand");
+	sql_do(w, "users.db", "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT); INSERT INTO users VALUES (1, 'ann')");
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(seq(w), 2); /* one for each store */
+	assert_int_equal(w->d->r->leaves, 2);
+	assert_int_equal(w->d->at.epoch, 1);
+}
+
+/* --- rows --------------------------------------------------------------------------------------------------------------------- */
+
+static void make_users(struct world *w)
+{
+	sql_do(w, "users.db",
+	       "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT UNIQUE); INSERT INTO users VALUES (1, 'ann');"
+	       "CREATE TABLE pets (id INTEGER PRIMARY KEY, name TEXT REFERENCES users (name));"
+	       "CREATE TABLE cars (id INTEGER PRIMARY KEY, name TEXT)");
+	OK(sr_datastore_tick(w->d, &w->err));
+}
+
+static void test_rows(void **state)
+{
+	struct world *w = *state;
+	struct sr_content old;
+	struct sr_buf buf = {0};
+	struct row ann, bob, ann2;
+
+	make_users(w);
+	make_row(w, &ann, "users", 1, "ann");
+	make_row(w, &ann2, "users", 1, "anna");
+	make_row(w, &bob, "users", 2, "bob");
+	assert_int_equal(PUSH({.store = "users.db", .row = &ann2, .expect = ann.version, .to = ann2.version},
+			      {.store = "users.db", .row = &bob, .to = bob.version}),
+			 SR_VERDICT_OK);
+	assert_int_equal(w->answer.n, 0);
+	assert_sql(w, "users.db", "SELECT group_concat(name) FROM (SELECT name FROM users ORDER BY id)", "anna,bob");
+	OK(sr_ds_older(w->d, SR_STORE_USERS, sr_buf_view(&ann.path), &ann.version, &buf, &old, &w->err)); /* for older roots */
+	assert_true(sr_bytes_eq(old.record, sr_buf_view(&ann.record)));
+	assert_int_equal(PUSH({.store = "users.db", .row = &bob, .expect = bob.version}), SR_VERDICT_OK);
+	assert_sql(w, "users.db", "SELECT count(*) FROM users", "1");
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(seq(w), 3);
+	assert_int_equal(w->d->at.epoch, 1);
+	sr_buf_free(&buf);
+	free_row(&ann);
+	free_row(&ann2);
+	free_row(&bob);
+}
+
+static void test_unique_and_what_depends(void **state)
+{
+	struct world *w = *state;
+	struct row clash, pet, car;
+
+	make_users(w);
+	make_row(w, &clash, "users", 2, "ann");
+	make_row(w, &pet, "pets", 1, "ann");
+	make_row(w, &car, "cars", 1, "ann");
+	assert_int_equal(PUSH({.store = "users.db", .row = &clash, .to = clash.version},
+			      {.store = "users.db", .row = &pet, .to = pet.version}, {.store = "users.db", .row = &car, .to = car.version}),
+			 SR_VERDICT_REFUSED);
+	assert_int_equal(w->answer.n, 1);
+	assert_int_equal(w->answer.refused[0].why, SR_REFUSED_UNIQUE);
+	assert_sql(w, "users.db", "SELECT count(*) FROM cars", "0");
+	assert_int_equal(PUSH3({.store = "users.db", .row = &clash, .to = clash.version},
+			       {.store = "users.db", .row = &pet, .to = pet.version},
+			       {.store = "users.db", .row = &car, .to = car.version}),
+			 SR_VERDICT_OK);
+	assert_int_equal(w->answer.n, 2);
+	assert_sql(w, "users.db", "SELECT count(*) FROM users", "1");
+	assert_sql(w, "users.db", "SELECT count(*) FROM pets", "0");
+	assert_sql(w, "users.db", "SELECT count(*) FROM cars", "1");
+	free_row(&clash);
+	free_row(&pet);
+	free_row(&car);
+}
+
+/* --- unions ------------------------------------------------------------------------------------------------------------------- */
+
+static void test_union_fills_and_is_dated(void **state)
+{
+	struct world *w = *state;
+	uint64_t epoch, s;
+
+	assert_int_equal(PUSH({.store = "resources",
+			       .path = "a",
+			       .to = file_version(w, "u5", 0644),
+			       .content = "u5",
+			       .flags = SR_LEAF_UNION,
+			       .epoch = 1,
+			       .seq = 5}),
+			 SR_VERDICT_OK);
+	as_of_row(w, "a", &epoch, &s);
+	assert_int_equal(epoch, 1);
+	assert_int_equal(s, 5);
+	/* as old, or older: the datastore's stands */
+	assert_int_equal(PUSH({.store = "resources",
+			       .path = "a",
+			       .to = file_version(w, "x", 0644),
+			       .content = "x",
+			       .flags = SR_LEAF_UNION,
+			       .epoch = 1,
+			       .seq = 5}),
+			 SR_VERDICT_REFUSED);
+	assert_int_equal(refused(w, "a"), SR_REFUSED_NEWER);
+	assert_int_equal(archived(w), 0);
+	/* newer: it wins, and what it replaces is archived */
+	assert_int_equal(PUSH({.store = "resources",
+			       .path = "a",
+			       .to = file_version(w, "u6", 0644),
+			       .content = "u6",
+			       .flags = SR_LEAF_UNION,
+			       .epoch = 1,
+			       .seq = 6}),
+			 SR_VERDICT_OK);
+	assert_file(w, "resources/a", "u6");
+	assert_int_equal(archived(w), 1);
+	/* equal and newer: only its date rises, without a new version */
+	assert_int_equal(PUSH({.store = "resources",
+			       .path = "a",
+			       .to = file_version(w, "u6", 0644),
+			       .content = "u6",
+			       .flags = SR_LEAF_UNION,
+			       .epoch = 1,
+			       .seq = 9}),
+			 SR_VERDICT_OK);
+	as_of_row(w, "a", &epoch, &s);
+	assert_int_equal(s, 9);
+	assert_int_equal(seq(w), 2);
+}
+
+static void test_union_and_ordinary(void **state)
+{
+	struct world *w = *state;
+	uint64_t epoch, s;
+
+	put_file(w, "a", "ordinary");
+	assert_int_equal(PUSH({.store = "resources",
+			       .path = "a",
+			       .to = file_version(w, "x", 0644),
+			       .content = "x",
+			       .flags = SR_LEAF_UNION,
+			       .epoch = 9,
+			       .seq = 9}),
+			 SR_VERDICT_REFUSED);
+	assert_int_equal(refused(w, "a"), SR_REFUSED_NEWER);
+	/* edited from exactly this version: an ordinary edit */
+	assert_int_equal(PUSH({.store = "resources",
+			       .path = "a",
+			       .expect = file_version(w, "ordinary", 0644),
+			       .to = file_version(w, "edit", 0644),
+			       .content = "edit",
+			       .flags = SR_LEAF_UNION | SR_LEAF_EDITED,
+			       .epoch = 1,
+			       .seq = 1}),
+			 SR_VERDICT_OK);
+	as_of_row(w, "a", &epoch, &s);
+	assert_int_equal(epoch, 0);
+	assert_file(w, "resources/a", "edit");
+	/* the lowest as_of there is does not make it an ordinary version */
+	assert_int_equal(
+		PUSH({.store = "resources", .path = "b", .to = file_version(w, "b", 0644), .content = "b", .flags = SR_LEAF_UNION}),
+		SR_VERDICT_OK);
+	assert_int_equal(PUSH({.store = "resources",
+			       .path = "b",
+			       .to = file_version(w, "b2", 0644),
+			       .content = "b2",
+			       .flags = SR_LEAF_UNION,
+			       .epoch = 1,
+			       .seq = 1}),
+			 SR_VERDICT_OK);
+	/* equal, and known to be edited: ordinary from now on */
+	assert_int_equal(PUSH({.store = "resources",
+			       .path = "b",
+			       .to = file_version(w, "b2", 0644),
+			       .content = "b2",
+			       .flags = SR_LEAF_UNION | SR_LEAF_EDITED}),
+			 SR_VERDICT_OK);
+	as_of_row(w, "b", &epoch, &s);
+	assert_int_equal(epoch + s, 0);
+}
+
+static void test_union_deletes_nothing_and_respects_deletions(void **state)
+{
+	struct world *w = *state;
+	struct sr_version one = file_version(w, "one", 0644);
+
+	put_file(w, "a", "one"); /* seq 1 */
+	assert_int_equal(PUSH({.store = "resources", .path = "a", .expect = one, .flags = SR_LEAF_UNION, .epoch = 5}), SR_VERDICT_REFUSED);
+	assert_file(w, "resources/a", "one");
+	assert_int_equal(PUSH({.store = "resources", .path = "a", .expect = one}), SR_VERDICT_OK); /* seq 2 */
+	assert_file(w, "resources/a", NULL);
+	assert_int_equal(
+		PUSH({.store = "resources", .path = "a", .to = one, .content = "one", .flags = SR_LEAF_UNION, .epoch = 1, .seq = 1}),
+		SR_VERDICT_REFUSED);
+	assert_int_equal(refused(w, "a"), SR_REFUSED_DELETED);
+	assert_int_equal(
+		PUSH({.store = "resources", .path = "a", .to = one, .content = "one", .flags = SR_LEAF_UNION, .epoch = 1, .seq = 2}),
+		SR_VERDICT_OK);
+	assert_file(w, "resources/a", "one");
+}
+
+static void test_union_row_is_archived(void **state)
+{
+	struct world *w = *state;
+	struct row old, new;
+
+	make_users(w);
+	make_row(w, &old, "cars", 7, "old");
+	make_row(w, &new, "cars", 7, "new");
+	assert_int_equal(PUSH({.store = "users.db", .row = &old, .to = old.version, .flags = SR_LEAF_UNION, .epoch = 1, .seq = 1}),
+			 SR_VERDICT_OK);
+	assert_int_equal(PUSH({.store = "users.db", .row = &new, .to = new.version, .flags = SR_LEAF_UNION, .epoch = 1, .seq = 2}),
+			 SR_VERDICT_OK);
+	assert_sql(w, "users.db", "SELECT name FROM cars", "new");
+	assert_int_equal(archived(w), 1);
+	free_row(&old);
+	free_row(&new);
+}
+
+/* --- settling ------------------------------------------------------------------------------------------------------------------ */
+
+static enum sr_push_verdict settle(struct world *w, const struct sr_uuid *id, const struct sr_uuid *prev)
+{
+	char a[SR_UUID_TEXT] = "all", b[SR_UUID_TEXT], c[SR_UUID_TEXT];
+	char *target;
+
+	if (id)
+		sr_uuid_text(a, id);
+	sr_uuid_text(b, &w->webserver);
+	sr_uuid_text(c, prev);
+	target = sr_format("/api/push/%s?webserver=%s&prev=%s", a, b, c);
+	call(w, "DELETE", target, NULL, sr_bytes(NULL, 0));
+	free(target);
+	return parse_answer(w);
+}
+
+static void test_settling(void **state)
+{
+	struct world *w = *state;
+	struct sent a = {.store = "resources", .path = "a", .to = file_version(w, "1", 0644), .content = "1"};
+	struct sent b = {.store = "resources", .path = "b", .to = file_version(w, "2", 0644), .content = "2"};
+	struct sr_push_head first = new_head(w, 1), late;
+
+	assert_int_equal(send_push(w, &first, &a, 1), SR_VERDICT_OK);
+	assert_int_equal(settle(w, &first.id, &first.prev), SR_VERDICT_OK);
+	assert_int_equal(w->answer.at.seq, 1);
+	/* one that is still on its way is cancelled; when it comes it is refused */
+	late = new_head(w, 1);
+	assert_int_equal(settle(w, &late.id, &late.prev), SR_VERDICT_CANCELLED);
+	assert_int_equal(send_push(w, &late, &b, 1), SR_VERDICT_CANCELLED);
+	assert_file(w, "resources/b", NULL);
+	assert_int_equal(settle(w, &late.id, &late.prev), SR_VERDICT_CANCELLED);
+	/* the chain went on without the first */
+	assert_int_equal(settle(w, &first.id, &first.prev), SR_VERDICT_STALE);
+	/* all earlier ones are cancelled */
+	late = new_head(w, 1);
+	assert_int_equal(settle(w, NULL, &late.prev), SR_VERDICT_CANCELLED);
+	assert_int_equal(send_push(w, &late, &b, 1), SR_VERDICT_STALE);
+	settle(w, NULL, &late.prev);
+	w->prev = w->answer.id;
+	late = new_head(w, 1);
+	assert_int_equal(send_push(w, &late, &b, 1), SR_VERDICT_OK);
+}
+
+static void test_restart_remembers(void **state)
+{
+	struct world *w = *state;
+	struct sr_anchor before;
+	struct sr_push_head head = new_head(w, 1);
+	struct sent a = {.store = "resources", .path = "a", .to = file_version(w, "1", 0644), .content = "1"};
+
+	assert_int_equal(send_push(w, &head, &a, 1), SR_VERDICT_OK);
+	make_users(w);
+	before = w->d->at;
+	shut(w);
+	open_world(w);
+	assert_memory_equal(&before, &w->d->at, sizeof(before));
+	assert_int_equal(send_push(w, &head, &a, 1), SR_VERDICT_OK); /* a repeat, over the restart */
+	assert_int_equal(w->answer.at.seq, 1);
+}
+
+/* --- crashes ------------------------------------------------------------------------------------------------------------------- */
+
+/* As commit.c does it up to the point of the crash: the intents of one file are durable; `applied`: and it is in its place. */
+static struct sr_push_head crash_in_push(struct world *w, bool applied)
+{
+	struct sr_ds_push p;
+	struct sr_ds_apply a = {.p = &p, .i = SR_STORE_RESOURCES};
+	struct sr_replica_store *s = &w->d->r->stores[SR_STORE_RESOURCES];
+	struct sr_marker marker = {
+		.id = sr_uuid_random(), .node = w->d->r->node, .instance = w->d->at.instance, .epoch = w->d->at.epoch, .seq = seq(w) + 1};
+	struct sr_leaf leaf = {.path = sr_bytes_of("a"), .to = file_version(w, "staged", 0644)};
+	struct sr_intent_head head = {.marker = marker.id, .epoch = w->d->at.epoch, .seq = seq(w)};
+	struct sr_push_head push = new_head(w, 1);
+	struct sr_leaves *leaves = sr_leaves_new(NULL);
+	struct sr_stage *stage = NULL;
+	struct sr_store_row row = s->row;
+	struct sr_buf note = {0};
+	struct sr_apply_ops ops;
+
+	sr_ds_push_init(&p, w->d);
+	p.head = push;
+	p.answer = (struct sr_push_answer){.verdict = SR_VERDICT_OK, .id = push.id, .start = w->d->start, .at = w->d->at};
+	sr_ds_note_print(&note, &p);
+	head.note = sr_buf_view(&note);
+	OK(sr_stage_open(&stage, s->store, &w->err));
+	OK(sr_stage_write(stage, "staged", 6, &w->err));
+	OK(sr_stage_finish(stage, &leaf.to, 0, &leaf, &w->err));
+	OK(sr_leaves_add(leaves, &leaf, &w->err));
+	sr_stage_free(stage);
+	row.pending = marker.id;
+	OK(sr_state_store_put(w->d->r->state, &row, &w->err));
+	OK(sr_state_intend(w->d->r->state, &row, &head, leaves, &w->err));
+	p.parts[SR_STORE_RESOURCES].applied = sr_alloc(2);
+	p.parts[SR_STORE_RESOURCES].signature = sr_alloc(2 * sizeof(uint64_t));
+	sr_ds_apply_ops(&a, &ops);
+	if (applied) {
+		OK(sr_apply_prepare(s->store, leaves, &marker, &ops, &w->err));
+		OK(sr_apply_commit(s->store, &w->err));
+	}
+	sr_leaves_free(leaves);
+	sr_buf_free(&note);
+	sr_ds_push_free(&p);
+	return push;
+}
+
+static void test_crash_after_the_files(void **state)
+{
+	struct world *w = *state;
+	struct sr_push_head head = crash_in_push(w, true);
+
+	shut(w);
+	open_world(w);
+	assert_int_equal(seq(w), 1);
+	assert_int_equal(w->d->at.epoch, 1);
+	assert_file(w, "resources/a", "staged");
+	assert_int_equal(settle(w, &head.id, &head.prev), SR_VERDICT_OK);
+	assert_int_equal(w->answer.n, 0);
+	assert_int_equal(w->answer.at.seq, 1);
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(seq(w), 1);
+}
+
+static void test_crash_before_the_files(void **state)
+{
+	struct world *w = *state;
+	struct sr_push_head head = crash_in_push(w, false);
+
+	shut(w);
+	open_world(w);
+	assert_int_equal(seq(w), 0);
+	assert_int_equal(w->d->at.epoch, 1);
+	assert_file(w, "resources/a", NULL);
+	assert_int_equal(settle(w, &head.id, &head.prev), SR_VERDICT_CANCELLED); /* it never was */
+}
+
+/* --- stores that are not ours, or gone -------------------------------------------------------------------------------------------- */
+
+static void test_lost_store_pauses(void **state)
+{
+	struct world *w = *state;
+	char *here = path_in(w, "resources"), *away = path_in(w, "away");
+
+	put_file(w, "a", "one");
+	assert_int_equal(rename(here, away), 0);
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(seq(w), 1); /* never "all deleted" */
+	assert_int_equal(w->d->r->leaves, 1);
+	assert_int_equal(PUSH({.store = "resources", .path = "b", .to = file_version(w, "b", 0644), .content = "b"}), SR_VERDICT_REFUSED);
+	assert_int_equal(refused(w, "b"), SR_REFUSED_PAUSED);
+	assert_int_equal(rename(away, here), 0);
+	OK(sr_datastore_tick(w->d, &w->err));
+	put_file(w, "b", "b");
+	assert_int_equal(w->d->at.epoch, 1);
+	free(here);
+	free(away);
+}
+
+static void test_copied_store_raises_the_epoch(void **state)
+{
+	struct world *w = *state;
+	struct sr_anchor old;
+	char *here = path_in(w, "resources"), *copy = path_in(w, "copy"), *command;
+	uint64_t epoch, s;
+
+	put_file(w, "a", "one");
+	command = sr_format("cp -a %s %s", here, copy);
+	assert_int_equal(system(command), 0);
+	free(command);
+	put_file(w, "b", "two");
+	old = w->d->at;
+	nftw(here, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	assert_int_equal(rename(copy, here), 0); /* restored from a backup */
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(w->d->at.epoch, 2);
+	assert_int_equal(w->d->r->leaves, 1);
+	pthread_mutex_lock(&w->d->face);
+	assert_int_equal(sr_ds_verdict(w->d, &old), SR_HISTORY_UNION);
+	pthread_mutex_unlock(&w->d->face);
+	as_of_row(w, "a", &epoch, &s);
+	assert_int_equal(epoch, 1);
+	assert_int_equal(s, 1); /* as of the backup */
+	/* what the backup lacks was not deleted: a webserver brings it back */
+	assert_int_equal(PUSH({.store = "resources",
+			       .path = "b",
+			       .to = file_version(w, "two", 0644),
+			       .content = "two",
+			       .flags = SR_LEAF_UNION,
+			       .epoch = 1,
+			       .seq = 2}),
+			 SR_VERDICT_OK);
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(w->d->at.epoch, 2); /* once */
+	free(here);
+	free(copy);
+}
+
+/* --- history -------------------------------------------------------------------------------------------------------------------- */
+
+static void test_verdicts(void **state)
+{
+	struct world *w = *state;
+	struct sr_anchor first = w->d->at, a;
+
+	put_file(w, "a", "one");
+	pthread_mutex_lock(&w->d->face);
+	a = w->d->at;
+	assert_int_equal(sr_ds_verdict(w->d, &a), SR_HISTORY_KNOWN);
+	assert_int_equal(sr_ds_verdict(w->d, &first), SR_HISTORY_KNOWN);
+	a.seq++;
+	assert_int_equal(sr_ds_verdict(w->d, &a), SR_HISTORY_AHEAD);
+	a = w->d->at;
+	a.root.b[0] ^= 1;
+	assert_int_equal(sr_ds_verdict(w->d, &a), SR_HISTORY_FORK);
+	a = w->d->at;
+	a.instance = sr_uuid_random();
+	assert_int_equal(sr_ds_verdict(w->d, &a), SR_HISTORY_FOREIGN);
+	a.instance = (struct sr_uuid){0};
+	assert_int_equal(sr_ds_verdict(w->d, &a), SR_HISTORY_FIRST);
+	pthread_mutex_unlock(&w->d->face);
+}
+
+static enum sr_status read_older(struct world *w, const struct sr_version *v)
+{
+	struct sr_content old = {.fd = -1};
+	struct sr_buf buf = {0};
+	char text[16] = "";
+	enum sr_status rc = sr_ds_older(w->d, SR_STORE_RESOURCES, sr_bytes_of("a"), v, &buf, &old, NULL);
+
+	if (rc == SR_OK) {
+		assert_int_equal(read(old.fd, text, sizeof(text)), (ssize_t)v->bytes);
+		assert_string_equal(text, "one");
+		close(old.fd);
+	}
+	sr_buf_free(&buf);
+	return rc;
+}
+
+static bool has_nodes(struct world *w, const struct sr_hash *root)
+{
+	struct sr_bytes node;
+
+	return sr_nodes_get(w->d->r->nodes, root, &node);
+}
+
+static void test_older_roots_stay_readable_for_a_while(void **state)
+{
+	struct world *w = *state;
+	struct sr_version one = file_version(w, "one", 0644), two = file_version(w, "two", 0644);
+	struct sr_hash root;
+
+	put_file(w, "a", "one");
+	root = w->d->at.root;
+	assert_int_equal(PUSH({.store = "resources", .path = "a", .expect = one, .to = two, .content = "two"}), SR_VERDICT_OK);
+	assert_int_equal(read_older(w, &one), SR_OK);
+	for (int i = 0; i < SR_DS_READABLE; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "resources/f%d", i);
+		write_file(w, name, "x");
+		OK(sr_datastore_tick(w->d, &w->err));
+	}
+	assert_int_equal(read_older(w, &one), SR_OK); /* young enough */
+	assert_true(has_nodes(w, &root));
+	w->ahead_ms = SR_DS_READABLE_MS + 1000;
+	write_file(w, "resources/last", "x");
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_false(has_nodes(w, &root));
+	assert_int_equal(read_older(w, &one), SR_E_NOTFOUND);
+	assert_true(has_nodes(w, &w->d->at.root));
+}
+
+static int check_in(struct world *w, const struct sr_check_in *c, bool match)
+{
+	struct sr_buf text = {0}, etag = {0};
+	char root[SR_HASH_TEXT];
+	const char *headers[3] = {NULL};
+	struct sr_call call_ = {.target = "/api/tree", .headers = headers};
+	struct sr_answer a = {0};
+
+	sr_buf_printf(&text, "%s: ", SR_HEADER_CHECK_IN);
+	sr_check_in_print(&text, c);
+	sr_hash_text(root, &c->known.root);
+	sr_buf_printf(&etag, "If-None-Match: \"%s\"", root);
+	headers[0] = sr_buf_text(&text);
+	headers[1] = match ? sr_buf_text(&etag) : NULL;
+	(void)!sr_client_call(w->client, &call_, &a, &w->err);
+	w->status = a.status;
+	sr_buf_clear(&w->body);
+	sr_buf_bytes(&w->body, sr_buf_view(&a.body));
+	sr_answer_free(&a);
+	sr_buf_free(&text);
+	sr_buf_free(&etag);
+	return w->status;
+}
+
+static void test_check_in(void **state)
+{
+	struct world *w = *state;
+	struct sr_check_in c = {.node = w->webserver};
+	struct sr_tree_info info;
+
+	put_file(w, "a", "one");
+	c.known = w->d->at;
+	c.push = w->prev;
+	assert_int_equal(check_in(w, &c, true), 304);
+	c.push = sr_uuid_random();
+	assert_int_equal(check_in(w, &c, true), 200); /* the chain is not where the webserver thinks */
+	OK(sr_tree_info_parse(sr_buf_view(&w->body), &info, &w->err));
+	assert_memory_equal(&info.push, &w->prev, sizeof(info.push));
+	assert_int_equal(info.history, SR_HISTORY_KNOWN);
+	assert_false(info.has_key);
+	assert_int_equal(info.n, 3);
+	sr_tree_info_free(&info);
+	c.push = w->prev;
+	put_file(w, "b", "two");
+	assert_int_equal(check_in(w, &c, true), 200);
+}
+
+/* --- who may ------------------------------------------------------------------------------------------------------------------------ */
+
+static void test_secrets(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(call(w, "GET", "/api/admin/status", NULL, sr_bytes(NULL, 0)), 403);
+	connect_with(w, "0123456789012345678901234567890123456789");
+	assert_int_equal(call(w, "GET", "/api/tree", NULL, sr_bytes(NULL, 0)), 401);
+	assert_int_equal(call(w, "POST", "/api/push", NULL, sr_bytes_of("x")), 401);
+	connect_with(w, NULL);
+	assert_int_equal(call(w, "GET", "/api/tree", NULL, sr_bytes(NULL, 0)), 401);
+	assert_int_equal(call(w, "GET", "/healthz", NULL, sr_bytes(NULL, 0)), 200);
+	connect_with(w, w->d->admit.admin);
+	assert_int_equal(call(w, "GET", "/api/admin/status", NULL, sr_bytes(NULL, 0)), 200);
+	assert_int_equal(call(w, "GET", "/api/admin/conflicts", NULL, sr_bytes(NULL, 0)), 200);
+	assert_string_equal(sr_buf_text(&w->body), "[]");
+}
+
+static void test_registry(void **state)
+{
+	struct world *w = *state;
+	char id[SR_UUID_TEXT];
+	char *target;
+	json_t *list;
+
+	sr_uuid_text(id, &w->webserver);
+	target = sr_format("/api/webservers/%s", id);
+	assert_int_equal(
+		call(w, "PUT", target, NULL, sr_bytes_of("{\"name\":\"web1\",\"external_addr\":\"web1:8080\",\"sync_port\":9406}")), 204);
+	assert_int_equal(call(w, "PUT", target, NULL, sr_bytes_of("{\"name\":5}")), 400);
+	shut(w);
+	open_world(w);
+	assert_int_equal(call(w, "GET", "/api/webservers", NULL, sr_bytes(NULL, 0)), 200);
+	list = json_loadb((const char *)w->body.at, w->body.len, 0, NULL);
+	assert_int_equal(json_array_size(list), 1);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(list, 0), "name")), "web1");
+	assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 0), "sync_port")), 9406);
+	json_decref(list);
+	free(target);
+}
+
+static int push_raw(struct world *w, const struct sent *sent)
+{
+	struct sr_push_head head = new_head(w, 3);
+	struct sr_buf body = {0};
+
+	build(w, &head, sent, 1, &body);
+	call(w, "POST", "/api/push", NULL, sr_buf_view(&body));
+	sr_buf_free(&body);
+	return w->status;
+}
+
+static void test_hostile_bundles(void **state)
+{
+	struct world *w = *state;
+	struct sr_version v = file_version(w, "evil", 0644);
+	struct sr_hash root = w->d->r->root;
+	struct sr_buf body = {0};
+	struct row wrong;
+	const struct sent hostile[] = {
+		{.store = "resources", .path = "..|evil", .to = v, .content = "evil"},
+		{.store = "resources", .path = "a/b", .to = v, .content = "evil"},
+		{.store = "resources", .path = ".sameroot|marker", .to = v, .content = "evil"},
+		{.store = "nowhere", .path = "a", .to = v, .content = "evil"},
+		{.store = "users.db", .path = "sqlite_sequence", .to = {.kind = SR_KIND_TABLE, .hash = v.hash}},
+		{.store = "users.db", .path = "_sameroot_meta", .to = {.kind = SR_KIND_TABLE, .hash = v.hash}},
+		{.store = "users.db", .path = "a", .to = v, .content = "evil"},
+		{.store = "resources", .path = "a", .to = {.kind = SR_KIND_TABLE, .hash = v.hash}},
+	};
+
+	for (size_t i = 0; i < sizeof(hostile) / sizeof(hostile[0]); i++)
+		if (push_raw(w, &hostile[i]) != 400)
+			fail_msg("hostile bundle %zu: HTTP %d: %s", i, w->status, sr_buf_text(&w->body));
+	assert_int_equal(call(w, "POST", "/api/push", NULL, sr_bytes_of("this is no tar")), 400);
+	/* cut short */
+	build(w, &(struct sr_push_head){.id = sr_uuid_random(), .webserver = w->webserver, .start = w->d->start, .at = w->d->at, .try = 1},
+	      &(struct sent){.store = "resources", .path = "a", .to = v, .content = "evil"}, 1, &body);
+	assert_int_equal(call(w, "POST", "/api/push", NULL, sr_bytes(body.at, body.len - 1024)), 400);
+	sr_buf_free(&body);
+	/* a row under another's name */
+	make_users(w);
+	root = w->d->r->root;
+	make_row(w, &wrong, "cars", 1, "x");
+	wrong.path.at[wrong.path.len - 1] = 2;
+	assert_int_equal(push_raw(w, &(struct sent){.store = "users.db", .row = &wrong, .to = wrong.version}), 400);
+	free_row(&wrong);
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_true(sr_hash_eq(&root, &w->d->r->root));
+	assert_file(w, "evil", NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_founds, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_content_without_state_waits_for_the_operator, setup_empty, teardown),
+		cmocka_unit_test_setup_teardown(test_continues_the_instance_of_a_marker, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_push_is_committed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_repeat_gets_the_stored_answer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stale_pushes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refusal_names_the_current_version, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_third_try_commits_the_rest, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_directory_stays_while_something_is_in_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_there_already_is_no_new_version, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unseen_direct_edit_is_not_overwritten, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_direct_edits_are_committed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rows, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unique_and_what_depends, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_union_fills_and_is_dated, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_union_and_ordinary, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_union_deletes_nothing_and_respects_deletions, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_union_row_is_archived, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_settling, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_restart_remembers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_crash_after_the_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_crash_before_the_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lost_store_pauses, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_copied_store_raises_the_epoch, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_verdicts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_older_roots_stay_readable_for_a_while, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_check_in, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_secrets, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_registry, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_hostile_bundles, setup, teardown),
+	};
+
+	return cmocka_run_group_tests_name("datastore", tests, NULL, NULL);
+}
