@@ -255,7 +255,8 @@ static enum sr_status sort_run(struct merge *m, size_t first, size_t *end, struc
 	}
 	for (size_t i = 0, at = 0; i < n; at += keys[i++].path.len)
 		keys[i].path.at = paths.at + at; /* only now: the buffer moved while it grew */
-	qsort(keys, n, sizeof(*keys), by_path);
+	if (n)
+		qsort(keys, n, sizeof(*keys), by_path);
 	for (size_t i = 0; i < n; i++)
 		m->sorted[first + i] = keys[i].at;
 	*end = first + n;

@@ -1377,9 +1377,10 @@ static void left_behind(struct fix *f, const struct sr_marker *m)
 	assert_true(WIFSIGNALED(status));
 }
 
-static void shell(struct fix *f, const char *fmt)
+/* Run a command in the fixture's directory. */
+static void shell(struct fix *f, const char *line)
 {
-	char *command = sr_format(fmt, f->dir, f->dir);
+	char *command = sr_format("cd %s && { %s; }", f->dir, line);
 
 	assert_int_equal(system(command), 0);
 	free(command);
@@ -1421,29 +1422,29 @@ static void test_stale_wal(void **state)
 	/* Copied over ours, in place. */
 	left_behind(f, &mine);
 	usleep(20000);
-	shell(f, "cp %s/theirs.db %s/a.db");
+	shell(f, "cp theirs.db a.db");
 	assert_true(shed(f, inode, &mine.node));
 	expect(f, "a.db", "SELECT name FROM users", "theirs\n");
 	sound(f, "a.db");
 
 	/* The same inode, another file's content, but no marker in it: no evidence. */
-	shell(f, "rm -f %s/a.db*; cd %s; cp theirs.db plain.db; sqlite3 plain.db 'DROP TABLE _sameroot_meta'");
+	shell(f, "rm -f a.db*; cp theirs.db plain.db; sqlite3 plain.db 'DROP TABLE _sameroot_meta'");
 	other(f, "a.db", "PRAGMA journal_mode=WAL;" USERS);
 	left_behind(f, &mine);
 	usleep(20000);
-	shell(f, "cp %s/plain.db %s/a.db");
+	shell(f, "cp plain.db a.db");
 	assert_false(shed(f, inode, &mine.node));
 
 	/* Moved over ours. */
-	shell(f, "rm -f %s/a.db*; : %s");
+	shell(f, "rm -f a.db*");
 	other(f, "a.db", "PRAGMA journal_mode=WAL;" USERS);
 	left_behind(f, &mine);
 	st = store(f, "a.db");
 	inode = sr_store_inode(st);
 	sr_store_close(st);
 	usleep(20000);
-	shell(f, "cp %s/theirs.db %s/next.db");
-	shell(f, "mv %s/next.db %s/a.db");
+	shell(f, "cp theirs.db next.db");
+	shell(f, "mv next.db a.db");
 	assert_true(shed(f, inode, &mine.node));
 	expect(f, "a.db", "SELECT name FROM users", "theirs\n");
 }
@@ -1478,7 +1479,7 @@ static void test_stale_wal_in_use(void **state)
 	close(ready[1]);
 	assert_int_equal(read(ready[0], &byte, 1), 1);
 	usleep(20000);
-	shell(f, "cp %s/theirs.db %s/a.db");
+	shell(f, "cp theirs.db a.db");
 	st = store(f, "a.db");
 	assert_false(shed(f, sr_store_inode(st), &mine.node));
 	sr_store_close(st);
