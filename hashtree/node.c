@@ -250,6 +250,8 @@ struct sr_nodes {
 	size_t loose_n, loose_cap;
 	uint64_t nodes, bytes; /* that are here */
 	struct sr_buf scratch;
+	sr_guard_fn *lock, *unlock; /* or NULL */
+	void *guard;
 };
 
 struct sr_nodes *sr_nodes_new(const struct sr_tree_key *key)
@@ -277,6 +279,13 @@ void sr_nodes_free(struct sr_nodes *s)
 const struct sr_tree_key *sr_nodes_key(const struct sr_nodes *s)
 {
 	return &s->key;
+}
+
+void sr_nodes_guard(struct sr_nodes *s, sr_guard_fn *lock, sr_guard_fn *unlock, void *ctx)
+{
+	s->lock = lock;
+	s->unlock = unlock;
+	s->guard = ctx;
 }
 
 void sr_nodes_count(const struct sr_nodes *s, uint64_t *nodes, uint64_t *bytes)
@@ -391,21 +400,18 @@ const struct sr_hash *sr_node_ref(const struct sr_node *node, size_t i)
 	return sr_kind_nests(node->entries[i].kind) ? &node->entries[i].hash : NULL;
 }
 
-/* Keep `bytes`, which `node` is the decoded form of. */
-static void node_insert(struct sr_nodes *s, const struct sr_hash *hash, struct sr_bytes bytes, const struct sr_node *node)
+static void node_link(struct sr_nodes *s, const struct sr_hash *hash, struct sr_bytes bytes, const struct sr_node *node)
 {
-	struct blob *b = blob_find(s, hash);
 	bool whole = true;
+	struct blob *b;
 
-	if (b && b->len)
-		return;
 	for (size_t i = 0; i < node->n; i++) {
 		const struct sr_hash *ref = sr_node_ref(node, i);
 
 		if (ref)
 			whole &= atomic_load_explicit(&blob_ref(s, ref)->whole, memory_order_relaxed);
 	}
-	b = blob_find(s, hash); /* again: the table may have grown */
+	b = blob_find(s, hash); /* perhaps without bytes; not before the references, which may make the table grow */
 	if (b) {
 		size_t slot = slot_of(s, hash);
 
@@ -420,6 +426,20 @@ static void node_insert(struct sr_nodes *s, const struct sr_hash *hash, struct s
 	s->bytes += bytes.len;
 	if (b->refs == 0)
 		blob_loosen(s, b);
+}
+
+/* Keep `bytes`, which `node` is the decoded form of. */
+static void node_insert(struct sr_nodes *s, const struct sr_hash *hash, struct sr_bytes bytes, const struct sr_node *node)
+{
+	const struct blob *b = blob_find(s, hash);
+
+	if (b && b->len)
+		return;
+	if (s->lock)
+		s->lock(s->guard);
+	node_link(s, hash, bytes, node);
+	if (s->unlock)
+		s->unlock(s->guard);
 }
 
 void sr_nodes_add(struct sr_nodes *s, const struct sr_node *node, struct sr_hash *out)

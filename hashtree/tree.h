@@ -34,7 +34,7 @@
  * Paths within a store are components joined by NUL: "img\0logo.png", "users\0<key>".  In a database only the first NUL
  * separates (a key may hold any byte); memcmp order is then tree order: a parent directly before what is below it.
  *
- * Pure: bytes in, bytes out.  Not thread-safe: the owner of a struct sr_nodes locks. */
+ * Pure: bytes in, bytes out.  Not thread-safe: the owner of a struct sr_nodes locks, or lends its lock (sr_nodes_guard). */
 #ifndef SR_HASHTREE_TREE_H
 #define SR_HASHTREE_TREE_H
 
@@ -110,6 +110,11 @@ void sr_nodes_hold(struct sr_nodes *s, const struct sr_hash *root);
 void sr_nodes_release(struct sr_nodes *s, const struct sr_hash *root);
 /* Forget every node that no held root reaches (amortised: cheap when little changed). */
 void sr_nodes_sweep(struct sr_nodes *s);
+/* Until it is set to NULL, each new node is put in its place between lock(ctx) and unlock(ctx), so that the one thread that changes the set
+ * can build a large map beside others that read: they hold their side of that lock, and the builder reads without it.  Hold, release and
+ * sweep still have to be called under it. */
+typedef void sr_guard_fn(void *ctx);
+void sr_nodes_guard(struct sr_nodes *s, sr_guard_fn *lock, sr_guard_fn *unlock, void *ctx);
 /* How many nodes are here, and their encoded bytes. */
 void sr_nodes_count(const struct sr_nodes *s, uint64_t *nodes, uint64_t *bytes);
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/version.h"
 #include "lib/replica/report.h"
 
 #define MOST_BODY 65536
@@ -26,6 +27,7 @@ static json_t *store_json(const struct sr_replica_store *s, const struct sr_ds_s
 	json_object_set_new(o, "kind", json_string(s->kind == SR_KIND_FILES ? "files" : "sqlite"));
 	json_object_set_new(o, "mode", json_string(mode_text(shown->mode)));
 	json_object_set_new(o, "why", *shown->why ? json_string(shown->why) : json_null());
+	json_object_set_new(o, "since_ms", json_integer(shown->since_ms));
 	json_object_set_new(o, "leaves", json_integer((json_int_t)shown->leaves));
 	json_object_set_new(o, "bytes", json_integer((json_int_t)shown->bytes));
 	json_object_set_new(o, "unknown", json_integer((json_int_t)shown->unknowns));
@@ -35,8 +37,10 @@ static json_t *store_json(const struct sr_replica_store *s, const struct sr_ds_s
 
 static json_t *status_json(struct sr_datastore *d)
 {
-	char instance[SR_UUID_TEXT], start[SR_UUID_TEXT], root[SR_HASH_TEXT];
+	char instance[SR_UUID_TEXT], start[SR_UUID_TEXT], node[SR_UUID_TEXT], root[SR_HASH_TEXT];
+	uint64_t conflicts = 0, bytes = 0;
 	json_t *o = json_object(), *stores = json_array();
+	bool counted = sr_archive_count(d->r->archive, &conflicts, &bytes, NULL) == SR_OK;
 
 	pthread_mutex_lock(&d->face);
 	sr_uuid_text(instance, &d->shown.instance);
@@ -44,7 +48,11 @@ static json_t *status_json(struct sr_datastore *d)
 	sr_hash_text(root, &d->shown.root);
 	for (size_t i = 0; i < d->r->n; i++)
 		json_array_append_new(stores, store_json(&d->r->stores[i], &d->stores[i]));
+	sr_uuid_text(node, &d->r->node);
 	json_object_set_new(o, "role", json_string("datastore"));
+	json_object_set_new(o, "node", json_string(node));
+	json_object_set_new(o, "version", json_string(SR_VERSION));
+	json_object_set_new(o, "conflicts", counted ? json_integer((json_int_t)conflicts) : json_null());
 	json_object_set_new(o, "ready", json_boolean(d->ready));
 	json_object_set_new(o, "why", d->ready ? json_null() : json_string(d->why));
 	json_object_set_new(o, "instance", sr_uuid_none(&d->shown.instance) ? json_null() : json_string(instance));

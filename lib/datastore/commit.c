@@ -5,6 +5,7 @@
  * between is finished by recover.c. */
 #include "lib/datastore/internal.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,7 +57,8 @@ static enum sr_status displaced_row(struct sr_ds_apply *a, const struct sr_leaf 
 {
 	struct sr_datastore *d = a->p->d;
 	struct sr_ds_part *part = &a->p->parts[a->i];
-	struct sr_leaf loser = {.path = old->path, .expect = old->version, .to = leaf->to, .record = old->record};
+	/* A leaf's record is that of its `to`: the winner stands in `expect`. */
+	struct sr_leaf loser = {.path = old->path, .expect = leaf->to, .to = old->version, .record = old->record};
 	enum sr_status rc = sr_state_replaced_add(d->r->state, &old->version.hash, old->record, d->at.epoch, d->at.seq + 1, err);
 
 	if (rc != SR_OK || (old->expected && !(leaf->flags & SR_LEAF_UNION)))
@@ -76,7 +78,8 @@ static void keep_file(struct sr_ds_apply *a, const struct sr_displaced *old)
 	if (fd < 0)
 		return; /* older roots have one file less */
 	sr_hash_text(name, &old->version.hash);
-	linkat(old->dirfd, old->name, fd, name, 0);
+	if (linkat(old->dirfd, old->name, fd, name, 0) && errno != EEXIST)
+		sr_debug("%s is not kept for older roots: %s", name, strerror(errno));
 	close(fd);
 	sr_buf_add(&a->p->parts[a->i].kept, old->version.hash.b, SR_HASH_LEN);
 }
@@ -489,8 +492,8 @@ static enum sr_status archive_rows(struct sr_ds_push *p, size_t i, struct sr_err
 
 		rc = sr_leaves_at(losers, k, &leaf, err);
 		loser.path = leaf.path;
-		loser.version = leaf.expect;
-		loser.winner = leaf.to;
+		loser.version = leaf.to;
+		loser.winner = leaf.expect;
 		loser.reason = leaf.flags & SR_LEAF_UNION ? "union" : "changed-while-applying";
 		if (rc == SR_OK)
 			rc = sr_archive_record(p->d->r->archive, &loser, leaf.record, err);

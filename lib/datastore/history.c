@@ -185,6 +185,7 @@ static void show_store(struct sr_datastore *d, size_t i, uint64_t leaves, uint64
 
 	shown->mode = fault ? SR_MODE_PAUSED : s->mode;
 	snprintf(shown->why, sizeof(shown->why), "%s", fault ? d->fault[i] : s->why);
+	shown->since_ms = s->since_ms;
 	shown->map = s->map;
 	shown->leaves = leaves;
 	shown->bytes = bytes;

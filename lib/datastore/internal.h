@@ -47,6 +47,7 @@ struct sr_ds_webserver {
 struct sr_ds_store { /* of the published copy */
 	enum sr_store_mode mode;
 	char why[320];
+	int64_t since_ms; /* paused since; 0: it is not */
 	struct sr_hash map;
 	uint64_t leaves, bytes;
 	size_t unknowns;

@@ -11,7 +11,8 @@
 
 #include "lib/replica/wire.h"
 
-#define LIST_LIMIT 10000
+#define LIST_LIMIT 10000 /* entries, unless the request says otherwise ... */
+#define LIST_MOST  1000000
 
 /* Ready, and the stores stay open until sr_replica_unuse. */
 static enum sr_status enter(const struct sr_serve *sv, struct sr_err *err)
@@ -183,7 +184,7 @@ static const char *kind_word(uint8_t kind)
 struct listing {
 	const struct place *place; /* whose direct children are wanted */
 	json_t **entries;
-	size_t n, limit; /* limit: room in entries */
+	size_t n, limit;
 	bool more;
 };
 
@@ -225,6 +226,8 @@ static enum sr_status list_entry(void *ctx, const struct sr_entry *e)
 	json_object_set_new(o, "hash", json_string(hash));
 	json_object_set_new(o, "leaves", json_integer((json_int_t)e->leaves));
 	json_object_set_new(o, "bytes", json_integer((json_int_t)e->bytes));
+	if ((l->n & (l->n + 1)) == 0) /* full at 0, 1, 3, 7, ... */
+		l->entries = sr_realloc(l->entries, (l->n * 2 + 1) * sizeof *l->entries);
 	l->entries[l->n++] = o;
 	sr_buf_free(&text);
 	return SR_OK;
@@ -306,8 +309,7 @@ static enum sr_status get_list(void *ctx, struct sr_request *req, struct sr_err 
 	rc = parse_place(sv, path, &place, err);
 	if (rc == SR_OK) {
 		l.place = &place;
-		l.limit = limit < LIST_LIMIT ? (size_t)limit : LIST_LIMIT;
-		l.entries = sr_alloc((l.limit + 1) * sizeof *l.entries);
+		l.limit = limit < LIST_MOST ? (size_t)limit : LIST_MOST;
 		rc = list_place(sv->replica, &l, err);
 		sr_buf_free(&place.path);
 	}

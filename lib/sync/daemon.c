@@ -8,6 +8,7 @@
 #include "http/certificate.h"
 #include "http/server.h"
 #include "lib/base/log.h"
+#include "lib/replica/address.h"
 #include "lib/replica/admit.h"
 #include "lib/replica/report.h"
 #include "lib/replica/serve.h"
@@ -205,6 +206,8 @@ enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_
 		d->serve = (struct sr_serve){.replica = sr_sync_replica(d->sync), .ready = is_ready, .ctx = d};
 		rc = listen_on(d, err);
 	}
+	if (rc == SR_OK)
+		rc = sr_address_write(config->state_directory, !config->insecure_disable_https, sr_server_address(d->server), err);
 	if (rc != SR_OK) {
 		sr_sync_daemon_close(d);
 		return rc;
@@ -223,6 +226,8 @@ void sr_sync_daemon_close(struct sr_sync_daemon *d)
 {
 	if (!d)
 		return;
+	if (d->server)
+		sr_address_remove(d->config->state_directory);
 	sr_server_stop(d->server, 3000);
 	sr_sync_close(d->sync);
 	sr_admit_close(&d->admit);

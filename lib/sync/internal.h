@@ -54,6 +54,7 @@ struct sr_sync {
 	struct sr_sync_result result; /* of the round under way */
 	pthread_mutex_t report_lock;
 	struct sr_buf report; /* JSON text, made at the end of each round */
+	enum sr_status trouble_code;
 	char trouble[512];    /* of the last round, or empty */
 	int64_t trouble_since_ms, last_ok_ms;
 	uint64_t rounds;

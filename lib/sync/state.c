@@ -100,6 +100,7 @@ enum sr_status sr_sync_forget_bases(struct sr_sync *s, bool as_hint, struct sr_e
 
 	if (rc != SR_OK)
 		return rc;
+	s->quiet = false;
 	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++) {
 		struct sr_store_row *row = &s->r->stores[i].row;
 

@@ -133,6 +133,7 @@ static enum sr_status forget_store(struct sr_sync *s, size_t i, struct sr_err *e
 
 	if (rc != SR_OK)
 		return rc;
+	s->quiet = false;
 	st->row.base_known = false;
 	st->row.epoch = same_datastore ? st->marker.epoch : 0;
 	st->row.seq = same_datastore ? st->marker.seq : 0;
@@ -465,6 +466,7 @@ static void note_trouble(struct sr_sync *s, enum sr_status rc, const struct sr_e
 	}
 	if (!s->trouble[0])
 		s->trouble_since_ms = sr_now_ms();
+	s->trouble_code = rc;
 	snprintf(s->trouble, sizeof s->trouble, "%.500s", err->text);
 }
 
@@ -511,6 +513,7 @@ static json_t *store_report(const struct sr_sync *s, size_t i)
 					: !st->row.base_known      ? "union"
 								   : "ready"));
 	json_object_set_new(o, "why", text_or_null(st->why));
+	json_object_set_new(o, "since_ms", json_integer(st->since_ms));
 	json_object_set_new(o, "root", json_string(map));
 	json_object_set_new(o, "leaves", json_integer((json_int_t)leaves));
 	json_object_set_new(o, "bytes", json_integer((json_int_t)bytes));
@@ -566,6 +569,7 @@ static void make_report(struct sr_sync *s)
 	json_object_set_new(o, "datastore", datastore);
 	json_object_set_new(o, "in_sync", json_boolean(!s->trouble[0] && s->result.in_sync));
 	json_object_set_new(o, "trouble", text_or_null(s->trouble));
+	json_object_set_new(o, "trouble_code", s->trouble[0] ? json_string(sr_status_name(s->trouble_code)) : json_null());
 	json_object_set_new(o, "trouble_since_ms", json_integer(s->trouble_since_ms));
 	json_object_set_new(o, "last_ok_ms", json_integer(s->last_ok_ms));
 	json_object_set_new(o, "rounds", json_integer((json_int_t)s->rounds));

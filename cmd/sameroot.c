@@ -1,0 +1,217 @@
+/* sameroot - the admin's tool: arguments, configuration, exit codes.  The commands are in lib/admin. */
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/admin/admin.h"
+#include "lib/admin/cli.h"
+#include "lib/base/log.h"
+
+#define PROGRAM "sameroot"
+
+static bool json, yes, adopt_union, as_datastore, as_webserver;
+static const char *config_path;
+
+enum { OPT_CONFIG = 1, OPT_JSON = 2, OPT_YES = 4, OPT_SIDE = 8, OPT_UNION = 16 };
+
+static const struct option {
+	unsigned of;
+	struct sr_cli_option cli;
+} options[] = {
+	{OPT_CONFIG, {'c', "config", "FILE", "the configuration [" SR_CONFIG_DEFAULT_FILE "]", .text = &config_path}},
+	{OPT_JSON, {0, "json", NULL, "print as JSON", .flag = &json}},
+	{OPT_YES, {0, "yes", NULL, "do not ask, do it", .flag = &yes}},
+	{OPT_SIDE, {0, "datastore", NULL, "of this machine's datastore, where it also is a webserver", .flag = &as_datastore}},
+	{OPT_SIDE, {0, "webserver", NULL, "of this machine as a webserver", .flag = &as_webserver}},
+	{OPT_UNION, {0, "union", NULL, "unite the datastore's state with the webservers'", .flag = &adopt_union}},
+};
+#define OPTIONS (sizeof options / sizeof *options)
+
+static const struct command {
+	const char *name, *sub; /* sub: a second word, or NULL */
+	const char *usage;      /* after the words */
+	const char *what;
+	unsigned options;
+	int most;               /* arguments */
+	sr_admin_command *run;
+} commands[] = {
+	{"status", NULL, "[-c FILE] [--json] [--datastore | --webserver]", "How this node is: 0 well, 1 something held or paused, 75 unreachable.",
+	 OPT_CONFIG | OPT_JSON | OPT_SIDE, 0, sr_admin_status},
+	{"ls", NULL, "[-c FILE] [--json] [--datastore | --webserver] [PATH]", "List the tree, or what is below PATH in it.", OPT_CONFIG | OPT_JSON | OPT_SIDE, 1,
+	 sr_admin_ls},
+	{"diff", NULL, "[-c FILE] [--json]", "Name each path in which this webserver and the datastore differ: 0 none, 1 some, 75 unreachable.", OPT_CONFIG | OPT_JSON, 0,
+	 sr_admin_diff},
+	{"conflicts", "list", "[-c FILE] [--json] [--datastore | --webserver]", "List the conflict archive, oldest first.", OPT_CONFIG | OPT_JSON | OPT_SIDE, 0,
+	 sr_admin_conflicts_list},
+	{"adopt", NULL, "--union [-c FILE] [--json] [--yes]", "On the datastore: let every webserver unite its state with the datastore's.",
+	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_UNION, 0, sr_admin_adopt},
+};
+#define COMMANDS (sizeof commands / sizeof *commands)
+
+/* --- arguments -------------------------------------------------------------------------------------------------------- */
+
+static void
+command_words(const struct command *c, char out[64])
+{
+	snprintf(out, 64, "%s%s%s", c->name, c->sub ? " " : "", c->sub ? c->sub : "");
+}
+
+/* The text below "usage: sameroot ...": the commands, from their table. */
+static void
+list_commands(struct sr_buf *out)
+{
+	char words[64];
+
+	sr_buf_printf(out, "Look after the nodes of a Sameroot cluster, each on its own machine.\n\n");
+	for (size_t i = 0; i < COMMANDS; i++) {
+		command_words(&commands[i], words);
+		sr_buf_printf(out, "  %-16s %s\n", words, commands[i].what);
+	}
+	sr_buf_printf(out, "\n`%s COMMAND --help` says more of one; these are understood by most:", PROGRAM);
+}
+
+static size_t
+choose(unsigned of, struct sr_cli_option *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < OPTIONS; i++)
+		if (options[i].of & of)
+			out[n++] = options[i].cli;
+	return n;
+}
+
+/* The first word that is neither an option nor the value of one. */
+static const char *
+first_word(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "-c") == 0 || strcmp(argv[i], "--config") == 0)
+			i++;
+		else if (argv[i][0] != '-')
+			return argv[i];
+	}
+	return NULL;
+}
+
+static const struct command *
+find(const char *name)
+{
+	for (size_t i = 0; name && i < COMMANDS; i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+/* Without a command: --help, --version, or what is wrong. */
+static int
+no_command(int argc, char **argv, const char *word)
+{
+	struct sr_cli_option some[OPTIONS];
+	struct sr_buf text = {0};
+	struct sr_cli cli = {.program = PROGRAM, .usage = "COMMAND [OPTION...] [ARGUMENT...]", .options = some};
+	struct sr_err err = {0};
+	bool done = false;
+	int count, status = 0;
+
+	cli.n = choose(OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE, some);
+	list_commands(&text);
+	cli.what = sr_buf_text(&text);
+	if (sr_cli_parse(&cli, argc, argv, &count, &done, &err) == SR_OK && !done)
+		sr_err_set(&err, SR_E_USAGE, word ? "no command is called %s; see --help" : "a command is missing; see --help", word);
+	if (!done)
+		status = sr_cli_fail(&cli, &err);
+	sr_buf_free(&text);
+	return status;
+}
+
+/* Takes the command's own words off: what is left are *args. */
+static enum sr_status
+check_words(const struct command *c, int count, char **argv, char ***args, struct sr_err *err)
+{
+	int words = c->sub ? 2 : 1;
+
+	if (c->sub && (count < 3 || strcmp(argv[2], c->sub) != 0))
+		return sr_err_set(err, SR_E_USAGE, "%s %s: what is meant? See %s --help", PROGRAM, c->name, PROGRAM);
+	if (count - 1 - words > c->most)
+		return sr_err_set(err, SR_E_USAGE, "unexpected argument %s; see --help", argv[1 + words + c->most]);
+	if (as_datastore && as_webserver)
+		return sr_err_set(err, SR_E_USAGE, "--datastore or --webserver, not both");
+	*args = argv + 1 + words;
+	return SR_OK;
+}
+
+/* --- running ------------------------------------------------------------------------------------------------------------ */
+
+static bool
+ask(void *ctx, const char *question)
+{
+	char answer[16] = "";
+
+	(void)ctx;
+	fprintf(stderr, "%s", question);
+	return fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+static int
+run(const struct command *c, const struct sr_cli *cli, const char *path)
+{
+	struct sr_config *config = NULL;
+	struct sr_err err = {0};
+	int status = 0;
+	struct sr_admin a = {
+		.side = as_datastore ? SR_SIDE_DATASTORE : as_webserver ? SR_SIDE_WEBSERVER : SR_SIDE_CONFIGURED,
+		.json = json,
+		.yes = yes,
+		.adopt_union = adopt_union,
+		.path = path,
+		.out = stdout,
+		.notes = stderr,
+		.confirm = isatty(STDIN_FILENO) ? ask : NULL,
+	};
+
+	if (sr_config_load(&config, config_path, &err) != SR_OK)
+		return sr_cli_fail(cli, &err);
+	sr_log_setup(PROGRAM, SR_LOG_ERROR, false);
+	a.config = config;
+	if (c->run(&a, &status, &err) != SR_OK)
+		status = sr_cli_fail(cli, &err);
+	sr_config_free(config);
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		sr_err_sys(&err, SR_E_IO, "write to the standard output");
+		status = sr_cli_fail(cli, &err);
+	}
+	return status;
+}
+
+int
+main(int argc, char **argv)
+{
+	const char *word = first_word(argc, argv);
+	const struct command *c = find(word);
+	struct sr_cli_option some[OPTIONS];
+	struct sr_cli cli = {.program = PROGRAM, .options = some};
+	struct sr_err err = {0};
+	char words[64], usage[256], **args = NULL;
+	bool done;
+	int count;
+
+	setlocale(LC_CTYPE, "C.UTF-8");
+	signal(SIGPIPE, SIG_IGN);
+	if (!c)
+		return no_command(argc, argv, word);
+	command_words(c, words);
+	snprintf(usage, sizeof usage, "%s %s", words, c->usage);
+	cli.usage = usage;
+	cli.what = c->what;
+	cli.n = choose(c->options, some);
+	if (sr_cli_parse(&cli, argc, argv, &count, &done, &err) != SR_OK)
+		return sr_cli_fail(&cli, &err);
+	if (done)
+		return 0;
+	if (check_words(c, count, argv, &args, &err) != SR_OK)
+		return sr_cli_fail(&cli, &err);
+	return run(c, &cli, args[0]);
+}

@@ -1,0 +1,41 @@
+/* admin.h - the commands of `sameroot`, each one function.  What they do and say: sameroot(1).
+ *
+ * A command writes what was asked for to `out` and remarks to `notes`; faults are returned, and only cmd/ prints them.  *status is the exit status of a
+ * command that returned SR_OK (0 well; otherwise as the manual says).
+ * Threads: one command at a time. */
+#ifndef SR_ADMIN_ADMIN_H
+#define SR_ADMIN_ADMIN_H
+
+#include <stdio.h>
+
+#include "lib/base/config.h"
+
+#define SR_EXIT_DIFFERENT 1    /* diff found something; status: something is held or paused */
+#define SR_EXIT_UNREACHABLE 75 /* a daemon does not answer */
+
+enum sr_admin_side { SR_SIDE_CONFIGURED /* a machine with Datastore= is a webserver */, SR_SIDE_WEBSERVER, SR_SIDE_DATASTORE };
+
+struct sr_admin { /* all BORROWED */
+	const struct sr_config *config;
+	enum sr_admin_side side;
+	bool json, yes, adopt_union;
+	const char *path; /* ls: NULL is the root */
+	FILE *out, *notes;
+	bool (*confirm)(void *ctx, const char *question); /* NULL: nobody is there to be asked */
+	void *ctx;
+};
+
+typedef enum sr_status sr_admin_command(const struct sr_admin *a, int *status, struct sr_err *err);
+
+sr_admin_command sr_admin_status;
+sr_admin_command sr_admin_ls;
+sr_admin_command sr_admin_diff;
+sr_admin_command sr_admin_conflicts_list;
+sr_admin_command sr_admin_adopt; /* SR_E_HELD: the question was answered with no */
+
+/* Does this command speak of the datastore on this machine? */
+bool sr_admin_is_datastore(const struct sr_admin *a);
+/* The state directory of that role.  BORROWED from the configuration. */
+const char *sr_admin_state_dir(const struct sr_admin *a);
+
+#endif

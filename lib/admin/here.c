@@ -1,0 +1,212 @@
+/* here.c - see here.h. */
+#include "lib/admin/here.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http/certificate.h"
+#include "lib/replica/address.h"
+#include "lib/replica/admit.h"
+#include "lib/state/secret.h"
+
+#define CONNECT_MS 5000
+#define MOST_ANSWER ((size_t)1 << 30) /* our own daemon: as much as it has to say */
+
+bool
+sr_admin_is_datastore(const struct sr_admin *a)
+{
+	return a->side == SR_SIDE_DATASTORE || (a->side == SR_SIDE_CONFIGURED && !a->config->datastore.host);
+}
+
+const char *
+sr_admin_state_dir(const struct sr_admin *a)
+{
+	return sr_admin_is_datastore(a) ? a->config->datastore_state_directory : a->config->state_directory;
+}
+
+/* --- where it listens -------------------------------------------------------------------------------------------------- */
+
+static char *
+url_of(const char *host, unsigned port, bool plain)
+{
+	bool v6 = strchr(host, ':') != NULL;
+
+	return sr_format("%s://%s%s%s:%u", plain ? "http" : "https", v6 ? "[" : "", host, v6 ? "]" : "", port);
+}
+
+/* As the configuration says it. */
+static char *
+configured_url(const struct sr_config *c, bool datastore)
+{
+	const char *host = datastore ? c->datastore_listen_address : c->sync_listen_address;
+
+	if (!host || !*host || strcmp(host, "::") == 0 || strcmp(host, "0.0.0.0") == 0)
+		host = "127.0.0.1";
+	return url_of(host, datastore ? c->datastore_port : c->sync_port, datastore ? c->datastore_insecure_disable_tls : c->insecure_disable_https);
+}
+
+/* *url NULL: a port of 0 was asked for, and no daemon has said which it got. */
+static void
+find_url(const struct sr_here *h, const struct sr_config *c, bool datastore, char **url)
+{
+	unsigned port = datastore ? c->datastore_port : c->sync_port;
+	struct sr_err err;
+
+	*url = NULL;
+	if (sr_address_read(h->state_dir, url, &err) != SR_OK && port)
+		*url = configured_url(c, datastore);
+}
+
+/* --- open ---------------------------------------------------------------------------------------------------------------- */
+
+static enum sr_status
+forbidden(const struct sr_here *h, struct sr_err *err)
+{
+	return sr_err_set(err, SR_E_AUTH, "%s may not be read: run this as root, or as the user of the %s", h->state_dir, h->name);
+}
+
+/* *token NULL: there is none, hence no daemon ever ran here. */
+static enum sr_status
+read_token(const struct sr_here *h, char **token, struct sr_err *err)
+{
+	char *path = sr_format("%s/" SR_ADMIN_TOKEN, h->state_dir);
+	enum sr_status rc = sr_secret_read(path, token, err);
+
+	free(path);
+	if (rc == SR_E_NOINPUT)
+		return SR_OK;
+	return rc != SR_OK && (err->sys == EACCES || err->sys == EPERM) ? forbidden(h, err) : rc;
+}
+
+static enum sr_status
+own_pin(const struct sr_here *h, const struct sr_config *c, char pin[SR_PIN_TEXT], struct sr_err *err)
+{
+	char *path = c->certificate_file ? sr_strdup(c->certificate_file) : sr_format("%s/certificate.pem", h->state_dir);
+	enum sr_status rc = sr_certificate_pin(path, pin, err);
+
+	free(path);
+	return rc == SR_OK ? rc : sr_err_context(err, "the certificate of the %s", h->name);
+}
+
+static enum sr_status
+make_client(struct sr_here *h, const struct sr_config *c, bool datastore, const char *token, struct sr_err *err)
+{
+	char pin[SR_PIN_TEXT], *url;
+	struct sr_client_options o = {.bearer = token, .connect_ms = CONNECT_MS};
+	enum sr_status rc = SR_OK;
+
+	find_url(h, c, datastore, &url);
+	if (!url)
+		return SR_OK;
+	o.url = url;
+	if (strncmp(url, "https:", 6) == 0) {
+		o.pin = pin;
+		rc = own_pin(h, c, pin, err);
+	}
+	if (rc == SR_OK)
+		rc = sr_client_new(&h->client, &o, err);
+	free(url);
+	return rc;
+}
+
+enum sr_status
+sr_here_open(struct sr_here *out, const struct sr_admin *a, struct sr_err *err)
+{
+	bool datastore = sr_admin_is_datastore(a);
+	struct sr_here h = {.name = datastore ? "datastore" : "sync daemon", .state_dir = sr_admin_state_dir(a)};
+	char *token = NULL;
+	enum sr_status rc = read_token(&h, &token, err);
+
+	h.ever = token != NULL;
+	if (rc == SR_OK && token)
+		rc = make_client(&h, a->config, datastore, token, err);
+	sr_secret_free(token);
+	if (rc == SR_OK)
+		*out = h;
+	return rc;
+}
+
+void
+sr_here_close(struct sr_here *h)
+{
+	sr_client_free(h->client);
+	h->client = NULL;
+}
+
+/* --- calls ----------------------------------------------------------------------------------------------------------------- */
+
+static enum sr_status
+call(struct sr_here *h, const struct sr_call *c, struct sr_buf *out, struct sr_err *err)
+{
+	struct sr_answer answer = {0};
+	enum sr_status rc;
+
+	h->absent = !h->client;
+	if (!h->ever)
+		return sr_err_set(err, SR_E_UNAVAILABLE, "the %s is not running, and never ran with the state directory %s (-c FILE names another configuration)", h->name,
+		                  h->state_dir);
+	if (!h->client)
+		return sr_err_set(err, SR_E_UNAVAILABLE, "the %s is not running: no address in %s", h->name, h->state_dir);
+	rc = sr_client_call(h->client, c, &answer, err);
+	h->absent = rc == SR_E_UNAVAILABLE && !answer.status;
+	if (rc == SR_OK)
+		sr_buf_bytes(out, sr_buf_view(&answer.body));
+	else if (h->absent)
+		sr_err_context(err, "the %s is not running", h->name);
+	else if (rc == SR_E_AUTH && !answer.status)
+		sr_err_context(err, "who answers is not the %s of %s", h->name, h->state_dir);
+	sr_answer_free(&answer);
+	return rc;
+}
+
+enum sr_status
+sr_here_get(struct sr_here *h, const char *target, struct sr_buf *out, struct sr_err *err)
+{
+	return call(h, &(struct sr_call){.target = target, .max_answer = MOST_ANSWER}, out, err);
+}
+
+enum sr_status
+sr_here_post(struct sr_here *h, const char *target, struct sr_bytes body, struct sr_buf *out, struct sr_err *err)
+{
+	return call(h, &(struct sr_call){.method = "POST", .target = target, .body = body, .max_answer = MOST_ANSWER}, out, err);
+}
+
+/* --- the datastore of this webserver ------------------------------------------------------------------------------------------ */
+
+enum sr_status
+sr_there_open(struct sr_client **out, const struct sr_config *config, struct sr_err *err)
+{
+	char *secret = NULL, *url;
+	struct sr_client_options o = {
+		.pin = config->datastore_key_pin,
+		.insecure = config->datastore_insecure_skip_tls_verify,
+		.connect_ms = CONNECT_MS,
+	};
+	enum sr_status rc;
+
+	if (!config->datastore.host)
+		return sr_err_set(err, SR_E_CONFIG, "%s: no Datastore is configured: this machine is no webserver", config->file);
+	rc = sr_config_secret(config, &secret, err);
+	if (rc != SR_OK)
+		return rc;
+	url = url_of(config->datastore.host, config->datastore.port ? config->datastore.port : 9405, config->datastore_insecure_disable_tls);
+	o.url = url;
+	o.bearer = secret;
+	rc = sr_client_new(out, &o, err);
+	free(url);
+	sr_secret_free(secret);
+	return rc;
+}
+
+enum sr_status
+sr_fetch_tree(struct sr_client *client, struct sr_tree_info *out, struct sr_err *err)
+{
+	struct sr_answer answer = {0};
+	enum sr_status rc = sr_client_call(client, &(struct sr_call){.target = "/api/tree"}, &answer, err);
+
+	if (rc == SR_OK)
+		rc = sr_tree_info_parse(sr_buf_view(&answer.body), out, err);
+	sr_answer_free(&answer);
+	return rc;
+}

@@ -1,0 +1,34 @@
+/* here.h - the daemon on this machine, asked as its admin; and the datastore, asked as a webserver does.
+ *
+ * Where it listens is told by `address` in its state directory (lib/replica/address.h), else by the configuration.  The secret is `admin-token` in that
+ * directory, so that only its owner and root may ask.  Over TLS the key has to be that of the daemon's own certificate.  One owner. */
+#ifndef SR_ADMIN_HERE_H
+#define SR_ADMIN_HERE_H
+
+#include "http/client.h"
+#include "lib/admin/admin.h"
+#include "lib/replica/wire.h"
+
+struct sr_here {
+	const char *name;         /* "sync daemon" or "datastore", for texts */
+	const char *state_dir;    /* BORROWED from the configuration */
+	struct sr_client *client; /* NULL: no daemon said where it listens */
+	bool ever;                /* a daemon has run here */
+	bool absent;              /* after a call: nobody answered at all (SR_E_UNAVAILABLE is also what a daemon that is not ready answers) */
+};
+
+/* SR_E_AUTH: the state directory is not ours to read.  That no daemon is there is told by the calls. */
+SR_MUST enum sr_status sr_here_open(struct sr_here *out, const struct sr_admin *a, struct sr_err *err);
+void sr_here_close(struct sr_here *h);
+
+/* One call; the body of the answer is appended to *out.  SR_E_UNAVAILABLE: not running, or not ready; see h->absent. */
+SR_MUST enum sr_status sr_here_get(struct sr_here *h, const char *target, struct sr_buf *out, struct sr_err *err);
+SR_MUST enum sr_status sr_here_post(struct sr_here *h, const char *target, struct sr_bytes body, struct sr_buf *out, struct sr_err *err);
+
+/* A client of the configured datastore with Control-Auth.  OWNED BY CALLER (sr_client_free). */
+SR_MUST enum sr_status sr_there_open(struct sr_client **out, const struct sr_config *config, struct sr_err *err);
+
+/* GET /api/tree without a check-in.  sr_tree_info_free when done. */
+SR_MUST enum sr_status sr_fetch_tree(struct sr_client *client, struct sr_tree_info *out, struct sr_err *err);
+
+#endif

@@ -1,0 +1,440 @@
+/* status.c - `sameroot status`: how is this node?  See admin.h, status.h. */
+#include "lib/admin/status.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/admin/here.h"
+#include "lib/admin/offline.h"
+#include "lib/admin/table.h"
+
+#define UNKNOWN_SHOWN 5
+
+static const char *
+text(const json_t *o, const char *name)
+{
+	return json_string_value(json_object_get(o, name)); /* NULL: not there, or null */
+}
+
+static const char *
+text_or(const json_t *o, const char *name, const char *otherwise)
+{
+	const char *t = text(o, name);
+
+	return t ? t : otherwise;
+}
+
+static long long
+number(const json_t *o, const char *name)
+{
+	return (long long)json_integer_value(json_object_get(o, name)); /* 0: not there */
+}
+
+static bool
+is(const char *word, const char *other)
+{
+	return word && strcmp(word, other) == 0;
+}
+
+/* --- judging ------------------------------------------------------------------------------------------------------------ */
+
+static const char *
+state_of(const json_t *store)
+{
+	return text_or(store, "state", text_or(store, "mode", "-"));
+}
+
+static bool
+store_is_well(const json_t *store)
+{
+	return !is(state_of(store), "paused") && !text(store, "trouble") && !number(store, "skipped");
+}
+
+/* What the datastore thinks of a webserver's history: these are held until the operator decides. */
+static bool
+webserver_is_held(const json_t *w)
+{
+	const char *history = text(w, "history");
+
+	return is(history, "ahead") || is(history, "fork") || is(history, "foreign");
+}
+
+static bool
+all_well(const json_t *status)
+{
+	const json_t *stores = json_object_get(status, "stores"), *webservers = json_object_get(status, "webservers"), *ready = json_object_get(status, "ready");
+	size_t i;
+	json_t *o;
+
+	for (i = 0; (o = json_array_get(stores, i)); i++)
+		if (!store_is_well(o))
+			return false;
+	for (i = 0; (o = json_array_get(webservers, i)); i++)
+		if (webserver_is_held(o))
+			return false;
+	if (is(text(status, "role"), "datastore"))
+		return json_is_true(ready);
+	return number(status, "rounds") > 0; /* before the first round nothing is known */
+}
+
+int
+sr_status_judge(const json_t *status)
+{
+	const char *code = text(status, "trouble_code");
+
+	if (json_is_false(json_object_get(status, "running")))
+		return SR_EXIT_UNREACHABLE;
+	if (!all_well(status))
+		return SR_EXIT_DIFFERENT;
+	if (!text(status, "trouble"))
+		return 0;
+	return is(code, sr_status_name(SR_E_UNAVAILABLE)) || is(code, sr_status_name(SR_E_BUSY)) ? SR_EXIT_UNREACHABLE : SR_EXIT_DIFFERENT;
+}
+
+/* --- showing: the head -------------------------------------------------------------------------------------------------------- */
+
+static void
+line(struct sr_table *t, const char *name, const char *value)
+{
+	sr_table_add(t, "%s", name);
+	sr_table_add(t, "%s", value);
+}
+
+static void
+add_history(struct sr_table *t, const json_t *o, const char *name)
+{
+	sr_table_add(t, "%s", name);
+	if (text(o, "instance"))
+		sr_table_add(t, "instance %s, epoch %lld, seq %lld", text(o, "instance"), number(o, "epoch"), number(o, "seq"));
+	else
+		sr_table_add(t, "none yet");
+}
+
+static void
+add_in_sync(struct sr_table *t, const json_t *status)
+{
+	const json_t *in_sync = json_object_get(status, "in_sync");
+
+	if (json_is_boolean(in_sync))
+		line(t, "in sync", json_is_true(in_sync) ? "yes" : "no");
+	else
+		line(t, "in sync", "not known: no round went through yet");
+}
+
+static void
+add_trouble(struct sr_table *t, const json_t *status)
+{
+	char since[SR_WHEN_TEXT];
+
+	if (!text(status, "trouble"))
+		return;
+	sr_when_text(since, number(status, "trouble_since_ms"));
+	line(t, "trouble", text(status, "trouble"));
+	sr_table_add(t, " ");
+	sr_table_add(t, "since %s; it is tried again until it goes", since);
+}
+
+static void
+add_last_round(struct sr_table *t, const json_t *status, long long now_ms)
+{
+	const json_t *r = json_object_get(status, "last_round");
+	long long ok = number(status, "last_ok_ms");
+
+	if (!r)
+		return;
+	sr_table_add(t, "last round");
+	sr_table_add(t, "%lld pulled, %lld pushed, %lld archived", number(r, "pulled"), number(r, "pushed"), number(r, "conflicts"));
+	sr_table_add(t, "went through");
+	if (ok)
+		sr_table_add(t, "%lld s ago", now_ms > ok ? (now_ms - ok) / 1000 : 0);
+	else
+		sr_table_add(t, "not since the daemon started");
+}
+
+static void
+add_webserver_head(struct sr_table *t, const json_t *status, long long now_ms)
+{
+	const json_t *d = json_object_get(status, "datastore");
+
+	if (text(d, "url"))
+		line(t, "datastore", text(d, "url"));
+	add_history(t, d, "last in step");
+	line(t, "its root", text_or(d, "root", "-"));
+	if (!json_is_false(json_object_get(status, "running")))
+		add_in_sync(t, status);
+	add_last_round(t, status, now_ms);
+	add_trouble(t, status);
+}
+
+static void
+add_datastore_head(struct sr_table *t, const json_t *status)
+{
+	const json_t *ready = json_object_get(status, "ready");
+
+	add_history(t, status, "history");
+	if (json_is_boolean(ready))
+		line(t, "ready", json_is_true(ready) ? "yes" : "no");
+	if (json_is_false(ready))
+		line(t, " ", text_or(status, "why", "it does not say why"));
+}
+
+static void
+show_head(const json_t *status, long long now_ms, FILE *out)
+{
+	struct sr_table t;
+
+	sr_table_start(&t, "ll");
+	line(&t, "role", text_or(status, "role", "-"));
+	if (json_is_false(json_object_get(status, "running")))
+		line(&t, "running", "no: what follows is what was last known");
+	if (text(status, "node"))
+		line(&t, "node", text(status, "node"));
+	if (text(status, "version"))
+		line(&t, "version", text(status, "version"));
+	if (text(status, "root"))
+		line(&t, "root", text(status, "root"));
+	if (is(text(status, "role"), "datastore"))
+		add_datastore_head(&t, status);
+	else
+		add_webserver_head(&t, status, now_ms);
+	if (json_object_get(status, "conflicts")) {
+		sr_table_add(&t, "conflicts");
+		sr_table_add(&t, "%lld%s", number(status, "conflicts"), number(status, "conflicts") ? ": see `sameroot conflicts list`" : "");
+	}
+	sr_table_print(&t, out, "");
+}
+
+/* --- showing: stores ------------------------------------------------------------------------------------------------------------ */
+
+static long long
+unknown_count(const json_t *store)
+{
+	return json_object_get(store, "unknown_count") ? number(store, "unknown_count") : number(store, "unknown");
+}
+
+static void
+show_stores(const json_t *stores, FILE *out)
+{
+	struct sr_table t;
+	size_t i;
+	json_t *s;
+
+	if (!json_array_size(stores))
+		return;
+	sr_table_start(&t, "lllrrrr");
+	for (const char *const *h = (const char *const[]){"STORE", "KIND", "STATE", "LEAVES", "BYTES", "UNKNOWN", "SKIPPED", NULL}; *h; h++)
+		sr_table_add(&t, "%s", *h);
+	for (i = 0; (s = json_array_get(stores, i)); i++) {
+		sr_table_add(&t, "%s", text_or(s, "name", "-"));
+		sr_table_add(&t, "%s", text_or(s, "kind", "-"));
+		sr_table_add(&t, "%s", state_of(s));
+		sr_table_add(&t, "%lld", number(s, "leaves"));
+		sr_table_add(&t, "%lld", number(s, "bytes"));
+		sr_table_add(&t, "%lld", unknown_count(s));
+		sr_table_add(&t, "%lld", number(s, "skipped"));
+	}
+	fputc('\n', out);
+	sr_table_print(&t, out, "");
+}
+
+static void
+show_unknown_of(const json_t *store, FILE *out)
+{
+	const json_t *list = json_object_get(store, json_is_array(json_object_get(store, "unknown")) ? "unknown" : "unknown_paths");
+	long long n = unknown_count(store);
+	struct sr_table t;
+	size_t i;
+	json_t *u;
+
+	if (!n)
+		return;
+	fprintf(out, "\n%s: %lld path%s not synchronised:\n", text_or(store, "name", "-"), n, n == 1 ? " is" : "s are");
+	sr_table_start(&t, "ll");
+	for (i = 0; (u = json_array_get(list, i)); i++) {
+		if (i == UNKNOWN_SHOWN)
+			break;
+		line(&t, json_is_string(u) ? json_string_value(u) : text_or(u, "path", "-"), text_or(u, "why", ""));
+	}
+	if (n > (long long)i)
+		sr_table_add(&t, "and %lld more", n - (long long)i);
+	sr_table_print(&t, out, "  ");
+}
+
+/* --- showing: what waits for the operator ------------------------------------------------------------------------------------------ */
+
+/* What a person does about a paused store, by how its reason begins (lib/replica/replica.c). */
+static const char *
+remedy(const char *why)
+{
+	if (strncmp(why, "lost", 4) == 0)
+		return "put it back where it was (mount, file, backup), or see sameroot-restore(1); nothing is deleted meanwhile";
+	if (strncmp(why, "corrupt", 7) == 0)
+		return "put a good copy in its place, or see sameroot-restore(1)";
+	return "see to what the reason names; it goes on by itself";
+}
+
+static void
+add_held(struct sr_table *t, const char *what, const char *why, const char *todo, long long since_ms)
+{
+	char since[SR_WHEN_TEXT];
+
+	line(t, what, why);
+	if (since_ms) {
+		sr_when_text(since, since_ms);
+		sr_table_add(t, " ");
+		sr_table_add(t, "since %s", since);
+	}
+	line(t, " ", todo);
+}
+
+static void
+add_held_store(struct sr_table *t, const json_t *s)
+{
+	const char *name = text_or(s, "name", "-"), *why = text_or(s, "why", "it does not say why");
+	char *skipped;
+
+	if (is(state_of(s), "paused"))
+		add_held(t, name, why, remedy(why), number(s, "since_ms"));
+	if (text(s, "trouble"))
+		add_held(t, name, text(s, "trouble"), "it is tried again every round", 0);
+	if (number(s, "skipped")) {
+		skipped = sr_format("%lld item%s left alone: %s", number(s, "skipped"), number(s, "skipped") == 1 ? " that differs is" : "s that differ are",
+		                    text_or(s, "skipped_why", "it does not say why"));
+		add_held(t, name, skipped, "`sameroot diff` names them", 0);
+		free(skipped);
+	}
+}
+
+static void
+add_held_webserver(struct sr_table *t, const json_t *w)
+{
+	char *why;
+
+	if (!webserver_is_held(w))
+		return;
+	why = sr_format("held: its history is %s to this datastore", text(w, "history"));
+	add_held(t, text_or(w, "name", text_or(w, "uuid", "-")), why, "`sameroot adopt --union` on the datastore unites both; nothing is deleted meanwhile", 0);
+	free(why);
+}
+
+static void
+show_held(const json_t *status, FILE *out)
+{
+	struct sr_table t;
+	size_t i;
+	json_t *o;
+
+	sr_table_start(&t, "ll");
+	for (i = 0; (o = json_array_get(json_object_get(status, "stores"), i)); i++)
+		add_held_store(&t, o);
+	for (i = 0; (o = json_array_get(json_object_get(status, "webservers"), i)); i++)
+		add_held_webserver(&t, o);
+	if (t.n)
+		fputs("\nheld or paused:\n", out);
+	sr_table_print(&t, out, "  ");
+}
+
+/* --- showing: webservers ------------------------------------------------------------------------------------------------------------- */
+
+static void
+show_webservers(const json_t *list, FILE *out)
+{
+	struct sr_table t;
+	size_t i;
+	json_t *w;
+
+	if (!json_is_array(list))
+		return;
+	if (!json_array_size(list)) {
+		fputs("\nno webserver was ever seen\n", out);
+		return;
+	}
+	sr_table_start(&t, "llrlrrl");
+	for (const char *const *h = (const char *const[]){"WEBSERVER", "SEEN", "LAG", "HISTORY", "EPOCH", "SEQ", "ROOT", NULL}; *h; h++)
+		sr_table_add(&t, "%s", *h);
+	for (i = 0; (w = json_array_get(list, i)); i++) {
+		sr_table_add(&t, "%s", text_or(w, "name", text_or(w, "uuid", "-")));
+		sr_table_add(&t, "%s", text_or(w, "seen", "-"));
+		if (json_is_integer(json_object_get(w, "lag")))
+			sr_table_add(&t, "%lld s", number(w, "lag"));
+		else
+			sr_table_add(&t, "-");
+		sr_table_add(&t, "%s", text_or(w, "history", "-"));
+		sr_table_add(&t, "%lld", number(w, "epoch"));
+		sr_table_add(&t, "%lld", number(w, "seq"));
+		sr_table_add(&t, "%s", text_or(w, "root", "-"));
+	}
+	fputc('\n', out);
+	sr_table_print(&t, out, "");
+}
+
+void
+sr_status_show(const json_t *status, long long now_ms, FILE *out)
+{
+	const json_t *stores = json_object_get(status, "stores");
+	size_t i;
+	json_t *s;
+
+	show_head(status, now_ms, out);
+	show_stores(stores, out);
+	for (i = 0; (s = json_array_get(stores, i)); i++)
+		show_unknown_of(s, out);
+	show_webservers(json_object_get(status, "webservers"), out);
+	show_held(status, out);
+}
+
+/* --- the command --------------------------------------------------------------------------------------------------------------------- */
+
+/* The daemon's own words; without a daemon, what state.db knows. */
+static enum sr_status
+fetch(struct sr_here *h, const struct sr_admin *a, struct sr_buf *body, json_t **out, struct sr_err *err)
+{
+	enum sr_status rc = sr_here_get(h, "/api/admin/status", body, err);
+	struct sr_err gone = {0};
+
+	if (rc == SR_OK) {
+		*out = json_loadb((const char *)body->at, body->len, 0, NULL);
+		return *out ? rc : sr_err_set(err, SR_E_DATA, "status of the %s: not JSON", h->name);
+	}
+	if (rc != SR_E_UNAVAILABLE || !h->absent || sr_offline_status(a, out, &gone) != SR_OK)
+		return rc;
+	fprintf(a->notes, "%s\n", err->text);
+	return SR_OK;
+}
+
+static void
+print_json(const struct sr_admin *a, const struct sr_buf *body, const json_t *status)
+{
+	char *made = body->len ? NULL : json_dumps(status, JSON_COMPACT);
+
+	if (made)
+		fputs(made, a->out);
+	else
+		fwrite(body->at, 1, body->len, a->out);
+	fputc('\n', a->out);
+	free(made);
+}
+
+enum sr_status
+sr_admin_status(const struct sr_admin *a, int *exit_status, struct sr_err *err)
+{
+	struct sr_buf body = {0};
+	struct sr_here here = {0};
+	json_t *status = NULL;
+	enum sr_status rc = sr_here_open(&here, a, err);
+
+	if (rc == SR_OK)
+		rc = fetch(&here, a, &body, &status, err);
+	if (rc == SR_OK) {
+		if (a->json)
+			print_json(a, &body, status);
+		else
+			sr_status_show(status, sr_now_ms(), a->out);
+		*exit_status = sr_status_judge(status);
+	}
+	json_decref(status);
+	sr_buf_free(&body);
+	sr_here_close(&here);
+	return rc;
+}

@@ -1,0 +1,422 @@
+#!/usr/bin/env bats
+# Sequences of events that a review of the round found: crashes between two steps, answers that say "nothing new", things that cannot be
+# seen, stores that fail halfway.  In each, no value may be lost and nothing may be deleted that nobody deleted.
+
+load lib
+
+# --- helpers ------------------------------------------------------------------------------------------------------------
+
+# A library that sits between a program and fsync(), fdatasync(), syncfs() and renameat2().  The environment says what it does:
+#   CRASH_AT=N       the Nth sync of a file whose path ends with CRASH_FILE ("": any) is the last thing that the process does
+#   HOOK_AT=N        the Nth sync of a file whose path ends with HOOK_FILE is followed by the shell command HOOK
+#   RENAME_FAILS=X   a rename to or from a name that ends with X fails with EIO
+# SYNCS_TO=FILE gets the path of every sync, a line each.
+interpose() {
+	[[ ! -e $T/interpose.so ]] || return 0
+	cat >"$T/interpose.c" <<-'END'
+		#define _GNU_SOURCE
+		#include <dlfcn.h>
+		#include <errno.h>
+		#include <fcntl.h>
+		#include <stdio.h>
+		#include <stdlib.h>
+		#include <string.h>
+		#include <unistd.h>
+
+		static int ends(const char *text, const char *end)
+		{
+			size_t n = strlen(text), m = strlen(end);
+
+			return n >= m && !strcmp(text + n - m, end);
+		}
+
+		static int counts(const char *path, const char *at, const char *file, int *count)
+		{
+			const char *n = getenv(at), *end = getenv(file);
+
+			return n && ends(path, end ? end : "") && ++*count == atoi(n);
+		}
+
+		static int after(int fd, int rc)
+		{
+			static int crash, hook;
+			char link[64], path[4096] = "";
+			const char *to = getenv("SYNCS_TO"), *command = getenv("HOOK");
+			int old = errno, out;
+
+			snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+			if (readlink(link, path, sizeof path - 2) < 0)
+				return rc;
+			if (to && (out = open(to, O_WRONLY | O_CREAT | O_APPEND, 0600)) >= 0) {
+				dprintf(out, "%s\n", path);
+				close(out);
+			}
+			if (counts(path, "CRASH_AT", "CRASH_FILE", &crash))
+				_exit(99);
+			if (command && counts(path, "HOOK_AT", "HOOK_FILE", &hook)) {
+				unsetenv("LD_PRELOAD");
+				if (system(command))
+					_exit(98);
+			}
+			errno = old;
+			return rc;
+		}
+
+		int fsync(int fd)
+		{
+			return after(fd, ((int (*)(int))dlsym(RTLD_NEXT, "fsync"))(fd));
+		}
+
+		int fdatasync(int fd)
+		{
+			return after(fd, ((int (*)(int))dlsym(RTLD_NEXT, "fdatasync"))(fd));
+		}
+
+		int syncfs(int fd)
+		{
+			return after(fd, ((int (*)(int))dlsym(RTLD_NEXT, "syncfs"))(fd));
+		}
+
+		int renameat2(int from, const char *a, int to, const char *b, unsigned flags)
+		{
+			const char *end = getenv("RENAME_FAILS");
+
+			if (end && (ends(a, end) || ends(b, end))) {
+				errno = EIO;
+				return -1;
+			}
+			return ((int (*)(int, const char *, int, const char *, unsigned))dlsym(RTLD_NEXT, "renameat2"))(from, a, to, b, flags);
+		}
+	END
+	cc -shared -fPIC -O1 -o "$T/interpose.so" "$T/interpose.c" -ldl
+}
+
+# NAME VARIABLE=VALUE...: a round of NAME under the library
+round_with() {
+	local name=$1 status=0
+	shift
+	interpose
+	[[ -z ${DATASTORE_PORT:-} ]] || edit_config "$name" Datastore= "Datastore=127.0.0.1:$DATASTORE_PORT"
+	env LD_PRELOAD="$T/interpose.so" "$@" "$BIN/sameroot-sync" --once -c "$T/$name.conf" >"$T/$name.once" 2>&1 3>&- || status=$?
+	cat "$T/$name.once" >>"$T/$name.log"
+	return "$status"
+}
+
+# As a test's body goes on whatever a round says (something is skipped in it)
+round() {
+	local name
+	for name; do once "$name" || true; done
+}
+
+seq_of() {
+	api datastore /api/tree | jq -er .seq
+}
+
+# The datastore has looked at its stores since
+datastore_scanned() {
+	sleep 1.5
+}
+
+value() { # NAME SQL: of users.db
+	sql "$T/$1/users.db" "$2"
+}
+
+# --- what the datastore cannot see --------------------------------------------------------------------------------------
+
+@test "a file that the datastore cannot see is deleted nowhere, whatever else is pushed meanwhile" {
+	fill A
+	start_datastore
+	rounds A B A
+	mv "$T/datastore/resources/hosts.csv" "$T/aside"
+	ln -s "$T/aside" "$T/datastore/resources/hosts.csv"
+	datastore_scanned
+	echo other >"$T/A/resources/other"
+	round A B A
+	[ "$(cat "$T/B/resources/other")" = other ]
+	[ "$(cat "$T/A/resources/hosts.csv")" = 'a table' ]
+	[ "$(cat "$T/B/resources/hosts.csv")" = 'a table' ]
+	rm "$T/datastore/resources/hosts.csv"
+	mv "$T/aside" "$T/datastore/resources/hosts.csv"
+	datastore_scanned
+	rounds A B
+	assert_same
+}
+
+@test "a directory in which all that is left cannot be seen is deleted nowhere" {
+	fill A
+	start_datastore
+	rounds A B A
+	mv "$T/A/resources/img/logo" "$T/aside"
+	ln -s "$T/aside" "$T/A/resources/img/logo"
+	round A B A
+	[ -f "$T/B/resources/img/logo" ]
+	[ -f "$T/datastore/resources/img/logo" ]
+	grep -q 'refused' "$T/A.log" && fail "it is pushed again and again"
+	rm "$T/A/resources/img/logo"
+	rounds A B
+	[ ! -e "$T/B/resources/img/logo" ]
+	[ -d "$T/B/resources/img" ]
+	assert_same
+}
+
+@test "what was unseen and is gone when it can be seen again is a deletion like any other" {
+	fill A
+	start_all
+	wait_same
+	rm "$T/A/resources/hosts.csv"
+	ln -s nowhere "$T/A/resources/hosts.csv"
+	sync_now A
+	sync_now A
+	rm "$T/A/resources/hosts.csv"
+	wait_for 'the deletion' test ! -e "$T/B/resources/hosts.csv"
+	wait_same
+	stop A
+	[ "$(sqlite3 "$T/A/state/state.db" 'SELECT count(*) FROM leaf WHERE base_state <> 3')" = 0 ]
+}
+
+# --- a refused push ------------------------------------------------------------------------------------------------------
+
+@test "a refused push does not make every base unknown: other deletions and edits of its round go through" {
+	fill A
+	start_datastore
+	rounds A B A
+	mv "$T/datastore/resources/hosts.csv" "$T/aside"
+	ln -s "$T/aside" "$T/datastore/resources/hosts.csv"
+	datastore_scanned
+	echo edited >"$T/A/resources/hosts.csv"
+	rm "$T/A/resources/img/logo"
+	value A "UPDATE users SET email = 'new' WHERE uid = 2; DELETE FROM members WHERE uid = 3"
+	round A
+	! grep 'bases are taken as unknown' "$T/A.log"
+	[ ! -e "$T/A/resources/img/logo" ]
+	[ "$(cat "$T/A/resources/hosts.csv")" = edited ]
+	[ "$(value A 'SELECT email FROM users WHERE uid = 2')" = new ]
+	round B
+	[ ! -e "$T/B/resources/img/logo" ]
+	[ "$(value B 'SELECT email FROM users WHERE uid = 2')" = new ]
+	[ "$(value B 'SELECT count(*) FROM members')" = 2 ]
+	[ "$(conflicts A length)" = 0 ]
+}
+
+# --- a new epoch ---------------------------------------------------------------------------------------------------------
+
+in_sync() {
+	status_of "$1" .in_sync | grep -qx true
+}
+
+@test "daemons are in sync again after a union was adopted over equal content" {
+	fill A
+	start_all
+	wait_same
+	wait_for 'A is in sync' in_sync A
+	admin datastore /api/admin/adopt -d '{"what": "union"}' >/dev/null
+	sync_now A
+	wait_for 'A is in sync' in_sync A
+	wait_for 'B is in sync' in_sync B
+	echo after >"$T/A/resources/after"
+	wait_same
+}
+
+# --- applies that fail halfway -------------------------------------------------------------------------------------------
+
+@test "one file that cannot be put in place does not make the bases of all others unknown" {
+	fill A
+	start_datastore
+	rounds A B A
+	echo new >"$T/A/resources/hosts.csv"
+	echo more >"$T/A/resources/more"
+	rounds A
+	round_with B RENAME_FAILS=hosts.csv || true
+	[ "$(cat "$T/B/resources/more")" = more ]
+	[ "$(cat "$T/B/resources/hosts.csv")" = 'a table' ]
+	rm "$T/B/resources/img/logo"
+	rmdir "$T/B/resources/empty"
+	rounds B A
+	! grep 'a copy was put in its place' "$T/B.log"
+	[ ! -e "$T/A/resources/img/logo" ]
+	[ ! -e "$T/A/resources/empty" ]
+	[ "$(cat "$T/B/resources/hosts.csv")" = new ]
+	assert_same
+}
+
+@test "a first fill that is interrupted at any point is taken up again" {
+	fill A
+	start_datastore
+	rounds A
+	for ((n = 1; n < 200; n++)); do
+		rm -rf "$T/B" && mkdir "$T/B"
+		round_with B CRASH_AT=$n SYNCS_TO="$T/syncs" || [ $? = 99 ] || fail "crash at $n: $(<"$T/B.once")"
+		grep -q 'paused' "$T/B.once" && fail "crash at $n: $(<"$T/B.once")"
+		once B || fail "after a crash at sync $n: $(<"$T/B.once")"
+		same_content datastore B || fail "after a crash at sync $n the content differs"
+		[ "$(wc -l <"$T/syncs")" -ge "$n" ] || break
+		: >"$T/syncs"
+	done
+	echo "$n points" >&3
+	[ "$n" -gt 10 ]
+}
+
+# A row that stands in the way: A renames Bert to Bob, B adds another Bob; what A has must go back to the datastore's version of its key.
+in_the_way() {
+	fill A
+	start_datastore
+	rounds A B A
+	value B "INSERT INTO users VALUES(20, 'Bob', 'b@example.org', 0)"
+	rounds B
+	value A "UPDATE users SET name = 'Bob' WHERE uid = 2"
+}
+
+@test "a row that was in the way goes back to the datastore's version, and is deleted nowhere" {
+	in_the_way
+	round A
+	rounds A B
+	assert_same
+	[ "$(value datastore 'SELECT name FROM users WHERE uid = 2')" = Bert ]
+	[ "$(value datastore 'SELECT name FROM users WHERE uid = 20')" = Bob ]
+	conflicts A 'map(select(.reason == "unique")) | length' | grep -qx 1
+	check_databases
+}
+
+@test "... wherever the round is interrupted" {
+	in_the_way
+	cp -a "$T/A" "$T/A.before"
+	cp -a "$T/datastore" "$T/datastore.before"
+	for ((n = 1; n < 200; n++)); do
+		: >"$T/syncs"
+		round_with A CRASH_AT=$n SYNCS_TO="$T/syncs" || true
+		round A A
+		rounds A B
+		[ "$(value datastore 'SELECT name FROM users WHERE uid = 2')" = Bert ] || fail "after a crash at sync $n: $(value datastore 'SELECT * FROM users')"
+		[ "$(value datastore 'SELECT name FROM users WHERE uid = 20')" = Bob ]
+		assert_same
+		conflicts A 'map(select(.reason == "unique" or .reason == "edited-both" or .reason == "union")) | length' | grep -qvx 0
+		[ "$(wc -l <"$T/syncs")" -ge "$n" ] || break
+		[ "$(head -n "$n" "$T/syncs" | tail -n 1)" != "" ]
+		stop datastore
+		rm -rf "$T/A" "$T/datastore"
+		cp -a "$T/A.before" "$T/A"
+		cp -a "$T/datastore.before" "$T/datastore"
+		rm -rf "$T/B" && mkdir "$T/B"
+		start_datastore
+	done
+	echo "$n points" >&3
+	[ "$n" -gt 5 ]
+}
+
+@test "a row that was in the way is not pushed in the same round, when what it stood in the way of is gone at the datastore" {
+	in_the_way
+	cat >"$T/hook" <<-END
+		#!/bin/sh
+		exec >>$T/hook.log 2>&1
+		sqlite3 "$T/B/users.db" 'DELETE FROM users WHERE uid = 20'
+		"$BIN/sameroot-sync" --once -c "$T/B.conf"
+	END
+	chmod +x "$T/hook"
+	# the first sync of the database that A's round makes is that of the commit that took the row out of the way
+	round_with A HOOK="$T/hook" HOOK_AT=1 HOOK_FILE=A/users.db-wal || true
+	cat "$T/hook.log"
+	round A B A B
+	rounds A B
+	assert_same
+	[ "$(value datastore 'SELECT count(*) FROM users WHERE uid = 2')" = 1 ]
+}
+
+@test "an edit whose row was to be taken out of the way stays an edit when that fails" {
+	fill A delete
+	start_datastore
+	rounds A B A
+	value B "INSERT INTO users VALUES(20, 'Bob', 'b@example.org', 0)"
+	rounds B
+	value A "UPDATE users SET name = 'Bob', email = 'edit' WHERE uid = 2"
+	# a reader keeps a rollback journal's COMMIT from happening
+	mkfifo "$T/fifo"
+	sqlite3 "$T/A/users.db" <"$T/fifo" >/dev/null 2>&1 3>&- &
+	reader=$!
+	exec 9>"$T/fifo"
+	echo 'BEGIN; SELECT count(*) FROM users;' >&9
+	sleep 0.5
+	round A
+	echo 'COMMIT;' >&9
+	exec 9>&-
+	wait $reader
+	[ "$(value A 'SELECT name FROM users WHERE uid = 2')" = Bob ]
+	value B 'DELETE FROM users WHERE uid = 20'
+	rounds B A B
+	assert_same
+	[ "$(value datastore 'SELECT name || email FROM users WHERE uid = 2')" = Bobedit ]
+}
+
+# --- unions that do not end ----------------------------------------------------------------------------------------------
+
+@test "a new file stays though one of its name was deleted long ago, while something else cannot be seen" {
+	fill A
+	start_datastore
+	mkdir -p "$T/B/resources"
+	ln -s nowhere "$T/B/resources/hosts.csv"
+	rounds A
+	round B
+	echo old >"$T/A/resources/report"
+	rounds A
+	rm "$T/A/resources/report"
+	rounds A
+	round B
+	echo new >"$T/B/resources/report"
+	round B
+	rounds A
+	[ "$(cat "$T/B/resources/report")" = new ]
+	[ "$(cat "$T/A/resources/report")" = new ]
+}
+
+@test "a new row stays though one of its key was deleted long ago, while a table is not here yet" {
+	fill A
+	sql "$T/A/users.db" "CREATE TABLE later(id INTEGER PRIMARY KEY); INSERT INTO later VALUES(1)"
+	sql "$T/B/users.db" "PRAGMA journal_mode=wal; $USERS_SCHEMA" >/dev/null
+	start_datastore
+	rounds A
+	round B
+	value A "INSERT INTO users VALUES(50, 'Old', NULL, 0)"
+	rounds A
+	value A 'DELETE FROM users WHERE uid = 50'
+	rounds A
+	round B
+	value B "INSERT INTO users VALUES(50, 'New', NULL, 0)"
+	round B
+	rounds A
+	[ "$(value B 'SELECT name FROM users WHERE uid = 50')" = New ]
+	[ "$(value A 'SELECT name FROM users WHERE uid = 50')" = New ]
+}
+
+# --- quiet rounds --------------------------------------------------------------------------------------------------------
+
+skipped_of() {
+	status_of "$1" "[.stores[].skipped] | add"
+}
+
+@test "what is left alone is counted in quiet rounds too" {
+	fill A
+	mkdir -p "$T/B/resources"
+	ln -s nowhere "$T/B/resources/hosts.csv"
+	start_all
+	wait_for 'B has the rest' test -e "$T/B/resources/img/logo"
+	for n in 1 2 3; do
+		sync_now B
+		[ "$(skipped_of B)" -ge 1 ]
+		! in_sync B
+	done
+}
+
+@test "what changed while a store was paused at the datastore is pushed when it is back" {
+	fill A
+	start_all
+	wait_same
+	mv "$T/datastore/resources" "$T/aside"
+	datastore_scanned
+	echo edited >"$T/A/resources/hosts.csv"
+	touch "$T/A/users.db"
+	value A "UPDATE users SET email = 'moves the root' WHERE uid = 1"
+	sync_now A
+	sync_now A
+	mv "$T/aside" "$T/datastore/resources"
+	wait_for 'the edit' grep -q edited "$T/datastore/resources/hosts.csv"
+	wait_same
+}
