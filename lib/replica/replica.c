@@ -354,7 +354,7 @@ static enum sr_status shed(struct sr_replica_store *s, struct sr_err *err)
 /* What the look means; under the lock. */
 static void set_mode(struct sr_replica_store *s, enum sr_presence presence, const char *why)
 {
-	bool ours = !sr_uuid_none(&s->row.marker) || !sr_uuid_none(&s->row.pending);
+	bool ours = !sr_uuid_none(&s->row.marker); /* a pending one alone: its first fill was broken off, there is nothing to lose */
 
 	switch (presence) {
 	case SR_PRESENT:
@@ -482,6 +482,12 @@ static enum sr_status begin_once(struct record *c)
 	return sr_state_begin(c->r->state, c->err);
 }
 
+/* Is `to` nothing but that it cannot be seen?  A directory that holds only what is unknown is no entry of the tree, and yet it is not gone. */
+static bool unseen(const struct sr_replica *r, size_t i, struct sr_bytes path, const struct sr_version *to)
+{
+	return sr_replica_unknown(r, i, path) || (to->kind == SR_KIND_NONE && sr_replica_unknown_below(r, i, path));
+}
+
 static enum sr_status record_change(void *ctx, struct sr_bytes path, const struct sr_version *from, const struct sr_version *to)
 {
 	struct record *c = ctx;
@@ -489,10 +495,7 @@ static enum sr_status record_change(void *ctx, struct sr_bytes path, const struc
 	struct sr_leaf_row row;
 	enum sr_status rc;
 
-	if (sr_replica_unknown(c->r, c->i, path))
-		return SR_OK;
-	/* A directory that holds only what is unknown is no entry of the tree, and yet it is not gone. */
-	if (to->kind == SR_KIND_NONE && sr_replica_unknown_below(c->r, c->i, path))
+	if (unseen(c->r, c->i, path, to))
 		return SR_OK;
 	rc = begin_once(c);
 	if (rc == SR_OK)
@@ -569,6 +572,53 @@ static enum sr_status see(struct sr_replica *r, struct record *c, struct sr_scan
 	return SR_OK;
 }
 
+struct graft {
+	struct sr_replica *r;
+	size_t i;
+	struct edits edits;
+};
+
+static enum sr_status keep_unseen(void *ctx, struct sr_bytes path, const struct sr_version *from, const struct sr_version *to)
+{
+	struct graft *g = ctx;
+
+	if (from->kind != SR_KIND_NONE && unseen(g->r, g->i, path, to))
+		edits_add(&g->edits, path, from);
+	return SR_OK;
+}
+
+static int edit_order(const void *a, const void *b)
+{
+	return sr_bytes_cmp(((const struct sr_edit *)a)->path, ((const struct sr_edit *)b)->path);
+}
+
+/* Unknown is not absent: files that were there and cannot be seen now stay in the map as they were, or everyone else would take them for
+ * deleted.  *map is held, before and after.  (Tables need it not: one that is missing on one side is left alone by the other.) */
+static enum sr_status graft_unseen(struct sr_replica *r, size_t i, struct sr_hash *map, struct sr_err *err)
+{
+	struct sr_replica_store *s = &r->stores[i];
+	struct graft g = {.r = r, .i = i};
+	struct sr_hash whole;
+	enum sr_status rc;
+
+	if (s->kind != SR_KIND_FILES || !s->scan.unknowns)
+		return SR_OK;
+	rc = sr_store_diff(r->nodes, s->kind, &s->map, map, keep_unseen, &g, err);
+	if (rc == SR_OK && g.edits.n) {
+		qsort(edits_ready(&g.edits), g.edits.n, sizeof *g.edits.at, edit_order);
+		sr_replica_write_lock(r);
+		rc = sr_store_edit(r->nodes, s->kind, map, g.edits.at, g.edits.n, &whole, err);
+		if (rc == SR_OK) {
+			sr_nodes_hold(r->nodes, &whole);
+			sr_nodes_release(r->nodes, map);
+			*map = whole;
+		}
+		sr_replica_unlock(r);
+	}
+	edits_free(&g.edits);
+	return rc;
+}
+
 enum sr_status sr_replica_scan(struct sr_replica *r, size_t i, bool own_transaction, sr_changed_fn *fn, void *ctx, struct sr_err *err)
 {
 	struct sr_replica_store *s = &r->stores[i];
@@ -589,7 +639,9 @@ enum sr_status sr_replica_scan(struct sr_replica *r, size_t i, bool own_transact
 	s->hashed += scan.hashed;
 	s->hashed_bytes += scan.hashed_bytes;
 	s->rows_read += scan.rows_read;
-	rc = record_scan(&c, &s->map, &scan.map);
+	rc = graft_unseen(r, i, &scan.map, err);
+	if (rc == SR_OK)
+		rc = record_scan(&c, &s->map, &scan.map);
 	if (rc == SR_OK)
 		rc = remember_inode(r, s, err);
 	sr_replica_write_lock(r);

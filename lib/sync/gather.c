@@ -18,8 +18,9 @@ void sr_store_plan_clear(struct sr_store_plan *p)
 	p->items = NULL;
 	p->n = p->cap = 0;
 	p->pull = p->push = p->agree = NULL;
-	p->skipped = 0;
+	p->skipped = p->gone = 0;
 	p->first_skip = NULL;
+	p->compared = p->evicted = false;
 }
 
 /* --- finding ------------------------------------------------------------------------------------------------------------ */
@@ -270,6 +271,7 @@ enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err)
 		p->skipped = 1;
 		return SR_OK;
 	}
+	p->compared = true;
 	rc = find_items(&f);
 	for (size_t k = 0; rc == SR_OK && k < p->n; k++)
 		rc = decide(&f, &p->items[k]);

@@ -22,6 +22,9 @@ struct sr_store_plan { /* one store's part of a round */
 	struct sr_leaves *agree; /* path, to; expect := to */
 	uint64_t skipped;
 	const char *first_skip; /* why the first one was */
+	uint64_t gone;          /* files that the datastore could not send */
+	bool compared;          /* with the datastore's map */
+	bool evicted;           /* rows were taken out of the way: what was planned to be pushed may not be here any more */
 	bool failed;            /* in this round: */
 	char trouble[320];      /* what went wrong with this store alone, kept to log it once */
 };
@@ -68,6 +71,9 @@ SR_MUST enum sr_status sr_sync_set_last_push(struct sr_sync *s, const struct sr_
 SR_MUST enum sr_status sr_sync_set_as_of(struct sr_sync *s, uint64_t epoch, uint64_t seq, struct sr_err *err);
 /* Bases of every store become unknown. */
 SR_MUST enum sr_status sr_sync_forget_bases(struct sr_sync *s, bool as_hint, struct sr_err *err);
+
+/* sync.c: one store's fault is its own, the others go on. */
+void sr_sync_trouble(struct sr_sync *s, size_t i, const struct sr_err *err);
 
 /* walk.c: GET /api/tree and the walk */
 SR_MUST enum sr_status sr_sync_check_in(struct sr_sync *s, bool *unchanged, struct sr_err *err);

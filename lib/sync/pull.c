@@ -116,9 +116,7 @@ static void applying_end(struct applying *a)
 	sr_leaves_free(a->evicted);
 }
 
-/* A row that was removed because it stood in the way was not deleted by anyone: its base becomes unknown, so that the next round fetches
- * what the datastore has of it and never pushes a deletion. */
-static enum sr_status forget_evicted(struct applying *a, struct sr_err *err)
+static enum sr_status hint_evicted(struct applying *a, struct sr_err *err)
 {
 	struct sr_replica_store *st = &a->s->r->stores[a->i];
 	enum sr_status rc = SR_OK;
@@ -130,13 +128,32 @@ static enum sr_status forget_evicted(struct applying *a, struct sr_err *err)
 		rc = sr_leaves_at(a->evicted, k, &leaf, err);
 		if (rc == SR_OK)
 			rc = sr_state_leaf(a->s->r->state, &st->row, leaf.path, &row, err);
-		if (rc != SR_OK)
-			break;
+		if (rc != SR_OK || row.base_state != SR_BASE_KNOWN)
+			continue;
 		row.path = leaf.path;
-		row.base_state = SR_BASE_UNKNOWN;
-		memset(&row.base, 0, sizeof row.base);
+		row.base_state = SR_BASE_HINT;
 		rc = sr_state_leaf_put(a->s->r->state, &st->row, &row, err);
 	}
+	return rc;
+}
+
+/* A row that is about to be removed because it stands in the way is deleted by nobody: its base becomes a hint, durably and before the
+ * commit, so that whatever happens the next plan fetches what the datastore has of it and never pushes a deletion.  If the commit does not
+ * happen, a hint is enough to see that the row was edited. */
+static enum sr_status let_go_of_evicted(struct applying *a, struct sr_err *err)
+{
+	enum sr_status rc;
+
+	if (!sr_leaves_count(a->evicted))
+		return SR_OK;
+	a->s->plans[a->i].evicted = true;
+	rc = sr_state_begin(a->s->r->state, err);
+	if (rc != SR_OK)
+		return rc;
+	rc = hint_evicted(a, err);
+	if (rc == SR_OK)
+		return sr_state_commit(a->s->r->state, err);
+	sr_state_rollback(a->s->r->state);
 	return rc;
 }
 
@@ -156,8 +173,6 @@ static enum sr_status finish(struct applying *a, const struct sr_intent_head *he
 	}
 	memset(&st->row.pending, 0, sizeof st->row.pending);
 	rc = sr_replica_take(r, a->i, a->taken, SR_TAKE_BASE, head->epoch, head->seq, err);
-	if (rc == SR_OK)
-		rc = forget_evicted(a, err);
 	if (rc == SR_OK)
 		rc = sr_state_intents_drop(r->state, &st->row, err);
 	if (rc == SR_OK)
@@ -204,6 +219,7 @@ static enum sr_status apply(struct sr_sync *s, size_t i, struct sr_leaves *leave
 	struct applying a;
 	struct sr_apply_ops ops;
 	struct sr_err later;
+	bool tried;
 	enum sr_status rc = sr_stage_flush(st->store, err), finished;
 
 	if (rc == SR_OK)
@@ -214,16 +230,19 @@ static enum sr_status apply(struct sr_sync *s, size_t i, struct sr_leaves *leave
 	ops = ops_of(&a);
 	rc = sr_apply_prepare(st->store, leaves, &marker, &ops, err);
 	if (rc == SR_OK)
+		rc = let_go_of_evicted(&a, err);
+	tried = rc == SR_OK;
+	if (tried)
 		rc = sr_apply_commit(st->store, err);
 	else
 		sr_apply_rollback(st->store);
-	if (rc == SR_OK)
-		st->marker = marker;
-	/* A file that could not be put in place leaves the others applied; a database is all or nothing, and a failed commit left the old
-	 * marker. */
-	finished = finish(&a, &head, rc == SR_OK, rc == SR_OK ? err : &later);
-	if (rc == SR_OK)
-		rc = finished;
+	/* SR_E_CHANGED: a file that could not be put in place leaves the others applied.  Anything else may have been done in part: the
+	 * intents stay, and the next round decides by evidence. */
+	if (!tried || rc == SR_OK || rc == SR_E_CHANGED) {
+		finished = finish(&a, &head, tried && carries(st, &head), rc == SR_OK ? err : &later);
+		if (rc == SR_OK)
+			rc = finished;
+	}
 	s->result.pulled += sr_leaves_count(a.taken);
 	if (rc == SR_OK && sr_leaves_count(a.taken) < sr_leaves_count(leaves))
 		s->plans[i].skipped += sr_leaves_count(leaves) - sr_leaves_count(a.taken);
@@ -275,6 +294,7 @@ struct fetching {
 	size_t i;
 	struct sr_leaves *ready; /* what will be applied */
 	bool *got;               /* a plan item at a time */
+	uint64_t gone;           /* files that could not be sent */
 	struct sr_stage *stage;
 	uint64_t wanted, received;
 };
@@ -332,6 +352,25 @@ static enum sr_status add_ready(struct fetching *f, const struct sr_leaf *leaf, 
 	return sr_leaves_add(f->ready, &out, err);
 }
 
+/* A file that the datastore cannot send - it changes there just now, or cannot be read - does not keep the others from coming.  Of a
+ * database all rows come, or none. */
+static enum sr_status got_none(struct fetching *f, struct sr_bytes path, struct sr_err *err)
+{
+	struct sr_leaf want;
+	size_t at;
+
+	if (f->s->r->stores[f->i].kind != SR_KIND_FILES)
+		return sr_err_set(err, SR_E_GONE, "the datastore moved on: this root is no longer readable");
+	if (!find_wanted(f, path, &at, &want, err))
+		return SR_E_DATA;
+	if (f->got[at])
+		return sr_err_set(err, SR_E_DATA, "bundle: it holds a leaf twice");
+	f->got[at] = true;
+	f->received++;
+	f->gone++;
+	return SR_OK;
+}
+
 static enum sr_status got_leaf(void *ctx, const char *store, const struct sr_leaf *leaf, bool content, struct sr_err *err)
 {
 	struct fetching *f = ctx;
@@ -339,7 +378,7 @@ static enum sr_status got_leaf(void *ctx, const char *store, const struct sr_lea
 	if (strcmp(store, f->s->r->stores[f->i].name) != 0)
 		return sr_err_set(err, SR_E_DATA, "bundle: it holds a leaf that was not asked for");
 	if (leaf->flags & SR_LEAF_GONE)
-		return sr_err_set(err, SR_E_GONE, "the datastore moved on: this root is no longer readable");
+		return got_none(f, leaf->path, err);
 	if (leaf->to.kind == SR_KIND_FILE)
 		return content ? SR_OK : sr_err_set(err, SR_E_DATA, "bundle: a file without its content");
 	return add_ready(f, leaf, NULL, err);
@@ -366,10 +405,10 @@ static enum sr_status got_end(void *ctx, const char *store, const struct sr_leaf
 
 	(void)store;
 	if (!ok)
-		rc = sr_err_set(err, SR_E_GONE, "a file changed at the datastore while it was sent");
-	if (rc == SR_OK)
+		rc = got_none(f, leaf->path, err); /* it changed while it was sent */
+	else
 		rc = sr_stage_finish(f->stage, &leaf->to, leaf->mtime_ns, &staged, err);
-	if (rc == SR_OK)
+	if (rc == SR_OK && ok)
 		rc = add_ready(f, leaf, &staged, err);
 	sr_stage_free(f->stage);
 	f->stage = NULL;
@@ -491,7 +530,11 @@ enum sr_status sr_sync_pull(struct sr_sync *s, size_t i, struct sr_err *err)
 	rc = fetch_all(&f, err);
 	if (rc == SR_OK)
 		rc = sr_leaves_sort(f.ready, err);
-	if (rc == SR_OK)
+	p->gone = f.gone;
+	p->skipped += f.gone;
+	if (f.gone)
+		p->first_skip = "the datastore cannot send it now";
+	if (rc == SR_OK && sr_leaves_count(f.ready))
 		rc = apply(s, i, f.ready, err);
 	free(f.got);
 	sr_leaves_free(f.ready);

@@ -291,17 +291,20 @@ enum sr_status sr_sync_cancel_all(struct sr_sync *s, struct sr_err *err)
 
 /* --- the push -------------------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status mark_stores(struct sr_sync *s, struct sr_err *err)
+/* A store that cannot be marked (a database that is locked for long) is not pushed in this round. */
+static void mark_stores(struct sr_sync *s)
 {
-	enum sr_status rc = SR_OK;
-
-	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++) {
+	for (size_t i = 0; i < s->r->n; i++) {
 		struct sr_uuid id = sr_uuid_random();
+		struct sr_err err;
 
-		if (s->plans[i].push && sr_leaves_count(s->plans[i].push))
-			rc = sr_replica_mark(s->r, i, &id, &s->info.at.instance, s->info.at.epoch, s->info.at.seq, err);
+		if (!s->plans[i].push || !sr_leaves_count(s->plans[i].push) ||
+		    sr_replica_mark(s->r, i, &id, &s->info.at.instance, s->info.at.epoch, s->info.at.seq, &err) == SR_OK)
+			continue;
+		sr_sync_trouble(s, i, &err);
+		sr_leaves_free(s->plans[i].push);
+		s->plans[i].push = NULL;
 	}
-	return rc;
 }
 
 static enum sr_status write_outbox(struct sr_sync *s, const struct sr_outbox *o, struct sr_err *err)
@@ -392,15 +395,15 @@ enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct
 			      .start = s->info.start};
 	struct sr_push_head head = {.id = o.id, .prev = o.prev, .webserver = s->r->node, .start = o.start, .at = s->info.at, .try = try};
 	struct sr_push_answer a = {0};
-	uint64_t n = count_pushes(s);
+	uint64_t n;
 	enum sr_status rc;
 
 	*again = false;
+	mark_stores(s);
+	n = count_pushes(s);
 	if (!n)
 		return SR_OK;
-	rc = mark_stores(s, err);
-	if (rc == SR_OK)
-		rc = write_outbox(s, &o, err);
+	rc = write_outbox(s, &o, err);
 	if (rc == SR_OK)
 		rc = send_push(s, &head, &a, err);
 	if (rc != SR_OK)

@@ -104,9 +104,11 @@ enum sr_status sr_sync_forget_bases(struct sr_sync *s, bool as_hint, struct sr_e
 	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++) {
 		struct sr_store_row *row = &s->r->stores[i].row;
 
+		if (row->base_known) { /* else it is in a union already, as of what it was then */
+			row->epoch = s->as_of_epoch;
+			row->seq = s->as_of_seq;
+		}
 		row->base_known = false;
-		row->epoch = s->as_of_epoch;
-		row->seq = s->as_of_seq;
 		rc = sr_state_forget_base(s->r->state, row, as_hint, err);
 	}
 	if (rc == SR_OK)

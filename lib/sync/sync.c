@@ -196,15 +196,14 @@ static enum sr_status guard(struct sr_sync *s, bool *again, struct sr_err *err)
 		*again = true;
 		return sr_sync_settle(s, err);
 	}
-	rc = check_markers(s, &forgot, err);
-	if (rc != SR_OK)
-		return rc;
 	broken = memcmp(&s->last_push, &s->info.push, sizeof s->last_push) != 0;
-	if (broken && !first && !forgot) {
+	if (broken && !first) {
 		sr_warn("the datastore's last push of this webserver is not the one known here: bases are taken as unknown, nothing is "
 			"deleted");
 		rc = sr_sync_forget_bases(s, false, err);
 	}
+	if (rc == SR_OK) /* after it, for a marker knows better as of when its store is */
+		rc = check_markers(s, &forgot, err);
 	if (rc == SR_OK && (forgot || broken)) {
 		rc = sr_sync_cancel_all(s, err);
 		*again = true;
@@ -288,8 +287,7 @@ static enum sr_status make_if_new(struct sr_sync *s, size_t i, struct sr_err *er
 	return rc;
 }
 
-/* One store's fault is its own: the others go on. */
-static void store_trouble(struct sr_sync *s, size_t i, const struct sr_err *err)
+void sr_sync_trouble(struct sr_sync *s, size_t i, const struct sr_err *err)
 {
 	struct sr_store_plan *p = &s->plans[i];
 
@@ -310,7 +308,7 @@ static void scan_and_plan(struct sr_sync *s, struct sr_err *err)
 		if (rc == SR_OK && s->r->stores[i].mode == SR_MODE_READY)
 			rc = sr_replica_scan(s->r, i, true, NULL, NULL, err);
 		if (rc != SR_OK)
-			store_trouble(s, i, err);
+			sr_sync_trouble(s, i, err);
 	}
 	sr_replica_reroot(s->r);
 	if (s->quiet && sr_hash_eq(&s->quiet_local, &s->r->root) && sr_hash_eq(&s->quiet_remote, &s->remote))
@@ -318,7 +316,7 @@ static void scan_and_plan(struct sr_sync *s, struct sr_err *err)
 	for (size_t i = 0; i < s->r->n; i++)
 		if (s->r->stores[i].view && sr_sync_gather(s, i, err) != SR_OK) {
 			sr_store_plan_clear(&s->plans[i]);
-			store_trouble(s, i, err);
+			sr_sync_trouble(s, i, err);
 		}
 out:
 	sr_replica_unview(s->r);
@@ -361,7 +359,8 @@ static enum sr_status end_union(struct sr_sync *s, size_t i, struct sr_err *err)
 	return sr_state_store_put(s->r->state, &st->row, err);
 }
 
-/* Bases of stores in a union are known from now on if nothing of them is open. */
+/* What there is has its row with its own base, known or not; all other names were here and there held against each other, and are absent
+ * here: that is their base from now on.  As of this root is only what left nothing open. */
 static enum sr_status end_unions(struct sr_sync *s, struct sr_err *err)
 {
 	bool all = true;
@@ -371,17 +370,15 @@ static enum sr_status end_unions(struct sr_sync *s, struct sr_err *err)
 		struct sr_replica_store *st = &s->r->stores[i];
 		uint64_t open = 0;
 
-		if (st->mode != SR_MODE_READY || s->plans[i].skipped || s->plans[i].failed) {
+		if (st->mode != SR_MODE_READY || s->plans[i].failed) {
 			all = false;
 			continue;
 		}
-		rc = sr_state_open_count(s->r->state, &st->row, &open, err);
-		if (rc != SR_OK || open) {
-			all = false;
-			continue;
-		}
-		if (!st->row.base_known)
+		if (!st->row.base_known && s->plans[i].compared)
 			rc = end_union(s, i, err);
+		if (rc == SR_OK)
+			rc = sr_state_open_count(s->r->state, &st->row, &open, err);
+		all &= rc == SR_OK && !open && !s->plans[i].skipped && st->row.base_known;
 	}
 	if (rc == SR_OK && all)
 		rc = sr_sync_set_as_of(s, s->info.at.epoch, s->info.at.seq, err);
@@ -403,19 +400,25 @@ static enum sr_status take(struct sr_sync *s, bool *gone, struct sr_err *err)
 		if (rc == SR_E_UNAVAILABLE || rc == SR_E_AUTH)
 			return rc;
 		if (rc != SR_OK)
-			store_trouble(s, i, err);
+			sr_sync_trouble(s, i, err);
 	}
 	return SR_OK;
 }
 
 static enum sr_status transfer(struct sr_sync *s, unsigned try, bool *again, struct sr_err *err)
 {
+	bool gone = false;
 	enum sr_status rc;
 
 	*again = false;
 	rc = take(s, again, err);
+	for (size_t i = 0; i < s->r->n; i++) {
+		*again |= s->plans[i].evicted;
+		gone |= s->plans[i].gone > 0;
+	}
 	if (rc == SR_OK && !*again)
 		rc = sr_sync_push(s, try, again, err);
+	*again |= gone && try < SR_TRIES; /* it may be that the datastore has moved on; else it stays with what could be sent */
 	sr_replica_reroot(s->r);
 	return rc;
 }
@@ -439,7 +442,7 @@ static enum sr_status attempt(struct sr_sync *s, unsigned try, bool *again, stru
 	if (nothing_planned(s)) {
 		rc = end_unions(s, err);
 		s->result.skipped = count_skipped(s);
-		s->quiet = rc == SR_OK;
+		s->quiet = rc == SR_OK && !s->result.skipped; /* what was left alone may be free again without a change of a root */
 		s->quiet_local = s->r->root;
 		s->quiet_remote = s->remote;
 		s->result.in_sync = !s->result.skipped && sr_hash_eq(&s->r->root, &s->remote);

@@ -37,6 +37,15 @@ static enum sr_status take_key(struct sr_sync *s, struct sr_err *err)
 	return rc;
 }
 
+/* That a store goes on does not show in the root. */
+static bool any_paused(const struct sr_tree_info *info)
+{
+	for (size_t k = 0; k < info->n; k++)
+		if (info->stores[k].paused)
+			return true;
+	return false;
+}
+
 static enum sr_status ask(struct sr_sync *s, bool want_key, struct sr_answer *answer, struct sr_err *err)
 {
 	struct sr_buf check = {0}, match = {0};
@@ -49,7 +58,7 @@ static enum sr_status ask(struct sr_sync *s, bool want_key, struct sr_answer *an
 	sr_buf_printf(&check, SR_HEADER_CHECK_IN ": ");
 	sr_check_in_print(&check, &(struct sr_check_in){.node = s->r->node, .known = s->anchor, .push = s->last_push});
 	headers[n++] = sr_buf_text(&check);
-	if (s->have_info && s->have_remote && sr_hash_eq(&s->remote, &s->anchor.root) && !want_key) {
+	if (s->have_info && s->have_remote && sr_hash_eq(&s->remote, &s->anchor.root) && !want_key && !any_paused(&s->info)) {
 		sr_hash_text(root, &s->anchor.root);
 		sr_buf_printf(&match, "If-None-Match: \"%s\"", root);
 		headers[n++] = sr_buf_text(&match);

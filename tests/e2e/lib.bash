@@ -56,7 +56,7 @@ wait_for() {
 
 # NAME [LINE...]: $T/NAME.conf; LINEs are added to [global], or may begin a section
 write_config() {
-	local name=$1 prefix= state=State-Directory resources=Webserver-Resource-Store
+	local name=$1 prefix="" state=State-Directory resources=Webserver-Resource-Store
 	shift
 	[[ $name != datastore ]] || prefix=Datastore- state=Datastore-State-Directory resources=Datastore-Resource-Store
 	mkdir -p "$T/$name"

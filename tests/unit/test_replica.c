@@ -121,7 +121,8 @@ static void a_store_of_ours_that_is_gone_is_lost(void **state)
 	assert_int_equal(w->r->stores[RESOURCES].since_ms, 0);
 }
 
-static void a_pending_marker_makes_it_ours(void **state)
+/* A first fill that was broken off is not a loss: the store may be filled again. */
+static void a_pending_marker_alone_does_not_make_it_ours(void **state)
 {
 	struct world *w = *state;
 
@@ -130,7 +131,7 @@ static void a_pending_marker_makes_it_ours(void **state)
 	restart_replica(w);
 	remove_tree(below(w, "res"));
 	sr_replica_look(w->r);
-	assert_int_equal(w->r->stores[RESOURCES].mode, SR_MODE_PAUSED);
+	assert_int_equal(w->r->stores[RESOURCES].mode, SR_MODE_NEW);
 }
 
 static void what_is_no_store_is_paused(void **state)
@@ -448,6 +449,47 @@ static void unknown_paths_keep_their_rows(void **state)
 	assert_true(same_version(row_at(w, RESOURCES, file_path("top")).local, top));
 }
 
+/* Else everyone who follows this tree would delete them. */
+static void unknown_paths_stay_in_the_tree(void **state)
+{
+	struct world *w = *state;
+	struct sr_hash root;
+
+	put(w, "res/img/deep", "deep");
+	scan_all(w);
+	root = w->r->root;
+	assert_int_equal(rename(below(w, "res/img"), below(w, "aside")), 0);
+	assert_int_equal(symlink("../aside", below(w, "res/img")), 0);
+	unlink(below(w, "res/top"));
+	assert_int_equal(mkfifo(below(w, "res/top"), 0644), 0);
+	assert_int_equal(mkfifo(below(w, "res/empty/never seen"), 0644), 0);
+	for (int i = 0; i < 2; i++) {
+		scan_all(w);
+		assert_int_equal(w->r->stores[RESOURCES].scan.unknowns, 3);
+		assert_true(sr_hash_eq(&w->r->root, &root));
+	}
+	assert_int_equal(version_at(w, RESOURCES, file_path("empty/never seen")).kind, SR_KIND_NONE);
+	restart_replica(w);
+	assert_true(sr_hash_eq(&w->r->root, &root));
+	scan_all(w);
+	assert_true(sr_hash_eq(&w->r->root, &root));
+
+	/* What is seen beside them changes as ever. */
+	put(w, "res/other", "other");
+	assert_int_equal(scan_heard(w, RESOURCES).n, 1);
+	unlink(below(w, "res/other"));
+	assert_int_equal(scan_heard(w, RESOURCES).n, 1);
+
+	/* And what can be seen again is what it is. */
+	unlink(below(w, "res/img"));
+	assert_int_equal(rename(below(w, "aside"), below(w, "res/img")), 0);
+	unlink(below(w, "res/top"));
+	put(w, "res/top", "tip");
+	assert_int_equal(scan_heard(w, RESOURCES).n, 1);
+	unlink(below(w, "res/empty/never seen"));
+	assert_int_equal(scan_heard(w, RESOURCES).n, 0);
+}
+
 static void below_an_unknown_directory_all_is_unknown(void **state)
 {
 	struct world *w = *state;
@@ -459,10 +501,9 @@ static void below_an_unknown_directory_all_is_unknown(void **state)
 	assert_true(sr_replica_unknown(w->r, RESOURCES, file_path("img/a b.png")));
 	assert_int_equal(row_at(w, RESOURCES, file_path("img/a b.png")).local.kind, SR_KIND_FILE);
 	unlink(below(w, "res/img"));
-	assert_int_equal(scan_heard(w, RESOURCES).gone, 0); /* see below */
-	restart_replica(w);
-	scan_all(w);
+	assert_int_equal(scan_heard(w, RESOURCES).gone, 3); /* now it is seen that nothing is there */
 	assert_int_equal(row_at(w, RESOURCES, file_path("img/a b.png")).local.kind, SR_KIND_NONE);
+	assert_int_equal(version_at(w, RESOURCES, file_path("img")).kind, SR_KIND_NONE);
 }
 
 /* --- what an apply did ------------------------------------------------------------------------------------------------ */
@@ -801,7 +842,7 @@ int main(void)
 		full_test(stores_are_found_by_name),
 		empty_test(nothing_there_is_new),
 		full_test(a_store_of_ours_that_is_gone_is_lost),
-		full_test(a_pending_marker_makes_it_ours),
+		full_test(a_pending_marker_alone_does_not_make_it_ours),
 		empty_test(what_is_no_store_is_paused),
 		full_test(a_marker_is_pending_then_written_then_known),
 		full_test(a_scan_is_recorded),
@@ -811,6 +852,7 @@ int main(void)
 		full_test(a_restart_remembers),
 		full_test(the_root_is_that_of_a_tree_from_scratch),
 		full_test(unknown_paths_keep_their_rows),
+		full_test(unknown_paths_stay_in_the_tree),
 		full_test(below_an_unknown_directory_all_is_unknown),
 		full_test(take_local),
 		full_test(take_base),
