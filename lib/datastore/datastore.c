@@ -278,13 +278,20 @@ bool sr_datastore_broken(struct sr_datastore *d, struct sr_err *err)
 static enum sr_status certificate(struct sr_datastore *d, struct sr_err *err)
 {
 	const struct sr_config *c = d->config;
+	char pin[SR_PIN_TEXT];
+	enum sr_status rc;
 
 	if (c->datastore_insecure_disable_tls)
 		return SR_OK;
 	d->certificate =
 		c->certificate_file ? sr_strdup(c->certificate_file) : sr_format("%s/certificate.pem", c->datastore_state_directory);
 	d->key = c->certificate_file ? sr_strdup(c->key_file) : sr_format("%s/key.pem", c->datastore_state_directory);
-	return c->certificate_file ? SR_OK : sr_certificate_ensure(d->certificate, d->key, NULL, err);
+	rc = c->certificate_file ? SR_OK : sr_certificate_ensure(d->certificate, d->key, NULL, err);
+	if (rc == SR_OK)
+		rc = sr_certificate_pin(d->certificate, pin, err);
+	if (rc == SR_OK)
+		sr_info("for webservers that shall know this key: Datastore-Key-Pin=%s", pin);
+	return rc;
 }
 
 enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)

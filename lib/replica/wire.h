@@ -60,8 +60,8 @@ struct sr_tree_store {
 	uint8_t kind;
 	struct sr_hash map;
 	uint64_t leaves, bytes;
-	char *paused; /* why, or NULL */
-	char **exclude;
+	char *paused;   /* why, or NULL; on the way, bytes that are not UTF-8 become "?" */
+	char **exclude; /* on the way: percent-encoded, for globs are bytes */
 	size_t excludes;
 };
 struct sr_tree_info { /* sr_tree_info_free when done */
