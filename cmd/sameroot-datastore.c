@@ -1,5 +1,4 @@
 /* sameroot-datastore - the datastore daemon: arguments, configuration, signals, exit codes. */
-#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -69,12 +68,7 @@ static int run(const struct sr_config *config)
 	sigset_t signals;
 	int status;
 
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGHUP);
-	sigaddset(&signals, SIGUSR1);
-	pthread_sigmask(SIG_BLOCK, &signals, NULL); /* before any thread starts */
+	sr_cli_block_signals(&signals);
 	if (sr_datastore_open(&d, config, &err) != SR_OK || sr_datastore_listen(d, &err) != SR_OK) {
 		status = sr_cli_fail(&cli, &err);
 		goto out;
@@ -92,28 +86,5 @@ out:
 
 int main(int argc, char **argv)
 {
-	struct sr_config *config = NULL;
-	struct sr_err err = {0};
-	int count, status = 0;
-	bool done;
-
-	setlocale(LC_CTYPE, "C.UTF-8");
-	signal(SIGPIPE, SIG_IGN);
-	if (sr_cli_parse(&cli, argc, argv, &count, &done, &err) != SR_OK)
-		return sr_cli_fail(&cli, &err);
-	if (done)
-		return 0;
-	if (count > 1) {
-		sr_err_set(&err, SR_E_USAGE, "unexpected argument %s; see --help", argv[1]);
-		return sr_cli_fail(&cli, &err);
-	}
-	if (sr_config_load(&config, config_path, &err) != SR_OK)
-		return sr_cli_fail(&cli, &err);
-	sr_log_setup(cli.program, config->log_level, config->log_json);
-	if (check_config)
-		sr_cli_print_config(config, json);
-	else
-		status = run(config);
-	sr_config_free(config);
-	return status;
+	return sr_cli_daemon(&cli, argc, argv, &config_path, &check_config, &json, run);
 }

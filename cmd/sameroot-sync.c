@@ -1,5 +1,4 @@
 /* sameroot-sync - the sync daemon beside a webserver: arguments, configuration, signals, exit codes. */
-#include <locale.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -93,12 +92,7 @@ static int run_daemon(const struct sr_config *config)
 	pthread_t signals;
 	struct sr_err err = {0};
 
-	sigemptyset(&r.signals);
-	sigaddset(&r.signals, SIGTERM);
-	sigaddset(&r.signals, SIGINT);
-	sigaddset(&r.signals, SIGHUP);
-	sigaddset(&r.signals, SIGUSR1);
-	pthread_sigmask(SIG_BLOCK, &r.signals, NULL);
+	sr_cli_block_signals(&r.signals);
 	if (sr_sync_daemon_open(&r.daemon, config, SR_VERSION, &err) != SR_OK)
 		return sr_cli_fail(&cli, &err);
 	fprintf(stderr, "listening on %s\n", sr_sync_daemon_address(r.daemon));
@@ -112,32 +106,12 @@ static int run_daemon(const struct sr_config *config)
 	return 0;
 }
 
+static int run(const struct sr_config *config)
+{
+	return once ? run_once(config) : run_daemon(config);
+}
+
 int main(int argc, char **argv)
 {
-	struct sr_config *config = NULL;
-	struct sr_err err = {0};
-	bool done;
-	int count, status;
-
-	setlocale(LC_CTYPE, "C.UTF-8");
-	signal(SIGPIPE, SIG_IGN);
-	if (sr_cli_parse(&cli, argc, argv, &count, &done, &err) != SR_OK)
-		return sr_cli_fail(&cli, &err);
-	if (done)
-		return 0;
-	if (count > 1) {
-		sr_err_set(&err, SR_E_USAGE, "unexpected argument %s; see --help", argv[1]);
-		return sr_cli_fail(&cli, &err);
-	}
-	if (sr_config_load(&config, config_path, &err) != SR_OK)
-		return sr_cli_fail(&cli, &err);
-	sr_log_setup(cli.program, config->log_level, config->log_json);
-	if (check_config) {
-		sr_cli_print_config(config, json);
-		status = 0;
-	} else {
-		status = once ? run_once(config) : run_daemon(config);
-	}
-	sr_config_free(config);
-	return status;
+	return sr_cli_daemon(&cli, argc, argv, &config_path, &check_config, &json, run);
 }

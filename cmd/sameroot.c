@@ -34,17 +34,18 @@ static const struct command {
 	const char *usage;      /* after the words */
 	const char *what;
 	unsigned options;
-	int most;               /* arguments */
+	int most; /* arguments */
 	sr_admin_command *run;
 } commands[] = {
-	{"status", NULL, "[-c FILE] [--json] [--datastore | --webserver]", "How this node is: 0 well, 1 something held or paused, 75 unreachable.",
-	 OPT_CONFIG | OPT_JSON | OPT_SIDE, 0, sr_admin_status},
-	{"ls", NULL, "[-c FILE] [--json] [--datastore | --webserver] [PATH]", "List the tree, or what is below PATH in it.", OPT_CONFIG | OPT_JSON | OPT_SIDE, 1,
-	 sr_admin_ls},
-	{"diff", NULL, "[-c FILE] [--json]", "Name each path in which this webserver and the datastore differ: 0 none, 1 some, 75 unreachable.", OPT_CONFIG | OPT_JSON, 0,
+	{"status", NULL, "[-c FILE] [--json] [--datastore | --webserver]",
+	 "How this node is: 0 well, 1 something held or paused, 75 unreachable.", OPT_CONFIG | OPT_JSON | OPT_SIDE, 0, sr_admin_status},
+	{"ls", NULL, "[-c FILE] [--json] [--datastore | --webserver] [PATH]", "List the tree, or what is below PATH in it.",
+	 OPT_CONFIG | OPT_JSON | OPT_SIDE, 1, sr_admin_ls},
+	{"diff", NULL, "[-c FILE] [--json]",
+	 "Name each path in which this webserver and the datastore differ: 0 none, 1 some, 75 unreachable.", OPT_CONFIG | OPT_JSON, 0,
 	 sr_admin_diff},
-	{"conflicts", "list", "[-c FILE] [--json] [--datastore | --webserver]", "List the conflict archive, oldest first.", OPT_CONFIG | OPT_JSON | OPT_SIDE, 0,
-	 sr_admin_conflicts_list},
+	{"conflicts", "list", "[-c FILE] [--json] [--datastore | --webserver]", "List the conflict archive, oldest first.",
+	 OPT_CONFIG | OPT_JSON | OPT_SIDE, 0, sr_admin_conflicts_list},
 	{"adopt", NULL, "--union [-c FILE] [--json] [--yes]", "On the datastore: let every webserver unite its state with the datastore's.",
 	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_UNION, 0, sr_admin_adopt},
 };
@@ -52,15 +53,13 @@ static const struct command {
 
 /* --- arguments -------------------------------------------------------------------------------------------------------- */
 
-static void
-command_words(const struct command *c, char out[64])
+static void command_words(const struct command *c, char out[64])
 {
 	snprintf(out, 64, "%s%s%s", c->name, c->sub ? " " : "", c->sub ? c->sub : "");
 }
 
 /* The text below "usage: sameroot ...": the commands, from their table. */
-static void
-list_commands(struct sr_buf *out)
+static void list_commands(struct sr_buf *out)
 {
 	char words[64];
 
@@ -72,8 +71,7 @@ list_commands(struct sr_buf *out)
 	sr_buf_printf(out, "\n`%s COMMAND --help` says more of one; these are understood by most:", PROGRAM);
 }
 
-static size_t
-choose(unsigned of, struct sr_cli_option *out)
+static size_t choose(unsigned of, struct sr_cli_option *out)
 {
 	size_t n = 0;
 
@@ -84,8 +82,7 @@ choose(unsigned of, struct sr_cli_option *out)
 }
 
 /* The first word that is neither an option nor the value of one. */
-static const char *
-first_word(int argc, char **argv)
+static const char *first_word(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "-c") == 0 || strcmp(argv[i], "--config") == 0)
@@ -96,8 +93,7 @@ first_word(int argc, char **argv)
 	return NULL;
 }
 
-static const struct command *
-find(const char *name)
+static const struct command *find(const char *name)
 {
 	for (size_t i = 0; name && i < COMMANDS; i++)
 		if (strcmp(commands[i].name, name) == 0)
@@ -106,8 +102,7 @@ find(const char *name)
 }
 
 /* Without a command: --help, --version, or what is wrong. */
-static int
-no_command(int argc, char **argv, const char *word)
+static int no_command(int argc, char **argv, const char *word)
 {
 	struct sr_cli_option some[OPTIONS];
 	struct sr_buf text = {0};
@@ -128,8 +123,7 @@ no_command(int argc, char **argv, const char *word)
 }
 
 /* Takes the command's own words off: what is left are *args. */
-static enum sr_status
-check_words(const struct command *c, int count, char **argv, char ***args, struct sr_err *err)
+static enum sr_status check_words(const struct command *c, int count, char **argv, char ***args, struct sr_err *err)
 {
 	int words = c->sub ? 2 : 1;
 
@@ -145,8 +139,7 @@ check_words(const struct command *c, int count, char **argv, char ***args, struc
 
 /* --- running ------------------------------------------------------------------------------------------------------------ */
 
-static bool
-ask(void *ctx, const char *question)
+static bool ask(void *ctx, const char *question)
 {
 	char answer[16] = "";
 
@@ -155,14 +148,15 @@ ask(void *ctx, const char *question)
 	return fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 }
 
-static int
-run(const struct command *c, const struct sr_cli *cli, const char *path)
+static int run(const struct command *c, const struct sr_cli *cli, const char *path)
 {
 	struct sr_config *config = NULL;
 	struct sr_err err = {0};
 	int status = 0;
 	struct sr_admin a = {
-		.side = as_datastore ? SR_SIDE_DATASTORE : as_webserver ? SR_SIDE_WEBSERVER : SR_SIDE_CONFIGURED,
+		.side = as_datastore   ? SR_SIDE_DATASTORE
+			: as_webserver ? SR_SIDE_WEBSERVER
+				       : SR_SIDE_CONFIGURED,
 		.json = json,
 		.yes = yes,
 		.adopt_union = adopt_union,
@@ -186,8 +180,7 @@ run(const struct command *c, const struct sr_cli *cli, const char *path)
 	return status;
 }
 
-int
-main(int argc, char **argv)
+int main(int argc, char **argv)
 {
 	const char *word = first_word(argc, argv);
 	const struct command *c = find(word);

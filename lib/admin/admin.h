@@ -1,8 +1,7 @@
 /* admin.h - the commands of `sameroot`, each one function.  What they do and say: sameroot(1).
  *
- * A command writes what was asked for to `out` and remarks to `notes`; faults are returned, and only cmd/ prints them.  *status is the exit status of a
- * command that returned SR_OK (0 well; otherwise as the manual says).
- * Threads: one command at a time. */
+ * A command writes what was asked for to `out` and remarks to `notes`; faults are returned, and only cmd/ prints them.  *status is the exit
+ * status of a command that returned SR_OK (0 well; otherwise as the manual says). Threads: one command at a time. */
 #ifndef SR_ADMIN_ADMIN_H
 #define SR_ADMIN_ADMIN_H
 
@@ -10,7 +9,7 @@
 
 #include "lib/base/config.h"
 
-#define SR_EXIT_DIFFERENT 1    /* diff found something; status: something is held or paused */
+#define SR_EXIT_DIFFERENT   1  /* diff found something; status: something is held or paused */
 #define SR_EXIT_UNREACHABLE 75 /* a daemon does not answer */
 
 enum sr_admin_side { SR_SIDE_CONFIGURED /* a machine with Datastore= is a webserver */, SR_SIDE_WEBSERVER, SR_SIDE_DATASTORE };

@@ -11,16 +11,14 @@
 
 /* --- what it will do ---------------------------------------------------------------------------------------------------------- */
 
-static const char *
-text_or(const json_t *o, const char *name, const char *otherwise)
+static const char *text_or(const json_t *o, const char *name, const char *otherwise)
 {
 	const char *t = json_string_value(json_object_get(o, name));
 
 	return t ? t : otherwise;
 }
 
-static void
-show_webservers(const json_t *list, FILE *out)
+static void show_webservers(const json_t *list, FILE *out)
 {
 	struct sr_table t;
 	size_t i;
@@ -32,34 +30,37 @@ show_webservers(const json_t *list, FILE *out)
 		sr_table_add(&t, "%s", text_or(w, "name", text_or(w, "uuid", "-")));
 		sr_table_add(&t, "history %s", text_or(w, "history", "not seen since the start"));
 		sr_table_add(&t, "epoch %lld, seq %lld", (long long)json_integer_value(json_object_get(w, "epoch")),
-		             (long long)json_integer_value(json_object_get(w, "seq")));
+			     (long long)json_integer_value(json_object_get(w, "seq")));
 		sr_table_add(&t, "seen %s", text_or(w, "seen", "never"));
 	}
 	sr_table_print(&t, out, "  ");
 }
 
-static void
-preview(const json_t *status, FILE *out)
+static void preview(const json_t *status, FILE *out)
 {
 	const char *instance = text_or(status, "instance", NULL);
 	long long epoch = (long long)json_integer_value(json_object_get(status, "epoch"));
 
 	if (instance)
-		fprintf(out, "This datastore is instance %s, epoch %lld, seq %lld.  Its epoch will be raised to %lld, or above the highest of a webserver that is held.\n", instance,
-		        epoch, (long long)json_integer_value(json_object_get(status, "seq")), epoch + 1);
+		fprintf(out,
+			"This datastore is instance %s, epoch %lld, seq %lld.  Its epoch will be raised to %lld, or above the highest of a "
+			"webserver that is held.\n",
+			instance, epoch, (long long)json_integer_value(json_object_get(status, "seq")), epoch + 1);
 	else
-		fprintf(out, "This datastore has no history yet (%s).  A new one will be founded on what lies in its stores.\n", text_or(status, "why", "it is new"));
+		fprintf(out, "This datastore has no history yet (%s).  A new one will be founded on what lies in its stores.\n",
+			text_or(status, "why", "it is new"));
 	show_webservers(json_object_get(status, "webservers"), out);
-	fputs("Every webserver then unites its state with the datastore's: what is missing on a side is copied there, nothing is deleted, but for names that the\n"
-	      "datastore knows to be deleted later; where both have a version the newer one stands, and the other goes to the conflict archive.  Webservers of\n"
+	fputs("Every webserver then unites its state with the datastore's: what is missing on a side is copied there, nothing is deleted, "
+	      "but for names that the\n"
+	      "datastore knows to be deleted later; where both have a version the newer one stands, and the other goes to the conflict "
+	      "archive.  Webservers of\n"
 	      "other instances that are held now are let in.\n",
 	      out);
 }
 
 /* --- the command ---------------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status
-agree(const struct sr_admin *a, const json_t *status, struct sr_err *err)
+static enum sr_status agree(const struct sr_admin *a, const json_t *status, struct sr_err *err)
 {
 	/* With --json the standard output is for the answer alone. */
 	preview(status, a->json ? a->notes : a->out);
@@ -69,27 +70,24 @@ agree(const struct sr_admin *a, const json_t *status, struct sr_err *err)
 	return a->confirm(a->ctx, QUESTION) ? SR_OK : sr_err_set(err, SR_E_HELD, "nothing was changed");
 }
 
-static enum sr_status
-parse(const struct sr_buf *body, json_t **out, struct sr_err *err)
+static enum sr_status parse(const struct sr_buf *body, json_t **out, struct sr_err *err)
 {
 	*out = json_loadb(body->at ? (const char *)body->at : "", body->len, 0, NULL);
 	return *out ? SR_OK : sr_err_set(err, SR_E_DATA, "answer of the datastore: not JSON");
 }
 
-static void
-show_result(const struct sr_admin *a, const struct sr_buf *body, const json_t *o)
+static void show_result(const struct sr_admin *a, const struct sr_buf *body, const json_t *o)
 {
 	if (a->json) {
 		fwrite(body->at, 1, body->len, a->out);
 		fputc('\n', a->out);
 		return;
 	}
-	fprintf(a->out, "Adopted: instance %s, epoch %lld.  Webservers unite at their next check-in; see `sameroot status`.\n", text_or(o, "instance", "-"),
-	        (long long)json_integer_value(json_object_get(o, "epoch")));
+	fprintf(a->out, "Adopted: instance %s, epoch %lld.  Webservers unite at their next check-in; see `sameroot status`.\n",
+		text_or(o, "instance", "-"), (long long)json_integer_value(json_object_get(o, "epoch")));
 }
 
-static enum sr_status
-adopt(const struct sr_admin *a, struct sr_here *h, struct sr_err *err)
+static enum sr_status adopt(const struct sr_admin *a, struct sr_here *h, struct sr_err *err)
 {
 	struct sr_buf before = {0}, after = {0};
 	json_t *status = NULL, *result = NULL;
@@ -114,8 +112,7 @@ adopt(const struct sr_admin *a, struct sr_here *h, struct sr_err *err)
 	return rc;
 }
 
-enum sr_status
-sr_admin_adopt(const struct sr_admin *given, int *status, struct sr_err *err)
+enum sr_status sr_admin_adopt(const struct sr_admin *given, int *status, struct sr_err *err)
 {
 	struct sr_admin a = *given;
 	struct sr_here here = {0};

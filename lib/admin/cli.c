@@ -1,9 +1,13 @@
 /* cli.c - see cli.h. */
 #include "lib/admin/cli.h"
 
+#include <locale.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/base/log.h"
 #include "lib/base/version.h"
 
 static void print_help(const struct sr_cli *cli)
@@ -97,4 +101,43 @@ void sr_cli_print_config(const struct sr_config *config, bool json)
 	sr_config_print(config, &out, json);
 	fwrite(out.at, 1, out.len, stdout);
 	sr_buf_free(&out);
+}
+
+void sr_cli_block_signals(sigset_t *out)
+{
+	sigemptyset(out);
+	sigaddset(out, SIGTERM);
+	sigaddset(out, SIGINT);
+	sigaddset(out, SIGHUP);
+	sigaddset(out, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, out, NULL);
+}
+
+int sr_cli_daemon(const struct sr_cli *cli, int argc, char **argv, const char *const *config_path, const bool *check_config,
+		  const bool *json, int (*run)(const struct sr_config *config))
+{
+	struct sr_config *config = NULL;
+	struct sr_err err = {0};
+	bool done;
+	int count, status = 0;
+
+	setlocale(LC_CTYPE, "C.UTF-8");
+	signal(SIGPIPE, SIG_IGN);
+	if (sr_cli_parse(cli, argc, argv, &count, &done, &err) != SR_OK)
+		return sr_cli_fail(cli, &err);
+	if (done)
+		return 0;
+	if (count > 1) {
+		sr_err_set(&err, SR_E_USAGE, "unexpected argument %s; see --help", argv[1]);
+		return sr_cli_fail(cli, &err);
+	}
+	if (sr_config_load(&config, *config_path, &err) != SR_OK)
+		return sr_cli_fail(cli, &err);
+	sr_log_setup(cli->program, config->log_level, config->log_json);
+	if (*check_config)
+		sr_cli_print_config(config, *json);
+	else
+		status = run(config);
+	sr_config_free(config);
+	return status;
 }

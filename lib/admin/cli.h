@@ -2,6 +2,8 @@
 #ifndef SR_ADMIN_CLI_H
 #define SR_ADMIN_CLI_H
 
+#include <signal.h>
+
 #include "lib/base/config.h"
 #include "lib/base/err.h"
 
@@ -26,6 +28,14 @@ SR_MUST enum sr_status sr_cli_parse(const struct sr_cli *cli, int argc, char **a
 
 /* "program: text" on stderr; the exit status of err->code. */
 int sr_cli_fail(const struct sr_cli *cli, const struct sr_err *err);
+
+/* A daemon's main: locale, SIGPIPE, options (no words), configuration, log; then --check-config, or run(config).  Returns the exit status.
+ */
+int sr_cli_daemon(const struct sr_cli *cli, int argc, char **argv, const char *const *config_path, const bool *check_config,
+		  const bool *json, int (*run)(const struct sr_config *config));
+
+/* Block the signals that a daemon waits for - SIGTERM, SIGINT, SIGHUP, SIGUSR1 - before any thread starts; *out for sigwait. */
+void sr_cli_block_signals(sigset_t *out);
 
 /* --check-config: print the effective configuration. */
 void sr_cli_print_config(const struct sr_config *config, bool json);

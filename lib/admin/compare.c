@@ -1,13 +1,14 @@
 /* compare.c - `sameroot diff`: this webserver's tree and the datastore's.  See admin.h, diff.h.
  *
- * Both trees are fetched as nodes: first the one here (its daemon's; without a daemon it is scanned under the lock), then of the datastore's only what
- * is not the same.  A root that moved on meanwhile (410) is taken again. */
+ * Both trees are fetched as nodes: first the one here (its daemon's; without a daemon it is scanned under the lock), then of the
+ * datastore's only what is not the same.  A root that moved on meanwhile (410) is taken again. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/admin/diff.h"
 #include "lib/admin/here.h"
 #include "lib/admin/offline.h"
+#include "lib/replica/fetch.h"
 
 #define TRIES 5
 
@@ -17,82 +18,23 @@ struct compare {
 	struct sr_replica *replica; /* instead of a daemon */
 	struct sr_client *there;
 	struct sr_tree_key key;
-	struct sr_nodes *nodes;     /* of both; with a replica its own */
+	struct sr_nodes *nodes; /* of both; with a replica its own */
 	struct sr_hash here_root, there_root;
 };
 
-/* --- fetching nodes -------------------------------------------------------------------------------------------------------- */
-
-static enum sr_status
-put_frames(struct sr_nodes *nodes, struct sr_bytes body, struct sr_err *err)
-{
-	struct sr_reader in = sr_reader(body);
-	enum sr_status rc = SR_OK;
-
-	if (!body.len)
-		return sr_err_set(err, SR_E_DATA, "answer of /api/tree/nodes: empty");
-	while (rc == SR_OK && sr_read_left(&in)) {
-		struct sr_bytes frame = sr_read_bytes(&in, sr_read_be32(&in));
-		struct sr_hash hash;
-
-		if (in.bad || frame.len < SR_HASH_LEN)
-			return sr_err_set(err, SR_E_DATA, "answer of /api/tree/nodes: malformed frame");
-		memcpy(hash.b, frame.at, SR_HASH_LEN);
-		rc = sr_nodes_put(nodes, &hash, sr_bytes(frame.at + SR_HASH_LEN, frame.len - SR_HASH_LEN), err);
-	}
-	return rc;
-}
-
-static enum sr_status
-fetch_pairs(struct sr_nodes *nodes, struct sr_client *client, const struct sr_pair *pairs, size_t n, struct sr_err *err)
-{
-	struct sr_buf body = {0};
-	struct sr_answer answer = {0};
-	struct sr_call call = {.method = "POST", .target = "/api/tree/nodes", .max_answer = SR_WALK_BYTES + 2 * SR_NODE_MAX};
-	enum sr_status rc;
-
-	for (size_t k = 0; k < n; k++) {
-		sr_buf_add(&body, pairs[k].wanted.b, SR_HASH_LEN);
-		sr_buf_add(&body, pairs[k].mine.b, SR_HASH_LEN);
-	}
-	call.body = sr_buf_view(&body);
-	rc = sr_client_call(client, &call, &answer, err);
-	if (rc == SR_OK)
-		rc = put_frames(nodes, sr_buf_view(&answer.body), err);
-	sr_answer_free(&answer);
-	sr_buf_free(&body);
-	return rc;
-}
-
-/* All of `root` that is not here yet.  Each trip brings at least one node, so this ends. */
-static enum sr_status
-fetch_tree(struct sr_nodes *nodes, struct sr_client *client, const struct sr_hash *root, const struct sr_hash *mine, struct sr_err *err)
-{
-	struct sr_pair *pairs = sr_alloc(SR_WALK_PAIRS * sizeof *pairs);
-	enum sr_status rc = SR_OK;
-	size_t n = 1;
-
-	while (rc == SR_OK && n) {
-		rc = sr_walk_missing(nodes, root, mine, pairs, SR_WALK_PAIRS, &n, err);
-		if (rc == SR_OK && n)
-			rc = fetch_pairs(nodes, client, pairs, n, err);
-	}
-	free(pairs);
-	return rc;
-}
-
 /* --- the two sides ------------------------------------------------------------------------------------------------------------ */
 
-static enum sr_status
-check_key(const struct compare *c, const struct sr_tree_info *info, const char *whose, struct sr_err *err)
+static enum sr_status check_key(const struct compare *c, const struct sr_tree_info *info, const char *whose, struct sr_err *err)
 {
 	if (sr_hash_eq(&info->key_id, &c->key.id))
 		return SR_OK;
-	return sr_err_set(err, SR_E_HELD, "%s has another tree key than this webserver: no hash of the one says anything about the other; see `sameroot status`", whose);
+	return sr_err_set(
+		err, SR_E_HELD,
+		"%s has another tree key than this webserver: no hash of the one says anything about the other; see `sameroot status`",
+		whose);
 }
 
-static enum sr_status
-take_local(struct compare *c, struct sr_err *err)
+static enum sr_status take_local(struct compare *c, struct sr_err *err)
 {
 	static const struct sr_hash nothing;
 	struct sr_tree_info info = {0};
@@ -101,15 +43,14 @@ take_local(struct compare *c, struct sr_err *err)
 	if (rc == SR_OK)
 		rc = check_key(c, &info, "the sync daemon", err);
 	if (rc == SR_OK)
-		rc = fetch_tree(c->nodes, c->local.client, &info.at.root, &nothing, err);
+		rc = sr_fetch_nodes(c->nodes, c->local.client, &info.at.root, &nothing, NULL, NULL, err);
 	if (rc == SR_OK)
 		c->here_root = info.at.root;
 	sr_tree_info_free(&info);
 	return rc == SR_OK ? rc : sr_err_context(err, "the tree here");
 }
 
-static enum sr_status
-take_remote(struct compare *c, struct sr_err *err)
+static enum sr_status take_remote(struct compare *c, struct sr_err *err)
 {
 	struct sr_tree_info info = {0};
 	enum sr_status rc = sr_fetch_tree(c->there, &info, err);
@@ -117,7 +58,7 @@ take_remote(struct compare *c, struct sr_err *err)
 	if (rc == SR_OK)
 		rc = check_key(c, &info, "the datastore", err);
 	if (rc == SR_OK)
-		rc = fetch_tree(c->nodes, c->there, &info.at.root, &c->here_root, err);
+		rc = sr_fetch_nodes(c->nodes, c->there, &info.at.root, &c->here_root, NULL, NULL, err);
 	if (rc == SR_OK)
 		c->there_root = info.at.root;
 	for (size_t i = 0; rc == SR_OK && i < info.n; i++)
@@ -127,8 +68,7 @@ take_remote(struct compare *c, struct sr_err *err)
 	return rc == SR_OK ? rc : sr_err_context(err, "the datastore's tree");
 }
 
-static enum sr_status
-take_both(struct compare *c, struct sr_err *err)
+static enum sr_status take_both(struct compare *c, struct sr_err *err)
 {
 	enum sr_status rc = SR_E_GONE;
 
@@ -142,8 +82,7 @@ take_both(struct compare *c, struct sr_err *err)
 
 /* --- opening -------------------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status
-open_offline(struct compare *c, const struct sr_err *absent, struct sr_err *err)
+static enum sr_status open_offline(struct compare *c, const struct sr_err *absent, struct sr_err *err)
 {
 	enum sr_status rc = sr_offline_open(&c->replica, c->a, true, err);
 
@@ -160,8 +99,7 @@ open_offline(struct compare *c, const struct sr_err *absent, struct sr_err *err)
 	return SR_OK;
 }
 
-static enum sr_status
-open_online(struct compare *c, struct sr_err *err)
+static enum sr_status open_online(struct compare *c, struct sr_err *err)
 {
 	bool found = false;
 	enum sr_status rc = sr_offline_key(c->local.state_dir, &c->key, &found, err);
@@ -173,8 +111,7 @@ open_online(struct compare *c, struct sr_err *err)
 	return rc;
 }
 
-static enum sr_status
-open_sides(struct compare *c, struct sr_err *err)
+static enum sr_status open_sides(struct compare *c, struct sr_err *err)
 {
 	struct sr_buf ignored = {0};
 	struct sr_err absent = {0};
@@ -194,8 +131,7 @@ open_sides(struct compare *c, struct sr_err *err)
 	return rc;
 }
 
-static void
-close_sides(struct compare *c)
+static void close_sides(struct compare *c)
 {
 	if (!c->replica)
 		sr_nodes_free(c->nodes);
@@ -206,8 +142,7 @@ close_sides(struct compare *c)
 
 /* --- the command ------------------------------------------------------------------------------------------------------------------ */
 
-enum sr_status
-sr_admin_diff(const struct sr_admin *given, int *status, struct sr_err *err)
+enum sr_status sr_admin_diff(const struct sr_admin *given, int *status, struct sr_err *err)
 {
 	struct sr_admin a = *given;
 	struct compare c = {.a = &a};

@@ -10,8 +10,7 @@
 
 #define ARCHIVE "archive" /* below the state directory: lib/state/archive.h */
 
-static enum sr_status
-read_archive(const char *state_dir, struct sr_buf *out, struct sr_err *err)
+static enum sr_status read_archive(const char *state_dir, struct sr_buf *out, struct sr_err *err)
 {
 	char *dir = sr_format("%s/" ARCHIVE, state_dir);
 	struct sr_archive *archive = NULL;
@@ -33,8 +32,7 @@ read_archive(const char *state_dir, struct sr_buf *out, struct sr_err *err)
 	return rc;
 }
 
-static enum sr_status
-fetch(const struct sr_admin *a, struct sr_buf *out, struct sr_err *err)
+static enum sr_status fetch(const struct sr_admin *a, struct sr_buf *out, struct sr_err *err)
 {
 	struct sr_here here = {0};
 	enum sr_status rc = sr_here_open(&here, a, err);
@@ -49,8 +47,7 @@ fetch(const struct sr_admin *a, struct sr_buf *out, struct sr_err *err)
 }
 
 /* Just what is promised, in this order, whatever else a daemon says. */
-static json_t *
-trim(const json_t *list)
+static json_t *trim(const json_t *list)
 {
 	static const char *const names[] = {"id", "store", "path", "when", "reason", "size"};
 	json_t *out = json_array(), *o;
@@ -69,8 +66,7 @@ trim(const json_t *list)
 	return out;
 }
 
-static void
-show(const json_t *list, FILE *out)
+static void show(const json_t *list, FILE *out)
 {
 	struct sr_table t;
 	size_t i;
@@ -93,8 +89,7 @@ show(const json_t *list, FILE *out)
 	sr_table_print(&t, out, "");
 }
 
-enum sr_status
-sr_admin_conflicts_list(const struct sr_admin *a, int *status, struct sr_err *err)
+enum sr_status sr_admin_conflicts_list(const struct sr_admin *a, int *status, struct sr_err *err)
 {
 	struct sr_buf body = {0};
 	json_t *all = NULL, *list = NULL;

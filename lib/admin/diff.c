@@ -14,13 +14,12 @@ struct find {
 	const struct sr_hash *other; /* the root on the other side */
 	struct sr_differences *out;
 	struct sr_err *err;
-	char *store;                 /* under way */
+	char *store; /* under way */
 	uint8_t kind;
-	bool here;                   /* the root that is gone through is the one here */
+	bool here; /* the root that is gone through is the one here */
 };
 
-static void
-add(struct find *f, struct sr_bytes path, const struct sr_version *here, const struct sr_version *there)
+static void add(struct find *f, struct sr_bytes path, const struct sr_version *here, const struct sr_version *there)
 {
 	struct sr_differences *d = f->out;
 	struct sr_buf text = {0};
@@ -34,15 +33,13 @@ add(struct find *f, struct sr_bytes path, const struct sr_version *here, const s
 	sr_buf_free(&text);
 }
 
-static enum sr_status
-add_item(void *ctx, struct sr_bytes path, const struct sr_version *here, const struct sr_version *there)
+static enum sr_status add_item(void *ctx, struct sr_bytes path, const struct sr_version *here, const struct sr_version *there)
 {
 	add(ctx, path, here, there);
 	return SR_OK;
 }
 
-static enum sr_status
-whole_store(struct find *f, const struct sr_entry *e, const struct sr_entry *other)
+static enum sr_status whole_store(struct find *f, const struct sr_entry *e, const struct sr_entry *other)
 {
 	struct sr_version mine = {.kind = e->kind, .hash = e->hash}, theirs = {0};
 
@@ -53,8 +50,7 @@ whole_store(struct find *f, const struct sr_entry *e, const struct sr_entry *oth
 }
 
 /* A store of the root that is gone through.  Stores on both sides are compared from here; those only there are left to the second pass. */
-static enum sr_status
-compare_store(struct find *f, const struct sr_entry *e)
+static enum sr_status compare_store(struct find *f, const struct sr_entry *e)
 {
 	static const struct sr_hash nothing;
 	struct sr_entry other;
@@ -73,8 +69,7 @@ compare_store(struct find *f, const struct sr_entry *e)
 	return rc == SR_OK && f->out->n == before ? whole_store(f, e, NULL) : rc;
 }
 
-static enum sr_status
-visit_store(void *ctx, const struct sr_entry *e)
+static enum sr_status visit_store(void *ctx, const struct sr_entry *e)
 {
 	struct find *f = ctx;
 	enum sr_status rc;
@@ -86,14 +81,13 @@ visit_store(void *ctx, const struct sr_entry *e)
 	return rc;
 }
 
-static int
-by_path(const void *a, const void *b)
+static int by_path(const void *a, const void *b)
 {
 	return strcmp(((const struct sr_difference *)a)->path, ((const struct sr_difference *)b)->path);
 }
 
-enum sr_status
-sr_differences_find(const struct sr_nodes *nodes, const struct sr_hash *here, const struct sr_hash *there, struct sr_differences *out, struct sr_err *err)
+enum sr_status sr_differences_find(const struct sr_nodes *nodes, const struct sr_hash *here, const struct sr_hash *there,
+				   struct sr_differences *out, struct sr_err *err)
 {
 	struct sr_differences found = {0};
 	struct find f = {.nodes = nodes, .other = there, .out = &found, .err = err, .here = true};
@@ -116,8 +110,7 @@ sr_differences_find(const struct sr_nodes *nodes, const struct sr_hash *here, co
 	return SR_OK;
 }
 
-void
-sr_differences_free(struct sr_differences *d)
+void sr_differences_free(struct sr_differences *d)
 {
 	for (size_t i = 0; i < d->n; i++)
 		free(d->at[i].path);
@@ -127,28 +120,24 @@ sr_differences_free(struct sr_differences *d)
 
 /* --- showing --------------------------------------------------------------------------------------------------------------------- */
 
-static const char *
-kind_word(uint8_t kind)
+static const char *kind_word(uint8_t kind)
 {
 	static const char *const words[] = {"none", "file", "dir", "row", "table", "files", "sqlite"};
 
 	return words[kind];
 }
 
-static bool
-has_mode(uint8_t kind)
+static bool has_mode(uint8_t kind)
 {
 	return kind == SR_KIND_FILE || kind == SR_KIND_DIR;
 }
 
-static bool
-has_bytes(uint8_t kind)
+static bool has_bytes(uint8_t kind)
 {
 	return kind == SR_KIND_FILE || kind == SR_KIND_ROW;
 }
 
-static void
-describe(struct sr_table *t, const struct sr_version *v)
+static void describe(struct sr_table *t, const struct sr_version *v)
 {
 	const char *word = kind_word(v->kind);
 
@@ -164,8 +153,7 @@ describe(struct sr_table *t, const struct sr_version *v)
 		sr_table_add(t, "%s", word);
 }
 
-void
-sr_differences_show(const struct sr_differences *d, FILE *out)
+void sr_differences_show(const struct sr_differences *d, FILE *out)
 {
 	struct sr_table t;
 
@@ -173,7 +161,10 @@ sr_differences_show(const struct sr_differences *d, FILE *out)
 	for (size_t i = 0; i < d->n; i++) {
 		const struct sr_difference *x = &d->at[i];
 
-		sr_table_add(&t, "%s", x->here.kind == SR_KIND_NONE ? "only at the datastore" : x->there.kind == SR_KIND_NONE ? "only here" : "differs");
+		sr_table_add(&t, "%s",
+			     x->here.kind == SR_KIND_NONE    ? "only at the datastore"
+			     : x->there.kind == SR_KIND_NONE ? "only here"
+							     : "differs");
 		sr_table_add(&t, "%s", x->path);
 		describe(&t, &x->here);
 		describe(&t, &x->there);
@@ -181,8 +172,7 @@ sr_differences_show(const struct sr_differences *d, FILE *out)
 	sr_table_print(&t, out, "");
 }
 
-static json_t *
-version_json(const struct sr_version *v)
+static json_t *version_json(const struct sr_version *v)
 {
 	char hash[SR_HASH_TEXT];
 	json_t *o;
@@ -202,8 +192,7 @@ version_json(const struct sr_version *v)
 	return o;
 }
 
-void
-sr_differences_json(const struct sr_differences *d, FILE *out)
+void sr_differences_json(const struct sr_differences *d, FILE *out)
 {
 	fputc('[', out);
 	for (size_t i = 0; i < d->n; i++) {

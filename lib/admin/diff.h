@@ -10,16 +10,16 @@
 
 struct sr_differences { /* {0} is an empty one; sr_differences_free */
 	struct sr_difference {
-		char *path; /* as sr_leaf_path_text; OWNED */
+		char *path;                    /* as sr_leaf_path_text; OWNED */
 		struct sr_version here, there; /* SR_KIND_NONE: absent */
-	} *at;
+	} * at;
 	size_t n, cap;
 };
 
-/* Every item that differs between two roots, sorted by path; a store of one name and two kinds, or with nothing in it on one side only, is one item of its own.
- * SR_E_GONE: a node is missing. */
-SR_MUST enum sr_status sr_differences_find(const struct sr_nodes *nodes, const struct sr_hash *here, const struct sr_hash *there, struct sr_differences *out,
-                                           struct sr_err *err);
+/* Every item that differs between two roots, sorted by path; a store of one name and two kinds, or with nothing in it on one side only, is
+ * one item of its own. SR_E_GONE: a node is missing. */
+SR_MUST enum sr_status sr_differences_find(const struct sr_nodes *nodes, const struct sr_hash *here, const struct sr_hash *there,
+					   struct sr_differences *out, struct sr_err *err);
 void sr_differences_show(const struct sr_differences *d, FILE *out);
 /* [{"path", "here", "there"}], each side null or {"kind", "mode", "bytes", "hash"}. */
 void sr_differences_json(const struct sr_differences *d, FILE *out);

@@ -10,25 +10,22 @@
 #include "lib/replica/admit.h"
 #include "lib/state/secret.h"
 
-#define CONNECT_MS 5000
+#define CONNECT_MS  5000
 #define MOST_ANSWER ((size_t)1 << 30) /* our own daemon: as much as it has to say */
 
-bool
-sr_admin_is_datastore(const struct sr_admin *a)
+bool sr_admin_is_datastore(const struct sr_admin *a)
 {
 	return a->side == SR_SIDE_DATASTORE || (a->side == SR_SIDE_CONFIGURED && !a->config->datastore.host);
 }
 
-const char *
-sr_admin_state_dir(const struct sr_admin *a)
+const char *sr_admin_state_dir(const struct sr_admin *a)
 {
 	return sr_admin_is_datastore(a) ? a->config->datastore_state_directory : a->config->state_directory;
 }
 
 /* --- where it listens -------------------------------------------------------------------------------------------------- */
 
-static char *
-url_of(const char *host, unsigned port, bool plain)
+static char *url_of(const char *host, unsigned port, bool plain)
 {
 	bool v6 = strchr(host, ':') != NULL;
 
@@ -36,19 +33,18 @@ url_of(const char *host, unsigned port, bool plain)
 }
 
 /* As the configuration says it. */
-static char *
-configured_url(const struct sr_config *c, bool datastore)
+static char *configured_url(const struct sr_config *c, bool datastore)
 {
 	const char *host = datastore ? c->datastore_listen_address : c->sync_listen_address;
 
 	if (!host || !*host || strcmp(host, "::") == 0 || strcmp(host, "0.0.0.0") == 0)
 		host = "127.0.0.1";
-	return url_of(host, datastore ? c->datastore_port : c->sync_port, datastore ? c->datastore_insecure_disable_tls : c->insecure_disable_https);
+	return url_of(host, datastore ? c->datastore_port : c->sync_port,
+		      datastore ? c->datastore_insecure_disable_tls : c->insecure_disable_https);
 }
 
 /* *url NULL: a port of 0 was asked for, and no daemon has said which it got. */
-static void
-find_url(const struct sr_here *h, const struct sr_config *c, bool datastore, char **url)
+static void find_url(const struct sr_here *h, const struct sr_config *c, bool datastore, char **url)
 {
 	unsigned port = datastore ? c->datastore_port : c->sync_port;
 	struct sr_err err;
@@ -60,15 +56,13 @@ find_url(const struct sr_here *h, const struct sr_config *c, bool datastore, cha
 
 /* --- open ---------------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status
-forbidden(const struct sr_here *h, struct sr_err *err)
+static enum sr_status forbidden(const struct sr_here *h, struct sr_err *err)
 {
 	return sr_err_set(err, SR_E_AUTH, "%s may not be read: run this as root, or as the user of the %s", h->state_dir, h->name);
 }
 
 /* *token NULL: there is none, hence no daemon ever ran here. */
-static enum sr_status
-read_token(const struct sr_here *h, char **token, struct sr_err *err)
+static enum sr_status read_token(const struct sr_here *h, char **token, struct sr_err *err)
 {
 	char *path = sr_format("%s/" SR_ADMIN_TOKEN, h->state_dir);
 	enum sr_status rc = sr_secret_read(path, token, err);
@@ -79,8 +73,7 @@ read_token(const struct sr_here *h, char **token, struct sr_err *err)
 	return rc != SR_OK && (err->sys == EACCES || err->sys == EPERM) ? forbidden(h, err) : rc;
 }
 
-static enum sr_status
-own_pin(const struct sr_here *h, const struct sr_config *c, char pin[SR_PIN_TEXT], struct sr_err *err)
+static enum sr_status own_pin(const struct sr_here *h, const struct sr_config *c, char pin[SR_PIN_TEXT], struct sr_err *err)
 {
 	char *path = c->certificate_file ? sr_strdup(c->certificate_file) : sr_format("%s/certificate.pem", h->state_dir);
 	enum sr_status rc = sr_certificate_pin(path, pin, err);
@@ -89,8 +82,7 @@ own_pin(const struct sr_here *h, const struct sr_config *c, char pin[SR_PIN_TEXT
 	return rc == SR_OK ? rc : sr_err_context(err, "the certificate of the %s", h->name);
 }
 
-static enum sr_status
-make_client(struct sr_here *h, const struct sr_config *c, bool datastore, const char *token, struct sr_err *err)
+static enum sr_status make_client(struct sr_here *h, const struct sr_config *c, bool datastore, const char *token, struct sr_err *err)
 {
 	char pin[SR_PIN_TEXT], *url;
 	struct sr_client_options o = {.bearer = token, .connect_ms = CONNECT_MS};
@@ -110,8 +102,7 @@ make_client(struct sr_here *h, const struct sr_config *c, bool datastore, const 
 	return rc;
 }
 
-enum sr_status
-sr_here_open(struct sr_here *out, const struct sr_admin *a, struct sr_err *err)
+enum sr_status sr_here_open(struct sr_here *out, const struct sr_admin *a, struct sr_err *err)
 {
 	bool datastore = sr_admin_is_datastore(a);
 	struct sr_here h = {.name = datastore ? "datastore" : "sync daemon", .state_dir = sr_admin_state_dir(a)};
@@ -127,8 +118,7 @@ sr_here_open(struct sr_here *out, const struct sr_admin *a, struct sr_err *err)
 	return rc;
 }
 
-void
-sr_here_close(struct sr_here *h)
+void sr_here_close(struct sr_here *h)
 {
 	sr_client_free(h->client);
 	h->client = NULL;
@@ -136,16 +126,16 @@ sr_here_close(struct sr_here *h)
 
 /* --- calls ----------------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status
-call(struct sr_here *h, const struct sr_call *c, struct sr_buf *out, struct sr_err *err)
+static enum sr_status call(struct sr_here *h, const struct sr_call *c, struct sr_buf *out, struct sr_err *err)
 {
 	struct sr_answer answer = {0};
 	enum sr_status rc;
 
 	h->absent = !h->client;
 	if (!h->ever)
-		return sr_err_set(err, SR_E_UNAVAILABLE, "the %s is not running, and never ran with the state directory %s (-c FILE names another configuration)", h->name,
-		                  h->state_dir);
+		return sr_err_set(err, SR_E_UNAVAILABLE,
+				  "the %s is not running, and never ran with the state directory %s (-c FILE names another configuration)",
+				  h->name, h->state_dir);
 	if (!h->client)
 		return sr_err_set(err, SR_E_UNAVAILABLE, "the %s is not running: no address in %s", h->name, h->state_dir);
 	rc = sr_client_call(h->client, c, &answer, err);
@@ -160,22 +150,19 @@ call(struct sr_here *h, const struct sr_call *c, struct sr_buf *out, struct sr_e
 	return rc;
 }
 
-enum sr_status
-sr_here_get(struct sr_here *h, const char *target, struct sr_buf *out, struct sr_err *err)
+enum sr_status sr_here_get(struct sr_here *h, const char *target, struct sr_buf *out, struct sr_err *err)
 {
 	return call(h, &(struct sr_call){.target = target, .max_answer = MOST_ANSWER}, out, err);
 }
 
-enum sr_status
-sr_here_post(struct sr_here *h, const char *target, struct sr_bytes body, struct sr_buf *out, struct sr_err *err)
+enum sr_status sr_here_post(struct sr_here *h, const char *target, struct sr_bytes body, struct sr_buf *out, struct sr_err *err)
 {
 	return call(h, &(struct sr_call){.method = "POST", .target = target, .body = body, .max_answer = MOST_ANSWER}, out, err);
 }
 
 /* --- the datastore of this webserver ------------------------------------------------------------------------------------------ */
 
-enum sr_status
-sr_there_open(struct sr_client **out, const struct sr_config *config, struct sr_err *err)
+enum sr_status sr_there_open(struct sr_client **out, const struct sr_config *config, struct sr_err *err)
 {
 	char *secret = NULL, *url;
 	struct sr_client_options o = {
@@ -190,7 +177,8 @@ sr_there_open(struct sr_client **out, const struct sr_config *config, struct sr_
 	rc = sr_config_secret(config, &secret, err);
 	if (rc != SR_OK)
 		return rc;
-	url = url_of(config->datastore.host, config->datastore.port ? config->datastore.port : 9405, config->datastore_insecure_disable_tls);
+	url = url_of(config->datastore.host, config->datastore.port ? config->datastore.port : 9405,
+		     config->datastore_insecure_disable_tls);
 	o.url = url;
 	o.bearer = secret;
 	rc = sr_client_new(out, &o, err);
@@ -199,8 +187,7 @@ sr_there_open(struct sr_client **out, const struct sr_config *config, struct sr_
 	return rc;
 }
 
-enum sr_status
-sr_fetch_tree(struct sr_client *client, struct sr_tree_info *out, struct sr_err *err)
+enum sr_status sr_fetch_tree(struct sr_client *client, struct sr_tree_info *out, struct sr_err *err)
 {
 	struct sr_answer answer = {0};
 	enum sr_status rc = sr_client_call(client, &(struct sr_call){.target = "/api/tree"}, &answer, err);

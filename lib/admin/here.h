@@ -1,7 +1,8 @@
 /* here.h - the daemon on this machine, asked as its admin; and the datastore, asked as a webserver does.
  *
- * Where it listens is told by `address` in its state directory (lib/replica/address.h), else by the configuration.  The secret is `admin-token` in that
- * directory, so that only its owner and root may ask.  Over TLS the key has to be that of the daemon's own certificate.  One owner. */
+ * Where it listens is told by `address` in its state directory (lib/replica/address.h), else by the configuration.  The secret is
+ * `admin-token` in that directory, so that only its owner and root may ask.  Over TLS the key has to be that of the daemon's own
+ * certificate.  One owner. */
 #ifndef SR_ADMIN_HERE_H
 #define SR_ADMIN_HERE_H
 
@@ -14,7 +15,7 @@ struct sr_here {
 	const char *state_dir;    /* BORROWED from the configuration */
 	struct sr_client *client; /* NULL: no daemon said where it listens */
 	bool ever;                /* a daemon has run here */
-	bool absent;              /* after a call: nobody answered at all (SR_E_UNAVAILABLE is also what a daemon that is not ready answers) */
+	bool absent; /* after a call: nobody answered at all (SR_E_UNAVAILABLE is also what a daemon that is not ready answers) */
 };
 
 /* SR_E_AUTH: the state directory is not ours to read.  That no daemon is there is told by the calls. */

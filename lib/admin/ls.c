@@ -13,8 +13,7 @@
 
 /* --- from the daemon ------------------------------------------------------------------------------------------------------ */
 
-static enum sr_status
-ask(struct sr_here *h, const char *path, json_t **entries, bool *more, struct sr_err *err)
+static enum sr_status ask(struct sr_here *h, const char *path, json_t **entries, bool *more, struct sr_err *err)
 {
 	struct sr_buf body = {0}, encoded = {0};
 	json_t *o = NULL, *list;
@@ -42,8 +41,7 @@ ask(struct sr_here *h, const char *path, json_t **entries, bool *more, struct sr
 }
 
 /* A file or a row has no list: it stands in that of its parent. */
-static enum sr_status
-ask_parent(struct sr_here *h, const char *path, json_t **entries, struct sr_err *err)
+static enum sr_status ask_parent(struct sr_here *h, const char *path, json_t **entries, struct sr_err *err)
 {
 	const char *slash = strrchr(path, '/');
 	char *parent;
@@ -68,8 +66,7 @@ ask_parent(struct sr_here *h, const char *path, json_t **entries, struct sr_err 
 	return *entries ? SR_OK : err->code;
 }
 
-static enum sr_status
-list_online(struct sr_here *h, const char *path, json_t **entries, bool *more, struct sr_err *err)
+static enum sr_status list_online(struct sr_here *h, const char *path, json_t **entries, bool *more, struct sr_err *err)
 {
 	enum sr_status rc = ask(h, path, entries, more, err);
 
@@ -80,21 +77,19 @@ list_online(struct sr_here *h, const char *path, json_t **entries, bool *more, s
 
 struct walk { /* down the names of a path */
 	const struct sr_nodes *nodes;
-	struct sr_entry at;   /* where it stands; of the root only the hash */
+	struct sr_entry at;    /* where it stands; of the root only the hash */
 	struct sr_bytes store; /* its name; empty: at the root */
 	uint8_t store_kind;
-	struct sr_buf path;   /* within the store */
+	struct sr_buf path; /* within the store */
 	json_t *entries;
 };
 
-static bool
-has_children(const struct walk *w)
+static bool has_children(const struct walk *w)
 {
 	return !w->store.len || (w->at.kind != SR_KIND_FILE && w->at.kind != SR_KIND_ROW);
 }
 
-static enum sr_status
-step(struct walk *w, struct sr_bytes name)
+static enum sr_status step(struct walk *w, struct sr_bytes name)
 {
 	struct sr_entry e;
 
@@ -112,8 +107,7 @@ step(struct walk *w, struct sr_bytes name)
 	return SR_OK;
 }
 
-static enum sr_status
-go_to(struct walk *w, const char *text)
+static enum sr_status go_to(struct walk *w, const char *text)
 {
 	struct sr_buf name = {0};
 	enum sr_status rc = SR_OK;
@@ -132,16 +126,14 @@ go_to(struct walk *w, const char *text)
 	return rc;
 }
 
-static const char *
-kind_word(uint8_t kind)
+static const char *kind_word(uint8_t kind)
 {
 	static const char *const words[] = {"none", "file", "dir", "row", "table", "files", "sqlite"};
 
 	return words[kind];
 }
 
-static void
-add_entry(struct walk *w, const struct sr_entry *e, struct sr_bytes store, uint8_t store_kind, struct sr_bytes path)
+static void add_entry(struct walk *w, const struct sr_entry *e, struct sr_bytes store, uint8_t store_kind, struct sr_bytes path)
 {
 	struct sr_buf text = {0};
 	char *name = sr_text(store), hash[SR_HASH_TEXT];
@@ -161,8 +153,7 @@ add_entry(struct walk *w, const struct sr_entry *e, struct sr_bytes store, uint8
 	free(name);
 }
 
-static enum sr_status
-add_child(void *ctx, const struct sr_entry *e)
+static enum sr_status add_child(void *ctx, const struct sr_entry *e)
 {
 	struct walk *w = ctx;
 	struct sr_buf path = {0};
@@ -180,8 +171,7 @@ add_child(void *ctx, const struct sr_entry *e)
 	return SR_OK;
 }
 
-static enum sr_status
-list_offline(const struct sr_admin *a, const char *path, json_t **entries, struct sr_err *err)
+static enum sr_status list_offline(const struct sr_admin *a, const char *path, json_t **entries, struct sr_err *err)
 {
 	struct sr_replica *r = NULL;
 	struct walk w = {0};
@@ -209,17 +199,16 @@ list_offline(const struct sr_admin *a, const char *path, json_t **entries, struc
 
 /* --- the command --------------------------------------------------------------------------------------------------------------- */
 
-static int
-by_path(const void *a, const void *b)
+static int by_path(const void *a, const void *b)
 {
-	const char *x = json_string_value(json_object_get(*(json_t *const *)a, "path")), *y = json_string_value(json_object_get(*(json_t *const *)b, "path"));
+	const char *x = json_string_value(json_object_get(*(json_t *const *)a, "path")),
+		   *y = json_string_value(json_object_get(*(json_t *const *)b, "path"));
 
 	return strcmp(x ? x : "", y ? y : "");
 }
 
 /* CONSUMES list. */
-static json_t *
-sorted(json_t *list)
+static json_t *sorted(json_t *list)
 {
 	size_t n = json_array_size(list), i;
 	json_t **all = sr_alloc((n + 1) * sizeof *all), *out = json_array(), *o;
@@ -234,8 +223,7 @@ sorted(json_t *list)
 	return out;
 }
 
-static void
-show(const json_t *entries, FILE *out)
+static void show(const json_t *entries, FILE *out)
 {
 	struct sr_table t;
 	size_t i;
@@ -259,8 +247,7 @@ show(const json_t *entries, FILE *out)
 }
 
 /* Without slashes at its end, for ask_parent compares it. */
-static char *
-tidy(const char *path)
+static char *tidy(const char *path)
 {
 	char *out = sr_strdup(path ? path : "");
 	size_t len = strlen(out);
@@ -270,8 +257,7 @@ tidy(const char *path)
 	return out;
 }
 
-static enum sr_status
-list(const struct sr_admin *a, const char *path, json_t **entries, bool *more, struct sr_err *err)
+static enum sr_status list(const struct sr_admin *a, const char *path, json_t **entries, bool *more, struct sr_err *err)
 {
 	struct sr_here here = {0};
 	struct sr_err gone = {0};
@@ -293,8 +279,7 @@ list(const struct sr_admin *a, const char *path, json_t **entries, bool *more, s
 	return rc;
 }
 
-enum sr_status
-sr_admin_ls(const struct sr_admin *a, int *status, struct sr_err *err)
+enum sr_status sr_admin_ls(const struct sr_admin *a, int *status, struct sr_err *err)
 {
 	char *path = tidy(a->path), *text;
 	json_t *entries = NULL;

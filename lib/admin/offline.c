@@ -6,17 +6,16 @@
 #include <unistd.h>
 
 /* The names under which lib/replica, lib/sync and lib/datastore keep these in state.db's meta. */
-#define META_NODE "node"
-#define META_KEY "tree-key"
-#define META_ANCHOR "anchor"
+#define META_NODE     "node"
+#define META_KEY      "tree-key"
+#define META_ANCHOR   "anchor"
 #define META_INSTANCE "instance"
-#define META_EPOCH "epoch"
-#define META_SEQ "seq"
+#define META_EPOCH    "epoch"
+#define META_SEQ      "seq"
 
 /* --- identity --------------------------------------------------------------------------------------------------------- */
 
-static json_t *
-uuid_json(const struct sr_uuid *u)
+static json_t *uuid_json(const struct sr_uuid *u)
 {
 	char text[SR_UUID_TEXT];
 
@@ -24,8 +23,7 @@ uuid_json(const struct sr_uuid *u)
 	return sr_uuid_none(u) ? json_null() : json_string(text);
 }
 
-static json_t *
-hash_json(const struct sr_hash *h)
+static json_t *hash_json(const struct sr_hash *h)
 {
 	char text[SR_HASH_TEXT];
 
@@ -34,8 +32,7 @@ hash_json(const struct sr_hash *h)
 }
 
 /* A value of a known length; none, or one of another length, is all zero. */
-static enum sr_status
-get_exactly(struct sr_state *s, const char *name, void *out, size_t len, bool *found, struct sr_err *err)
+static enum sr_status get_exactly(struct sr_state *s, const char *name, void *out, size_t len, bool *found, struct sr_err *err)
 {
 	struct sr_buf buf = {0};
 	enum sr_status rc = sr_state_get(s, name, &buf, found, err);
@@ -48,8 +45,7 @@ get_exactly(struct sr_state *s, const char *name, void *out, size_t len, bool *f
 	return rc;
 }
 
-static void
-put_anchor(json_t *o, const struct sr_anchor *at)
+static void put_anchor(json_t *o, const struct sr_anchor *at)
 {
 	json_object_set_new(o, "instance", uuid_json(&at->instance));
 	json_object_set_new(o, "epoch", json_integer((json_int_t)at->epoch));
@@ -58,8 +54,7 @@ put_anchor(json_t *o, const struct sr_anchor *at)
 }
 
 /* What a webserver last knew of its datastore: 16 bytes instance, be64 epoch, be64 seq, 16 bytes root. */
-static enum sr_status
-webserver_anchor(struct sr_state *s, struct sr_anchor *at, struct sr_err *err)
+static enum sr_status webserver_anchor(struct sr_state *s, struct sr_anchor *at, struct sr_err *err)
 {
 	uint8_t raw[48];
 	bool found = false;
@@ -73,8 +68,7 @@ webserver_anchor(struct sr_state *s, struct sr_anchor *at, struct sr_err *err)
 	return rc;
 }
 
-static enum sr_status
-datastore_anchor(struct sr_state *s, struct sr_anchor *at, struct sr_err *err)
+static enum sr_status datastore_anchor(struct sr_state *s, struct sr_anchor *at, struct sr_err *err)
 {
 	struct sr_root_row root;
 	bool found = false;
@@ -99,15 +93,13 @@ struct count {
 	bool open;
 };
 
-static void
-end_directory(struct count *c)
+static void end_directory(struct count *c)
 {
 	c->leaves += c->open;
 	c->open = false;
 }
 
-static enum sr_status
-count_row(void *ctx, const struct sr_leaf_row *row, struct sr_err *err)
+static enum sr_status count_row(void *ctx, const struct sr_leaf_row *row, struct sr_err *err)
 {
 	struct count *c = ctx;
 
@@ -127,8 +119,7 @@ count_row(void *ctx, const struct sr_leaf_row *row, struct sr_err *err)
 	return SR_OK;
 }
 
-static enum sr_status
-add_store(json_t *stores, struct sr_state *s, const struct sr_config_store *st, struct sr_err *err)
+static enum sr_status add_store(json_t *stores, struct sr_state *s, const struct sr_config_store *st, struct sr_err *err)
 {
 	struct sr_store_row row;
 	struct count c = {0};
@@ -151,8 +142,7 @@ add_store(json_t *stores, struct sr_state *s, const struct sr_config_store *st, 
 	return rc;
 }
 
-static enum sr_status
-add_webserver(void *ctx, const struct sr_webserver_row *row, struct sr_err *err)
+static enum sr_status add_webserver(void *ctx, const struct sr_webserver_row *row, struct sr_err *err)
 {
 	json_t *o = json_object();
 
@@ -169,8 +159,7 @@ add_webserver(void *ctx, const struct sr_webserver_row *row, struct sr_err *err)
 
 /* --- the status -------------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status
-fill_status(json_t *o, struct sr_state *s, const struct sr_admin *a, struct sr_err *err)
+static enum sr_status fill_status(json_t *o, struct sr_state *s, const struct sr_admin *a, struct sr_err *err)
 {
 	bool datastore = sr_admin_is_datastore(a), found;
 	json_t *stores = json_array(), *list = json_array(), *at_of = json_object();
@@ -202,8 +191,7 @@ fill_status(json_t *o, struct sr_state *s, const struct sr_admin *a, struct sr_e
 	return rc;
 }
 
-enum sr_status
-sr_offline_status(const struct sr_admin *a, json_t **out, struct sr_err *err)
+enum sr_status sr_offline_status(const struct sr_admin *a, json_t **out, struct sr_err *err)
 {
 	struct sr_state *s = NULL;
 	json_t *o = json_object();
@@ -221,8 +209,7 @@ sr_offline_status(const struct sr_admin *a, json_t **out, struct sr_err *err)
 	return rc;
 }
 
-enum sr_status
-sr_offline_key(const char *state_dir, struct sr_tree_key *key, bool *found, struct sr_err *err)
+enum sr_status sr_offline_key(const char *state_dir, struct sr_tree_key *key, bool *found, struct sr_err *err)
 {
 	uint8_t secret[SR_KEY_LEN];
 	struct sr_state *s = NULL;
@@ -239,8 +226,7 @@ sr_offline_key(const char *state_dir, struct sr_tree_key *key, bool *found, stru
 
 /* --- the tree --------------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status
-scan(struct sr_replica *r, FILE *notes, struct sr_err *err)
+static enum sr_status scan(struct sr_replica *r, FILE *notes, struct sr_err *err)
 {
 	enum sr_status rc = sr_state_begin(r->state, err); /* never committed: sr_offline_close */
 
@@ -258,8 +244,7 @@ scan(struct sr_replica *r, FILE *notes, struct sr_err *err)
 	return rc;
 }
 
-enum sr_status
-sr_offline_open(struct sr_replica **out, const struct sr_admin *a, bool look, struct sr_err *err)
+enum sr_status sr_offline_open(struct sr_replica **out, const struct sr_admin *a, bool look, struct sr_err *err)
 {
 	const char *dir = sr_admin_state_dir(a);
 	struct sr_replica *r = NULL;
@@ -282,8 +267,7 @@ sr_offline_open(struct sr_replica **out, const struct sr_admin *a, bool look, st
 	return rc;
 }
 
-void
-sr_offline_close(struct sr_replica *r)
+void sr_offline_close(struct sr_replica *r)
 {
 	if (r)
 		sr_state_rollback(r->state);

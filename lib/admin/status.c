@@ -11,59 +11,52 @@
 
 #define UNKNOWN_SHOWN 5
 
-static const char *
-text(const json_t *o, const char *name)
+static const char *text(const json_t *o, const char *name)
 {
 	return json_string_value(json_object_get(o, name)); /* NULL: not there, or null */
 }
 
-static const char *
-text_or(const json_t *o, const char *name, const char *otherwise)
+static const char *text_or(const json_t *o, const char *name, const char *otherwise)
 {
 	const char *t = text(o, name);
 
 	return t ? t : otherwise;
 }
 
-static long long
-number(const json_t *o, const char *name)
+static long long number(const json_t *o, const char *name)
 {
 	return (long long)json_integer_value(json_object_get(o, name)); /* 0: not there */
 }
 
-static bool
-is(const char *word, const char *other)
+static bool is(const char *word, const char *other)
 {
 	return word && strcmp(word, other) == 0;
 }
 
 /* --- judging ------------------------------------------------------------------------------------------------------------ */
 
-static const char *
-state_of(const json_t *store)
+static const char *state_of(const json_t *store)
 {
 	return text_or(store, "state", text_or(store, "mode", "-"));
 }
 
-static bool
-store_is_well(const json_t *store)
+static bool store_is_well(const json_t *store)
 {
 	return !is(state_of(store), "paused") && !text(store, "trouble") && !number(store, "skipped");
 }
 
 /* What the datastore thinks of a webserver's history: these are held until the operator decides. */
-static bool
-webserver_is_held(const json_t *w)
+static bool webserver_is_held(const json_t *w)
 {
 	const char *history = text(w, "history");
 
 	return is(history, "ahead") || is(history, "fork") || is(history, "foreign");
 }
 
-static bool
-all_well(const json_t *status)
+static bool all_well(const json_t *status)
 {
-	const json_t *stores = json_object_get(status, "stores"), *webservers = json_object_get(status, "webservers"), *ready = json_object_get(status, "ready");
+	const json_t *stores = json_object_get(status, "stores"), *webservers = json_object_get(status, "webservers"),
+		     *ready = json_object_get(status, "ready");
 	size_t i;
 	json_t *o;
 
@@ -78,8 +71,7 @@ all_well(const json_t *status)
 	return number(status, "rounds") > 0; /* before the first round nothing is known */
 }
 
-int
-sr_status_judge(const json_t *status)
+int sr_status_judge(const json_t *status)
 {
 	const char *code = text(status, "trouble_code");
 
@@ -94,15 +86,13 @@ sr_status_judge(const json_t *status)
 
 /* --- showing: the head -------------------------------------------------------------------------------------------------------- */
 
-static void
-line(struct sr_table *t, const char *name, const char *value)
+static void line(struct sr_table *t, const char *name, const char *value)
 {
 	sr_table_add(t, "%s", name);
 	sr_table_add(t, "%s", value);
 }
 
-static void
-add_history(struct sr_table *t, const json_t *o, const char *name)
+static void add_history(struct sr_table *t, const json_t *o, const char *name)
 {
 	sr_table_add(t, "%s", name);
 	if (text(o, "instance"))
@@ -111,8 +101,7 @@ add_history(struct sr_table *t, const json_t *o, const char *name)
 		sr_table_add(t, "none yet");
 }
 
-static void
-add_in_sync(struct sr_table *t, const json_t *status)
+static void add_in_sync(struct sr_table *t, const json_t *status)
 {
 	const json_t *in_sync = json_object_get(status, "in_sync");
 
@@ -122,8 +111,7 @@ add_in_sync(struct sr_table *t, const json_t *status)
 		line(t, "in sync", "not known: no round went through yet");
 }
 
-static void
-add_trouble(struct sr_table *t, const json_t *status)
+static void add_trouble(struct sr_table *t, const json_t *status)
 {
 	char since[SR_WHEN_TEXT];
 
@@ -135,8 +123,7 @@ add_trouble(struct sr_table *t, const json_t *status)
 	sr_table_add(t, "since %s; it is tried again until it goes", since);
 }
 
-static void
-add_last_round(struct sr_table *t, const json_t *status, long long now_ms)
+static void add_last_round(struct sr_table *t, const json_t *status, long long now_ms)
 {
 	const json_t *r = json_object_get(status, "last_round");
 	long long ok = number(status, "last_ok_ms");
@@ -152,8 +139,7 @@ add_last_round(struct sr_table *t, const json_t *status, long long now_ms)
 		sr_table_add(t, "not since the daemon started");
 }
 
-static void
-add_webserver_head(struct sr_table *t, const json_t *status, long long now_ms)
+static void add_webserver_head(struct sr_table *t, const json_t *status, long long now_ms)
 {
 	const json_t *d = json_object_get(status, "datastore");
 
@@ -167,8 +153,7 @@ add_webserver_head(struct sr_table *t, const json_t *status, long long now_ms)
 	add_trouble(t, status);
 }
 
-static void
-add_datastore_head(struct sr_table *t, const json_t *status)
+static void add_datastore_head(struct sr_table *t, const json_t *status)
 {
 	const json_t *ready = json_object_get(status, "ready");
 
@@ -179,8 +164,7 @@ add_datastore_head(struct sr_table *t, const json_t *status)
 		line(t, " ", text_or(status, "why", "it does not say why"));
 }
 
-static void
-show_head(const json_t *status, long long now_ms, FILE *out)
+static void show_head(const json_t *status, long long now_ms, FILE *out)
 {
 	struct sr_table t;
 
@@ -200,21 +184,20 @@ show_head(const json_t *status, long long now_ms, FILE *out)
 		add_webserver_head(&t, status, now_ms);
 	if (json_object_get(status, "conflicts")) {
 		sr_table_add(&t, "conflicts");
-		sr_table_add(&t, "%lld%s", number(status, "conflicts"), number(status, "conflicts") ? ": see `sameroot conflicts list`" : "");
+		sr_table_add(&t, "%lld%s", number(status, "conflicts"),
+			     number(status, "conflicts") ? ": see `sameroot conflicts list`" : "");
 	}
 	sr_table_print(&t, out, "");
 }
 
 /* --- showing: stores ------------------------------------------------------------------------------------------------------------ */
 
-static long long
-unknown_count(const json_t *store)
+static long long unknown_count(const json_t *store)
 {
 	return json_object_get(store, "unknown_count") ? number(store, "unknown_count") : number(store, "unknown");
 }
 
-static void
-show_stores(const json_t *stores, FILE *out)
+static void show_stores(const json_t *stores, FILE *out)
 {
 	struct sr_table t;
 	size_t i;
@@ -238,8 +221,7 @@ show_stores(const json_t *stores, FILE *out)
 	sr_table_print(&t, out, "");
 }
 
-static void
-show_unknown_of(const json_t *store, FILE *out)
+static void show_unknown_of(const json_t *store, FILE *out)
 {
 	const json_t *list = json_object_get(store, json_is_array(json_object_get(store, "unknown")) ? "unknown" : "unknown_paths");
 	long long n = unknown_count(store);
@@ -264,8 +246,7 @@ show_unknown_of(const json_t *store, FILE *out)
 /* --- showing: what waits for the operator ------------------------------------------------------------------------------------------ */
 
 /* What a person does about a paused store, by how its reason begins (lib/replica/replica.c). */
-static const char *
-remedy(const char *why)
+static const char *remedy(const char *why)
 {
 	if (strncmp(why, "lost", 4) == 0)
 		return "put it back where it was (mount, file, backup), or see sameroot-restore(1); nothing is deleted meanwhile";
@@ -274,8 +255,7 @@ remedy(const char *why)
 	return "see to what the reason names; it goes on by itself";
 }
 
-static void
-add_held(struct sr_table *t, const char *what, const char *why, const char *todo, long long since_ms)
+static void add_held(struct sr_table *t, const char *what, const char *why, const char *todo, long long since_ms)
 {
 	char since[SR_WHEN_TEXT];
 
@@ -288,8 +268,7 @@ add_held(struct sr_table *t, const char *what, const char *why, const char *todo
 	line(t, " ", todo);
 }
 
-static void
-add_held_store(struct sr_table *t, const json_t *s)
+static void add_held_store(struct sr_table *t, const json_t *s)
 {
 	const char *name = text_or(s, "name", "-"), *why = text_or(s, "why", "it does not say why");
 	char *skipped;
@@ -299,27 +278,27 @@ add_held_store(struct sr_table *t, const json_t *s)
 	if (text(s, "trouble"))
 		add_held(t, name, text(s, "trouble"), "it is tried again every round", 0);
 	if (number(s, "skipped")) {
-		skipped = sr_format("%lld item%s left alone: %s", number(s, "skipped"), number(s, "skipped") == 1 ? " that differs is" : "s that differ are",
-		                    text_or(s, "skipped_why", "it does not say why"));
+		skipped = sr_format("%lld item%s left alone: %s", number(s, "skipped"),
+				    number(s, "skipped") == 1 ? " that differs is" : "s that differ are",
+				    text_or(s, "skipped_why", "it does not say why"));
 		add_held(t, name, skipped, "`sameroot diff` names them", 0);
 		free(skipped);
 	}
 }
 
-static void
-add_held_webserver(struct sr_table *t, const json_t *w)
+static void add_held_webserver(struct sr_table *t, const json_t *w)
 {
 	char *why;
 
 	if (!webserver_is_held(w))
 		return;
 	why = sr_format("held: its history is %s to this datastore", text(w, "history"));
-	add_held(t, text_or(w, "name", text_or(w, "uuid", "-")), why, "`sameroot adopt --union` on the datastore unites both; nothing is deleted meanwhile", 0);
+	add_held(t, text_or(w, "name", text_or(w, "uuid", "-")), why,
+		 "`sameroot adopt --union` on the datastore unites both; nothing is deleted meanwhile", 0);
 	free(why);
 }
 
-static void
-show_held(const json_t *status, FILE *out)
+static void show_held(const json_t *status, FILE *out)
 {
 	struct sr_table t;
 	size_t i;
@@ -337,8 +316,7 @@ show_held(const json_t *status, FILE *out)
 
 /* --- showing: webservers ------------------------------------------------------------------------------------------------------------- */
 
-static void
-show_webservers(const json_t *list, FILE *out)
+static void show_webservers(const json_t *list, FILE *out)
 {
 	struct sr_table t;
 	size_t i;
@@ -369,8 +347,7 @@ show_webservers(const json_t *list, FILE *out)
 	sr_table_print(&t, out, "");
 }
 
-void
-sr_status_show(const json_t *status, long long now_ms, FILE *out)
+void sr_status_show(const json_t *status, long long now_ms, FILE *out)
 {
 	const json_t *stores = json_object_get(status, "stores");
 	size_t i;
@@ -387,8 +364,7 @@ sr_status_show(const json_t *status, long long now_ms, FILE *out)
 /* --- the command --------------------------------------------------------------------------------------------------------------------- */
 
 /* The daemon's own words; without a daemon, what state.db knows. */
-static enum sr_status
-fetch(struct sr_here *h, const struct sr_admin *a, struct sr_buf *body, json_t **out, struct sr_err *err)
+static enum sr_status fetch(struct sr_here *h, const struct sr_admin *a, struct sr_buf *body, json_t **out, struct sr_err *err)
 {
 	enum sr_status rc = sr_here_get(h, "/api/admin/status", body, err);
 	struct sr_err gone = {0};
@@ -403,8 +379,7 @@ fetch(struct sr_here *h, const struct sr_admin *a, struct sr_buf *body, json_t *
 	return SR_OK;
 }
 
-static void
-print_json(const struct sr_admin *a, const struct sr_buf *body, const json_t *status)
+static void print_json(const struct sr_admin *a, const struct sr_buf *body, const json_t *status)
 {
 	char *made = body->len ? NULL : json_dumps(status, JSON_COMPACT);
 
@@ -416,8 +391,7 @@ print_json(const struct sr_admin *a, const struct sr_buf *body, const json_t *st
 	free(made);
 }
 
-enum sr_status
-sr_admin_status(const struct sr_admin *a, int *exit_status, struct sr_err *err)
+enum sr_status sr_admin_status(const struct sr_admin *a, int *exit_status, struct sr_err *err)
 {
 	struct sr_buf body = {0};
 	struct sr_here here = {0};

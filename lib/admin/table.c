@@ -7,15 +7,13 @@
 #include <string.h>
 #include <time.h>
 
-void
-sr_table_start(struct sr_table *t, const char *align)
+void sr_table_start(struct sr_table *t, const char *align)
 {
 	assert(*align && strlen(align) <= SR_TABLE_COLUMNS);
 	*t = (struct sr_table){.align = align};
 }
 
-void
-sr_table_add(struct sr_table *t, const char *fmt, ...)
+void sr_table_add(struct sr_table *t, const char *fmt, ...)
 {
 	char *text = NULL;
 	va_list ap;
@@ -33,8 +31,7 @@ sr_table_add(struct sr_table *t, const char *fmt, ...)
 }
 
 /* Characters, not bytes: UTF-8's continuation bytes take no room. */
-static size_t
-width(const char *text)
+static size_t width(const char *text)
 {
 	size_t n = 0;
 
@@ -43,8 +40,7 @@ width(const char *text)
 	return n;
 }
 
-static void
-print_cell(FILE *out, const char *text, char align, size_t room, bool last)
+static void print_cell(FILE *out, const char *text, char align, size_t room, bool last)
 {
 	int pad = (int)(room - width(text));
 
@@ -55,8 +51,7 @@ print_cell(FILE *out, const char *text, char align, size_t room, bool last)
 	fputs(last ? "\n" : "  ", out);
 }
 
-void
-sr_table_print(struct sr_table *t, FILE *out, const char *indent)
+void sr_table_print(struct sr_table *t, FILE *out, const char *indent)
 {
 	size_t columns = strlen(t->align), widest[SR_TABLE_COLUMNS] = {0}, i = 0;
 	const char *end = (const char *)t->cells.at + t->cells.len;
@@ -73,8 +68,7 @@ sr_table_print(struct sr_table *t, FILE *out, const char *indent)
 	sr_buf_free(&t->cells);
 }
 
-void
-sr_when_text(char out[SR_WHEN_TEXT], int64_t ms)
+void sr_when_text(char out[SR_WHEN_TEXT], int64_t ms)
 {
 	time_t s = (time_t)(ms / 1000);
 	struct tm tm;

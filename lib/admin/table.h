@@ -1,6 +1,7 @@
 /* table.h - aligned columns for people.
  *
- * What comes from outside (paths, texts of peers) may hold anything: control bytes are shown as '?', so that no text speaks to the terminal.  One owner. */
+ * What comes from outside (paths, texts of peers) may hold anything: control bytes are shown as '?', so that no text speaks to the
+ * terminal.  One owner. */
 #ifndef SR_ADMIN_TABLE_H
 #define SR_ADMIN_TABLE_H
 
@@ -12,7 +13,7 @@
 #define SR_TABLE_COLUMNS 12
 
 struct sr_table {
-	const char *align; /* a letter a column: 'l' or 'r' */
+	const char *align;   /* a letter a column: 'l' or 'r' */
 	struct sr_buf cells; /* each with a NUL */
 	size_t n;
 };

@@ -409,7 +409,7 @@ enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct
 	if (rc != SR_OK)
 		return sr_err_context(err, "push"); /* the outbox stays: settled at the next round */
 	if (a.verdict == SR_VERDICT_STALE) {
-		*again = true; /* and settled there */
+		*again = s->info_stale = true; /* and settled there */
 	} else {
 		rc = conclude(s, &o, &a, false, err);
 		note_refusals(s, &a);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/replica/fetch.h"
 #include "lib/sync/internal.h"
 
 /* --- GET /api/tree ---------------------------------------------------------------------------------------------------- */
@@ -58,7 +59,7 @@ static enum sr_status ask(struct sr_sync *s, bool want_key, struct sr_answer *an
 	sr_buf_printf(&check, SR_HEADER_CHECK_IN ": ");
 	sr_check_in_print(&check, &(struct sr_check_in){.node = s->r->node, .known = s->anchor, .push = s->last_push});
 	headers[n++] = sr_buf_text(&check);
-	if (s->have_info && s->have_remote && sr_hash_eq(&s->remote, &s->anchor.root) && !want_key && !any_paused(&s->info)) {
+	if (s->have_info && !s->info_stale && s->have_remote && sr_hash_eq(&s->remote, &s->anchor.root) && !want_key && !any_paused(&s->info)) {
 		sr_hash_text(root, &s->anchor.root);
 		sr_buf_printf(&match, "If-None-Match: \"%s\"", root);
 		headers[n++] = sr_buf_text(&match);
@@ -89,6 +90,7 @@ static enum sr_status ask_and_parse(struct sr_sync *s, bool want_key, bool *unch
 				sr_tree_info_free(&s->info);
 			s->info = info;
 			s->have_info = true;
+			s->info_stale = false;
 		}
 	}
 	sr_answer_free(&answer);
@@ -109,72 +111,28 @@ enum sr_status sr_sync_check_in(struct sr_sync *s, bool *unchanged, struct sr_er
 
 /* --- the walk ---------------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status put_nodes(struct sr_sync *s, struct sr_bytes body, struct sr_err *err)
-{
-	struct sr_reader in = sr_reader(body);
-	enum sr_status rc = SR_OK;
-
-	while (rc == SR_OK && sr_read_left(&in)) {
-		uint32_t len = sr_read_be32(&in);
-		struct sr_bytes frame = sr_read_bytes(&in, len);
-		struct sr_hash hash;
-
-		if (in.bad || frame.len < SR_HASH_LEN)
-			return sr_err_set(err, SR_E_DATA, "answer of /api/tree/nodes: malformed frame");
-		memcpy(hash.b, frame.at, SR_HASH_LEN);
-		rc = sr_nodes_put(s->r->nodes, &hash, sr_bytes(frame.at + SR_HASH_LEN, frame.len - SR_HASH_LEN), err);
-	}
-	return rc;
-}
-
-static enum sr_status fetch_nodes(struct sr_sync *s, const struct sr_pair *pairs, size_t n, struct sr_err *err)
-{
-	struct sr_buf body = {0};
-	struct sr_answer answer = {0};
-	struct sr_call call = {.method = "POST", .target = "/api/tree/nodes", .max_answer = SR_WALK_BYTES + 2 * SR_NODE_MAX};
-	enum sr_status rc;
-
-	for (size_t k = 0; k < n; k++) {
-		sr_buf_add(&body, pairs[k].wanted.b, SR_HASH_LEN);
-		sr_buf_add(&body, pairs[k].mine.b, SR_HASH_LEN);
-	}
-	call.body = sr_buf_view(&body);
-	rc = sr_client_call(s->client, &call, &answer, err);
-	if (rc == SR_OK && !answer.body.len)
-		rc = sr_err_set(err, SR_E_DATA, "answer of /api/tree/nodes: empty");
-	if (rc == SR_OK) {
-		sr_replica_write_lock(s->r);
-		rc = put_nodes(s, sr_buf_view(&answer.body), err);
-		sr_replica_unlock(s->r);
-	}
-	sr_answer_free(&answer);
-	sr_buf_free(&body);
-	return rc;
-}
-
 /* The nearest tree that both have: the datastore's last root, else ours. */
 static const struct sr_hash *counterpart(const struct sr_sync *s)
 {
 	return s->have_remote ? &s->remote : &s->r->root;
 }
 
+static void lock_replica(void *ctx, bool lock)
+{
+	if (lock)
+		sr_replica_write_lock(ctx);
+	else
+		sr_replica_unlock(ctx);
+}
+
 enum sr_status sr_sync_walk(struct sr_sync *s, struct sr_err *err)
 {
-	struct sr_pair *pairs;
 	struct sr_hash root = s->info.at.root;
-	enum sr_status rc = SR_OK;
-	size_t n = 1;
+	enum sr_status rc;
 
 	if (s->have_remote && sr_hash_eq(&s->remote, &root))
 		return SR_OK;
-	pairs = sr_alloc(SR_WALK_PAIRS * sizeof *pairs);
-	/* Each trip brings at least one node that was missing, so this ends. */
-	while (rc == SR_OK && n) {
-		rc = sr_walk_missing(s->r->nodes, &root, counterpart(s), pairs, SR_WALK_PAIRS, &n, err);
-		if (rc == SR_OK && n)
-			rc = fetch_nodes(s, pairs, n, err);
-	}
-	free(pairs);
+	rc = sr_fetch_nodes(s->r->nodes, s->client, &root, counterpart(s), lock_replica, s->r, err);
 	sr_replica_write_lock(s->r);
 	if (rc == SR_OK) {
 		sr_nodes_hold(s->r->nodes, &root);

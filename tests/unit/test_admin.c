@@ -30,8 +30,7 @@ struct place {
 	struct sr_err err;
 };
 
-static int
-start(void **state)
+static int start(void **state)
 {
 	struct place *p = sr_alloc(sizeof *p);
 
@@ -41,8 +40,7 @@ start(void **state)
 	return 0;
 }
 
-static int
-finish(void **state)
+static int finish(void **state)
 {
 	struct place *p = *state;
 	char *command = sr_format("rm -rf %s", p->dir);
@@ -56,8 +54,7 @@ finish(void **state)
 	return 0;
 }
 
-static void
-configure(struct place *p, bool webserver)
+static void configure(struct place *p, bool webserver)
 {
 	char *text = sr_format("%sDatastore-Insecure-Disable-TLS=true\nInsecure-Disable-HTTPS=true\nSync-Port=0\nDatastore-Port=0\n"
 	                       "State-Directory=%s/state\nDatastore-State-Directory=%s/dstate\n"
@@ -73,8 +70,7 @@ configure(struct place *p, bool webserver)
 }
 
 /* A state directory in which a daemon has run. */
-static void
-make_token(const struct place *p, const char *name)
+static void make_token(const struct place *p, const char *name)
 {
 	char *path = sr_format("%s/%s/admin-token", p->dir, name);
 	struct sr_err err;
@@ -83,8 +79,7 @@ make_token(const struct place *p, const char *name)
 	free(path);
 }
 
-static enum sr_status
-run(struct place *p, sr_admin_command *command, struct sr_admin a)
+static enum sr_status run(struct place *p, sr_admin_command *command, struct sr_admin a)
 {
 	size_t n, m;
 	enum sr_status rc;
@@ -104,8 +99,7 @@ run(struct place *p, sr_admin_command *command, struct sr_admin a)
 
 /* --- address ------------------------------------------------------------------------------------------------------------ */
 
-static void
-expect_address(const char *dir, bool tls, const char *listening, const char *url)
+static void expect_address(const char *dir, bool tls, const char *listening, const char *url)
 {
 	struct sr_err err;
 	char *got = NULL;
@@ -116,8 +110,7 @@ expect_address(const char *dir, bool tls, const char *listening, const char *url
 	free(got);
 }
 
-static void
-an_address_is_read_as_it_was_written(void **state)
+static void an_address_is_read_as_it_was_written(void **state)
 {
 	const struct place *p = *state;
 	char *path = sr_format("%s/" SR_ADDRESS_FILE, p->dir), *got = NULL;
@@ -139,8 +132,7 @@ an_address_is_read_as_it_was_written(void **state)
 	free(path);
 }
 
-static void
-a_file_that_holds_no_address_is_refused(void **state)
+static void a_file_that_holds_no_address_is_refused(void **state)
 {
 	static const char *const bad[] = {"", "\n", "127.0.0.1:80\n", "http://127.0.0.1\n", "http://:80\n", "ftp://h:80\n", "http://h:80/path\n", "http://h:80\nmore\n",
 	                                  "http://a@h:80\n", "http://h:80x\n"};
@@ -160,8 +152,7 @@ a_file_that_holds_no_address_is_refused(void **state)
 
 /* --- tables ---------------------------------------------------------------------------------------------------------------- */
 
-static void
-columns_are_aligned_and_say_nothing_to_the_terminal(void **state)
+static void columns_are_aligned_and_say_nothing_to_the_terminal(void **state)
 {
 	struct sr_table t;
 	char *text, when[SR_WHEN_TEXT];
@@ -186,8 +177,7 @@ columns_are_aligned_and_say_nothing_to_the_terminal(void **state)
 
 /* --- status ------------------------------------------------------------------------------------------------------------------ */
 
-static int
-judge(const char *text)
+static int judge(const char *text)
 {
 	json_t *o = json_loads(text, 0, NULL);
 	int status;
@@ -198,8 +188,7 @@ judge(const char *text)
 	return status;
 }
 
-static void
-a_status_is_judged(void **state)
+static void a_status_is_judged(void **state)
 {
 	(void)state;
 	/* a webserver */
@@ -221,8 +210,7 @@ a_status_is_judged(void **state)
 	assert_int_equal(judge("{\"role\":\"datastore\",\"running\":false,\"stores\":[]}"), 75);
 }
 
-static void
-a_status_says_what_is_held_and_what_to_do(void **state)
+static void a_status_says_what_is_held_and_what_to_do(void **state)
 {
 	json_t *o = json_pack("{s:s, s:i, s:b, s:s, s:I, s:[{s:s, s:s, s:s, s:s, s:I, s:i, s:[{s:s, s:s}]}], s:i}", "role", "webserver", "rounds", 1, "in_sync", 0,
 	                      "trouble", "held: the history is foreign", "trouble_since_ms", (json_int_t)1795332100000, "stores", "name", "users.db", "kind", "sqlite", "state",
@@ -252,8 +240,7 @@ struct item {
 	struct sr_version to;
 };
 
-static struct sr_version
-file(struct sr_nodes *nodes, const char *content)
+static struct sr_version file(struct sr_nodes *nodes, const char *content)
 {
 	struct sr_version v = {.kind = SR_KIND_FILE, .mode = 0644, .bytes = strlen(content)};
 
@@ -262,8 +249,7 @@ file(struct sr_nodes *nodes, const char *content)
 }
 
 /* The entry of a store that holds these, in rising order. */
-static struct sr_entry
-store(struct sr_nodes *nodes, const char *name, uint8_t kind, const struct item *items, size_t n)
+static struct sr_entry store(struct sr_nodes *nodes, const char *name, uint8_t kind, const struct item *items, size_t n)
 {
 	struct sr_entry e = {.name = sr_bytes_of(name), .kind = kind};
 	struct sr_edit *edits = sr_alloc((n + 1) * sizeof *edits);
@@ -286,8 +272,7 @@ store(struct sr_nodes *nodes, const char *name, uint8_t kind, const struct item 
 	return e;
 }
 
-static struct sr_hash
-root(struct sr_nodes *nodes, struct sr_entry *stores, size_t n)
+static struct sr_hash root(struct sr_nodes *nodes, struct sr_entry *stores, size_t n)
 {
 	struct sr_entry top;
 
@@ -295,8 +280,7 @@ root(struct sr_nodes *nodes, struct sr_entry *stores, size_t n)
 	return top.hash;
 }
 
-static void
-differences_name_every_path_and_no_other(void **state)
+static void differences_name_every_path_and_no_other(void **state)
 {
 	static const char *const want[] = {"empty|files|none", "files/a|file|file", "files/dir|dir|none", "files/dir/b%20b|file|none", "files/z|none|file", "kinds|files|sqlite",
 	                                   "there/only|none|file"};
@@ -360,8 +344,7 @@ differences_name_every_path_and_no_other(void **state)
 
 /* --- commands without a daemon ------------------------------------------------------------------------------------------------------ */
 
-static void
-where_nothing_ever_ran_nothing_is_made(void **state)
+static void where_nothing_ever_ran_nothing_is_made(void **state)
 {
 	struct place *p = *state;
 	char *path = sr_format("%s/state", p->dir);
@@ -377,8 +360,7 @@ where_nothing_ever_ran_nothing_is_made(void **state)
 }
 
 /* A webserver that has run: one file, and a conflict. */
-static void
-make_node(struct place *p)
+static void make_node(struct place *p)
 {
 	struct sr_replica *r;
 	struct sr_err err;
@@ -406,8 +388,7 @@ make_node(struct place *p)
 	free(name);
 }
 
-static void
-without_a_daemon_state_db_is_told(void **state)
+static void without_a_daemon_state_db_is_told(void **state)
 {
 	struct place *p = *state;
 	json_t *o, *s;
@@ -439,8 +420,7 @@ without_a_daemon_state_db_is_told(void **state)
 	assert_non_null(strstr(p->err.text, "the datastore's tree"));
 }
 
-static void
-conflicts_have_just_the_fields_that_are_promised(void **state)
+static void conflicts_have_just_the_fields_that_are_promised(void **state)
 {
 	static const char *const names[] = {"id", "store", "path", "when", "reason", "size"};
 	struct place *p = *state;
@@ -467,8 +447,7 @@ conflicts_have_just_the_fields_that_are_promised(void **state)
 }
 
 /* Looking must not tell the next round that these changes were seen. */
-static void
-looking_changes_nothing(void **state)
+static void looking_changes_nothing(void **state)
 {
 	struct place *p = *state;
 	char *name = sr_format("%s/resources/new", p->dir);
@@ -485,8 +464,7 @@ looking_changes_nothing(void **state)
 	free(name);
 }
 
-static void
-adopt_is_asked_about_and_run_in_its_place(void **state)
+static void adopt_is_asked_about_and_run_in_its_place(void **state)
 {
 	struct place *p = *state;
 
@@ -502,8 +480,7 @@ adopt_is_asked_about_and_run_in_its_place(void **state)
 	assert_non_null(strstr(p->err.text, "start it first"));
 }
 
-int
-main(void)
+int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(an_address_is_read_as_it_was_written, start, finish),
