@@ -24,19 +24,48 @@ static enum sr_verdict on_clash(void *ctx, size_t j, const struct sr_leaf *leaf,
 	return SR_KEEP;
 }
 
-static enum sr_verdict on_in_the_way(void *ctx, size_t j, const struct sr_leaf *leaf, struct sr_bytes path, const struct sr_version *actual,
-				     struct sr_bytes record)
+static enum sr_verdict refuse(struct sr_ds_apply *a, size_t j, enum sr_refusal why)
 {
-	struct sr_ds_apply *a = ctx;
 	struct sr_ds_part *part = &a->p->parts[a->i];
 	size_t k = part->index[j];
 
-	(void)leaf, (void)path, (void)actual, (void)record;
 	part->fate[k] = SR_FATE_REFUSED;
-	part->why[k] = SR_REFUSED_UNIQUE;
+	part->why[k] = (uint8_t)why;
 	part->sticky[k] = true;
 	a->kept_some = true;
 	return SR_KEEP;
+}
+
+/* A foreign key that this leaf leaves without a parent.  A violation that the sender holds itself travels as it is; and where the disk is
+ * not what the tree says, this attempt has nothing to say of it. */
+static bool tolerated(const struct sr_ds_apply *a, const struct sr_leaf *leaf)
+{
+	return (leaf->flags & SR_LEAF_PARENTLESS) || a->p->parts[a->i].stale;
+}
+
+static struct sr_bytes table_of(struct sr_bytes path)
+{
+	const uint8_t *nul = memchr(path.at, 0, path.len);
+
+	return sr_bytes(path.at, nul ? (size_t)(nul - path.at) : path.len);
+}
+
+/* By UNIQUE, in the same table; or a child of a row that is deleted or has another key now. */
+static enum sr_verdict on_in_the_way(void *ctx, size_t j, const struct sr_leaf *leaf, struct sr_bytes path, const struct sr_version *actual,
+				     struct sr_bytes record)
+{
+	bool child = leaf->to.kind == SR_KIND_NONE || !sr_bytes_eq(table_of(leaf->path), table_of(path));
+
+	(void)actual, (void)record;
+	if (!child)
+		return refuse(ctx, j, SR_REFUSED_UNIQUE);
+	return tolerated(ctx, leaf) ? SR_KEEP : refuse(ctx, j, SR_REFUSED_DEPENDS);
+}
+
+static enum sr_verdict on_parentless(void *ctx, size_t j, const struct sr_leaf *leaf, struct sr_bytes parent)
+{
+	(void)parent;
+	return tolerated(ctx, leaf) ? SR_TAKE : refuse(ctx, j, SR_REFUSED_DEPENDS);
 }
 
 static struct sr_loser loser_of(const struct sr_ds_apply *a, const struct sr_leaf *leaf, const struct sr_displaced *old)
@@ -114,7 +143,8 @@ static void on_applied(void *ctx, size_t j, const struct sr_leaf *leaf, uint64_t
 void sr_ds_apply_ops(struct sr_ds_apply *a, struct sr_apply_ops *ops)
 {
 	*ops = (struct sr_apply_ops){
-		.ctx = a, .clash = on_clash, .in_the_way = on_in_the_way, .displaced = on_displaced, .applied = on_applied};
+		.ctx = a, .clash = on_clash, .in_the_way = on_in_the_way, .parentless = on_parentless, .displaced = on_displaced,
+		.applied = on_applied};
 }
 
 /* --- what is to be applied ---------------------------------------------------------------------------------------- */

@@ -28,8 +28,9 @@ enum {
 	SR_LEAF_VOID = 8,    /* in a spool: its content changed while it was sent (in a bundle the .void member says so) */
 	SR_LEAF_APPROVED = 16, /* the operator let this deletion through */
 	SR_LEAF_GONE = 32,     /* in a bundle that answers: `expect` was asked for and is no longer readable */
+	SR_LEAF_PARENTLESS = 64, /* the sender's own database holds the foreign-key violation that this row, or its deletion, makes */
 };
-#define SR_LEAF_FLAGS 63 /* all of them: another is refused */
+#define SR_LEAF_FLAGS 127 /* all of them: another is refused */
 
 struct sr_leaf {
 	struct sr_bytes path;

@@ -26,6 +26,7 @@ struct sr_store_impl {
 	                            void *ctx,
 	                            struct sr_scan *out, struct sr_err *err); /* *out is zeroed before; on failure store.c frees it */
 	enum sr_status (*view_read)(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err);
+	bool (*view_dangling)(struct sr_view *v, struct sr_bytes path, bool there); /* NULL: never */
 	void (*remember)(struct sr_store *st, struct sr_bytes path, uint64_t signature); /* NULL: nothing to remember */
 
 	enum sr_status (*apply_prepare)(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,

@@ -606,6 +606,7 @@ static const struct sr_store_impl sqlite_impl = {
 	.view_close = sr_sql_view_close,
 	.view_scan = sr_sql_view_scan,
 	.view_read = sr_sql_view_read,
+	.view_dangling = sr_sql_view_dangling,
 	.apply_prepare = sr_sql_apply_prepare,
 	.apply_commit = sr_sql_apply_commit,
 	.apply_rollback = sr_sql_apply_rollback,

@@ -2,8 +2,10 @@
  *
  * Under BEGIN IMMEDIATE every row is read again and judged, and deletions are made; then updates, in place, then inserts.  What a UNIQUE
  * constraint stops waits for the others (settle): tried again in both directions; then rows that are not part of the apply are asked about;
- * what is left is a cycle, whose rows are deleted and inserted.  Each write is proven by reading the row again.  Triggers and foreign keys
- * are off (sqlite.c).
+ * what is left is a cycle, whose rows are deleted and inserted.  Each write is proven by reading the row again.
+ *
+ * Triggers and foreign keys are off (sqlite.c).  When all is written, foreign keys are looked at by query: the children of rows that went
+ * are asked about, then the rows that were written and refer to nothing.  Violations that were there before are not found by either.
  *
  * A leaf that is left out (SR_KEEP) is noted beside the marker, so that recovery does not take it for applied. */
 #include "lib/store/sqlite_internal.h"
@@ -20,6 +22,7 @@ enum leaf_state {
 	LEAF_INSERT,   /* it is not */
 	LEAF_UNSEATED, /* it was, and was deleted so that others can move: it has to be inserted */
 	LEAF_APPLIED,
+	LEAF_SAME, /* applied: it was so already */
 	LEAF_KEPT,
 };
 
@@ -37,6 +40,8 @@ struct sr_sql_apply {
 	char **paused; /* tables whose TABLE leaf does not fit what is here */
 	size_t pauses;
 	struct sr_buf old, kept;
+	struct sr_buf gone; /* rows that others may have referred to: varint leaf, string table, string record (sr_sql_referred) */
+	bool refused;       /* by `parentless`: to be rolled back */
 };
 
 static void apply_free(struct sr_sql_apply *a)
@@ -44,6 +49,7 @@ static void apply_free(struct sr_sql_apply *a)
 	sr_buf_free(&a->schema);
 	sr_buf_free(&a->old);
 	sr_buf_free(&a->kept);
+	sr_buf_free(&a->gone);
 	for (size_t i = 0; i < a->pauses; i++)
 		free(a->paused[i]);
 	free(a->paused);
@@ -56,6 +62,11 @@ static void apply_free(struct sr_sql_apply *a)
 static bool to_be_written(uint8_t state)
 {
 	return state == LEAF_UPDATE || state == LEAF_INSERT || state == LEAF_UNSEATED;
+}
+
+static bool applied(uint8_t state)
+{
+	return state == LEAF_APPLIED || state == LEAF_SAME;
 }
 
 static void set_state(struct sr_sql_apply *a, size_t i, enum leaf_state state)
@@ -231,6 +242,28 @@ static enum sr_status read_old(struct sr_sql_apply *a, struct sr_sql_table *t, s
 	return st;
 }
 
+/* A row that went for leaf i's sake (`now`: its record is another now) may leave children behind. */
+static enum sr_status note_gone(struct sr_sql_apply *a, size_t i, const struct sr_sql_table *t, struct sr_bytes record, struct sr_bytes now,
+				struct sr_err *err)
+{
+	struct sr_buf was = {0}, is = {0};
+	enum sr_status st;
+
+	if (!t->referred)
+		return SR_OK;
+	st = sr_sql_referred(t, record, &was, err);
+	if (st == SR_OK && now.len)
+		st = sr_sql_referred(t, now, &is, err);
+	if (st == SR_OK && (!now.len || !sr_bytes_eq(sr_buf_view(&was), sr_buf_view(&is)))) {
+		sr_buf_varint(&a->gone, i);
+		sr_buf_string(&a->gone, sr_bytes_of(t->name));
+		sr_buf_string(&a->gone, sr_buf_view(&was));
+	}
+	sr_buf_free(&was);
+	sr_buf_free(&is);
+	return st;
+}
+
 /* Delete the row of leaf i, which is there, and tell so. */
 static enum sr_status remove_row(struct sr_sql_apply *a, size_t i, struct sr_err *err)
 {
@@ -250,6 +283,8 @@ static enum sr_status remove_row(struct sr_sql_apply *a, size_t i, struct sr_err
 		a->wrote = true;
 		if (st == SR_OK)
 			st = tell_displaced(a, i, &leaf, leaf.path, &old, sr_buf_view(&a->old), sr_version_eq(&old, &leaf.expect), err);
+		if (st == SR_OK)
+			st = note_gone(a, i, t, sr_buf_view(&a->old), sr_bytes(NULL, 0), err);
 	}
 	return st;
 }
@@ -292,6 +327,8 @@ static enum sr_status write_row(struct sr_sql_apply *a, size_t i, struct sr_err 
 		st = prove(a, t, &leaf, key, err);
 	if (st == SR_OK && old.kind == SR_KIND_ROW)
 		st = tell_displaced(a, i, &leaf, leaf.path, &old, sr_buf_view(&a->old), sr_version_eq(&old, &leaf.expect), err);
+	if (st == SR_OK && old.kind == SR_KIND_ROW)
+		st = note_gone(a, i, t, sr_buf_view(&a->old), leaf.record, err);
 	if (st != SR_OK)
 		return leaf_fault(a, &leaf, err);
 	set_state(a, i, LEAF_APPLIED);
@@ -347,7 +384,7 @@ static enum sr_status judge_row(struct sr_sql_apply *a, size_t i, const struct s
 	if (st != SR_OK)
 		return st;
 	if (sr_version_eq(&actual, &leaf->to))
-		set_state(a, i, LEAF_APPLIED);
+		set_state(a, i, LEAF_SAME);
 	else if (!take(a, i, leaf, &actual))
 		set_state(a, i, LEAF_KEPT);
 	else if (leaf->to.kind == SR_KIND_NONE) {
@@ -429,22 +466,23 @@ static enum sr_status give_way(struct sr_sql_apply *a, size_t i, struct sr_err *
 	return SR_OK;
 }
 
-/* A row in the way of leaf i that will not move by itself.  *gone: no more. */
-static enum sr_status ask_about(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t, struct sr_bytes path,
-				struct sr_bytes key, bool *gone, struct sr_err *err)
+/* Ask about a row that is not part of this apply, and remove it if it may go. */
+static enum sr_status evict(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t, struct sr_bytes path,
+			    struct sr_bytes key, bool *gone, struct sr_err *err)
 {
 	struct sr_version old;
 	bool blocked;
 	enum sr_status st = read_old(a, t, key, &old, err);
 
 	*gone = false;
-	if (st != SR_OK)
+	if (st != SR_OK || old.kind != SR_KIND_ROW || !a->ops->in_the_way ||
+	    a->ops->in_the_way(a->ops->ctx, i, leaf, path, &old, sr_buf_view(&a->old)) == SR_KEEP)
 		return st;
-	if (!a->ops->in_the_way || a->ops->in_the_way(a->ops->ctx, i, leaf, path, &old, sr_buf_view(&a->old)) == SR_KEEP)
-		return give_way(a, i, err);
 	st = run(a, t, SR_SQL_REMOVE, leaf, key, &blocked, err);
 	if (st == SR_OK)
 		st = tell_displaced(a, i, leaf, path, &old, sr_buf_view(&a->old), false, err);
+	if (st == SR_OK)
+		st = note_gone(a, i, t, sr_buf_view(&a->old), sr_bytes(NULL, 0), err);
 	a->wrote = true;
 	a->clean = false; /* the caller's map knows nothing of that row */
 	*gone = true;
@@ -471,11 +509,13 @@ static enum sr_status clear_one(struct sr_sql_apply *a, size_t i, struct sr_byte
 	st = leaf_at(a, sr_buf_view(&path), &other, err);
 	if (st == SR_OK)
 		st = sr_leaves_at(a->leaves, i, &leaf, err);
-	if (st == SR_OK && other < a->n && a->state[other] == LEAF_APPLIED) {
+	if (st == SR_OK && other < a->n && applied(a->state[other])) {
 		st = give_way(a, i, err); /* two leaves of this apply cannot both be */
 		*cleared = true;
 	} else if (st == SR_OK && (other == a->n || a->state[other] == LEAF_KEPT)) {
-		st = ask_about(a, i, &leaf, table_of(a, &leaf, &own), sr_buf_view(&path), key, &gone, err);
+		st = evict(a, i, &leaf, table_of(a, &leaf, &own), sr_buf_view(&path), key, &gone, err);
+		if (st == SR_OK && !gone)
+			st = give_way(a, i, err);
 		*cleared = true;
 	} /* else it waits itself, and will move */
 	sr_buf_free(&path);
@@ -561,6 +601,110 @@ static enum sr_status settle(struct sr_sql_apply *a, struct sr_err *err)
 		st = unseat_all(a, &unseated, err);
 		if (st == SR_OK && !unseated && a->waiting == before)
 			st = sr_err_set(err, SR_E_DATA, "%s: %zu rows stop each other by UNIQUE constraints", a->s->st.name, a->waiting);
+	}
+	return st;
+}
+
+/* --- foreign keys ----------------------------------------------------------------------------------------------- */
+
+/* The child of a row that went for leaf i's sake.  One that is part of this apply is what its leaf says: see ask_parentless. */
+static enum sr_status ask_about_orphan(struct sr_sql_apply *a, size_t i, struct sr_sql_table *t, struct sr_bytes key, struct sr_err *err)
+{
+	struct sr_buf path = {0};
+	struct sr_leaf leaf;
+	size_t other;
+	bool gone;
+	enum sr_status st;
+
+	sr_buf_bytes(&path, sr_bytes_of(t->name));
+	sr_buf_byte(&path, 0);
+	sr_buf_bytes(&path, key);
+	st = leaf_at(a, sr_buf_view(&path), &other, err);
+	if (st == SR_OK && (other == a->n || !applied(a->state[other]))) {
+		st = sr_leaves_at(a->leaves, i, &leaf, err);
+		if (st == SR_OK)
+			st = evict(a, i, &leaf, t, sr_buf_view(&path), key, &gone, err);
+	}
+	sr_buf_free(&path);
+	return st == SR_OK ? SR_OK : fault_at(a, i, err);
+}
+
+/* The children by one foreign key. */
+static enum sr_status ask_about_orphans(struct sr_sql_apply *a, size_t i, const struct sr_sql_reference *r, struct sr_bytes record,
+					struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	struct sr_buf keys = {0};
+	enum sr_status st = sr_sql_orphans(sql, r, record, SIZE_MAX, &keys, err);
+	struct sr_reader in = sr_reader(sr_buf_view(&keys));
+
+	while (st == SR_OK && !sr_read_done(&in))
+		st = ask_about_orphan(a, i, &sql->schema->tables[r->child], sr_read_string(&in), err);
+	sr_buf_free(&keys);
+	return st;
+}
+
+/* A child that is removed is noted behind the others, so that its own children are asked about, too. */
+static enum sr_status look_for_orphans(struct sr_sql_apply *a, struct sr_err *err)
+{
+	const struct sr_sql_schema *schema = a->s->main.schema;
+	struct sr_buf record = {0};
+	enum sr_status st = SR_OK;
+
+	for (size_t at = 0; st == SR_OK && at < a->gone.len;) {
+		struct sr_reader in = sr_reader(sr_bytes(a->gone.at + at, a->gone.len - at));
+		size_t i = (size_t)sr_read_varint(&in);
+		const struct sr_sql_table *t = sr_sql_table(&a->s->main, sr_read_string(&in));
+
+		sr_buf_clear(&record);
+		sr_buf_bytes(&record, sr_read_string(&in));
+		at = a->gone.len - sr_read_left(&in);
+		for (size_t k = 0; st == SR_OK && t && k < schema->n_references; k++)
+			if (schema->references[k].parent == (size_t)(t - schema->tables))
+				st = ask_about_orphans(a, i, &schema->references[k], sr_buf_view(&record), err);
+	}
+	sr_buf_free(&record);
+	return st;
+}
+
+/* A row that was written, if its foreign key `r` refers to nothing.  *kept: it must not be. */
+static enum sr_status ask_about_parent(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, const struct sr_sql_reference *r,
+				       struct sr_bytes key, bool *kept, struct sr_err *err)
+{
+	struct sr_buf parent = {0};
+	bool missing;
+	enum sr_status st = sr_sql_missing(&a->s->main, r, key, &missing, &parent, err);
+
+	*kept = st == SR_OK && missing && a->ops->parentless(a->ops->ctx, i, leaf, sr_buf_view(&parent)) == SR_KEEP;
+	sr_buf_free(&parent);
+	return st;
+}
+
+static enum sr_status ask_parentless(struct sr_sql_apply *a, struct sr_err *err)
+{
+	const struct sr_sql_schema *schema = a->s->main.schema;
+	enum sr_status st = SR_OK;
+
+	for (size_t i = 0; st == SR_OK && a->ops->parentless && schema->n_references && i < a->n; i++) {
+		const struct sr_sql_table *t;
+		struct sr_bytes key;
+		struct sr_leaf leaf;
+		bool kept = false;
+
+		if (a->state[i] != LEAF_APPLIED)
+			continue;
+		st = sr_leaves_at(a->leaves, i, &leaf, err);
+		t = st == SR_OK && leaf.to.kind == SR_KIND_ROW ? table_of(a, &leaf, &key) : NULL;
+		for (size_t k = 0; st == SR_OK && t && t->refers && !kept && k < schema->n_references; k++) {
+			const struct sr_sql_reference *r = &schema->references[k];
+
+			if (r->child == (size_t)(t - schema->tables) && r->parent < schema->n)
+				st = ask_about_parent(a, i, &leaf, r, key, &kept, err);
+		}
+		if (kept) {
+			set_state(a, i, LEAF_KEPT);
+			a->refused = true;
+		}
 	}
 	return st;
 }
@@ -697,6 +841,10 @@ static enum sr_status write_all(struct sr_sql_apply *a, struct sr_err *err)
 			st = write_row(a, i, err);
 	if (st == SR_OK)
 		st = settle(a, err);
+	if (st == SR_OK)
+		st = look_for_orphans(a, err);
+	if (st == SR_OK)
+		st = ask_parentless(a, err);
 	return st == SR_OK ? note_kept(a, err) : st;
 }
 
@@ -741,7 +889,7 @@ enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err)
 	struct sr_sql_apply *a = s->apply;
 	enum sr_status status;
 
-	assert(a);
+	assert(a && !a->refused);
 	status = sr_sql_exec(&s->main, "COMMIT", err);
 	if (status != SR_OK) {
 		sr_sql_apply_rollback(st);
@@ -753,7 +901,7 @@ enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err)
 	else if (a->wrote)
 		s->gate.edited = true; /* what others committed before us has moved data_version */
 	for (size_t i = 0; i < a->n; i++)
-		if (a->state[i] == LEAF_APPLIED)
+		if (applied(a->state[i]))
 			tell_applied(a->leaves, i, a->ops);
 	apply_free(a);
 	return SR_OK;

@@ -6,7 +6,8 @@
  * sqlite.c         connections, presence, marker, creation, stale WAL
  * sqlite_schema.c  tables, keys, fingerprints, schema text and creation from it
  * sqlite_scan.c    rows into records and names; views, scan and read
- * sqlite_apply.c   prepare, commit, rollback, recover */
+ * sqlite_apply.c   prepare, commit, rollback, recover
+ * sqlite_references.c  foreign keys */
 #ifndef SR_STORE_SQLITE_INTERNAL_H
 #define SR_STORE_SQLITE_INTERNAL_H
 
@@ -27,6 +28,7 @@ struct sr_sql_column {
 	char affinity;   /* 'A' BLOB, 'B' TEXT, 'C' NUMERIC, 'D' INTEGER, 'E' REAL */
 	char *collation; /* OWNED; as declared, upper case */
 	bool generated;
+	bool referred; /* by a foreign key */
 };
 
 enum sr_sql_verb { SR_SQL_SCAN, SR_SQL_READ, SR_SQL_INSERT, SR_SQL_UPDATE, SR_SQL_REKEY, SR_SQL_REMOVE, SR_SQL_PROBE, SR_SQL_VERBS };
@@ -38,6 +40,7 @@ struct sr_sql_table {
 	bool hidden; /* virtual, or part of a virtual one */
 	bool without_rowid, strict;
 	bool alias; /* its key is the rowid (INTEGER PRIMARY KEY) */
+	bool refers, referred; /* it has a foreign key; one refers to it */
 	struct sr_sql_column *columns; /* OWNED; `n` that are carried, then generated ones up to `all`; both in byte order of names */
 	size_t n, all;
 	size_t *key;                  /* OWNED; key columns in key order, as places in `columns` */
@@ -47,11 +50,20 @@ struct sr_sql_table {
 	sqlite3_stmt *stmt[SR_SQL_VERBS]; /* OWNED; prepared when first asked for */
 };
 
+struct sr_sql_reference { /* a foreign key of a synchronised table */
+	size_t child, parent; /* places in the schema's tables; parent == their number: its rows cannot be known here */
+	size_t n;             /* columns: */
+	size_t *from, *to;    /* OWNED; places in the child's and the parent's `columns` */
+	sqlite3_stmt *missing, *orphans; /* OWNED */
+};
+
 struct sr_sql_schema {
 	int64_t version; /* PRAGMA schema_version */
 	bool utf8;
 	struct sr_sql_table *tables; /* OWNED; in byte order of the names */
 	size_t n;
+	struct sr_sql_reference *references; /* OWNED */
+	size_t n_references;
 };
 
 struct sr_sql {
@@ -115,6 +127,10 @@ bool sr_sql_empty(const struct sr_sql *sql);                                    
 /* A statement of a table, reset and without bindings.  OWNED by the schema. */
 SR_MUST enum sr_status sr_sql_statement(struct sr_sql *sql, struct sr_sql_table *t, enum sr_sql_verb verb, sqlite3_stmt **out,
 					struct sr_err *err);
+/* Parts of a statement's text: a quoted name; the carried columns; " WHERE key=?first...". */
+void sr_sql_add_name(struct sr_buf *b, const char *name);
+void sr_sql_add_columns(struct sr_buf *b, const struct sr_sql_table *t);
+void sr_sql_add_where(struct sr_buf *b, const struct sr_sql_table *t, size_t first);
 /* Append the schema text (store.h, SR_SCHEMA_PATH).  Virtual tables and what belongs to them are left out.  Rows of type "pragma" come
  * first: encoding, user_version, application_id, where they are not the default. */
 SR_MUST enum sr_status sr_sql_schema_text(struct sr_sql *sql, struct sr_buf *out, struct sr_err *err);
@@ -126,7 +142,28 @@ typedef bool sr_sql_wanted_fn(void *ctx, struct sr_bytes table);
 SR_MUST enum sr_status sr_sql_schema_create(struct sr_sql *sql, struct sr_bytes text, sr_sql_wanted_fn *wanted, void *ctx,
 					    struct sr_err *err);
 
+/* --- sqlite_references.c --- */
+
+/* Load the foreign keys, when the tables are; the schema owns them. */
+SR_MUST enum sr_status sr_sql_references_load(struct sr_sql *sql, struct sr_err *err);
+void sr_sql_references_free(struct sr_sql_schema *schema);
+/* Does the child's row called `key` refer to one that is not there (where the parent's rows cannot be known: to anything at all)?  *parent
+ * (may be NULL) gets that one's path appended, or nothing when it cannot be told. */
+SR_MUST enum sr_status sr_sql_missing(struct sr_sql *sql, const struct sr_sql_reference *r, struct sr_bytes key, bool *missing,
+				      struct sr_buf *parent, struct sr_err *err);
+/* Append the names (strings) of the child's rows, `most` at most, that refer to what the parent's row of record `old` was, and find nothing
+ * there.  Uses sql->record. */
+SR_MUST enum sr_status sr_sql_orphans(struct sr_sql *sql, const struct sr_sql_reference *r, struct sr_bytes old, size_t most,
+				      struct sr_buf *keys, struct sr_err *err);
+/* Append the record's columns that foreign keys refer to, as a record. */
+SR_MUST enum sr_status sr_sql_referred(const struct sr_sql_table *t, struct sr_bytes record, struct sr_buf *out, struct sr_err *err);
+/* See sr_view_dangling. */
+bool sr_sql_dangling(struct sr_sql *sql, struct sr_bytes path, bool there);
+
 /* --- sqlite_scan.c --- */
+
+/* The value in column i of the row on which `stmt` stands; VALID UNTIL it moves. */
+struct sr_value sr_sql_value(sqlite3_stmt *stmt, int i, bool utf8);
 
 /* Encode the row on which `stmt` stands (carried columns in order): sql->record, sql->key.  False: it has no name (NULL in its key, or too
  * long); the record is there all the same. */
@@ -150,6 +187,7 @@ void sr_sql_view_close(struct sr_view *v);
 enum sr_status sr_sql_view_scan(struct sr_view *v, struct sr_nodes *nodes, const struct sr_hash *before, sr_signature_fn *changed,
 				void *ctx, struct sr_scan *out, struct sr_err *err);
 enum sr_status sr_sql_view_read(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err);
+bool sr_sql_view_dangling(struct sr_view *v, struct sr_bytes path, bool there);
 void sr_sql_gate_open(struct sr_sql_gate *gate); /* the next scan reads everything */
 
 /* --- sqlite_apply.c --- */

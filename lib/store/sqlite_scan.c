@@ -31,7 +31,7 @@ void sr_sql_room(struct sr_sql *sql, size_t n)
 	sql->room = n;
 }
 
-static struct sr_value value_at(sqlite3_stmt *stmt, int i, bool utf8)
+struct sr_value sr_sql_value(sqlite3_stmt *stmt, int i, bool utf8)
 {
 	struct sr_value v = {.class = SR_NULL};
 
@@ -113,7 +113,7 @@ bool sr_sql_row(struct sr_sql *sql, const struct sr_sql_table *t, sqlite3_stmt *
 
 	for (size_t i = 0; i < t->n; i++) {
 		sql->columns[i].name = sr_bytes_of(t->columns[i].name);
-		sql->columns[i].value = value_at(stmt, (int)i, sql->schema->utf8);
+		sql->columns[i].value = sr_sql_value(stmt, (int)i, sql->schema->utf8);
 	}
 	named = sr_sql_name(sql, t);
 	sr_buf_clear(&sql->record);
@@ -539,4 +539,9 @@ enum sr_status sr_sql_view_read(struct sr_view *v, struct sr_bytes path, struct 
 	if (status == SR_OK)
 		*out = found;
 	return status;
+}
+
+bool sr_sql_view_dangling(struct sr_view *v, struct sr_bytes path, bool there)
+{
+	return sr_sql_dangling(((struct sql_view *)v)->sql, path, there);
 }

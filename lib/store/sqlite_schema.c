@@ -285,7 +285,7 @@ static enum sr_status load(struct sr_sql *sql, const struct sr_store *st, struct
 	if (schema->n)
 		qsort(schema->tables, schema->n, sizeof *schema->tables, by_name);
 	find_hidden_shadows(sql);
-	return SR_OK;
+	return sr_sql_references_load(sql, err);
 }
 
 enum sr_status sr_sql_schema(struct sr_sql *sql, const struct sr_store *st, struct sr_err *err)
@@ -327,6 +327,7 @@ void sr_sql_schema_free(struct sr_sql *sql)
 		free(t->folds);
 		free(t->name);
 	}
+	sr_sql_references_free(sql->schema);
 	free(sql->schema->tables);
 	free(sql->schema);
 	sql->schema = NULL;
@@ -357,7 +358,7 @@ bool sr_sql_empty(const struct sr_sql *sql)
 
 /* --- statements ------------------------------------------------------------------------------------------------- */
 
-static void add_name(struct sr_buf *b, const char *name)
+void sr_sql_add_name(struct sr_buf *b, const char *name)
 {
 	sr_buf_byte(b, '"');
 	for (; *name; name++) {
@@ -376,23 +377,23 @@ static bool in_key(const struct sr_sql_table *t, size_t column)
 	return false;
 }
 
-static void add_columns(struct sr_buf *b, const struct sr_sql_table *t)
+void sr_sql_add_columns(struct sr_buf *b, const struct sr_sql_table *t)
 {
 	for (size_t i = 0; i < t->n; i++) {
 		if (i)
 			sr_buf_byte(b, ',');
-		add_name(b, t->columns[i].name);
+		sr_sql_add_name(b, t->columns[i].name);
 	}
 }
 
 /* The key's values are bound behind the columns' in every statement that has both. */
-static void add_where(struct sr_buf *b, const struct sr_sql_table *t, size_t first)
+void sr_sql_add_where(struct sr_buf *b, const struct sr_sql_table *t, size_t first)
 {
 	static const char *const names[] = {[SR_BINARY] = "BINARY", [SR_NOCASE] = "NOCASE", [SR_RTRIM] = "RTRIM"};
 
 	for (size_t i = 0; i < t->keys; i++) {
 		sr_buf_printf(b, i ? " AND " : " WHERE ");
-		add_name(b, t->columns[t->key[i]].name);
+		sr_sql_add_name(b, t->columns[t->key[i]].name);
 		if (!t->alias)
 			sr_buf_printf(b, " COLLATE %s", names[t->folds[i]]);
 		sr_buf_printf(b, "=?%zu", first + i);
@@ -403,9 +404,9 @@ static void add_where(struct sr_buf *b, const struct sr_sql_table *t, size_t fir
 static void add_insert(struct sr_buf *b, const struct sr_sql_table *t)
 {
 	sr_buf_printf(b, "INSERT OR ABORT INTO main.");
-	add_name(b, t->name);
+	sr_sql_add_name(b, t->name);
 	sr_buf_byte(b, '(');
-	add_columns(b, t);
+	sr_sql_add_columns(b, t);
 	sr_buf_printf(b, ") VALUES(");
 	for (size_t i = 0; i < t->n; i++)
 		sr_buf_printf(b, "%s?%zu", i ? "," : "", i + 1);
@@ -419,21 +420,21 @@ static void add_update(struct sr_buf *b, const struct sr_sql_table *t, bool reke
 	const char *comma = "";
 
 	sr_buf_printf(b, "UPDATE OR ABORT main.");
-	add_name(b, t->name);
+	sr_sql_add_name(b, t->name);
 	sr_buf_printf(b, " SET ");
 	for (size_t i = 0; i < t->n; i++) {
 		if (in_key(t, i) && (t->alias || !rekey))
 			continue;
 		sr_buf_printf(b, "%s", comma);
-		add_name(b, t->columns[i].name);
+		sr_sql_add_name(b, t->columns[i].name);
 		sr_buf_printf(b, "=?%zu", i + 1);
 		comma = ",";
 	}
 	if (!*comma) {
-		add_name(b, t->columns[t->key[0]].name);
+		sr_sql_add_name(b, t->columns[t->key[0]].name);
 		sr_buf_printf(b, "=?%zu", t->key[0] + 1);
 	}
-	add_where(b, t, t->n + 1);
+	sr_sql_add_where(b, t, t->n + 1);
 }
 
 /* The row that stands in the way of an insert, whichever unique index says so: it takes the upsert, changes nothing, and is returned. */
@@ -441,11 +442,11 @@ static void add_probe(struct sr_buf *b, const struct sr_sql_table *t)
 {
 	add_insert(b, t);
 	sr_buf_printf(b, " ON CONFLICT DO UPDATE SET ");
-	add_name(b, t->columns[t->key[0]].name);
+	sr_sql_add_name(b, t->columns[t->key[0]].name);
 	sr_buf_byte(b, '=');
-	add_name(b, t->columns[t->key[0]].name);
+	sr_sql_add_name(b, t->columns[t->key[0]].name);
 	sr_buf_printf(b, " RETURNING ");
-	add_columns(b, t);
+	sr_sql_add_columns(b, t);
 }
 
 static void statement_text(struct sr_buf *b, const struct sr_sql_table *t, enum sr_sql_verb verb)
@@ -454,13 +455,13 @@ static void statement_text(struct sr_buf *b, const struct sr_sql_table *t, enum 
 	case SR_SQL_SCAN: /* in the order of the file: a covering index would be read in another */
 	case SR_SQL_READ:
 		sr_buf_printf(b, "SELECT ");
-		add_columns(b, t);
+		sr_sql_add_columns(b, t);
 		sr_buf_printf(b, " FROM main.");
-		add_name(b, t->name);
+		sr_sql_add_name(b, t->name);
 		if (verb == SR_SQL_SCAN)
 			sr_buf_printf(b, " NOT INDEXED");
 		else
-			add_where(b, t, 1);
+			sr_sql_add_where(b, t, 1);
 		break;
 	case SR_SQL_INSERT:
 		add_insert(b, t);
@@ -471,8 +472,8 @@ static void statement_text(struct sr_buf *b, const struct sr_sql_table *t, enum 
 		break;
 	case SR_SQL_REMOVE:
 		sr_buf_printf(b, "DELETE FROM main.");
-		add_name(b, t->name);
-		add_where(b, t, 1);
+		sr_sql_add_name(b, t->name);
+		sr_sql_add_where(b, t, 1);
 		break;
 	case SR_SQL_PROBE:
 		add_probe(b, t);

@@ -244,6 +244,11 @@ enum sr_status sr_view_read(struct sr_view *v, struct sr_bytes path, struct sr_c
 	return v->st->impl->view_read(v, path, out, err);
 }
 
+bool sr_view_dangling(struct sr_view *v, struct sr_bytes path, bool there)
+{
+	return v->st->impl->view_dangling && v->st->impl->view_dangling(v, path, there);
+}
+
 /* ---- applying ---- */
 
 enum sr_status sr_apply_prepare(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,

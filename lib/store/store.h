@@ -114,6 +114,10 @@ struct sr_content {
  * each as four strings (sr_buf_string), of all but sqlite_* and _sameroot_*; version kind TABLE. */
 SR_MUST enum sr_status sr_view_read(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err);
 
+/* Does this very view hold a foreign-key violation over `path`: its row (there) refers to none, or it is not there and rows still refer to
+ * it?  Such a leaf travels with SR_LEAF_PARENTLESS.  False when it cannot be told.  Ends the record of the last sr_view_read. */
+bool sr_view_dangling(struct sr_view *v, struct sr_bytes path, bool there);
+
 /* --- staging (files) ------------------------------------------------------------------------------------------------ */
 
 /* A file's new content, below <store>/.sameroot/stage/, not yet visible. */
@@ -156,8 +160,13 @@ struct sr_apply_ops {
 	/* What is there is neither leaf->expect nor leaf->to.  `record` is the row's, empty for files and when there is nothing.  May be called under the database's
 	 * lock: no network. */
 	enum sr_verdict (*clash)(void *ctx, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual, struct sr_bytes record);
-	/* A row that is not part of this apply stands in the way of `leaf` by a UNIQUE constraint.  SR_TAKE: it is displaced (told) and removed; SR_KEEP: `leaf` is not applied. */
+	/* A row that is not part of this apply stands in the way of `leaf` by a UNIQUE constraint.  SR_TAKE: it is displaced (told) and removed; SR_KEEP: `leaf` is not applied.
+	 * Or, when all is written: it is a foreign-key child of a row that went for leaf's sake - leaf's own, deleted or with another key now, or one in its way, or a child
+	 * of these - and refers to nothing any more.  SR_TAKE: as above, and its own children are asked about in turn; SR_KEEP: it stays as it is.  NULL: SR_KEEP. */
 	enum sr_verdict (*in_the_way)(void *ctx, size_t i, const struct sr_leaf *leaf, struct sr_bytes path, const struct sr_version *actual, struct sr_bytes record);
+	/* The row that was written for `leaf` has a foreign key that refers to no row, when all is written; `parent`: the path of what it refers to, or empty when that
+	 * cannot be told.  SR_TAKE: it stays; SR_KEEP: this apply will be rolled back.  NULL: SR_TAKE, and nothing is looked up. */
+	enum sr_verdict (*parentless)(void *ctx, size_t i, const struct sr_leaf *leaf, struct sr_bytes parent);
 	/* Must make durable what it wants to keep before it returns.  Not SR_OK: a database's apply is rolled back; a file goes back where it was. */
 	enum sr_status (*displaced)(void *ctx, size_t i, const struct sr_leaf *leaf, const struct sr_displaced *old, struct sr_err *err);
 	/* Proven: what is at leaf->path now is leaf->to (or was when it was put there).  signature: for the stat cache, files only. */

@@ -27,6 +27,7 @@ struct sr_sync_daemon {
 	bool stop, now, one_round; /* one_round: at least one went through, so that the tree is known */
 	uint64_t interval_ms;
 	enum sr_status last;
+	char told[512]; /* the trouble that was logged last: each is logged once */
 };
 
 /* --- HTTP ------------------------------------------------------------------------------------------------------------ */
@@ -240,7 +241,7 @@ void sr_sync_daemon_close(struct sr_sync_daemon *d)
 
 static void log_round(struct sr_sync_daemon *d, enum sr_status rc, const struct sr_sync_result *result, const struct sr_err *err)
 {
-	if (rc != SR_OK && rc != d->last)
+	if (rc != SR_OK && strncmp(d->told, err->text, sizeof d->told - 1) != 0)
 		sr_warn("%s%s", err->text, rc == SR_E_UNAVAILABLE ? " (asked again until it answers)" : "");
 	else if (rc != SR_OK)
 		sr_debug("%s", err->text);
@@ -249,6 +250,7 @@ static void log_round(struct sr_sync_daemon *d, enum sr_status rc, const struct 
 	if (rc == SR_OK && (result->pulled || result->pushed || result->conflicts))
 		sr_info("round: %llu pulled, %llu pushed, %llu archived%s", (unsigned long long)result->pulled,
 			(unsigned long long)result->pushed, (unsigned long long)result->conflicts, result->in_sync ? "; in sync" : "");
+	snprintf(d->told, sizeof d->told, "%.500s", rc == SR_OK ? "" : err->text);
 	d->last = rc;
 }
 

@@ -185,6 +185,9 @@ static enum sr_status add_push(struct finding *f, const struct sr_item *it)
 		leaf.epoch = it->epoch;
 		leaf.seq = it->seq;
 	}
+	if (f->s->r->stores[f->i].kind == SR_KIND_DATABASE &&
+	    sr_view_dangling(f->s->r->stores[f->i].view, it->path, it->local.kind != SR_KIND_NONE))
+		leaf.flags |= SR_LEAF_PARENTLESS;
 	if (it->flags & SR_LEAF_EDITED)
 		leaf.expect = it->base; /* the hint: an ordinary edit if the datastore still has that */
 	if (it->local.kind == SR_KIND_ROW) {

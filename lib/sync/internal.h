@@ -42,7 +42,7 @@ struct sr_sync {
 
 	struct sr_tree_info info; /* the datastore's last 200 answer */
 	bool have_info;
-	bool info_stale; /* a push was refused because the datastore is in another start: no 304 will do */
+	bool info_stale; /* a push failed, or was made under another start of the datastore: no 304 will do, for it does not tell the start */
 	struct sr_hash remote; /* its root, held in r->nodes when have_remote */
 	bool have_remote;
 

@@ -26,7 +26,7 @@ enum sr_act {
 enum sr_note { /* what the datastore said of this item earlier in this round */
 	       SR_NOTE_NONE,
 	       SR_NOTE_DELETED, /* union: its name was deleted after our as_of */
-	       SR_NOTE_NEWER,   /* union: the datastore's version stands */
+	       SR_NOTE_NEWER,   /* the datastore's version stands: as new in a union, or needed by rows that depend on it */
 };
 
 struct sr_item {

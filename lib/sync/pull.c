@@ -17,7 +17,7 @@ struct applying {
 	struct sr_sync *s;
 	size_t i;
 	struct sr_leaves *taken;   /* proven: path, to, expect := to (the base), inode := signature */
-	struct sr_leaves *evicted; /* rows removed because they stood in the way */
+	struct sr_leaves *evicted; /* rows to be fetched again: removed here, or deleted here and needed all the same */
 	enum sr_status rc;         /* of gathering */
 	struct sr_err *err;
 };
@@ -30,15 +30,61 @@ static enum sr_verdict on_clash(void *ctx, size_t k, const struct sr_leaf *leaf,
 	return leaf->to.kind == SR_KIND_TABLE ? SR_KEEP : SR_TAKE;
 }
 
+static enum sr_status version_there(struct applying *a, struct sr_bytes path, struct sr_version *out)
+{
+	const char *why;
+	struct sr_hash map;
+
+	*out = (struct sr_version){0};
+	if (!sr_sync_remote_map(a->s, a->i, &map, &why))
+		return SR_OK;
+	return sr_store_get(a->s->r->nodes, SR_KIND_DATABASE, &map, path, out, a->err);
+}
+
+/* May a row be removed that the datastore's leaves do not speak of?  Not where nothing is known of it - its table is another there, or it
+ * is unknown here - nor when it is what the datastore has: then the datastore holds the same violation. */
+static enum sr_status may_go(struct applying *a, struct sr_bytes path, const struct sr_version *actual, bool *go)
+{
+	struct sr_replica_store *st = &a->s->r->stores[a->i];
+	const uint8_t *nul = memchr(path.at, 0, path.len);
+	struct sr_bytes table = sr_bytes(path.at, nul ? (size_t)(nul - path.at) : path.len);
+	struct sr_version here, there, row;
+	enum sr_status rc = sr_store_get(a->s->r->nodes, st->kind, &st->map, table, &here, a->err);
+
+	if (rc == SR_OK)
+		rc = version_there(a, table, &there);
+	if (rc == SR_OK)
+		rc = version_there(a, path, &row);
+	*go = rc == SR_OK && sr_version_eq(&here, &there) && !sr_version_eq(&row, actual) && !sr_replica_unknown(a->s->r, a->i, path);
+	return rc;
+}
+
 static enum sr_verdict on_way(void *ctx, size_t k, const struct sr_leaf *leaf, struct sr_bytes path, const struct sr_version *actual,
 			      struct sr_bytes record)
 {
 	struct applying *a = ctx;
-	struct sr_leaf gone = {.path = path, .expect = *actual};
+	bool go = false;
 
 	(void)k, (void)leaf, (void)record;
 	if (a->rc == SR_OK)
-		a->rc = sr_leaves_add(a->evicted, &gone, a->err);
+		a->rc = may_go(a, path, actual, &go);
+	if (a->rc == SR_OK && go)
+		a->rc = sr_leaves_add(a->evicted, &(struct sr_leaf){.path = path}, a->err);
+	return go ? SR_TAKE : SR_KEEP;
+}
+
+/* A row that is taken refers to one that was deleted here, and that the datastore has: the deletion loses.  Its row is fetched again, or
+ * the next push would spread what is no violation of the application's. */
+static enum sr_verdict on_parentless(void *ctx, size_t k, const struct sr_leaf *leaf, struct sr_bytes parent)
+{
+	struct applying *a = ctx;
+	struct sr_version there = {0};
+
+	(void)k, (void)leaf;
+	if (a->rc == SR_OK && parent.len)
+		a->rc = version_there(a, parent, &there);
+	if (a->rc == SR_OK && there.kind == SR_KIND_ROW)
+		a->rc = sr_leaves_add(a->evicted, &(struct sr_leaf){.path = parent}, a->err);
 	return SR_TAKE;
 }
 
@@ -54,7 +100,7 @@ static bool is_base(struct applying *a, const struct sr_displaced *old)
 static const char *reason(const struct sr_leaf *leaf, const struct sr_displaced *old)
 {
 	if (!sr_bytes_eq(leaf->path, old->path))
-		return "unique";
+		return leaf->to.kind == SR_KIND_NONE ? "child-of-deleted" : "unique";
 	if (!(leaf->flags & SR_LEAF_ARCHIVE))
 		return "changed-while-applying";
 	if (leaf->flags & SR_LEAF_UNION)
@@ -100,7 +146,12 @@ static void on_applied(void *ctx, size_t k, const struct sr_leaf *leaf, uint64_t
 
 static struct sr_apply_ops ops_of(struct applying *a)
 {
-	return (struct sr_apply_ops){.ctx = a, .clash = on_clash, .in_the_way = on_way, .displaced = on_displaced, .applied = on_applied};
+	return (struct sr_apply_ops){.ctx = a,
+				     .clash = on_clash,
+				     .in_the_way = on_way,
+				     .parentless = on_parentless,
+				     .displaced = on_displaced,
+				     .applied = on_applied};
 }
 
 static void applying_start(struct applying *a, struct sr_sync *s, size_t i, struct sr_err *err)
@@ -142,10 +193,10 @@ static enum sr_status hint_evicted(struct applying *a, struct sr_err *err)
  * happen, a hint is enough to see that the row was edited. */
 static enum sr_status let_go_of_evicted(struct applying *a, struct sr_err *err)
 {
-	enum sr_status rc;
+	enum sr_status rc = a->rc;
 
-	if (!sr_leaves_count(a->evicted))
-		return SR_OK;
+	if (rc != SR_OK || !sr_leaves_count(a->evicted))
+		return rc;
 	a->s->plans[a->i].evicted = true;
 	rc = sr_state_begin(a->s->r->state, err);
 	if (rc != SR_OK)

@@ -193,8 +193,9 @@ static enum sr_status conclude_store(struct sr_sync *s, size_t i, struct sr_leav
 				     struct sr_err *err)
 {
 	struct sr_replica_store *st = &s->r->stores[i];
-	/* Settling after a restore of the store: what was pushed is no longer what local descends from. */
-	bool other_marker = settling && memcmp(&st->marker.id, &st->row.marker, sizeof st->marker.id) != 0;
+	/* Settling after a restore of the store: what was pushed is no longer what local descends from.  A store that cannot be looked at now
+	 * is judged by its marker when it is back. */
+	bool other_marker = settling && st->mode == SR_MODE_READY && memcmp(&st->marker.id, &st->row.marker, sizeof st->marker.id) != 0;
 
 	if (a->verdict == SR_VERDICT_OK && !other_marker)
 		return sr_sync_set_bases(s, i, leaves, a, a->at.epoch, a->at.seq, err);
@@ -323,18 +324,30 @@ static enum sr_status write_outbox(struct sr_sync *s, const struct sr_outbox *o,
 	return rc;
 }
 
+/* What to plan otherwise now.  A change that would leave rows there without what they refer to gives way; but where the datastore committed
+ * the rest, DEPENDS may say no more than that it goes with another that was refused. */
+static enum sr_note note_of(const struct sr_push_answer *a, const struct sr_refused *f)
+{
+	if (f->why == SR_REFUSED_DELETED)
+		return SR_NOTE_DELETED;
+	if (f->why == SR_REFUSED_DEPENDS && a->verdict == SR_VERDICT_REFUSED && f->current.kind == SR_KIND_ROW)
+		return SR_NOTE_NEWER;
+	return f->why == SR_REFUSED_NEWER ? SR_NOTE_NEWER : SR_NOTE_NONE;
+}
+
 static void note_refusals(struct sr_sync *s, const struct sr_push_answer *a)
 {
 	for (size_t k = 0; k < a->n; k++) {
 		const struct sr_refused *f = &a->refused[k];
+		enum sr_note note = note_of(a, f);
 		struct sr_noted *n;
 		size_t i;
 
-		if ((f->why != SR_REFUSED_DELETED && f->why != SR_REFUSED_NEWER) || !sr_replica_find(s->r, sr_bytes_of(f->store), &i))
+		if (note == SR_NOTE_NONE || !sr_replica_find(s->r, sr_bytes_of(f->store), &i))
 			continue;
 		s->noted = sr_realloc(s->noted, (s->noteds + 1) * sizeof *s->noted);
 		n = &s->noted[s->noteds++];
-		*n = (struct sr_noted){.store = i, .note = f->why == SR_REFUSED_DELETED ? SR_NOTE_DELETED : SR_NOTE_NEWER};
+		*n = (struct sr_noted){.store = i, .note = (uint8_t)note};
 		sr_buf_bytes(&n->path, f->path);
 	}
 }
@@ -406,10 +419,12 @@ enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct
 	rc = write_outbox(s, &o, err);
 	if (rc == SR_OK)
 		rc = send_push(s, &head, &a, err);
+	/* A datastore that refuses a push early, as made under another start, may hang up before its answer is read. */
+	s->info_stale = rc != SR_OK || a.verdict == SR_VERDICT_STALE;
 	if (rc != SR_OK)
 		return sr_err_context(err, "push"); /* the outbox stays: settled at the next round */
 	if (a.verdict == SR_VERDICT_STALE) {
-		*again = s->info_stale = true; /* and settled there */
+		*again = true; /* and settled there */
 	} else {
 		rc = conclude(s, &o, &a, false, err);
 		note_refusals(s, &a);

@@ -224,6 +224,93 @@ sys.stdout.buffer.write(number(len(row)) + b"".join(string(name.encode()) + valu
 	record '{"gid": 2, "uid": 3, "since": "late"}' | cmp - "$(archived B "$id")"
 }
 
+@test "a child inserted here, its parent deleted there: the deletion came first" {
+	begin
+	sql "$T/A/users.db" 'PRAGMA foreign_keys = ON; DELETE FROM users WHERE uid = 2; DELETE FROM groups WHERE gid = 2'
+	sql "$T/B/users.db" "INSERT INTO groups VALUES(3, 'new'); INSERT INTO members VALUES(3, 2, 'late'), (2, 3, 'late'), (3, 3, 'well')"
+	rounds A
+	once B || [ $? -eq 1 ]
+	rounds B A
+	assert_same
+	check_databases
+	[ "$(sql "$T/A/users.db" "SELECT group_concat(uid || ':' || gid) FROM members WHERE since IN ('late', 'well')")" = 3:3 ]
+	[ "$(conflicts B '[.[] | select(.reason == "child-of-deleted") | .path] | sort | join(" ")' | jq -r .)" = \
+		'users.db/members/2,3 users.db/members/3,2' ]
+	[ "$(conflicts B length)" -eq 2 ]
+}
+
+@test "a child inserted here, its parent deleted there: the child came first" {
+	begin
+	sql "$T/A/users.db" 'PRAGMA foreign_keys = ON; DELETE FROM groups WHERE gid = 2'
+	sql "$T/B/users.db" "INSERT INTO members VALUES(3, 2, 'late')"
+	rounds B A B
+	assert_same
+	check_databases
+	# the deletion loses, for what it would take along; what it took along already is gone
+	[ "$(sql "$T/A/users.db" 'SELECT name FROM groups WHERE gid = 2')" = guests ]
+	[ "$(sql "$T/A/users.db" 'SELECT group_concat(uid) FROM members WHERE gid = 2')" = 3 ]
+	[ "$(conflicts A length)$(conflicts B length)" = 00 ]
+}
+
+@test "a child comes, and the push of its parent's deletion is lost" {
+	begin
+	sql "$T/A/users.db" 'PRAGMA foreign_keys = ON; DELETE FROM groups WHERE gid = 2'
+	sql "$T/B/users.db" "INSERT INTO members VALUES(3, 2, 'late')"
+	rounds B
+	start_proxy
+	tamper push-never
+	once A && false
+	rounds_without_proxy A B # what A sees by now is no violation that its application made
+	assert_same
+	check_databases
+	[ "$(sql "$T/A/users.db" 'SELECT name FROM groups WHERE gid = 2')" = guests ]
+}
+
+@test "a parent is deleted here, and its new child is not seen before the push" {
+	INTERVAL=600 write_config datastore
+	begin
+	sql "$T/A/users.db" 'PRAGMA foreign_keys = ON; DELETE FROM groups WHERE gid = 2'
+	sql "$T/datastore/users.db" "INSERT INTO members VALUES(3, 2, 'late')" # no round of the datastore's finds it now
+	rounds A
+	[ "$(sql "$T/A/users.db" 'SELECT name FROM groups WHERE gid = 2')" = guests ] # refused, and taken back
+	stop datastore
+	start_datastore
+	rounds A B
+	assert_same
+	check_databases
+	[ "$(sql "$T/B/users.db" 'SELECT group_concat(uid) FROM members WHERE gid = 2')" = 3 ]
+}
+
+@test "an application that does not enforce foreign keys: what it leaves behind travels as it is" {
+	begin
+	sql "$T/A/users.db" "DELETE FROM groups WHERE gid = 2; INSERT INTO members VALUES(1, 77, 'nowhere')"
+	rounds A B
+	assert_same
+	[ "$(sql "$T/B/users.db" 'SELECT group_concat(uid || gid) FROM (SELECT * FROM members ORDER BY gid) WHERE gid NOT IN (SELECT gid FROM groups)')" = 22,177 ]
+	sql "$T/B/users.db" "UPDATE members SET since = 'now' WHERE gid = 77"
+	rounds B A
+	assert_same
+	[ "$(conflicts A length)$(conflicts B length)" = 00 ]
+}
+
+@test "a UNIQUE index that only one has: no row that the datastore holds is removed" {
+	local k
+	begin
+	sql "$T/B/users.db" 'CREATE UNIQUE INDEX strict ON users(email)'
+	sql "$T/A/users.db" "INSERT INTO users VALUES(8, 'Hal', 'one@example.org', 0)"
+	rounds A B
+	sql "$T/A/users.db" "INSERT INTO users VALUES(9, 'Ida', 'one@example.org', 0)"
+	rounds A
+	for k in 1 2 3; do
+		once B && false
+		[ "$(sql "$T/B/users.db" "SELECT group_concat(uid) FROM users WHERE email = 'one@example.org'")" = 8 ]
+	done
+	sql "$T/B/users.db" 'DROP INDEX strict'
+	rounds B
+	assert_same
+	[ "$(conflicts B length)" -eq 0 ]
+}
+
 @test "databases that were filled apart are united: nothing is deleted" {
 	fill A
 	fill B

@@ -304,10 +304,10 @@ wait_same() {
 	[[ $# -gt 0 ]] || set -- datastore A B
 	wait_for "the same content and roots: $*" same "$@" || {
 		for name in "${@:2}"; do
-			diff -a "$T/$1.snapshot" "$T/$name.snapshot" | head -n 20
+			diff -a "$T/$1.snapshot" "$T/$name.snapshot" | cut -c 1-160 | head -n 20
 			cat "$T/$name.snapshot.errors"
 		done
-		for name; do echo "$name: $(root_of "$name")"; done
+		for name; do echo "$name: $(root_of "$name"); $(status_of "$name" '.trouble // .why // "no trouble"')"; done
 		return 1
 	}
 }

@@ -2,6 +2,8 @@
 # Data that no one here made: two databases (coordinate reference systems of qgis-providers-common, and of proj-data, with its triggers and views) and a document
 # tree (freebsd-manpages) from Debian packages go round, are edited on both sides at random, and come out equal.  Skipped where the archive cannot be reached.
 
+# shellcheck disable=SC2034 # lib.bash reads them
+
 load lib
 
 fetch() { # PACKAGE

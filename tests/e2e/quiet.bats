@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # Nothing changes: one request a round, no write to disk, nothing hashed.
 
+# shellcheck disable=SC2154 # keys of PID
+
 load lib
 
 quiet_rounds() {

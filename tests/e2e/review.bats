@@ -6,11 +6,12 @@ load lib
 
 # --- helpers ------------------------------------------------------------------------------------------------------------
 
-# A library that sits between a program and fsync(), fdatasync(), syncfs() and renameat2().  The environment says what it does:
-#   CRASH_AT=N       the Nth sync of a file whose path ends with CRASH_FILE ("": any) is the last thing that the process does
-#   HOOK_AT=N        the Nth sync of a file whose path ends with HOOK_FILE is followed by the shell command HOOK
+# A library that sits between a program and what it does to files: fsync(), fdatasync(), syncfs(), renameat2(), unlinkat(), mkdirat().
+# Each is a step, "sync PATH", "rename PATH", ...  The environment says what happens:
+#   CRASH_AT=N       the Nth step in which CRASH_FILE occurs ("": any) is the last thing that the process does
+#   HOOK_AT=N        the Nth step in which HOOK_FILE occurs is followed by the shell command HOOK
 #   RENAME_FAILS=X   a rename to or from a name that ends with X fails with EIO
-# SYNCS_TO=FILE gets the path of every sync, a line each.
+# STEPS_TO=FILE gets every step, a line each.
 interpose() {
 	[[ ! -e $T/interpose.so ]] || return 0
 	cat >"$T/interpose.c" <<-'END'
@@ -21,7 +22,10 @@ interpose() {
 		#include <stdio.h>
 		#include <stdlib.h>
 		#include <string.h>
+		#include <sys/stat.h>
 		#include <unistd.h>
+
+		#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 		static int ends(const char *text, const char *end)
 		{
@@ -32,21 +36,22 @@ interpose() {
 
 		static int counts(const char *path, const char *at, const char *file, int *count)
 		{
-			const char *n = getenv(at), *end = getenv(file);
+			const char *n = getenv(at), *part = getenv(file);
 
-			return n && ends(path, end ? end : "") && ++*count == atoi(n);
+			return n && strstr(path, part ? part : "") && ++*count == atoi(n);
 		}
 
-		static int after(int fd, int rc)
+		static int step(const char *what, int fd, const char *name, int rc)
 		{
 			static int crash, hook;
-			char link[64], path[4096] = "";
-			const char *to = getenv("SYNCS_TO"), *command = getenv("HOOK");
+			char link[64], dir[4096] = "", path[8192];
+			const char *to = getenv("STEPS_TO"), *command = getenv("HOOK");
 			int old = errno, out;
 
 			snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-			if (readlink(link, path, sizeof path - 2) < 0)
+			if (rc || (fd >= 0 && readlink(link, dir, sizeof dir - 1) < 0))
 				return rc;
+			snprintf(path, sizeof path, "%s %s%s%s", what, dir, *name ? "/" : "", name);
 			if (to && (out = open(to, O_WRONLY | O_CREAT | O_APPEND, 0600)) >= 0) {
 				dprintf(out, "%s\n", path);
 				close(out);
@@ -64,17 +69,27 @@ interpose() {
 
 		int fsync(int fd)
 		{
-			return after(fd, ((int (*)(int))dlsym(RTLD_NEXT, "fsync"))(fd));
+			return step("sync", fd, "", REAL(fsync)(fd));
 		}
 
 		int fdatasync(int fd)
 		{
-			return after(fd, ((int (*)(int))dlsym(RTLD_NEXT, "fdatasync"))(fd));
+			return step("sync", fd, "", REAL(fdatasync)(fd));
 		}
 
 		int syncfs(int fd)
 		{
-			return after(fd, ((int (*)(int))dlsym(RTLD_NEXT, "syncfs"))(fd));
+			return step("sync", fd, "", REAL(syncfs)(fd));
+		}
+
+		int unlinkat(int dir, const char *name, int flags)
+		{
+			return step("unlink", dir, name, REAL(unlinkat)(dir, name, flags));
+		}
+
+		int mkdirat(int dir, const char *name, mode_t mode)
+		{
+			return step("mkdir", dir, name, REAL(mkdirat)(dir, name, mode));
 		}
 
 		int renameat2(int from, const char *a, int to, const char *b, unsigned flags)
@@ -85,7 +100,7 @@ interpose() {
 				errno = EIO;
 				return -1;
 			}
-			return ((int (*)(int, const char *, int, const char *, unsigned))dlsym(RTLD_NEXT, "renameat2"))(from, a, to, b, flags);
+			return step("rename", to, b, REAL(renameat2)(from, a, to, b, flags));
 		}
 	END
 	cc -shared -fPIC -O1 -o "$T/interpose.so" "$T/interpose.c" -ldl
@@ -245,12 +260,12 @@ in_sync() {
 	rounds A
 	for ((n = 1; n < 200; n++)); do
 		rm -rf "$T/B" && mkdir "$T/B"
-		round_with B CRASH_AT=$n SYNCS_TO="$T/syncs" || [ $? = 99 ] || fail "crash at $n: $(<"$T/B.once")"
+		round_with B CRASH_AT=$n STEPS_TO="$T/steps" || [ $? = 99 ] || fail "crash at $n: $(<"$T/B.once")"
 		grep -q 'paused' "$T/B.once" && fail "crash at $n: $(<"$T/B.once")"
-		once B || fail "after a crash at sync $n: $(<"$T/B.once")"
-		same_content datastore B || fail "after a crash at sync $n the content differs"
-		[ "$(wc -l <"$T/syncs")" -ge "$n" ] || break
-		: >"$T/syncs"
+		once B || fail "after a crash at step $n: $(<"$T/B.once")"
+		same_content datastore B || fail "after a crash at step $n the content differs"
+		[ "$(wc -l <"$T/steps")" -ge "$n" ] || break
+		: >"$T/steps"
 	done
 	echo "$n points" >&3
 	[ "$n" -gt 10 ]
@@ -282,16 +297,16 @@ in_the_way() {
 	cp -a "$T/A" "$T/A.before"
 	cp -a "$T/datastore" "$T/datastore.before"
 	for ((n = 1; n < 200; n++)); do
-		: >"$T/syncs"
-		round_with A CRASH_AT=$n SYNCS_TO="$T/syncs" || true
+		: >"$T/steps"
+		round_with A CRASH_AT=$n STEPS_TO="$T/steps" || true
 		round A A
 		rounds A B
-		[ "$(value datastore 'SELECT name FROM users WHERE uid = 2')" = Bert ] || fail "after a crash at sync $n: $(value datastore 'SELECT * FROM users')"
+		[ "$(value datastore 'SELECT name FROM users WHERE uid = 2')" = Bert ] || fail "after a crash at step $n: $(value datastore 'SELECT * FROM users')"
 		[ "$(value datastore 'SELECT name FROM users WHERE uid = 20')" = Bob ]
 		assert_same
 		conflicts A 'map(select(.reason == "unique" or .reason == "edited-both" or .reason == "union")) | length' | grep -qvx 0
-		[ "$(wc -l <"$T/syncs")" -ge "$n" ] || break
-		[ "$(head -n "$n" "$T/syncs" | tail -n 1)" != "" ]
+		[ "$(wc -l <"$T/steps")" -ge "$n" ] || break
+		[ "$(head -n "$n" "$T/steps" | tail -n 1)" != "" ]
 		stop datastore
 		rm -rf "$T/A" "$T/datastore"
 		cp -a "$T/A.before" "$T/A"
@@ -421,7 +436,7 @@ skipped_of() {
 	wait_same
 }
 
-# --- crashes at every sync -----------------------------------------------------------------------------------------------
+# --- crashes at every step -----------------------------------------------------------------------------------------------
 
 # A's application does a bit of everything.
 busy_day() {
@@ -454,13 +469,13 @@ back_to_copy() {
 	done
 }
 
-crashes() { # NAME WHO_SYNCS: of each point at which NAME may crash
+crashes() { # COMMAND...: once for each step at which what it starts may crash, $n
 	interpose
 	keep_copy
 	for ((n = 1; n < 300; n++)); do
-		: >"$T/syncs"
+		: >"$T/steps"
 		"$@"
-		[ "$(wc -l <"$T/syncs")" -ge "$n" ] || break
+		[ "$(wc -l <"$T/steps")" -ge "$n" ] || break
 		back_to_copy
 	done
 	echo "$n points" >&3
@@ -470,16 +485,16 @@ crashes() { # NAME WHO_SYNCS: of each point at which NAME may crash
 as_wanted() {
 	for name in datastore A B; do
 		snapshot $name
-		cmp -s "$T/wanted" "$T/$name.snapshot" || fail "crash at $n: $name differs: $(diff -a "$T/wanted" "$T/$name.snapshot" | head -n 20)"
+		cmp -s "$T/wanted" "$T/$name.snapshot" || fail "crash at $n: $name differs: $(diff -a "$T/wanted" "$T/$name.snapshot" | head -n 20)" || return 1
 	done
 	[ "$(conflicts A length)$(conflicts B length)$(conflicts datastore length)" = 000 ] || fail "crash at $n: conflicts $(conflicts A)$(conflicts B)$(conflicts datastore)"
 }
 
 pusher_crashes() {
 	start_datastore
-	round_with A CRASH_AT=$n SYNCS_TO="$T/syncs" || true
-	rounds A B || fail "crash at $n"
-	as_wanted
+	round_with A CRASH_AT=$n STEPS_TO="$T/steps" || true
+	rounds A B || fail "crash at $n" || return 1
+	as_wanted || return 1
 	stop datastore
 }
 
@@ -494,9 +509,9 @@ pusher_crashes() {
 
 puller_crashes() {
 	start_datastore
-	round_with B CRASH_AT=$n SYNCS_TO="$T/syncs" || true
-	rounds B || fail "crash at $n"
-	as_wanted
+	round_with B CRASH_AT=$n STEPS_TO="$T/steps" || true
+	rounds B || fail "crash at $n" || return 1
+	as_wanted || return 1
 	stop datastore
 }
 
@@ -512,7 +527,7 @@ puller_crashes() {
 
 datastore_crashes() {
 	local pid
-	LD_PRELOAD="$T/interpose.so" CRASH_AT=$n SYNCS_TO="$T/syncs" launch datastore "$BIN/sameroot-datastore" -c "$T/datastore.conf" &&
+	LD_PRELOAD="$T/interpose.so" CRASH_AT=$n STEPS_TO="$T/steps" launch datastore "$BIN/sameroot-datastore" -c "$T/datastore.conf" &&
 		DATASTORE_PORT=${URL[datastore]##*:} && once A || true
 	pid=${PID[datastore]:-}
 	if [[ -n $pid ]]; then
@@ -521,8 +536,8 @@ datastore_crashes() {
 		unset "PID[datastore]"
 	fi
 	start_datastore
-	rounds A B || fail "crash at $n"
-	as_wanted
+	rounds A B || fail "crash at $n" || return 1
+	as_wanted || return 1
 	stop datastore
 }
 
@@ -533,4 +548,166 @@ datastore_crashes() {
 	stop datastore
 	busy_day
 	crashes datastore_crashes
+}
+
+@test "a file made anew after a crash at the end of its deletion stays" {
+	fill A
+	start_datastore
+	rounds A B A
+	rm "$T/A/resources/hosts.csv"
+	rounds A
+	round_with B CRASH_AT=1 CRASH_FILE='unlink /' || true # what was displaced is let go
+	[ ! -e "$T/B/resources/hosts.csv" ]
+	echo anew >"$T/B/resources/hosts.csv"
+	rounds B A
+	[ "$(cat "$T/B/resources/hosts.csv")" = anew ]
+	[ "$(cat "$T/A/resources/hosts.csv")" = anew ]
+}
+
+# --- unions: whose version wins ------------------------------------------------------------------------------------------
+
+adopt_union() {
+	admin datastore /api/admin/adopt -d '{"what": "union"}' >/dev/null
+}
+
+@test "after a new epoch an edit of what the datastore still has is pushed, and one of what it has no more is archived" {
+	fill A
+	start_datastore
+	rounds A B A
+	value A "UPDATE users SET email = 'of A' WHERE uid IN (1, 2)"
+	value B "UPDATE users SET email = 'of B' WHERE uid = 1"
+	rounds B # B's is committed; A has not been here since
+	adopt_union
+	rounds A B A
+	assert_same
+	[ "$(value datastore 'SELECT email FROM users WHERE uid = 2')" = 'of A' ]
+	[ "$(value datastore 'SELECT email FROM users WHERE uid = 1')" = 'of B' ]
+	conflicts A 'map(.reason)' | grep -q union
+}
+
+@test "a push whose answer was lost stays known though its database is locked when it is asked for" {
+	fill A delete
+	start_datastore
+	start_proxy
+	rounds A B A
+	value A "UPDATE users SET email = 'pushed' WHERE uid = 2"
+	tamper push-lost 1
+	once A || true
+	[ "$(value datastore 'SELECT email FROM users WHERE uid = 2')" = pushed ]
+	value A "UPDATE users SET email = 'edited since' WHERE uid = 2"
+	mkfifo "$T/fifo"
+	sqlite3 "$T/A/users.db" <"$T/fifo" >/dev/null 2>&1 3>&- &
+	holder=$!
+	exec 9>"$T/fifo"
+	echo 'BEGIN EXCLUSIVE;' >&9
+	sleep 0.5
+	once A || true
+	echo 'COMMIT;' >&9
+	exec 9>&-
+	wait $holder
+	rounds A B
+	[ "$(value datastore 'SELECT email FROM users WHERE uid = 2')" = 'edited since' ]
+	[ "$(value A 'SELECT email FROM users WHERE uid = 2')" = 'edited since' ]
+	assert_same
+}
+
+# --- what the datastore cannot send --------------------------------------------------------------------------------------
+
+@test "one file that the datastore cannot send keeps nothing else from a new webserver" {
+	fill A
+	start_datastore
+	rounds A
+	mv "$T/datastore/resources/hosts.csv" "$T/aside"
+	ln -s "$T/aside" "$T/datastore/resources/hosts.csv"
+	datastore_scanned
+	round B
+	[ -f "$T/B/resources/img/logo" ]
+	[ "$(value B 'SELECT count(*) FROM users')" = 3 ]
+	echo 'from B' >"$T/B/resources/new"
+	round B
+	[ "$(cat "$T/datastore/resources/new")" = 'from B' ]
+	rm "$T/datastore/resources/hosts.csv"
+	mv "$T/aside" "$T/datastore/resources/hosts.csv"
+	datastore_scanned
+	rounds B A
+	assert_same
+}
+
+# --- foreign keys --------------------------------------------------------------------------------------------------------
+
+@test "a child that is added here while its parent is deleted there does not stay without a parent" {
+	fill A
+	start_datastore
+	rounds A B A
+	value A 'PRAGMA foreign_keys=ON; DELETE FROM users WHERE uid = 2'
+	value B "INSERT INTO members VALUES(2, 1, 'new')"
+	rounds A
+	round B A B A B
+	rounds A B
+	assert_same
+	check_databases
+	conflicts B 'map(select(.path | test("members"))) | length' | grep -qx 1
+}
+
+@test "a row that was in the way and is new takes the rows with it that refer to it" {
+	fill A
+	start_datastore
+	rounds A B A
+	value B "INSERT INTO users VALUES(20, 'Bob', 'b@example.org', 0)"
+	rounds B
+	value A "INSERT INTO users VALUES(21, 'bob', NULL, 0); INSERT INTO members VALUES(21, 1, 'x')"
+	round A B A B
+	rounds A B
+	assert_same
+	check_databases
+	[ "$(value datastore "SELECT count(*) FROM users WHERE name = 'bob'")" = 1 ]
+	conflicts A length | grep -qx 2
+}
+
+# --- one that cannot go must not hold up the others ----------------------------------------------------------------------
+
+@test "a row that the datastore's database refuses holds up nothing in other stores" {
+	fill A
+	sql "$T/A/webstore.db" 'CREATE TABLE positive(id INTEGER PRIMARY KEY, v CHECK(v > 0)); INSERT INTO positive VALUES(1, 1)'
+	start_datastore
+	rounds A B A
+	sql "$T/A/webstore.db" 'PRAGMA ignore_check_constraints=1; INSERT INTO positive VALUES(2, -2)'
+	value A "UPDATE users SET email = 'new' WHERE uid = 2"
+	echo new >"$T/A/resources/new"
+	round A A B
+	[ "$(value B 'SELECT email FROM users WHERE uid = 2')" = new ]
+	[ "$(cat "$T/B/resources/new")" = new ]
+}
+
+@test "a file that is too large for the datastore holds up nothing else" {
+	write_config datastore Resource-Max-Size=300000
+	fill A
+	start_datastore
+	rounds A B A
+	head -c 400000 /dev/zero >"$T/A/resources/large"
+	value A "UPDATE users SET email = 'new' WHERE uid = 2"
+	echo new >"$T/A/resources/new"
+	round A A B
+	[ "$(value B 'SELECT email FROM users WHERE uid = 2')" = new ]
+	[ "$(cat "$T/B/resources/new")" = new ]
+}
+
+@test "a database of the webserver that is locked for long holds up nothing in other stores" {
+	fill A delete
+	start_datastore
+	rounds A B A
+	mkfifo "$T/fifo"
+	sqlite3 "$T/A/webstore.db" <"$T/fifo" >/dev/null 2>&1 3>&- &
+	holder=$!
+	exec 9>"$T/fifo"
+	echo "UPDATE dashboards SET title = 'x' WHERE id = 'd-1'; BEGIN; SELECT count(*) FROM dashboards;" >&9
+	sleep 0.5
+	value A "UPDATE users SET email = 'new' WHERE uid = 2"
+	round A
+	echo 'COMMIT;' >&9
+	exec 9>&-
+	wait $holder
+	[ "$(value datastore 'SELECT email FROM users WHERE uid = 2')" = new ]
+	rounds A B
+	assert_same
 }

@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # HTTPS: the self-signed pair that a daemon makes, trusted by its pin.
 
+# shellcheck disable=SC2034 # lib.bash reads them
+
 load lib
 
 setup() {

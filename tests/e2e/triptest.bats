@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # 20,000 files and 100,000 rows: one changed row and one changed file walk in at most four round trips, the bundle apart.
 
+# shellcheck disable=SC2034 # lib.bash reads them
+
 load lib
 
 @test "one change among 120,000 leaves: at most four round trips" {

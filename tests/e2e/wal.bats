@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # An application holds its database open, with rows only in the write-ahead log, whatever the daemon goes through: not a row is lost.
 
+# shellcheck disable=SC2154 # keys of PID
+
 load lib
 
 # An application that never checkpoints: it takes lines of SQL from a FIFO, answers each into $T/app.out, and keeps its connection open.

@@ -729,6 +729,54 @@ static void test_unique_and_what_depends(void **state)
 	free_row(&car);
 }
 
+static void test_foreign_keys(void **state)
+{
+	struct world *w = *state;
+	struct row ann, anna, bob, eve, cat, dog, owl;
+
+	make_users(w);
+	make_row(w, &ann, "users", 1, "ann");
+	make_row(w, &anna, "users", 1, "anna");
+	make_row(w, &bob, "users", 2, "bob");
+	make_row(w, &eve, "users", 3, "ann");
+	make_row(w, &cat, "pets", 1, "ann");
+	make_row(w, &dog, "pets", 2, "bob");
+	make_row(w, &owl, "pets", 3, "nobody");
+	assert_int_equal(PUSH({.store = "users.db", .row = &cat, .to = cat.version}, {.store = "users.db", .row = &dog, .to = dog.version},
+			      {.store = "users.db", .row = &bob, .to = bob.version}),
+			 SR_VERDICT_OK);
+	/* Nothing is put in that refers to nothing, ... */
+	assert_int_equal(PUSH({.store = "users.db", .row = &owl, .to = owl.version}), SR_VERDICT_REFUSED);
+	assert_int_equal(w->answer.refused[0].why, SR_REFUSED_DEPENDS);
+	/* ... or taken away from what refers to it, or renamed, ... */
+	assert_int_equal(PUSH({.store = "users.db", .row = &bob, .expect = bob.version}), SR_VERDICT_REFUSED);
+	assert_int_equal(w->answer.refused[0].why, SR_REFUSED_DEPENDS);
+	assert_true(sr_version_eq(&w->answer.refused[0].current, &bob.version));
+	assert_int_equal(PUSH({.store = "users.db", .row = &anna, .expect = ann.version, .to = anna.version}), SR_VERDICT_REFUSED);
+	assert_int_equal(w->answer.refused[0].why, SR_REFUSED_DEPENDS);
+	assert_int_equal(PUSH3({.store = "users.db", .row = &bob, .expect = bob.version},
+			       {.store = "users.db", .row = &owl, .to = owl.version}),
+			 SR_VERDICT_OK);
+	assert_int_equal(w->answer.n, 2);
+	assert_sql(w, "users.db", "SELECT count(*) FROM pragma_foreign_key_check", "0");
+	/* ... unless its children go, too, or are left with another, ... */
+	assert_int_equal(PUSH({.store = "users.db", .row = &bob, .expect = bob.version},
+			      {.store = "users.db", .row = &dog, .expect = dog.version},
+			      {.store = "users.db", .row = &ann, .expect = ann.version},
+			      {.store = "users.db", .row = &eve, .to = eve.version}),
+			 SR_VERDICT_OK);
+	assert_sql(w, "users.db", "SELECT count(*) FROM pragma_foreign_key_check", "0");
+	assert_sql(w, "users.db", "SELECT group_concat(id) FROM pets", "1");
+	/* ... or the sender has it that way itself. */
+	assert_int_equal(PUSH({.store = "users.db", .row = &owl, .to = owl.version, .flags = SR_LEAF_PARENTLESS},
+			      {.store = "users.db", .row = &eve, .expect = eve.version, .flags = SR_LEAF_PARENTLESS}),
+			 SR_VERDICT_OK);
+	assert_sql(w, "users.db", "SELECT count(*) FROM users", "0");
+	assert_sql(w, "users.db", "SELECT group_concat(id) FROM pets", "1,3");
+	for (struct row *const *r = (struct row *[]){&ann, &anna, &bob, &eve, &cat, &dog, &owl, NULL}; *r; r++)
+		free_row(*r);
+}
+
 /* --- unions ------------------------------------------------------------------------------------------------------------------- */
 
 static void test_union_fills_and_is_dated(void **state)
@@ -1301,6 +1349,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_direct_edits_are_committed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rows, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unique_and_what_depends, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_foreign_keys, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_union_fills_and_is_dated, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_union_and_ordinary, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_union_deletes_nothing_and_respects_deletions, setup, teardown),

@@ -94,6 +94,28 @@ static void test_unknown_base(void **state)
 		}
 }
 
+/* The datastore would not have it, for the sake of rows that depend on what it has. */
+static void test_refused_for_others(void **state)
+{
+	(void)state;
+	for (int l = 0; l < 3; l++)
+		for (int b = 1; b < 3; b++)
+			for (int r = 1; r < 3; r++) {
+				struct sr_item it = item(l, b, r, SR_BASE_KNOWN), noted = it;
+
+				noted.note = SR_NOTE_NEWER;
+				sr_plan_item(&noted);
+				if (it.act != SR_ACT_PUSH) {
+					assert_int_equal(noted.act, it.act);
+					continue;
+				}
+				assert_int_equal(noted.act, SR_ACT_PULL);
+				assert_int_equal(sr_plan_outcome(&noted)->hash.b[0], r);
+				assert_int_equal(noted.archive, l != 0);
+				assert_int_equal(noted.flags, 0);
+			}
+}
+
 static void test_hint(void **state)
 {
 	struct sr_item it = item(2, 1, 1, SR_BASE_HINT);
@@ -318,6 +340,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_known_base),
 		cmocka_unit_test(test_unknown_base),
+		cmocka_unit_test(test_refused_for_others),
 		cmocka_unit_test(test_hint),
 		cmocka_unit_test(test_file_against_directory),
 		cmocka_unit_test(test_directory_against_file),
