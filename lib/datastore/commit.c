@@ -261,6 +261,8 @@ static enum sr_status draft_answer(struct sr_ds_push *p, enum sr_push_verdict ve
 
 	sr_push_answer_free(&p->answer);
 	p->answer = (struct sr_push_answer){.verdict = verdict, .id = p->head.id, .start = p->d->start, .at = p->d->at};
+	if (p->detail[0])
+		p->answer.text = sr_bytes(sr_strdup(p->detail), strlen(p->detail)); /* OWNED by the answer */
 	for (size_t i = 0; i < p->d->r->n && rc == SR_OK; i++)
 		rc = name_refused(p, i, err);
 	return rc;
@@ -496,6 +498,28 @@ static void roll_back(struct sr_ds_push *p)
 	}
 }
 
+/* A fault that is this store's, or of what was sent for it: the others of the push go on. */
+static bool is_of_store(enum sr_status rc)
+{
+	return rc == SR_E_DATA || rc == SR_E_CHANGED || rc == SR_E_BUSY || rc == SR_E_NOINPUT || rc == SR_E_NOTFOUND;
+}
+
+/* The rows of one database go together or not at all. */
+static void refuse_part(struct sr_ds_apply *a, const struct sr_err *err)
+{
+	struct sr_ds_part *part = &a->p->parts[a->i];
+
+	sr_warn("a push is refused for its part in store %s: %s", a->p->d->r->stores[a->i].name, err->text);
+	snprintf(a->p->detail, sizeof a->p->detail, "%.500s", err->text);
+	for (size_t k = 0; k < sr_leaves_count(part->leaves); k++) {
+		if (part->fate[k] != SR_FATE_REFUSED)
+			part->why[k] = SR_REFUSED_PAUSED;
+		part->fate[k] = SR_FATE_REFUSED;
+		part->sticky[k] = true;
+	}
+	a->kept_some = true;
+}
+
 static enum sr_status prepare_part(struct sr_ds_push *p, struct sr_ds_apply *a, const struct sr_apply_ops *ops, struct sr_err *err)
 {
 	struct sr_datastore *d = p->d;
@@ -506,6 +530,11 @@ static enum sr_status prepare_part(struct sr_ds_push *p, struct sr_ds_apply *a, 
 		.id = sr_uuid_random(), .node = d->r->node, .instance = d->at.instance, .epoch = d->at.epoch, .seq = d->at.seq + 1};
 	rc = sr_apply_prepare(d->r->stores[a->i].store, part->go, &part->marker, ops, err);
 	part->prepared = rc == SR_OK;
+	if (rc != SR_OK && is_of_store(rc)) {
+		sr_apply_rollback(d->r->stores[a->i].store);
+		refuse_part(a, err);
+		return SR_OK;
+	}
 	return rc == SR_OK ? rc : sr_err_context(err, "store %s", d->r->stores[a->i].name);
 }
 

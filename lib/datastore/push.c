@@ -107,7 +107,7 @@ static enum sr_status take_leaf(void *ctx, const char *store, const struct sr_le
 	return spool(p, i, &leaf, err);
 }
 
-/* A store that is paused may have no place to stage in; its leaves are refused later on, with a better word. */
+/* A store that is paused may have no place to stage in, and a file may be larger than we take: such leaves are refused later on. */
 static enum sr_status begin_content(void *ctx, const char *store, const struct sr_leaf *leaf, struct sr_err *err)
 {
 	struct sr_ds_push *p = ctx;
@@ -120,7 +120,7 @@ static enum sr_status begin_content(void *ctx, const char *store, const struct s
 	pthread_mutex_lock(&d->writer);
 	if (d->r->stores[i].kind != SR_KIND_FILES)
 		rc = sr_err_set(err, SR_E_DATA, "push: a file for a database");
-	else if (d->r->stores[i].mode == SR_MODE_READY)
+	else if (d->r->stores[i].mode == SR_MODE_READY && leaf->to.bytes <= d->config->resource_max_size)
 		rc = sr_stage_open(&p->stage, d->r->stores[i].store, err);
 	if (p->stage && !p->staged) {
 		p->staged = true;
@@ -253,7 +253,7 @@ static void end_staging(struct sr_ds_push *p)
 static enum sr_status take_push(struct sr_ds_push *p, struct sr_request *req, struct sr_err *err)
 {
 	struct sr_bundle_limits limits = {
-		.bytes = UINT64_MAX, .leaves = MOST_LEAVES, .file = p->d->config->resource_max_size, .frame = MOST_FRAME};
+		.bytes = UINT64_MAX, .leaves = MOST_LEAVES, .file = UINT64_MAX, .frame = MOST_FRAME};
 	struct sr_bundle_reader *reader = NULL;
 	bool repeat = false;
 	char why[256];

@@ -106,6 +106,7 @@ static void fill(const struct sr_datastore *d, const struct visit *v, enum sr_hi
 				      .start = d->start,
 				      .push = *push,
 				      .key_id = d->r->key.id,
+				      .max_file = d->config->resource_max_size,
 				      .has_key = v->wants_key,
 				      .history = verdict};
 	if (v->wants_key)

@@ -282,6 +282,8 @@ void sr_tree_info_print(struct sr_buf *out, const struct sr_tree_info *info)
 	json_object_set_new(o, "push", json_uuid(&info->push));
 	json_object_set_new(o, "history", json_string(histories[info->history]));
 	json_object_set_new(o, "key_id", json_hash(&info->key_id));
+	if (info->max_file)
+		json_object_set_new(o, "max_file", json_integer((json_int_t)info->max_file));
 	if (info->has_key) {
 		struct sr_buf hex = {0};
 
@@ -380,7 +382,8 @@ enum sr_status sr_tree_info_parse(struct sr_bytes json, struct sr_tree_info *out
 	ok = read_anchor(o, &info.at) && read_uuid(o, "node", &info.node) && read_uuid(o, "start", &info.start) &&
 	     read_uuid(o, "push", &info.push) && read_hash(o, "key_id", &info.key_id) &&
 	     word_index(histories, COUNT(histories), json_string_value(json_object_get(o, "history")), &history) && read_key(o, &info) &&
-	     read_stores(json_object_get(o, "stores"), &info);
+	     read_stores(json_object_get(o, "stores"), &info) &&
+	     (!json_object_get(o, "max_file") || read_u64(o, "max_file", &info.max_file));
 	json_decref(o);
 	if (!ok) {
 		sr_tree_info_free(&info);

@@ -68,6 +68,7 @@ struct sr_tree_info { /* sr_tree_info_free when done */
 	struct sr_anchor at;
 	struct sr_uuid node, start, push; /* push: this webserver's last one here */
 	struct sr_hash key_id;
+	uint64_t max_file; /* the largest file that the datastore takes, bytes; 0: not said */
 	bool has_key;
 	uint8_t key[SR_KEY_LEN];
 	enum sr_history history;

@@ -161,6 +161,10 @@ static enum sr_status decide(struct finding *f, struct sr_item *it)
 		it->act = SR_ACT_SKIP;
 		it->why = "something that cannot be seen lies below it here";
 	}
+	if (it->act == SR_ACT_PUSH && it->local.kind == SR_KIND_FILE && f->s->info.max_file && it->local.bytes > f->s->info.max_file) {
+		it->act = SR_ACT_SKIP;
+		it->why = "it is larger than the datastore's Resource-Max-Size";
+	}
 	return SR_OK;
 }
 

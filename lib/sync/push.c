@@ -427,6 +427,8 @@ enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct
 		*again = true; /* and settled there */
 	} else {
 		rc = conclude(s, &o, &a, false, err);
+		if (a.text.len && try == SR_TRIES)
+			sr_warn("push: the datastore refused a part of it: %.*s", (int)a.text.len, (const char *)a.text.at);
 		note_refusals(s, &a);
 		if (a.verdict == SR_VERDICT_OK) {
 			s->result.pushed += n - a.n;
