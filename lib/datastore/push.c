@@ -240,9 +240,7 @@ static void end_staging(struct sr_ds_push *p)
 {
 	struct sr_datastore *d = p->d;
 
-	if (!p->staged)
-		return;
-	d->staging--;
+	d->staging -= p->staged;
 	if (d->staging || sr_datastore_broken(d, NULL))
 		return; /* what is staged may be another's, or evidence */
 	for (size_t i = 0; i < d->r->n; i++)

@@ -297,7 +297,7 @@ static enum sr_status sync_touched(struct files_apply *a, struct sr_err *err)
 }
 
 /* Everything that was done is durable: say so, and forget the old content unless a later recovery shall look again. */
-static enum sr_status conclude(struct files_apply *a, bool retire, struct sr_err *err)
+static enum sr_status conclude(struct files_apply *a, struct sr_err *err)
 {
 	enum sr_status s = sync_touched(a, err);
 
@@ -313,9 +313,6 @@ static enum sr_status conclude(struct files_apply *a, bool retire, struct sr_err
 		if (leaf.to.kind == SR_KIND_FILE)
 			sr_signatures_put(&a->f->seen, a->f->st.key, leaf.path, a->todo[i].signature);
 		a->ops->applied(a->ops->ctx, i, &leaf, a->todo[i].signature);
-		if (retire && (leaf.to.kind == SR_KIND_FILE || leaf.expect.kind == SR_KIND_FILE || a->todo[i].step == STEP_UNLINK ||
-		               a->todo[i].step == STEP_FILE_TO_DIR))
-			unlinkat(a->f->stage, a->kept, 0);
 	}
 	return s;
 }
@@ -332,7 +329,7 @@ enum sr_status sr_files_commit(struct sr_store *st, struct sr_err *err)
 	if (s == SR_OK)
 		s = exact_modes(a, err);
 	if (s == SR_OK)
-		s = conclude(a, true, err);
+		s = conclude(a, err);
 	if (s == SR_OK)
 		s = sr_files_write_marker(f, &a->marker, err);
 	if (s == SR_OK && a->failed)
@@ -342,6 +339,24 @@ enum sr_status sr_files_commit(struct sr_store *st, struct sr_err *err)
 }
 
 /* ---- recover ---- */
+
+/* A directory is made first and gets its mode last: it may have been between the two. */
+static enum sr_status finish_directory(struct files_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
+{
+	char name[256];
+	int parent = sr_files_open_parent(a->f->root, leaf->path, name);
+	int fd = parent < 0 ? -1 : openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	enum sr_status s = SR_OK;
+
+	if (fd < 0 || fchmod(fd, leaf->to.mode & 0777) || fsync(fd))
+		s = sr_err_sys(err, SR_E_IO, "chmod");
+	a->todo[i].done = s == SR_OK;
+	if (fd >= 0)
+		close(fd);
+	if (parent >= 0)
+		close(parent);
+	return s;
+}
 
 /* The leaf's name in staging is free: the new content went into place - or nothing was staged, or all was over. */
 static enum sr_status judge_by_path(struct files_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
@@ -366,21 +381,23 @@ static enum sr_status judge_by_path(struct files_apply *a, size_t i, const struc
 	if (leaf->to.kind == SR_KIND_NONE)
 		a->todo[i].done = absent;
 	else if (leaf->to.kind == SR_KIND_DIR)
-		a->todo[i].done = !absent && S_ISDIR(st.st_mode) && (st.st_mode & 0777) == leaf->to.mode;
+		return absent || !S_ISDIR(st.st_mode) ? SR_OK : finish_directory(a, i, leaf, err);
 	else /* nothing but its mode was to change */
 		a->todo[i].done = !absent && S_ISREG(st.st_mode) && (st.st_mode & 0777) == leaf->to.mode;
 	return SR_OK;
 }
 
-/* In staging lies a directory: the one that a file replaced, or one that was to replace a file. */
+/* In staging lies a directory: the one that a file replaced, one that was to replace a file, or the sign of a deletion. */
 static enum sr_status judge_directory(struct files_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
 {
 	char name[256];
 	enum sr_status s = SR_OK;
 	int parent;
 
-	if (leaf->to.kind != SR_KIND_FILE)
-		return SR_OK; /* not applied */
+	if (leaf->to.kind != SR_KIND_FILE) { /* do_unlink's sign for a file that was taken away, or a directory that did not get into place */
+		a->todo[i].done = leaf->to.kind == SR_KIND_NONE;
+		return SR_OK;
+	}
 	if (!unlinkat(a->f->stage, a->kept, AT_REMOVEDIR)) {
 		a->todo[i].done = true;
 		return SR_OK;
@@ -440,7 +457,7 @@ enum sr_status sr_files_recover(struct sr_store *st, struct sr_leaves *leaves, c
 			sr_files_touch(a, sr_files_parent(leaf.path));
 	}
 	if (s == SR_OK)
-		s = conclude(a, false, err);
+		s = conclude(a, err);
 	if (s == SR_OK)
 		s = sr_files_read_marker(a->f, &now, err);
 	if (s == SR_OK && any_done(a) && memcmp(&now.id, &marker->id, sizeof(now.id)) != 0) /* the crash came before it */

@@ -202,6 +202,9 @@ static enum sr_status do_unlink(struct files_apply *a, size_t i, const struct sr
 	if (renameat2(parent, name, a->f->stage, a->kept, RENAME_NOREPLACE))
 		return sr_err_sys(err, SR_E_IO, "rename into staging");
 	s = sr_files_tell_displaced(a, i, leaf, &seen, err);
+	/* Whoever keeps it may have taken it away; something of its name has to stay as evidence that it was deleted, whatever comes to its path. */
+	if (s == SR_OK && faccessat(a->f->stage, a->kept, F_OK, AT_SYMLINK_NOFOLLOW) && mkdirat(a->f->stage, a->kept, 0700))
+		s = sr_err_sys(err, SR_E_IO, "mkdir in staging");
 	if (s == SR_OK)
 		a->todo[i].done = true;
 	else if (renameat2(a->f->stage, a->kept, parent, name, RENAME_NOREPLACE))

@@ -291,6 +291,8 @@ static enum sr_status apply(struct sr_sync *s, size_t i, struct sr_leaves *leave
 	 * intents stay, and the next round decides by evidence. */
 	if (!tried || rc == SR_OK || rc == SR_E_CHANGED) {
 		finished = finish(&a, &head, tried && carries(st, &head), rc == SR_OK ? err : &later);
+		if (finished == SR_OK)
+			sr_store_sweep_stage(st->store); /* what was displaced is no longer evidence */
 		if (rc == SR_OK)
 			rc = finished;
 	}

@@ -804,6 +804,8 @@ static void test_apply_all_kinds_of_change(void **state)
 	assert_int_equal(w->told.applied, 15);
 	assert_int_equal(w->told.displaced, 5); /* edit, gone, moved, to-dir, x */
 	assert_int_equal(w->told.unexpected, 0);
+	assert_int_not_equal(in_staging(w), 0); /* evidence, until the intents are gone */
+	sr_store_sweep_stage(w->st);
 	assert_int_equal(in_staging(w), 0);
 	assert_int_equal(sr_store_look(w->st, &m, &any, why), SR_PRESENT);
 	assert_int_equal(m.seq, 42);
