@@ -1326,7 +1326,7 @@ static void test_hostile_bundles(void **state)
 	make_row(w, &wrong, "cars", 1, "x");
 	wrong.path.at[wrong.path.len - 1] = 2;
 	assert_int_equal(push_raw(w, &(struct sent){.store = "users.db", .row = &wrong, .to = wrong.version}), 200);
-	assert_non_null(strstr(sr_buf_text(&w->body), "\"verdict\":\"refused\""));
+	assert_non_null(strstr(sr_buf_text(&w->body), "\"why\":\"paused\""));
 	free_row(&wrong);
 	OK(sr_datastore_tick(w->d, &w->err));
 	assert_true(sr_hash_eq(&root, &w->d->r->root));
