@@ -301,7 +301,7 @@ sys.stdout.buffer.write(number(len(row)) + b"".join(string(name.encode()) + valu
 	rounds A B
 	sql "$T/A/users.db" "INSERT INTO users VALUES(9, 'Ida', 'one@example.org', 0)"
 	rounds A
-	for k in 1 2 3; do
+	for _ in 1 2 3; do
 		once B && false
 		[ "$(sql "$T/B/users.db" "SELECT group_concat(uid) FROM users WHERE email = 'one@example.org'")" = 8 ]
 	done
