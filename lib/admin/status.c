@@ -249,9 +249,9 @@ static void show_unknown_of(const json_t *store, FILE *out)
 static const char *remedy(const char *why)
 {
 	if (strncmp(why, "lost", 4) == 0)
-		return "put it back where it was (mount, file, backup), or see sameroot-restore(1); nothing is deleted meanwhile";
+		return "put it back where it was (mount, file, backup, a copy from another node); nothing is deleted meanwhile";
 	if (strncmp(why, "corrupt", 7) == 0)
-		return "put a good copy in its place, or see sameroot-restore(1)";
+		return "put a good copy in its place (backup, another node)";
 	return "see to what the reason names; it goes on by itself";
 }
 

@@ -280,7 +280,7 @@ static enum sr_status check_store(struct sr_datastore *d, size_t i, bool *replac
 		rc = prepare_store(d, i, &d->at, err);
 		return rc == SR_OK ? sr_replica_mark(d->r, i, &id, &d->at.instance, d->at.epoch, d->at.seq, err) : rc;
 	}
-	if (sr_uuid_none(&s->marker.id) || (!same_uuid(&s->marker.id, &s->row.marker) && !same_uuid(&s->marker.id, &s->row.pending))) {
+	if (s->doubtful || sr_uuid_none(&s->marker.id) || (!same_uuid(&s->marker.id, &s->row.marker) && !same_uuid(&s->marker.id, &s->row.pending))) {
 		*replaced = true;
 		return SR_OK;
 	}

@@ -348,6 +348,8 @@ static enum sr_status shed(struct sr_replica_store *s, struct sr_err *err)
 		sr_warn("store %s: the database file was replaced while a write-ahead log of the old one lay beside it; that log was moved "
 			"aside",
 			s->name);
+	if (rc == SR_OK && sr_store_doubtful(s->store, s->row.inode))
+		s->doubtful = true;
 	return rc;
 }
 
@@ -766,6 +768,8 @@ enum sr_status sr_replica_mark(struct sr_replica *r, size_t i, const struct sr_u
 		return rc;
 	}
 	s->marker = marker;
+	s->doubtful = false;
+	s->row.inode = sr_store_inode(s->store);
 	s->row.marker = *id;
 	s->row.node = r->node;
 	memset(&s->row.pending, 0, sizeof s->row.pending);

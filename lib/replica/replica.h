@@ -39,6 +39,7 @@ struct sr_replica_store {
 	int64_t since_ms;        /* paused since */
 	struct sr_marker marker; /* as found at the last look */
 	bool has_content;
+	bool doubtful;                        /* the marker may be another file's: see sr_store_doubtful; until the next mark */
 	struct sr_hash map;                       /* held in nodes; the empty map before the first scan */
 	struct sr_scan scan;                      /* of the last scan: unknown paths */
 	struct sr_view *view;                     /* open between sr_replica_scan and sr_replica_unview */

@@ -102,7 +102,7 @@ enum sr_refusal {
 	SR_REFUSED_VOID,    /* it changed while it was sent */
 	SR_REFUSED_PAUSED,  /* the store or table is paused there */
 	SR_REFUSED_KIND,    /* cannot be put there: a parent is a file, a directory not empty, ... */
-	SR_REFUSED_DEPENDS, /* depends on a refused leaf */
+	SR_REFUSED_DEPENDS, /* depends on a refused leaf; or a foreign key would refer to nothing */
 };
 const char *sr_refusal_text(enum sr_refusal why);
 struct sr_refused {

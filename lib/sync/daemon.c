@@ -353,7 +353,7 @@ enum sr_status sr_sync_once(const struct sr_config *config, const char *version,
 
 	if (rc == SR_OK)
 		rc = sr_sync_round(sync, result, err);
-	while (not_ready(rc, result) && sr_ticks_ms() < until) {
+	while (sync && not_ready(rc, result) && sr_ticks_ms() < until) {
 		nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
 		rc = sr_sync_round(sync, result, err);
 	}

@@ -73,7 +73,9 @@ SR_MUST enum sr_status sr_sync_set_as_of(struct sr_sync *s, uint64_t epoch, uint
 /* Bases of every store become unknown. */
 SR_MUST enum sr_status sr_sync_forget_bases(struct sr_sync *s, bool as_hint, struct sr_err *err);
 
-/* sync.c: one store's fault is its own, the others go on. */
+/* sync.c: is this the store that we know?  As of the last look. */
+bool sr_sync_marker_is_ours(const struct sr_replica_store *st);
+/* One store's fault is its own, the others go on. */
 void sr_sync_trouble(struct sr_sync *s, size_t i, const struct sr_err *err);
 
 /* walk.c: GET /api/tree and the walk */

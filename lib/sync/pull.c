@@ -310,19 +310,21 @@ static enum sr_status recover_store(struct sr_sync *s, size_t i, struct sr_err *
 	struct sr_intent_head head;
 	struct applying a;
 	struct sr_apply_ops ops;
-	bool found;
+	bool found, ours = sr_sync_marker_is_ours(st);
 	enum sr_status rc = sr_state_intents(s->r->state, &st->row, &head, leaves, &found, err);
 
 	if (rc == SR_OK && found && st->mode != SR_MODE_PAUSED) {
 		struct sr_marker marker = {
 			.id = head.marker, .node = s->r->node, .instance = s->anchor.instance, .epoch = head.epoch, .seq = head.seq};
 
-		sr_info("store %s: an apply of %zu items was interrupted; deciding by evidence", st->name, sr_leaves_count(leaves));
+		sr_info("store %s: an apply of %zu items was interrupted; %s", st->name, sr_leaves_count(leaves),
+			ours ? "deciding by evidence" : "it was to another copy than the one that is there now");
 		applying_start(&a, s, i, err);
 		ops = ops_of(&a);
-		rc = sr_apply_recover(st->store, leaves, &marker, &ops, err);
+		if (ours) /* else nothing here is evidence, and its marker must not be replaced before the guard has seen it */
+			rc = sr_apply_recover(st->store, leaves, &marker, &ops, err);
 		if (rc == SR_OK)
-			rc = finish(&a, &head, carries(st, &head), err);
+			rc = finish(&a, &head, ours && carries(st, &head), err);
 		applying_end(&a);
 	}
 	if (rc == SR_OK && st->mode != SR_MODE_PAUSED && st->kind == SR_KIND_FILES)

@@ -116,8 +116,10 @@ static enum sr_status held(struct sr_sync *s, struct sr_err *err)
 }
 
 /* Is this the store that we know?  Any marker but our last (or the one about to be) means that another copy lies there. */
-static bool marker_is_ours(struct sr_replica_store *st)
+bool sr_sync_marker_is_ours(const struct sr_replica_store *st)
 {
+	if (st->doubtful)
+		return false;
 	if (sr_uuid_none(&st->marker.id))
 		return sr_uuid_none(&st->row.marker);
 	return memcmp(&st->marker.id, &st->row.marker, sizeof st->marker.id) == 0 ||
@@ -128,7 +130,7 @@ static enum sr_status forget_store(struct sr_sync *s, size_t i, struct sr_err *e
 {
 	struct sr_replica_store *st = &s->r->stores[i];
 	struct sr_uuid id = sr_uuid_random();
-	bool same_datastore = memcmp(&st->marker.instance, &s->info.at.instance, sizeof st->marker.instance) == 0;
+	bool same_datastore = !st->doubtful && memcmp(&st->marker.instance, &s->info.at.instance, sizeof st->marker.instance) == 0;
 	enum sr_status rc = sr_state_begin(s->r->state, err);
 
 	if (rc != SR_OK)
@@ -155,10 +157,10 @@ static enum sr_status check_markers(struct sr_sync *s, bool *forgot, struct sr_e
 	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++) {
 		struct sr_replica_store *st = &s->r->stores[i];
 
-		if (st->mode != SR_MODE_READY || marker_is_ours(st))
+		if (st->mode != SR_MODE_READY || sr_sync_marker_is_ours(st))
 			continue;
 		if (!sr_uuid_none(&st->row.marker))
-			sr_warn("store %s: it carries another marker than the one written last: a copy was put in its place; what both "
+			sr_warn("store %s: it is not the one that was written last: a copy was put in its place; what both "
 				"sides have is united, nothing is deleted",
 				st->name);
 		rc = forget_store(s, i, err);

@@ -294,7 +294,6 @@ sys.stdout.buffer.write(number(len(row)) + b"".join(string(name.encode()) + valu
 }
 
 @test "a UNIQUE index that only one has: no row that the datastore holds is removed" {
-	local k
 	begin
 	sql "$T/B/users.db" 'CREATE UNIQUE INDEX strict ON users(email)'
 	sql "$T/A/users.db" "INSERT INTO users VALUES(8, 'Hal', 'one@example.org', 0)"

@@ -104,6 +104,8 @@ interpose() {
 		}
 	END
 	cc -shared -fPIC -O1 -o "$T/interpose.so" "$T/interpose.c" -ldl
+	# A sanitizer's own library has to come first.
+	PRELOAD="$(ldd "$BIN/sameroot-sync" | awk '/lib(asan|ubsan|tsan)/ { printf "%s ", $3 }')$T/interpose.so"
 }
 
 # NAME VARIABLE=VALUE...: a round of NAME under the library
@@ -112,7 +114,7 @@ round_with() {
 	shift
 	interpose
 	[[ -z ${DATASTORE_PORT:-} ]] || edit_config "$name" Datastore= "Datastore=127.0.0.1:$DATASTORE_PORT"
-	env LD_PRELOAD="$T/interpose.so" "$@" "$BIN/sameroot-sync" --once -c "$T/$name.conf" >"$T/$name.once" 2>&1 3>&- || status=$?
+	env LD_PRELOAD="$PRELOAD" "$@" "$BIN/sameroot-sync" --once -c "$T/$name.conf" >"$T/$name.once" 2>&1 3>&- || status=$?
 	cat "$T/$name.once" >>"$T/$name.log"
 	return "$status"
 }
@@ -271,6 +273,22 @@ in_sync() {
 	[ "$n" -gt 10 ]
 }
 
+# All directories as they are now, and back.
+keep_copy() {
+	for name in A B datastore; do
+		rm -rf "$T/$name.copy"
+		cp -a "$T/$name" "$T/$name.copy"
+	done
+}
+
+# In place: a database of another inode would be another copy.
+back_to_copy() {
+	for name in A B datastore; do
+		find "$T/$name" -mindepth 1 ! -name '*.db' ! -path "$T/$name/resources" ! -path "$T/$name/state" -delete
+		cp -a "$T/$name.copy/." "$T/$name"
+	done
+}
+
 # A row that stands in the way: A renames Bert to Bob, B adds another Bob; what A has must go back to the datastore's version of its key.
 in_the_way() {
 	fill A
@@ -294,8 +312,7 @@ in_the_way() {
 
 @test "... wherever the round is interrupted" {
 	in_the_way
-	cp -a "$T/A" "$T/A.before"
-	cp -a "$T/datastore" "$T/datastore.before"
+	keep_copy
 	for ((n = 1; n < 200; n++)); do
 		: >"$T/steps"
 		round_with A CRASH_AT=$n STEPS_TO="$T/steps" || true
@@ -308,10 +325,7 @@ in_the_way() {
 		[ "$(wc -l <"$T/steps")" -ge "$n" ] || break
 		[ "$(head -n "$n" "$T/steps" | tail -n 1)" != "" ]
 		stop datastore
-		rm -rf "$T/A" "$T/datastore"
-		cp -a "$T/A.before" "$T/A"
-		cp -a "$T/datastore.before" "$T/datastore"
-		rm -rf "$T/B" && mkdir "$T/B"
+		back_to_copy
 		start_datastore
 	done
 	echo "$n points" >&3
@@ -455,20 +469,6 @@ busy_day() {
 	cp "$T/A.snapshot" "$T/wanted"
 }
 
-keep_copy() {
-	for name in A B datastore; do
-		rm -rf "$T/$name.copy"
-		cp -a "$T/$name" "$T/$name.copy"
-	done
-}
-
-back_to_copy() {
-	for name in A B datastore; do
-		rm -rf "${T:?}/$name"
-		cp -a "$T/$name.copy" "$T/$name"
-	done
-}
-
 crashes() { # COMMAND...: once for each step at which what it starts may crash, $n
 	interpose
 	keep_copy
@@ -527,7 +527,7 @@ puller_crashes() {
 
 datastore_crashes() {
 	local pid
-	LD_PRELOAD="$T/interpose.so" CRASH_AT=$n STEPS_TO="$T/steps" launch datastore "$BIN/sameroot-datastore" -c "$T/datastore.conf" &&
+	LD_PRELOAD="$PRELOAD" CRASH_AT=$n STEPS_TO="$T/steps" launch datastore "$BIN/sameroot-datastore" -c "$T/datastore.conf" &&
 		DATASTORE_PORT=${URL[datastore]##*:} && once A || true
 	pid=${PID[datastore]:-}
 	if [[ -n $pid ]]; then
@@ -709,5 +709,84 @@ adopt_union() {
 	wait $holder
 	[ "$(value datastore 'SELECT email FROM users WHERE uid = 2')" = new ]
 	rounds A B
+	assert_same
+}
+
+# --- a store that is put back between a crash and the next start -------------------------------------------------------------
+
+@test "an older copy of the files that was put back after a crash in the middle of a pull is no deletion of anything" {
+	fill A
+	start_datastore
+	rounds A B A
+	cp -a "$T/B/resources" "$T/backup"
+	echo later >"$T/A/resources/later"
+	rounds A B
+	echo new >"$T/A/resources/new"
+	rounds A
+	round_with B CRASH_AT=1 CRASH_FILE='rename /' || true
+	rm -r "$T/B/resources"
+	cp -a "$T/backup" "$T/B/resources"
+	rounds B A
+	[ "$(cat "$T/A/resources/later")" = later ]
+	[ "$(cat "$T/A/resources/new")" = new ]
+	assert_same
+}
+
+@test "files that were put back after a crash in the middle of a pull: what was being pulled is deleted nowhere" {
+	fill A
+	start_datastore
+	rounds A B A
+	cp -a "$T/B/resources" "$T/backup"
+	echo new >"$T/A/resources/new"
+	echo edited >"$T/A/resources/hosts.csv"
+	rounds A
+	round_with B CRASH_AT=1 CRASH_FILE='rename /' || true
+	rm -r "$T/B/resources"
+	cp -a "$T/backup" "$T/B/resources"
+	rounds B A
+	[ "$(cat "$T/datastore/resources/new")" = new ]
+	[ "$(cat "$T/A/resources/new")" = new ]
+	[ "$(cat "$T/A/resources/hosts.csv")" = edited ]
+	assert_same
+}
+
+@test "the same, in place and with a marker that is the last one" {
+	fill A
+	start_datastore
+	rounds A B A
+	echo new >"$T/A/resources/new"
+	echo edited >"$T/A/resources/hosts.csv"
+	rounds A
+	cp -a "$T/B/resources" "$T/backup"
+	round_with B CRASH_AT=1 CRASH_FILE='rename /' || true
+	find "$T/B/resources" -mindepth 1 -delete
+	cp -a "$T/backup/." "$T/B/resources"
+	rounds B A
+	[ "$(cat "$T/A/resources/new")" = new ]
+	[ "$(cat "$T/A/resources/hosts.csv")" = edited ]
+	assert_same
+}
+
+@test "files of the datastore that were put back after a crash in the middle of a push: what was being pushed is deleted nowhere" {
+	fill A
+	start_datastore
+	rounds A B A
+	stop datastore
+	cp -a "$T/datastore/resources" "$T/backup"
+	echo new >"$T/A/resources/new"
+	echo edited >"$T/A/resources/hosts.csv"
+	interpose
+	LD_PRELOAD="$PRELOAD" CRASH_AT=1 CRASH_FILE='rename /' launch datastore "$BIN/sameroot-datastore" -c "$T/datastore.conf"
+	DATASTORE_PORT=${URL[datastore]##*:}
+	once A || true
+	wait "${PID[datastore]}" || true
+	unset "PID[datastore]"
+	rm -r "$T/datastore/resources"
+	cp -a "$T/backup" "$T/datastore/resources"
+	start_datastore
+	rounds A B A
+	[ "$(cat "$T/A/resources/new")" = new ]
+	[ "$(cat "$T/B/resources/new")" = new ]
+	[ "$(cat "$T/B/resources/hosts.csv")" = edited ]
 	assert_same
 }
