@@ -58,6 +58,31 @@ static void displaced_name(const struct files_apply *a, struct sr_bytes path, ch
 	sr_buf_free(&facts);
 }
 
+/* The sign, in staging, that this apply began to change things here.  Staging that was put back from a copy does not have it, and then nothing in it,
+ * or missing from it, is evidence. */
+static enum sr_status make_sign(const struct files_apply *a, struct sr_err *err)
+{
+	char name[SR_STAGE_NAME];
+	enum sr_status s = SR_OK;
+	int fd;
+
+	displaced_name(a, sr_bytes(NULL, 0), name);
+	fd = openat(a->f->stage, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0 || fsync(a->f->stage))
+		s = sr_err_sys(err, SR_E_IO, "a sign in the staging of %s", a->f->st.path);
+	if (fd >= 0)
+		close(fd);
+	return s;
+}
+
+static bool has_sign(const struct files_apply *a)
+{
+	char name[SR_STAGE_NAME];
+
+	displaced_name(a, sr_bytes(NULL, 0), name);
+	return faccessat(a->f->stage, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 /* Leaf i with a path of our own and a->kept. */
 static enum sr_status load(struct files_apply *a, size_t i, struct sr_leaf *leaf, struct sr_err *err)
 {
@@ -325,7 +350,9 @@ enum sr_status sr_files_commit(struct sr_store *st, struct sr_err *err)
 
 	if (!a)
 		return sr_err_set(err, SR_E_INTERNAL, "store %s: no apply is prepared", st->name);
-	s = all_steps(a, err);
+	s = make_sign(a, err);
+	if (s == SR_OK)
+		s = all_steps(a, err);
 	if (s == SR_OK)
 		s = exact_modes(a, err);
 	if (s == SR_OK)
@@ -447,7 +474,7 @@ enum sr_status sr_files_recover(struct sr_store *st, struct sr_leaves *leaves, c
 
 	if (s != SR_OK)
 		return s;
-	for (size_t i = 0; i < a->n && s == SR_OK; i++) {
+	for (size_t i = 0; i < a->n && s == SR_OK && has_sign(a); i++) {
 		struct sr_leaf leaf;
 
 		s = load(a, i, &leaf, err);
