@@ -246,9 +246,11 @@ seen_there() {
 	expect 64 d adopt --union
 	[[ $output == *--yes* ]]
 	expect 64 w adopt --union --yes
-	# at a terminal it asks
-	expect 1 script -qec "'$BIN/sameroot' -c '$house/d.conf' adopt --union" /dev/null <<<n
-	[[ $output == *"[y/N]"*"nothing was changed"* ]]
+	# at a terminal it asks; where the machine has no pseudo-terminals, there is none
+	if [[ -e /dev/ptmx ]]; then
+		expect 1 script -qec "'$BIN/sameroot' -c '$house/d.conf' adopt --union" /dev/null <<<n
+		[[ $output == *"[y/N]"*"nothing was changed"* ]]
+	fi
 	[ "$(d status --json | jq .epoch)" = 1 ]
 	expect 0 d adopt --union --yes
 	[[ $output == *web1.example.org* && $output == *"epoch 2"* ]]

@@ -95,8 +95,9 @@ free_port() {
 
 # --- daemons ------------------------------------------------------------------------------------------------------------
 
-alive() {
-	[[ -e /proc/$1/stat && $(<"/proc/$1/stat") != *') Z '* ]]
+alive() { # it may end between the two looks
+	local stat
+	stat=$(cat "/proc/$1/stat" 2>/dev/null) && [[ $stat != *') Z '* ]]
 }
 
 announced() {

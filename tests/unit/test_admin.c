@@ -225,7 +225,7 @@ static void a_status_says_what_is_held_and_what_to_do(void **state)
 	sr_status_show(o, 1795332180000, out);
 	fclose(out);
 	for (const char *const *want = (const char *const[]){"held: the history is foreign", "since 2026-11-22T07:21:40Z;", "since 2026-11-22T07:22:53Z\n", "in sync       no\n", "lost: nothing is there",
-	                                                      "sameroot-restore(1)", "7 paths are not synchronised", "users.db/t", "\n  and 6 more\n", "sameroot conflicts list", NULL};
+	                                                      "put it back where it was", "7 paths are not synchronised", "users.db/t", "\n  and 6 more\n", "sameroot conflicts list", NULL};
 	     *want; want++)
 		if (!strstr(text, *want))
 			fail_msg("\"%s\" is missing in:\n%s", *want, text);
