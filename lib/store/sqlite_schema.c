@@ -97,6 +97,7 @@ static enum sr_status load_columns(struct sr_sql *sql, struct sr_sql_table *t, s
 			break;
 		t->columns = sr_realloc(t->columns, (t->all + 1) * sizeof *t->columns);
 		c = &t->columns[t->all++];
+		memset(c, 0, sizeof *c);
 		c->name = sr_strdup(text_at(stmt, 0));
 		c->type = upper(text_at(stmt, 1));
 		c->affinity = affinity_of(c->type, t->strict);
