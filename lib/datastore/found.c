@@ -85,7 +85,8 @@ static enum sr_status add_predecessor(struct sr_datastore *d, const struct sr_uu
 	struct sr_uuid *list = sr_alloc((d->predecessors_n + 1) * sizeof(*list)), *old = d->predecessors;
 	enum sr_status rc;
 
-	memcpy(list, d->predecessors, d->predecessors_n * sizeof(*list));
+	if (d->predecessors_n)
+		memcpy(list, d->predecessors, d->predecessors_n * sizeof(*list));
 	list[d->predecessors_n] = *instance;
 	rc = sr_state_put(d->r->state, SR_DS_META_PREDECESSORS, sr_bytes(list, (d->predecessors_n + 1) * sizeof(*list)), err);
 	if (rc != SR_OK) {
