@@ -26,17 +26,10 @@ static const struct sr_cli cli = {
 
 static void reload(struct sr_datastore *d)
 {
-	struct sr_config *fresh;
-	struct sr_err err;
+	uint64_t seconds;
 
-	if (sr_config_load(&fresh, config_path, &err) != SR_OK) {
-		sr_error("reload: the new configuration is refused and the old one kept: %s", err.text);
-		return;
-	}
-	sr_log_setup(cli.program, fresh->log_level, fresh->log_json);
-	sr_datastore_set_interval(d, fresh->update_interval);
-	sr_info("reload: interval, log level and format are taken; other changes need a restart");
-	sr_config_free(fresh);
+	if (sr_cli_reload(&cli, config_path, &seconds))
+		sr_datastore_set_interval(d, seconds);
 }
 
 /* Until a signal ends it, or state.db failed. */

@@ -49,23 +49,15 @@ static int run_once(const struct sr_config *config)
 
 struct running {
 	struct sr_sync_daemon *daemon;
-	const struct sr_config *config;
 	sigset_t signals;
 };
 
 static void reload(struct running *r)
 {
-	struct sr_config *fresh;
-	struct sr_err err;
+	uint64_t seconds;
 
-	if (sr_config_load(&fresh, config_path, &err) != SR_OK) {
-		sr_error("reload: the new configuration is refused and the old one kept: %s", err.text);
-		return;
-	}
-	sr_log_setup(cli.program, fresh->log_level, fresh->log_json);
-	sr_sync_daemon_set_interval(r->daemon, fresh->update_interval);
-	sr_info("reload: interval, log level and format are taken; other changes need a restart");
-	sr_config_free(fresh);
+	if (sr_cli_reload(&cli, config_path, &seconds))
+		sr_sync_daemon_set_interval(r->daemon, seconds);
 }
 
 static void *handle_signals(void *arg)
@@ -88,7 +80,7 @@ static void *handle_signals(void *arg)
 
 static int run_daemon(const struct sr_config *config)
 {
-	struct running r = {.config = config};
+	struct running r = {0};
 	pthread_t signals;
 	struct sr_err err = {0};
 

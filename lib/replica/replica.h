@@ -96,13 +96,9 @@ bool sr_replica_unknown_below(const struct sr_replica *r, size_t i, struct sr_by
 /* Compute the root map from the stores' maps and make it current. */
 void sr_replica_reroot(struct sr_replica *r);
 
-/* What an apply really did, gathered by its `applied` callback: a spool of leaves with path, to, and signature in `inode`; the caller adds.
- */
-struct sr_taken {
-	struct sr_leaves *leaves;
-};
-/* Record what was taken in the leaf rows (local, signature) and the map.  Inside the caller's state transaction.  base: also base :=
- * `expect` of each gathered leaf, with (epoch, seq). as_of (datastore): epoch, seq of the row are set from the leaf's own. */
+/* Record what an apply really did in the leaf rows (local, signature) and the map.  `taken`, which the caller gathered in `applied`: path, to, and the
+ * signature in `inode`.  Inside the caller's state transaction.  BASE: also base := `expect` of each gathered leaf, with (epoch, seq).  AS_OF (datastore):
+ * epoch, seq of the row are set from the leaf's own. */
 enum sr_take_what { SR_TAKE_LOCAL, SR_TAKE_BASE, SR_TAKE_AS_OF };
 SR_MUST enum sr_status sr_replica_take(struct sr_replica *r, size_t i, struct sr_leaves *taken, enum sr_take_what what, uint64_t epoch,
 				       uint64_t seq, struct sr_err *err);
