@@ -332,12 +332,10 @@ static enum sr_status check_store_name(const struct sr_bundle_reader *r, struct 
 static enum sr_status check_row(const struct sr_bundle_reader *r, const struct sr_leaf *leaf, struct sr_err *err)
 {
 	struct sr_column *columns = NULL;
-	struct sr_hash hash;
 	enum sr_status rc;
 	size_t n;
 
-	sr_hash_of(&hash, r->key, leaf->record);
-	if (leaf->record.len != leaf->to.bytes || !sr_hash_eq(&hash, &leaf->to.hash))
+	if (!sr_leaf_record_is(leaf, r->key))
 		return refuse(r, "a row's record is not its hash", err);
 	rc = sr_record_decode(leaf->record, &columns, &n, err);
 	if (rc)
@@ -350,7 +348,7 @@ static enum sr_status check_row(const struct sr_bundle_reader *r, const struct s
 /* What a leaf may be elsewhere, but not on the wire. */
 static enum sr_status check_leaf(const struct sr_bundle_reader *r, const struct sr_leaf *leaf, bool has_content, struct sr_err *err)
 {
-	if ((leaf->flags & SR_LEAF_VOID) || leaf->stage.len || leaf->inode)
+	if ((leaf->flags & (SR_LEAF_VOID | SR_LEAF_MERGED)) || leaf->stage.len || leaf->inode)
 		return refuse(r, "a leaf with its sender's own state", err);
 	if (has_content && leaf->to.kind != SR_KIND_FILE)
 		return refuse(r, "content for what is not a file", err);

@@ -146,12 +146,7 @@ static enum sr_status add_file(struct sr_bundle_writer *w, const struct sr_versi
 /* What our own reader would refuse is not sent: a row changed between comparing and reading it. */
 static enum sr_status check_record(struct sr_bundle_writer *w, const struct sr_leaf *leaf, struct sr_err *err)
 {
-	struct sr_hash hash;
-
-	sr_hash_of(&hash, w->key, leaf->record);
-	if (leaf->record.len != leaf->to.bytes || !sr_hash_eq(&hash, &leaf->to.hash))
-		return sr_err_set(err, SR_E_CHANGED, "bundle: a row's record is not its hash");
-	return SR_OK;
+	return sr_leaf_record_is(leaf, w->key) ? SR_OK : sr_err_set(err, SR_E_CHANGED, "bundle: a row's record is not its hash");
 }
 
 enum sr_status sr_bundle_add(struct sr_bundle_writer *w, const char *store, const struct sr_leaf *leaf, int content_fd,

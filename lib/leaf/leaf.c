@@ -33,6 +33,8 @@ void sr_leaf_encode(struct sr_buf *out, const struct sr_leaf *leaf)
 	sr_buf_varint(out, leaf->flags);
 	encode_version(out, &leaf->expect);
 	encode_version(out, &leaf->to);
+	if (leaf->flags & SR_LEAF_MERGED)
+		encode_version(out, &leaf->base);
 	if (has_file(leaf))
 		sr_buf_be64(out, (uint64_t)leaf->mtime_ns);
 	sr_buf_varint(out, leaf->epoch);
@@ -101,7 +103,7 @@ static bool record_fits(const struct sr_leaf *leaf)
 	if (!leaf->record.len)
 		return true;
 	if (leaf->to.kind == SR_KIND_ROW)
-		return leaf->to.bytes == leaf->record.len;
+		return leaf->to.bytes == leaf->record.len || sr_path_is_bag(leaf->path);
 	return leaf->to.kind == SR_KIND_TABLE && is_schema(leaf->path);
 }
 
@@ -124,6 +126,8 @@ static const char *decode_fields(struct sr_reader *r, struct sr_leaf *leaf)
 	leaf->flags = (uint32_t)flags;
 	if ((fault = decode_version(r, &leaf->expect)) || (fault = decode_version(r, &leaf->to)))
 		return fault;
+	if (leaf->flags & SR_LEAF_MERGED && (fault = decode_version(r, &leaf->base)))
+		return fault;
 	if (has_file(leaf))
 		leaf->mtime_ns = (int64_t)sr_read_be64(r);
 	leaf->epoch = sr_read_varint(r);
@@ -140,10 +144,14 @@ static const char *check_fields(const struct sr_leaf *leaf)
 	uint8_t before = store_kind_of(leaf->expect.kind), after = store_kind_of(leaf->to.kind);
 	bool key = leaf->path.len && memchr(leaf->path.at, '\0', leaf->path.len);
 
+	if (leaf->flags & SR_LEAF_MERGED && (leaf->base.kind == SR_KIND_FILE || !version_fits_path(&leaf->base, key)))
+		return "a base that is not of its path";
 	if (before && after && before != after)
 		return "of a file and of a row";
 	if (!version_fits_path(&leaf->expect, key) || !version_fits_path(&leaf->to, key))
 		return "a row without a key, or a table with one";
+	if (sr_path_is_bag(leaf->path) && leaf->to.kind == SR_KIND_ROW && !leaf->to.bytes)
+		return "a row that is there no times";
 	if (!record_fits(leaf))
 		return "a record that is not of its version";
 	if ((leaf->stage.len || leaf->inode) && leaf->to.kind != SR_KIND_FILE)
@@ -297,6 +305,35 @@ void sr_leaf_path_text(struct sr_buf *out, const char *store, uint8_t store_kind
 		row_path_text(out, path);
 	else
 		file_path_text(out, path);
+}
+
+/* ---- bags ---- */
+
+static const uint8_t bag_key_start[] = {2, SR_NULL, SR_BLOB, SR_HASH_LEN}; /* of the key codec: two values, the second of 16 bytes */
+
+bool sr_path_is_bag(struct sr_bytes path)
+{
+	const uint8_t *nul = path.len ? memchr(path.at, '\0', path.len) : NULL;
+
+	return nul && (size_t)(path.at + path.len - nul) == 1 + SR_BAG_KEY_LEN && !memcmp(nul + 1, bag_key_start, sizeof bag_key_start);
+}
+
+void sr_bag_key(struct sr_buf *out, const struct sr_hash *record)
+{
+	sr_buf_add(out, bag_key_start, sizeof bag_key_start);
+	sr_buf_add(out, record->b, SR_HASH_LEN);
+}
+
+bool sr_leaf_record_is(const struct sr_leaf *leaf, const struct sr_tree_key *key)
+{
+	struct sr_hash hash;
+
+	sr_hash_of(&hash, key, leaf->record);
+	if (!sr_hash_eq(&hash, &leaf->to.hash))
+		return false;
+	if (!sr_path_is_bag(leaf->path))
+		return leaf->record.len == leaf->to.bytes;
+	return !memcmp(leaf->path.at + leaf->path.len - SR_HASH_LEN, hash.b, SR_HASH_LEN);
 }
 
 bool sr_path_under(struct sr_bytes path, struct sr_bytes top)

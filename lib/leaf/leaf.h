@@ -5,7 +5,8 @@
  * checked without a store: sizes, kinds, modes, flags, and the path by sr_leaf_path_check, for the kinds tell files from
  * databases.
  *
- * Leaf:    string path, varint flags, version expect, version to, be64 mtime_ns (only if either version is a FILE),
+ * Leaf:    string path, varint flags, version expect, version to, version base (only with SR_LEAF_MERGED), be64 mtime_ns (only if
+ *          expect or to is a FILE),
  *          varint epoch, varint seq, string record, string stage, varint inode.
  * Version: byte kind, then  NONE: nothing;  FILE: varint mode, varint bytes, hash;  DIR: varint mode;
  *          ROW: varint bytes, hash;  TABLE: hash.
@@ -29,13 +30,15 @@ enum {
 	SR_LEAF_APPROVED = 16, /* the operator let this deletion through */
 	SR_LEAF_GONE = 32,     /* in a bundle that answers: `expect` was asked for and is no longer readable */
 	SR_LEAF_PARENTLESS = 64, /* the sender's own database holds the foreign-key violation that this row, or its deletion, makes */
+	SR_LEAF_MERGED = 128,    /* `to` was made here of both sides' changes; `base` is what the datastore has */
 };
-#define SR_LEAF_FLAGS 127 /* all of them: another is refused */
+#define SR_LEAF_FLAGS 255 /* all of them: another is refused */
 
 struct sr_leaf {
 	struct sr_bytes path;
 	struct sr_version expect; /* what has to be there before */
 	struct sr_version to;     /* what is there afterwards; SR_KIND_NONE: nothing */
+	struct sr_version base;   /* with SR_LEAF_MERGED; else not looked at */
 	int64_t mtime_ns;         /* FILE; dropped by the codec where no version is one */
 	uint32_t flags;           /* SR_LEAF_* */
 	uint64_t epoch, seq;      /* as_of */
@@ -53,6 +56,15 @@ SR_MUST enum sr_status sr_leaf_decode(struct sr_bytes in, struct sr_leaf *out, s
  * the separators, SR_DEPTH_MAX deep at most.  Databases: TABLE or TABLE NUL KEY; no sqlite_* but SR_SCHEMA_PATH, no _sameroot_* (in any
  * case of letters); the key decodes. */
 SR_MUST enum sr_status sr_leaf_path_check(uint8_t store_kind, struct sr_bytes path, struct sr_err *err);
+
+/* A *bag* is what rows without a key are in: those of a table without a primary key, and those with NULL in theirs.  Equal rows are one leaf.  Its
+ * key is (NULL, BLOB: the hash of the record), its version has that hash, and `bytes` says how many such rows there are. */
+bool sr_path_is_bag(struct sr_bytes path);
+#define SR_BAG_KEY_LEN (4 + SR_HASH_LEN)
+void sr_bag_key(struct sr_buf *out, const struct sr_hash *record);
+
+/* Is the ROW's record what leaf->to says it is? */
+bool sr_leaf_record_is(const struct sr_leaf *leaf, const struct sr_tree_key *key);
 
 /* For people and JSON: "users.db/users/4711", "resources/img/a%20b.png".  Appended to out; any bytes are taken. */
 void sr_leaf_path_text(struct sr_buf *out, const char *store, uint8_t store_kind, struct sr_bytes path);

@@ -8,41 +8,13 @@
  * are asked about, then the rows that were written and refer to nothing.  Violations that were there before are not found by either.
  *
  * A leaf that is left out (SR_KEEP) is noted beside the marker, so that recovery does not take it for applied. */
-#include "lib/store/sqlite_internal.h"
+#include "lib/store/sqlite_apply.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define RETRY_ROUNDS 8 /* of both directions; then delete-and-insert costs less */
-
-enum leaf_state {
-	LEAF_NEW,
-	LEAF_UPDATE,   /* to be written: the row is there */
-	LEAF_INSERT,   /* it is not */
-	LEAF_UNSEATED, /* it was, and was deleted so that others can move: it has to be inserted */
-	LEAF_APPLIED,
-	LEAF_SAME, /* applied: it was so already */
-	LEAF_KEPT,
-};
-
-struct sr_sql_apply {
-	struct sr_sql_store *s;
-	struct sr_leaves *leaves;       /* BORROWED */
-	const struct sr_apply_ops *ops; /* BORROWED */
-	size_t n;
-	uint8_t *state; /* enum leaf_state of each leaf */
-	size_t waiting; /* leaves to be written */
-	bool clean;     /* exactly these leaves go in: who knows the map before knows the one after */
-	bool wrote;
-	struct sr_buf schema; /* schema text, when there is a leaf of it */
-	bool has_schema;
-	char **paused; /* tables whose TABLE leaf does not fit what is here */
-	size_t pauses;
-	struct sr_buf old, kept;
-	struct sr_buf gone; /* rows that others may have referred to: varint leaf, string table, string record (sr_sql_referred) */
-	bool refused;       /* by `parentless`: to be rolled back */
-};
 
 static void apply_free(struct sr_sql_apply *a)
 {
@@ -64,12 +36,12 @@ static bool to_be_written(uint8_t state)
 	return state == LEAF_UPDATE || state == LEAF_INSERT || state == LEAF_UNSEATED;
 }
 
-static bool applied(uint8_t state)
+bool sr_sql_leaf_applied(uint8_t state)
 {
 	return state == LEAF_APPLIED || state == LEAF_SAME;
 }
 
-static void set_state(struct sr_sql_apply *a, size_t i, enum leaf_state state)
+void sr_sql_apply_set(struct sr_sql_apply *a, size_t i, enum leaf_state state)
 {
 	a->waiting -= to_be_written(a->state[i]);
 	a->waiting += to_be_written((uint8_t)state);
@@ -89,7 +61,7 @@ static enum sr_status leaf_fault(struct sr_sql_apply *a, const struct sr_leaf *l
 	return st;
 }
 
-static enum sr_status fault_at(struct sr_sql_apply *a, size_t i, struct sr_err *err)
+enum sr_status sr_sql_apply_fault(struct sr_sql_apply *a, size_t i, struct sr_err *err)
 {
 	struct sr_leaf leaf;
 
@@ -105,7 +77,7 @@ static bool paused(const struct sr_sql_apply *a, struct sr_bytes table)
 }
 
 /* The table and key that a leaf names; NULL: no table here that its row could be in. */
-static struct sr_sql_table *table_of(struct sr_sql_apply *a, const struct sr_leaf *leaf, struct sr_bytes *key)
+struct sr_sql_table *sr_sql_apply_table(struct sr_sql_apply *a, const struct sr_leaf *leaf, struct sr_bytes *key)
 {
 	struct sr_bytes name;
 	struct sr_sql_table *t;
@@ -117,7 +89,7 @@ static struct sr_sql_table *table_of(struct sr_sql_apply *a, const struct sr_lea
 }
 
 /* The place of the leaf at `path`, or a->n. */
-static enum sr_status leaf_at(struct sr_sql_apply *a, struct sr_bytes path, size_t *out, struct sr_err *err)
+enum sr_status sr_sql_apply_find(struct sr_sql_apply *a, struct sr_bytes path, size_t *out, struct sr_err *err)
 {
 	size_t low = 0, high = a->n;
 
@@ -276,7 +248,7 @@ static enum sr_status remove_row(struct sr_sql_apply *a, size_t i, struct sr_err
 
 	if (st != SR_OK)
 		return st;
-	t = table_of(a, &leaf, &key);
+	t = sr_sql_apply_table(a, &leaf, &key);
 	st = read_old(a, t, key, &old, err);
 	if (st == SR_OK && old.kind == SR_KIND_ROW) {
 		st = run(a, t, SR_SQL_REMOVE, &leaf, key, &blocked, err);
@@ -314,7 +286,7 @@ static enum sr_status write_row(struct sr_sql_apply *a, size_t i, struct sr_err 
 
 	if (st != SR_OK)
 		return st;
-	t = table_of(a, &leaf, &key);
+	t = sr_sql_apply_table(a, &leaf, &key);
 	st = read_old(a, t, key, &old, err);
 	if (st == SR_OK && old.kind == SR_KIND_ROW)
 		verb = same_key_bytes(t, sr_buf_view(&a->old), leaf.record) ? SR_SQL_UPDATE : SR_SQL_REKEY;
@@ -331,7 +303,7 @@ static enum sr_status write_row(struct sr_sql_apply *a, size_t i, struct sr_err 
 		st = note_gone(a, i, t, sr_buf_view(&a->old), leaf.record, err);
 	if (st != SR_OK)
 		return leaf_fault(a, &leaf, err);
-	set_state(a, i, LEAF_APPLIED);
+	sr_sql_apply_set(a, i, LEAF_APPLIED);
 	return SR_OK;
 }
 
@@ -341,12 +313,10 @@ static enum sr_status write_row(struct sr_sql_apply *a, size_t i, struct sr_err 
 static enum sr_status check_record(struct sr_sql_apply *a, const struct sr_leaf *leaf, const struct sr_sql_table *t, struct sr_bytes key,
 				   struct sr_err *err)
 {
-	struct sr_hash h;
 	struct sr_sql *sql = &a->s->main;
 	enum sr_status st;
 
-	sr_hash_of(&h, a->s->st.key, leaf->record);
-	if (!sr_hash_eq(&h, &leaf->to.hash) || leaf->record.len != leaf->to.bytes)
+	if (!sr_leaf_record_is(leaf, a->s->st.key))
 		return sr_err_set(err, SR_E_DATA, "the record is not that of its hash");
 	st = spread(sql, t, leaf->record, err);
 	if (st == SR_OK && (!sr_sql_name(sql, t) || !sr_bytes_eq(sr_buf_view(&sql->key), key)))
@@ -365,14 +335,14 @@ static bool take(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, c
 static enum sr_status judge_row(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
 {
 	struct sr_bytes key;
-	struct sr_sql_table *t = table_of(a, leaf, &key);
+	struct sr_sql_table *t = sr_sql_apply_table(a, leaf, &key);
 	struct sr_version actual;
 	enum sr_status st;
 
 	if (leaf->to.kind != SR_KIND_ROW && leaf->to.kind != SR_KIND_NONE)
 		return sr_err_set(err, SR_E_DATA, "not a row");
 	if (!t) { /* the table is not here, or not as the sender knows it: for the next scan to report */
-		set_state(a, i, LEAF_KEPT);
+		sr_sql_apply_set(a, i, LEAF_KEPT);
 		return SR_OK;
 	}
 	if (leaf->to.kind == SR_KIND_ROW) {
@@ -384,14 +354,14 @@ static enum sr_status judge_row(struct sr_sql_apply *a, size_t i, const struct s
 	if (st != SR_OK)
 		return st;
 	if (sr_version_eq(&actual, &leaf->to))
-		set_state(a, i, LEAF_SAME);
+		sr_sql_apply_set(a, i, LEAF_SAME);
 	else if (!take(a, i, leaf, &actual))
-		set_state(a, i, LEAF_KEPT);
+		sr_sql_apply_set(a, i, LEAF_KEPT);
 	else if (leaf->to.kind == SR_KIND_NONE) {
-		set_state(a, i, LEAF_APPLIED);
+		sr_sql_apply_set(a, i, LEAF_APPLIED);
 		return remove_row(a, i, err);
 	} else
-		set_state(a, i, actual.kind == SR_KIND_ROW ? LEAF_UPDATE : LEAF_INSERT);
+		sr_sql_apply_set(a, i, actual.kind == SR_KIND_ROW ? LEAF_UPDATE : LEAF_INSERT);
 	return SR_OK;
 }
 
@@ -403,7 +373,7 @@ static enum sr_status judge(struct sr_sql_apply *a, size_t i, struct sr_err *err
 	if (st != SR_OK || a->state[i] != LEAF_NEW)
 		return st;
 	st = judge_row(a, i, &leaf, err);
-	return st == SR_OK ? SR_OK : fault_at(a, i, err);
+	return st == SR_OK ? SR_OK : sr_sql_apply_fault(a, i, err);
 }
 
 /* --- what UNIQUE stops ------------------------------------------------------------------------------------------ */
@@ -462,12 +432,12 @@ static enum sr_status give_way(struct sr_sql_apply *a, size_t i, struct sr_err *
 {
 	if (a->state[i] == LEAF_UNSEATED)
 		return sr_err_set(err, SR_E_DATA, "a UNIQUE value that two rows are to have");
-	set_state(a, i, LEAF_KEPT);
+	sr_sql_apply_set(a, i, LEAF_KEPT);
 	return SR_OK;
 }
 
 /* Ask about a row that is not part of this apply, and remove it if it may go. */
-static enum sr_status evict(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t, struct sr_bytes path,
+enum sr_status sr_sql_apply_evict(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t, struct sr_bytes path,
 			    struct sr_bytes key, bool *gone, struct sr_err *err)
 {
 	struct sr_version old;
@@ -506,14 +476,14 @@ static enum sr_status clear_one(struct sr_sql_apply *a, size_t i, struct sr_byte
 	sr_buf_bytes(&path, name);
 	sr_buf_byte(&path, 0);
 	sr_buf_bytes(&path, key);
-	st = leaf_at(a, sr_buf_view(&path), &other, err);
+	st = sr_sql_apply_find(a, sr_buf_view(&path), &other, err);
 	if (st == SR_OK)
 		st = sr_leaves_at(a->leaves, i, &leaf, err);
-	if (st == SR_OK && other < a->n && applied(a->state[other])) {
+	if (st == SR_OK && other < a->n && sr_sql_leaf_applied(a->state[other])) {
 		st = give_way(a, i, err); /* two leaves of this apply cannot both be */
 		*cleared = true;
 	} else if (st == SR_OK && (other == a->n || a->state[other] == LEAF_KEPT)) {
-		st = evict(a, i, &leaf, table_of(a, &leaf, &own), sr_buf_view(&path), key, &gone, err);
+		st = sr_sql_apply_evict(a, i, &leaf, sr_sql_apply_table(a, &leaf, &own), sr_buf_view(&path), key, &gone, err);
 		if (st == SR_OK && !gone)
 			st = give_way(a, i, err);
 		*cleared = true;
@@ -535,7 +505,7 @@ static enum sr_status clear_the_way(struct sr_sql_apply *a, size_t i, bool *clea
 
 	if (st != SR_OK)
 		return st;
-	t = table_of(a, &leaf, &key);
+	t = sr_sql_apply_table(a, &leaf, &key);
 	st = obstacles(a, t, &leaf, key, &keys, &unnamed, err);
 	if (st == SR_OK && unnamed) { /* a row with NULL in its key is nothing that we may delete */
 		st = give_way(a, i, err);
@@ -545,7 +515,7 @@ static enum sr_status clear_the_way(struct sr_sql_apply *a, size_t i, bool *clea
 	while (st == SR_OK && to_be_written(a->state[i]) && !sr_read_done(&r))
 		st = clear_one(a, i, sr_read_string(&r), cleared, err);
 	sr_buf_free(&keys);
-	return st == SR_OK ? SR_OK : fault_at(a, i, err);
+	return st == SR_OK ? SR_OK : sr_sql_apply_fault(a, i, err);
 }
 
 static enum sr_status write_waiting(struct sr_sql_apply *a, bool backwards, struct sr_err *err)
@@ -571,8 +541,8 @@ static enum sr_status unseat_all(struct sr_sql_apply *a, size_t *count, struct s
 			continue;
 		st = remove_row(a, i, err);
 		if (st != SR_OK)
-			return fault_at(a, i, err);
-		set_state(a, i, LEAF_UNSEATED);
+			return sr_sql_apply_fault(a, i, err);
+		sr_sql_apply_set(a, i, LEAF_UNSEATED);
 		++*count;
 	}
 	return st;
@@ -605,110 +575,6 @@ static enum sr_status settle(struct sr_sql_apply *a, struct sr_err *err)
 	return st;
 }
 
-/* --- foreign keys ----------------------------------------------------------------------------------------------- */
-
-/* The child of a row that went for leaf i's sake.  One that is part of this apply is what its leaf says: see ask_parentless. */
-static enum sr_status ask_about_orphan(struct sr_sql_apply *a, size_t i, struct sr_sql_table *t, struct sr_bytes key, struct sr_err *err)
-{
-	struct sr_buf path = {0};
-	struct sr_leaf leaf;
-	size_t other;
-	bool gone;
-	enum sr_status st;
-
-	sr_buf_bytes(&path, sr_bytes_of(t->name));
-	sr_buf_byte(&path, 0);
-	sr_buf_bytes(&path, key);
-	st = leaf_at(a, sr_buf_view(&path), &other, err);
-	if (st == SR_OK && (other == a->n || !applied(a->state[other]))) {
-		st = sr_leaves_at(a->leaves, i, &leaf, err);
-		if (st == SR_OK)
-			st = evict(a, i, &leaf, t, sr_buf_view(&path), key, &gone, err);
-	}
-	sr_buf_free(&path);
-	return st == SR_OK ? SR_OK : fault_at(a, i, err);
-}
-
-/* The children by one foreign key. */
-static enum sr_status ask_about_orphans(struct sr_sql_apply *a, size_t i, const struct sr_sql_reference *r, struct sr_bytes record,
-					struct sr_err *err)
-{
-	struct sr_sql *sql = &a->s->main;
-	struct sr_buf keys = {0};
-	enum sr_status st = sr_sql_orphans(sql, r, record, SIZE_MAX, &keys, err);
-	struct sr_reader in = sr_reader(sr_buf_view(&keys));
-
-	while (st == SR_OK && !sr_read_done(&in))
-		st = ask_about_orphan(a, i, &sql->schema->tables[r->child], sr_read_string(&in), err);
-	sr_buf_free(&keys);
-	return st;
-}
-
-/* A child that is removed is noted behind the others, so that its own children are asked about, too. */
-static enum sr_status look_for_orphans(struct sr_sql_apply *a, struct sr_err *err)
-{
-	const struct sr_sql_schema *schema = a->s->main.schema;
-	struct sr_buf record = {0};
-	enum sr_status st = SR_OK;
-
-	for (size_t at = 0; st == SR_OK && at < a->gone.len;) {
-		struct sr_reader in = sr_reader(sr_bytes(a->gone.at + at, a->gone.len - at));
-		size_t i = (size_t)sr_read_varint(&in);
-		const struct sr_sql_table *t = sr_sql_table(&a->s->main, sr_read_string(&in));
-
-		sr_buf_clear(&record);
-		sr_buf_bytes(&record, sr_read_string(&in));
-		at = a->gone.len - sr_read_left(&in);
-		for (size_t k = 0; st == SR_OK && t && k < schema->n_references; k++)
-			if (schema->references[k].parent == (size_t)(t - schema->tables))
-				st = ask_about_orphans(a, i, &schema->references[k], sr_buf_view(&record), err);
-	}
-	sr_buf_free(&record);
-	return st;
-}
-
-/* A row that was written, if its foreign key `r` refers to nothing.  *kept: it must not be. */
-static enum sr_status ask_about_parent(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, const struct sr_sql_reference *r,
-				       struct sr_bytes key, bool *kept, struct sr_err *err)
-{
-	struct sr_buf parent = {0};
-	bool missing;
-	enum sr_status st = sr_sql_missing(&a->s->main, r, key, &missing, &parent, err);
-
-	*kept = st == SR_OK && missing && a->ops->parentless(a->ops->ctx, i, leaf, sr_buf_view(&parent)) == SR_KEEP;
-	sr_buf_free(&parent);
-	return st;
-}
-
-static enum sr_status ask_parentless(struct sr_sql_apply *a, struct sr_err *err)
-{
-	const struct sr_sql_schema *schema = a->s->main.schema;
-	enum sr_status st = SR_OK;
-
-	for (size_t i = 0; st == SR_OK && a->ops->parentless && schema->n_references && i < a->n; i++) {
-		const struct sr_sql_table *t;
-		struct sr_bytes key;
-		struct sr_leaf leaf;
-		bool kept = false;
-
-		if (a->state[i] != LEAF_APPLIED)
-			continue;
-		st = sr_leaves_at(a->leaves, i, &leaf, err);
-		t = st == SR_OK && leaf.to.kind == SR_KIND_ROW ? table_of(a, &leaf, &key) : NULL;
-		for (size_t k = 0; st == SR_OK && t && t->refers && !kept && k < schema->n_references; k++) {
-			const struct sr_sql_reference *r = &schema->references[k];
-
-			if (r->child == (size_t)(t - schema->tables) && r->parent < schema->n)
-				st = ask_about_parent(a, i, &leaf, r, key, &kept, err);
-		}
-		if (kept) {
-			set_state(a, i, LEAF_KEPT);
-			a->refused = true;
-		}
-	}
-	return st;
-}
-
 /* --- tables ----------------------------------------------------------------------------------------------------- */
 
 /* Tables of this apply that are not here yet. */
@@ -718,7 +584,7 @@ static bool is_missing(void *ctx, struct sr_bytes table)
 	size_t at;
 	struct sr_leaf leaf;
 
-	return !sr_sql_table(&a->s->main, table) && leaf_at(a, table, &at, NULL) == SR_OK && at < a->n &&
+	return !sr_sql_table(&a->s->main, table) && sr_sql_apply_find(a, table, &at, NULL) == SR_OK && at < a->n &&
 	       sr_leaves_at(a->leaves, at, &leaf, NULL) == SR_OK && leaf.to.kind == SR_KIND_TABLE;
 }
 
@@ -732,7 +598,7 @@ static enum sr_status look_for_schema(struct sr_sql_apply *a, struct sr_err *err
 {
 	struct sr_leaf leaf;
 	size_t at;
-	enum sr_status st = leaf_at(a, sr_bytes_of(SR_SCHEMA_PATH), &at, err);
+	enum sr_status st = sr_sql_apply_find(a, sr_bytes_of(SR_SCHEMA_PATH), &at, err);
 
 	if (st != SR_OK || at == a->n)
 		return st;
@@ -741,7 +607,7 @@ static enum sr_status look_for_schema(struct sr_sql_apply *a, struct sr_err *err
 		return st;
 	a->has_schema = true;
 	sr_buf_bytes(&a->schema, leaf.record);
-	set_state(a, at, LEAF_APPLIED);
+	sr_sql_apply_set(a, at, LEAF_APPLIED);
 	return SR_OK;
 }
 
@@ -775,10 +641,10 @@ static enum sr_status judge_tables(struct sr_sql_apply *a, struct sr_err *err)
 		t = sr_sql_table(&a->s->main, leaf.path);
 		if (leaf.to.kind == SR_KIND_TABLE ? t && t->synced && sr_hash_eq(&t->fingerprint, &leaf.to.hash)
 						  : leaf.to.kind == SR_KIND_NONE && !t) {
-			set_state(a, i, LEAF_APPLIED);
+			sr_sql_apply_set(a, i, LEAF_APPLIED);
 			continue;
 		}
-		set_state(a, i, LEAF_KEPT);
+		sr_sql_apply_set(a, i, LEAF_KEPT);
 		if (leaf.to.kind != SR_KIND_TABLE)
 			continue;
 		a->paused = sr_realloc(a->paused, (a->pauses + 1) * sizeof *a->paused);
@@ -842,9 +708,9 @@ static enum sr_status write_all(struct sr_sql_apply *a, struct sr_err *err)
 	if (st == SR_OK)
 		st = settle(a, err);
 	if (st == SR_OK)
-		st = look_for_orphans(a, err);
+		st = sr_sql_look_for_orphans(a, err);
 	if (st == SR_OK)
-		st = ask_parentless(a, err);
+		st = sr_sql_ask_parentless(a, err);
 	return st == SR_OK ? note_kept(a, err) : st;
 }
 
@@ -901,7 +767,7 @@ enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err)
 	else if (a->wrote)
 		s->gate.edited = true; /* what others committed before us has moved data_version */
 	for (size_t i = 0; i < a->n; i++)
-		if (applied(a->state[i]))
+		if (sr_sql_leaf_applied(a->state[i]))
 			tell_applied(a->leaves, i, a->ops);
 	apply_free(a);
 	return SR_OK;

@@ -6,7 +6,8 @@
  * sqlite.c         connections, presence, marker, creation, stale WAL
  * sqlite_schema.c  tables, keys, fingerprints, schema text and creation from it
  * sqlite_scan.c    rows into records and names; views, scan and read
- * sqlite_apply.c   prepare, commit, rollback, recover
+ * sqlite_apply.c   prepare, commit, rollback, recover (with sqlite_apply.h)
+ * sqlite_orphans.c   what foreign keys say at the end of an apply
  * sqlite_references.c  foreign keys */
 #ifndef SR_STORE_SQLITE_INTERNAL_H
 #define SR_STORE_SQLITE_INTERNAL_H

@@ -85,8 +85,13 @@ SR_MUST enum sr_status sr_sync_walk(struct sr_sync *s, struct sr_err *err);
 bool sr_sync_remote_map(const struct sr_sync *s, size_t i, struct sr_hash *map, const char **why);
 
 /* pull.c */
-SR_MUST enum sr_status sr_sync_recover(struct sr_sync *s, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_pull(struct sr_sync *s, size_t i, struct sr_err *err);
+
+/* take.c */
+/* What an interrupted apply left, by evidence. */
+SR_MUST enum sr_status sr_sync_recover(struct sr_sync *s, struct sr_err *err);
+/* Apply leaves whose content is here, sorted, to store i. */
+SR_MUST enum sr_status sr_sync_take(struct sr_sync *s, size_t i, struct sr_leaves *leaves, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_agree(struct sr_sync *s, size_t i, struct sr_err *err);
 
 /* push.c */

@@ -80,6 +80,8 @@ static void assert_round_trip(const struct sr_leaf *leaf)
 	sr_buf_free(&b);
 }
 
+static void assert_refused(const struct sr_leaf *leaf);
+
 static void test_round_trips(void **state)
 {
 	struct sr_buf path = {0};
@@ -98,7 +100,40 @@ static void test_round_trips(void **state)
 	assert_round_trip(&(struct sr_leaf){.path = LIT("users"), .to = table});
 	assert_round_trip(&(struct sr_leaf){.path = LIT(SR_SCHEMA_PATH), .to = table, .record = LIT("create table t(x)")});
 	assert_round_trip(&(struct sr_leaf){.path = LIT("gone"), .flags = SR_LEAF_UNION});
+	assert_round_trip(&(struct sr_leaf){.path = sr_buf_view(&path), .expect = row, .to = row, .base = row, .flags = SR_LEAF_MERGED});
 	sr_buf_free(&path);
+}
+
+/* Equal rows without a key are one leaf: it is named by their record, and says how many there are. */
+static void test_bags(void **state)
+{
+	struct sr_tree_key key;
+	struct sr_version row = {.kind = SR_KIND_ROW, .bytes = 3};
+	struct sr_bytes record = LIT("\1\1a\1\0\0\0\0\0\0\0\5");
+	struct sr_buf path = {0}, other = {0};
+	struct sr_leaf leaf;
+
+	(void)state;
+	sr_tree_key_set(&key, (uint8_t[SR_KEY_LEN]){1});
+	sr_hash_of(&row.hash, &key, record);
+	sr_buf_add(&path, "log", 4); /* with its NUL */
+	sr_bag_key(&path, &row.hash);
+	leaf = (struct sr_leaf){.path = sr_buf_view(&path), .to = row, .record = record};
+	assert_true(sr_path_is_bag(leaf.path));
+	assert_int_equal(sr_leaf_path_check(SR_KIND_DATABASE, leaf.path, NULL), SR_OK);
+	assert_true(sr_leaf_record_is(&leaf, &key));
+	assert_round_trip(&leaf);
+	leaf.to.bytes = 0;
+	assert_refused(&leaf);
+	leaf.to.bytes = 3;
+	path.at[path.len - 1] ^= 1; /* another name */
+	assert_false(sr_leaf_record_is(&leaf, &key));
+	row_path(&other, "log", 5);
+	assert_false(sr_path_is_bag(sr_buf_view(&other)));
+	leaf.path = sr_buf_view(&other);
+	assert_false(sr_leaf_record_is(&leaf, &key)); /* there, bytes is a length */
+	sr_buf_free(&path);
+	sr_buf_free(&other);
 }
 
 static void assert_refused(const struct sr_leaf *leaf)
@@ -396,7 +431,7 @@ static void test_no_room(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trips), cmocka_unit_test(test_refuses),   cmocka_unit_test(test_file_paths),
+		cmocka_unit_test(test_round_trips), cmocka_unit_test(test_bags), cmocka_unit_test(test_refuses),   cmocka_unit_test(test_file_paths),
 		cmocka_unit_test(test_row_paths),   cmocka_unit_test(test_path_text), cmocka_unit_test(test_under),
 		cmocka_unit_test(test_sort),        cmocka_unit_test(test_giants),    cmocka_unit_test(test_two_of_one_path),
 		cmocka_unit_test(test_no_room),
