@@ -1143,6 +1143,7 @@ static void assert_trust(const struct fixture *f, struct sr_client_options o, en
 		fail_msg("expected %d: %d %s", expect, status, err.text);
 	if (expect)
 		assert_non_null(strstr(err.text, f->url));
+	assert_int_equal(sr_client_distrusts(client), expect != SR_OK);
 	sr_answer_free(&answer);
 	sr_client_free(client);
 }
@@ -1157,6 +1158,7 @@ static void test_trust(void **state)
 
 	assert_int_equal(sr_certificate_pin(f->cert, pin, &err), SR_OK);
 	assert_true(sr_pin_valid(pin));
+	assert_string_equal(sr_server_pin(f->server), pin);
 	snprintf(wrong, sizeof(wrong), "%s", pin);
 	wrong[8] = wrong[8] == 'A' ? 'B' : 'A';
 	assert_trust(f, (struct sr_client_options){ .pin = pin }, SR_OK);
@@ -1174,6 +1176,8 @@ static void test_trust(void **state)
 	sr_client_set_pin(client, wrong);
 	assert_int_equal(get(client, "/hello", &answer, &err), SR_E_AUTH);
 	sr_client_set_pin(client, seen);
+	assert_int_equal(get(client, "/secret", &answer, &err), SR_E_AUTH);
+	assert_false(sr_client_distrusts(client)); /* a 401 is no distrust of ours */
 	sr_client_set_bearer(client, SECRET);
 	assert_int_equal(get(client, "/secret", &answer, &err), SR_OK);
 	sr_answer_free(&answer);
