@@ -81,6 +81,24 @@ static enum sr_status check_url(const char *url, struct sr_err *err)
 	return good ? SR_OK : sr_err_set(err, SR_E_CONFIG, "%s: not of the form http(s)://host:port", url ? url : "(no address)");
 }
 
+static bool valid_pins(const char *pins)
+{
+	for (const char *at = pins;; at++) {
+		char pin[SR_PIN_TEXT];
+		size_t n = strcspn(at, ";");
+
+		if (n >= sizeof(pin))
+			return false;
+		memcpy(pin, at, n);
+		pin[n] = 0;
+		if (!sr_pin_valid(pin))
+			return false;
+		at += n;
+		if (!*at)
+			return true;
+	}
+}
+
 static void open_multi(struct sr_client *client)
 {
 	client->multi = curl_multi_init();
@@ -98,7 +116,7 @@ enum sr_status sr_client_new(struct sr_client **out, const struct sr_client_opti
 	pthread_once(&once, init_libcurl);
 	if (check_url(o->url, err))
 		return SR_E_CONFIG;
-	if (o->pin && !sr_pin_valid(o->pin))
+	if (o->pin && !valid_pins(o->pin))
 		return sr_err_set(err, SR_E_CONFIG, "%s: not a pin of the form sha256//BASE64", o->pin);
 	client = sr_alloc(sizeof(*client));
 	*client = (struct sr_client){

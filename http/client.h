@@ -23,7 +23,7 @@ struct sr_client_options { /* zero or NULL: the default in brackets */
 	const char *url;        /* "https://host:port", no path */
 	const char *bearer;     /* secret for Authorization: Bearer [none] */
 	const char *basic;      /* "name:password" for Authorization: Basic [none] */
-	const char *pin;        /* "sha256//..." [none] */
+	const char *pin;        /* "sha256//..."; several with ';' between: any of them [none] */
 	const char *ca_file;    /* PEM [the system's] */
 	bool insecure;          /* take any certificate */
 	unsigned connect_ms;    /* [5000] */

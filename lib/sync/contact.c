@@ -25,11 +25,19 @@ struct sr_contact {
 	char *url;
 	const char *address; /* HOST:PORT, within url */
 	char *secret;
-	char pin[SR_PIN_TEXT]; /* TRUST_PIN, TRUST_FIRST_CONTACT; else "" */
-	int64_t pinned_ms;     /* TRUST_FIRST_CONTACT */
+	char *pin;         /* TRUST_PIN (several with ';' between), TRUST_FIRST_CONTACT; else NULL */
+	int64_t pinned_ms; /* TRUST_FIRST_CONTACT */
 	struct sr_client *client;
 	atomic_bool forget;
 };
+
+static void set_trust(struct sr_contact *c, enum trust trust, const char *pin, int64_t pinned_ms)
+{
+	free(c->pin);
+	c->trust = trust;
+	c->pin = pin ? sr_strdup(pin) : NULL;
+	c->pinned_ms = pinned_ms;
+}
 
 /* --- what is remembered ------------------------------------------------------------------------------------------------------ */
 
@@ -61,9 +69,7 @@ static enum sr_status recall(struct sr_contact *c, struct sr_state *state, struc
 	if (!parse_pin(sr_buf_text(&text), &pin, &ms, &address)) {
 		rc = sr_err_set(err, SR_E_DATA, "state.db: meta " META_PIN " is not a pin, a time and an address");
 	} else if (strcmp(address, c->address) == 0) {
-		c->trust = TRUST_FIRST_CONTACT;
-		c->pinned_ms = ms;
-		snprintf(c->pin, sizeof c->pin, "%s", pin);
+		set_trust(c, TRUST_FIRST_CONTACT, pin, ms);
 	}
 out:
 	sr_buf_free(&text);
@@ -79,9 +85,7 @@ static enum sr_status remember(struct sr_contact *c, struct sr_state *state, con
 	free(text);
 	if (rc != SR_OK)
 		return rc;
-	c->trust = TRUST_FIRST_CONTACT;
-	c->pinned_ms = now;
-	snprintf(c->pin, sizeof c->pin, "%s", pin);
+	set_trust(c, TRUST_FIRST_CONTACT, pin, now);
 	sr_client_set_pin(c->client, c->pin);
 	return SR_OK;
 }
@@ -99,19 +103,17 @@ static char *url_of(const struct sr_config *config)
 
 static enum sr_status choose(struct sr_contact *c, struct sr_state *state, struct sr_err *err)
 {
-	const char *pin = c->config->datastore_key_pin;
+	const struct sr_config *config = c->config;
 
-	c->trust = TRUST_CA;
-	if (c->config->datastore_insecure_disable_tls)
-		c->trust = TRUST_PLAIN;
-	else if (pin)
-		c->trust = TRUST_PIN;
-	else if (c->config->datastore_insecure_skip_tls_verify)
-		c->trust = TRUST_ANY;
+	set_trust(c, TRUST_CA, NULL, 0);
+	if (config->datastore_insecure_disable_tls)
+		set_trust(c, TRUST_PLAIN, NULL, 0);
+	else if (config->datastore_key_pin)
+		set_trust(c, TRUST_PIN, config->datastore_key_pin, 0);
+	else if (config->datastore_insecure_skip_tls_verify)
+		set_trust(c, TRUST_ANY, NULL, 0);
 	else if (state)
 		return recall(c, state, err);
-	if (c->trust == TRUST_PIN)
-		snprintf(c->pin, sizeof c->pin, "%s", pin);
 	return SR_OK;
 }
 
@@ -126,7 +128,7 @@ enum sr_status sr_contact_open(struct sr_contact **out, const struct sr_config *
 	c->address = strstr(c->url, "//") + 2;
 	rc = choose(c, state, err);
 	o.url = c->url;
-	o.pin = c->pin[0] ? c->pin : NULL;
+	o.pin = c->pin;
 	o.insecure = c->trust == TRUST_ANY;
 	if (rc == SR_OK)
 		rc = sr_client_new(&c->client, &o, err);
@@ -150,6 +152,7 @@ void sr_contact_close(struct sr_contact *c)
 		return;
 	sr_client_free(c->client);
 	forget_secret(c);
+	free(c->pin);
 	free(c->url);
 	free(c);
 }
@@ -290,9 +293,7 @@ enum sr_status sr_contact_forget(struct sr_contact *c, struct sr_state *state, s
 
 	if (rc != SR_OK || c->trust != TRUST_FIRST_CONTACT)
 		return rc;
-	c->trust = TRUST_CA;
-	c->pin[0] = '\0';
-	c->pinned_ms = 0;
+	set_trust(c, TRUST_CA, NULL, 0);
 	sr_client_set_pin(c->client, NULL);
 	return SR_OK;
 }
@@ -330,6 +331,6 @@ void sr_contact_report(const struct sr_contact *c, json_t *o)
 
 	json_object_set_new(o, "url", json_string(c->url));
 	json_object_set_new(o, "trust", json_string(words[c->trust]));
-	json_object_set_new(o, "pin", c->pin[0] ? json_string(c->pin) : json_null());
+	json_object_set_new(o, "pin", c->pin ? json_string(c->pin) : json_null());
 	json_object_set_new(o, "pinned_ms", c->pinned_ms ? json_integer(c->pinned_ms) : json_null());
 }

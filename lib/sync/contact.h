@@ -4,11 +4,11 @@
  *     plain HTTP               where TLS is disabled, nothing is asked
  *     Datastore-Key-Pin        that key
  *     ...-Skip-TLS-Verify      any key
- *     an earlier first contact with this very address: the key that was pinned then (state.db, meta datastore-pin)
- *     the system's CAs         and where the certificate does not verify by them: first contact
- * At first contact a client without any secret asks GET /api/hello (lib/replica/hello.h); the key seen on that very connection is pinned when the
- * server proves by it that it holds Control-Auth.  The client with the secret never talks to a key that is not trusted, so that no secret is
- * ever sent to one.
+ *     first contact, earlier   the key that was pinned then, with this very address (state.db, meta datastore-pin)
+ *     the system's CAs         and only where the certificate does not verify by them: first contact
+ * At first contact a client without any secret asks GET /api/hello (lib/replica/hello.h); the key seen on that very connection is pinned
+ * when the server proves by it that it holds Control-Auth.  The client with the secret never talks to a key that is not trusted, so that no
+ * secret is ever sent to one.
  *
  * One owner, but for sr_contact_forget_soon.  Logs a first contact, and nothing else. */
 #ifndef SR_SYNC_CONTACT_H
@@ -29,8 +29,8 @@ void sr_contact_close(struct sr_contact *c); /* CONSUMES; NULL is a no-op */
 void sr_contact_set_secret(struct sr_contact *c, const char *secret); /* Control-Auth; COPIES */
 struct sr_client *sr_contact_client(const struct sr_contact *c);      /* VALID UNTIL sr_contact_close */
 
-/* A call of the client failed with *err.  SR_OK: the key was not trusted, first contact was made, and its key is pinned, durably: call again.
- * Otherwise the code of *err, which tells what was seen and what to do if it was for the key. */
+/* A call of the client failed with *err.  SR_OK: the key was not trusted, first contact was made, and the key is pinned, durably: call
+ * again.  Otherwise the code of *err, which tells what was seen and what to do if it was for the key. */
 SR_MUST enum sr_status sr_contact_retry(struct sr_contact *c, struct sr_state *state, struct sr_err *err);
 /* The same for one who may not pin keys: never SR_OK. */
 enum sr_status sr_contact_explain(const struct sr_contact *c, struct sr_err *err);

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# First contact: with an address and the copied control-auth, a webserver and its datastore find, prove and pin each other over TLS; an impostor gets nothing.
+# First contact: with an address and the copied control-auth, a webserver and its datastore find, prove and pin each other over TLS; an
+# impostor gets nothing.
 
 # shellcheck disable=SC2034 # lib.bash reads them
 
@@ -82,7 +83,8 @@ troubled() { # NAME TEXT
 # A machine of a test's own: a network that has nothing but a loopback interface, and /var/lib and /etc with what a bare machine has.  A
 # process holds it; MACHINE is the command to run something there.
 make_machine() { # COMMAND...
-	"$@" bash -c "mount --make-rprivate / && mount -t tmpfs none /var/lib && mount --bind $T/etc /etc && echo && exec sleep 1000" >"$T/held" 3>&- &
+	"$@" bash -c "mount --make-rprivate / && mount -t tmpfs none /var/lib && mount --bind '$T/etc' /etc && echo && exec sleep 1000" \
+		>"$T/held" 3>&- &
 	HOLDERS+=($!)
 	wait_for 'a machine' test -s "$T/held"
 	rm "$T/held"
@@ -124,7 +126,8 @@ make_machine() { # COMMAND...
 	"${at_webserver[@]}" "$BIN/sameroot" diff
 
 	# the key is pinned, and each knows the other's
-	[ "$("${at_webserver[@]}" "$BIN/sameroot" join --json | jq -r .pin)" = "$("${at_datastore[@]}" cat $state/datastore-state/certificate.pem | pin_in)" ]
+	pin=$("${at_datastore[@]}" cat $state/datastore-state/certificate.pem | pin_in)
+	[ "$("${at_webserver[@]}" "$BIN/sameroot" join --json | jq -r .pin)" = "$pin" ]
 	listed=$("${at_datastore[@]}" curl -ksS -H "Authorization: Bearer $(<"$T/control-auth")" https://127.0.0.1:9405/api/webservers)
 	[ "$(jq -r '.[0].pin' <<<"$listed")" = "$("${at_webserver[@]}" cat $state/state/certificate.pem | pin_in)" ]
 	stop A
@@ -167,6 +170,9 @@ make_machine() { # COMMAND...
 	start_datastore
 	start_webserver A
 	wait_for 'A is in sync' in_sync A
+	[ "$(api datastore /api/webservers | jq -r '.[0].pin')" = "$(pin_of A)" ]
+	uuid=$(api datastore /api/webservers | jq -r '.[0].uuid')
+	[ "$(api datastore "/api/webservers/$uuid" -X PUT -d '{"pin":"sha256//x"}' -o /dev/null -w '%{http_code}')" = 400 ]
 	[ "$(api datastore /api/webservers | jq -r '.[0].pin')" = "$(pin_of A)" ]
 	nonce=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
 	for name in A datastore; do
@@ -357,12 +363,12 @@ make_machine() { # COMMAND...
 	write_config datastore "Certificate-File=$T/ds.pem" "Key-File=$T/ds.key"
 	start_datastore
 	edit_config A Datastore= "Datastore=127.0.0.1:$DATASTORE_PORT"
-	launch A unshare -m bash -c 'mount -t tmpfs none /etc/ssl && mkdir /etc/ssl/certs && cp "$0" /etc/ssl/certs/ca-certificates.crt && exec "$@"' \
-		"$T/ca.pem" "$BIN/sameroot-sync" -c "$T/A.conf"
+	launch A unshare -m bash -c 'mount -t tmpfs none /etc/ssl && install -D "$0" /etc/ssl/certs/ca-certificates.crt && exec "$@"' "$T/ca.pem" \
+		"$BIN/sameroot-sync" -c "$T/A.conf"
 	wait_for 'A is in sync' in_sync A
 	run tool A join --json
 	[ "$(jq -c '[.trust, .pin]' <<<"$output")" = '["ca",null]' ]
-	! logged A 'first contact'
+	run ! logged A 'first contact'
 	# The key changes to one that no CA vouches for: that is first contact.
 	stop datastore
 	write_config datastore

@@ -1,8 +1,8 @@
 """impostor.py LISTEN-PORT REAL-PORT CERTIFICATE KEY CAPTURE - who sits in the datastore's place with a key of its own.
 
-Whatever a webserver says to it over TLS is appended to CAPTURE, and passed on, byte by byte, to the real datastore at REAL-PORT (over TLS, whatever its
-key): a man in the middle.  With REAL-PORT 0 it is just another program, and answers 404 to everything.  Each connection and each failed handshake
-is named on stderr.
+Whatever a webserver says to it over TLS is appended to CAPTURE, and passed on, byte by byte, to the real datastore at REAL-PORT (over TLS,
+whatever its key): a man in the middle.  With REAL-PORT 0 it is just another program, and answers 404 to everything.  Each connection and
+each failed handshake is named on stderr.
 """
 import socket
 import ssl

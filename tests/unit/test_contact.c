@@ -265,6 +265,7 @@ static void test_another_key(void **state)
 	OK(sr_contact_begin(t->contact, t->state, &t->err)); /* once */
 	assert_report(t, "first-contact", t->pin);
 	OK(sr_contact_forget(t->contact, t->state, &t->err));
+	assert_int_equal(get(t), SR_E_AUTH); /* forgotten at once */
 	reopen(t);
 	assert_report(t, "ca", NULL);
 }
@@ -272,8 +273,13 @@ static void test_another_key(void **state)
 static void test_configured(void **state)
 {
 	struct site *t = *state;
-	char *line = sr_format("Datastore-Key-Pin=%s", t->pin);
+	char *line = sr_format("Datastore-Key-Pin=%s", t->pin), *lines = sr_format("Datastore-Key-Pin=\"" ZEROS ";%s\"", t->pin);
 
+	configure(t, "127.0.0.1", lines);
+	reopen(t);
+	OK(get(t));
+	configure(t, "127.0.0.1", "");
+	reopen(t);
 	OK(meet(t));
 	configure(t, "127.0.0.1", line);
 	reopen(t);
@@ -290,6 +296,7 @@ static void test_configured(void **state)
 	reopen(t);
 	assert_report(t, "plain", NULL);
 	free(line);
+	free(lines);
 }
 
 static void test_others_fault(void **state)

@@ -32,6 +32,8 @@
 #define SANITIZER_THREADS 0
 #endif
 
+#define ZEROS "sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+
 struct fixture {
 	struct sr_server *server;
 	char dir[64], cert[96], key[96], url[64];
@@ -1100,7 +1102,8 @@ static void test_wrong_addresses(void **state)
 	assert_int_equal(sr_client_new(&client, &(struct sr_client_options){ .url = "ftp://x" }, &err), SR_E_CONFIG);
 	assert_int_equal(sr_client_new(&client, &(struct sr_client_options){ .url = "http://x/path" }, &err), SR_E_CONFIG);
 	assert_int_equal(sr_client_new(&client, &(struct sr_client_options){ .url = "http://u:p@x" }, &err), SR_E_CONFIG);
-	assert_int_equal(sr_client_new(&client, &(struct sr_client_options){ .url = f->url, .pin = "sha256//x" }, &err), SR_E_CONFIG);
+	for (const char *const *pin = (const char *const[]){ "sha256//x", "", ";", ZEROS ";", ";" ZEROS, ZEROS ZEROS, ZEROS ";x", NULL }; *pin; pin++)
+		assert_int_equal(sr_client_new(&client, &(struct sr_client_options){ .url = f->url, .pin = *pin }, &err), SR_E_CONFIG);
 	assert_int_equal(sr_server_start(&second, &(struct sr_server_options){ .address = "127.0.0.1", .port = sr_server_port(f->server) }, &err),
 	                 SR_E_BUSY);
 	assert_int_equal(sr_server_start(&second, &(struct sr_server_options){ .address = "192.0.2.1" }, &err), SR_E_CONFIG);
