@@ -87,6 +87,7 @@ enum sr_status sr_datastore_open(struct sr_datastore **out, const struct sr_conf
 		return rc;
 	}
 	d->serve = (struct sr_serve){.replica = d->r, .ready = serve_ready, .older = sr_ds_older, .ctx = d};
+	d->hello = (struct sr_hello){.secret = d->admit.control, .role = "datastore"};
 	*out = d;
 	return SR_OK;
 }
@@ -296,11 +297,11 @@ static enum sr_status certificate(struct sr_datastore *d, struct sr_err *err)
 
 enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 {
-	struct sr_routes routes[2] = {{.ctx = d}, {.ctx = &d->serve}};
+	struct sr_routes routes[3] = {{.ctx = d}, {.ctx = &d->serve}, {.ctx = &d->hello}};
 	struct sr_server_options o = {.address = d->config->datastore_listen_address,
 				      .port = d->config->datastore_port,
 				      .routes = routes,
-				      .routes_count = 2,
+				      .routes_count = 3,
 				      .authorize = sr_admit_check,
 				      .authorize_ctx = &d->admit,
 				      .workers = WORKERS};
@@ -313,6 +314,7 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 	o.key = d->key;
 	routes[0].at = sr_ds_routes(&routes[0].n);
 	routes[1].at = sr_serve_routes(&routes[1].n);
+	routes[2].at = sr_hello_routes(&routes[2].n);
 	rc = sr_server_start(&server, &o, err);
 	if (rc != SR_OK)
 		return rc;

@@ -14,6 +14,7 @@
 
 #include "lib/datastore/datastore.h"
 #include "lib/replica/admit.h"
+#include "lib/replica/hello.h"
 #include "lib/replica/replica.h"
 #include "lib/replica/serve.h"
 #include "lib/replica/wire.h"
@@ -91,6 +92,7 @@ struct sr_datastore {
 	bool running, stopping, asked;
 
 	struct sr_serve serve;
+	struct sr_hello hello;
 	struct sr_server *server;
 };
 

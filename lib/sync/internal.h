@@ -2,6 +2,7 @@
 #ifndef SR_SYNC_INTERNAL_H
 #define SR_SYNC_INTERNAL_H
 
+#include "lib/sync/contact.h"
 #include "lib/sync/plan.h"
 #include "lib/sync/sync.h"
 
@@ -41,9 +42,11 @@ struct sr_store_plan { /* one store's part of a round */
 struct sr_sync {
 	const struct sr_config *config;
 	struct sr_replica *r;
-	struct sr_client *client;
+	struct sr_contact *contact;
+	struct sr_client *client; /* the contact's */
 	char *version;
-	unsigned port;
+	unsigned port;         /* of our own server; 0: there is none */
+	char pin[SR_PIN_TEXT]; /* of its key; "": plain HTTP */
 
 	struct sr_anchor anchor; /* as kept in state.db */
 	struct sr_uuid last_push;
