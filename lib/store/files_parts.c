@@ -198,6 +198,16 @@ enum sr_status sr_stage_resume(struct sr_stage **out, struct sr_store *st, const
 	return SR_OK;
 }
 
+enum sr_status sr_stage_restart(struct sr_stage *s, struct sr_err *err)
+{
+	if (ftruncate(s->fd, 0) || lseek(s->fd, 0, SEEK_SET) < 0)
+		return sr_err_sys(err, SR_E_IO, "truncate a part in %s", s->f->st.path);
+	sr_hasher_reset(s->hasher);
+	s->bytes = 0;
+	s->hashed = true;
+	return SR_OK;
+}
+
 uint64_t sr_stage_part(struct sr_store *st, const struct sr_hash *hash)
 {
 	struct sr_files *f = sr_files(st);

@@ -219,7 +219,7 @@ void sr_stage_free(struct sr_stage *s)
 {
 	if (!s)
 		return;
-	if (s->fd >= 0 && !s->finished && (s->parts < 0 || s->bad))
+	if (s->fd >= 0 && !s->finished && (s->parts < 0 || s->bad || !s->bytes))
 		unlinkat(s->parts < 0 ? s->dir : s->parts, s->name, 0);
 	if (s->fd >= 0)
 		close(s->fd);

@@ -157,7 +157,9 @@ void sr_store_sweep_stage(struct sr_store *st);
  * rest would not fit on the disk.  SR_E_LIMIT: too many parts. */
 SR_MUST enum sr_status sr_stage_resume(struct sr_stage **out, struct sr_store *st, const struct sr_version *to, uint64_t *have,
                                        struct sr_err *err);
-/* The same if all of it is here: as a part, or staged for another leaf, of which sr_stage_finish then makes a copy.  SR_E_NOTFOUND: it is
+/* It is none of ours: begin at its beginning. */
+SR_MUST enum sr_status sr_stage_restart(struct sr_stage *s, struct sr_err *err);
+/* As sr_stage_resume if all of it is here: as a part, or staged for another leaf, of which sr_stage_finish then makes a copy.  SR_E_NOTFOUND: it is
  * not.  Nothing is to be written. */
 SR_MUST enum sr_status sr_stage_claim(struct sr_stage **out, struct sr_store *st, const struct sr_version *to, struct sr_err *err);
 /* Would sr_stage_claim find it?  And how long is the part of this hash, 0: none? */

@@ -96,6 +96,13 @@ SR_MUST enum sr_status sr_sync_recover(struct sr_sync *s, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_take(struct sr_sync *s, size_t i, struct sr_leaves *leaves, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_agree(struct sr_sync *s, size_t i, struct sr_err *err);
 
+/* upload.c */
+/* Does its content go before the push, instead of in it? */
+bool sr_sync_uploads(const struct sr_leaf *leaf);
+/* Send the large files of plans[].push; those that cannot be sent are taken out of it.  *changed: some because they are other than was
+ * planned. */
+SR_MUST enum sr_status sr_sync_upload(struct sr_sync *s, bool *changed, struct sr_err *err);
+
 /* push.c */
 SR_MUST enum sr_status sr_sync_settle(struct sr_sync *s, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_cancel_all(struct sr_sync *s, struct sr_err *err);

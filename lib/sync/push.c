@@ -53,7 +53,7 @@ static enum sr_status add_leaf(struct body *b, struct sr_bundle_writer *w, size_
 	bool voided = false;
 	enum sr_status rc;
 
-	if (leaf->to.kind == SR_KIND_FILE) {
+	if (leaf->to.kind == SR_KIND_FILE && !sr_sync_uploads(leaf)) {
 		rc = sr_view_read(files, leaf->path, &content, &b->err);
 		if (rc != SR_OK) /* gone since the plan: no bytes, so that the bundle tells it as void */
 			content.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -63,7 +63,7 @@ static enum sr_status add_leaf(struct body *b, struct sr_bundle_writer *w, size_
 	if (content.fd >= 0)
 		close(content.fd);
 	if (rc == SR_OK)
-		sr_progress_add(&b->s->progress, 1, bytes_of(leaf));
+		sr_progress_add(&b->s->progress, 1, sr_sync_uploads(leaf) ? 0 : bytes_of(leaf));
 	return rc;
 }
 
@@ -417,7 +417,8 @@ static enum sr_status send_push(struct sr_sync *s, const struct sr_push_head *he
 	return rc;
 }
 
-enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct sr_err *err)
+/* Its n leaves, whose large files are there. */
+static enum sr_status push_all(struct sr_sync *s, unsigned try, uint64_t n, bool *again, struct sr_err *err)
 {
 	struct sr_outbox o = {.id = sr_uuid_random(),
 			      .prev = s->last_push,
@@ -427,23 +428,14 @@ enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct
 			      .start = s->info.start};
 	struct sr_push_head head = {.id = o.id, .prev = o.prev, .webserver = s->r->node, .start = o.start, .at = s->info.at, .try = try};
 	struct sr_push_answer a = {0};
-	uint64_t n;
-	enum sr_status rc;
+	enum sr_status rc = write_outbox(s, &o, err);
 
-	*again = false;
-	mark_stores(s);
-	n = count_pushes(s);
-	if (!n)
-		return SR_OK;
-	rc = write_outbox(s, &o, err);
-	begin_progress(s);
 	if (rc == SR_OK)
 		rc = send_push(s, &head, &a, err);
-	sr_progress_end(&s->progress);
 	/* A datastore that refuses a push early, as made under another start, may hang up before its answer is read. */
 	s->info_stale = rc != SR_OK || a.verdict == SR_VERDICT_STALE;
 	if (rc != SR_OK)
-		return sr_err_context(err, "push"); /* the outbox stays: settled at the next round */
+		return rc; /* the outbox stays: settled at the next round */
 	if (a.verdict == SR_VERDICT_STALE) {
 		*again = true; /* and settled there */
 	} else {
@@ -459,4 +451,25 @@ enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct
 	}
 	sr_push_answer_free(&a);
 	return rc;
+}
+
+enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct sr_err *err)
+{
+	bool changed = false;
+	uint64_t n;
+	enum sr_status rc;
+
+	*again = false;
+	if (!count_pushes(s))
+		return SR_OK;
+	begin_progress(s);
+	rc = sr_sync_upload(s, &changed, err);
+	if (rc == SR_OK) {
+		mark_stores(s);
+		n = count_pushes(s);
+		rc = n ? push_all(s, try, n, again, err) : SR_OK;
+	}
+	sr_progress_end(&s->progress);
+	*again |= changed && try < SR_TRIES; /* another version of it may stay longer */
+	return rc == SR_OK ? rc : sr_err_context(err, "push");
 }
