@@ -120,8 +120,10 @@ static enum sr_status lock_part(struct sr_stage *s, int flags, struct stat *st, 
 		if (!fstat(s->fd, st) && !is_part(st))
 			unlinkat(s->parts, s->name, 0);
 		else if (!flock(s->fd, LOCK_EX | LOCK_NB)) {
-			if (!fstat(s->fd, st) && !fstatat(s->parts, s->name, &there, AT_SYMLINK_NOFOLLOW) && st->st_ino == there.st_ino)
+			if (!fstat(s->fd, st) && !fstatat(s->parts, s->name, &there, AT_SYMLINK_NOFOLLOW) && st->st_ino == there.st_ino) {
+				s->bytes = (uint64_t)st->st_size;
 				return SR_OK;
+			}
 		} else if (errno != EWOULDBLOCK)
 			status = sr_err_sys(err, SR_E_IO, "lock a part in %s", s->f->st.path);
 		else if (!is_old(st, STALE_MS))
@@ -179,20 +181,20 @@ enum sr_status sr_stage_resume(struct sr_stage **out, struct sr_store *st, const
 		status = sr_err_set(err, SR_E_LIMIT, "%s: more than %d files are being sent or wait to be used", st->path, SR_PARTS_MOST);
 	if (status == SR_OK)
 		status = lock_part(s, O_CREAT, &is, err);
-	if (status == SR_OK && (uint64_t)is.st_size > to->bytes) {
+	if (status == SR_OK && s->bytes > to->bytes) {
 		if (ftruncate(s->fd, 0))
 			status = sr_err_sys(err, SR_E_IO, "truncate a part in %s", st->path);
-		is.st_size = 0;
+		s->bytes = 0;
 	}
 	if (status == SR_OK)
-		status = check_room(s, to->bytes - (uint64_t)is.st_size, err);
-	if (status == SR_OK && lseek(s->fd, is.st_size, SEEK_SET) < 0)
+		status = check_room(s, to->bytes - s->bytes, err);
+	if (status == SR_OK && lseek(s->fd, (off_t)s->bytes, SEEK_SET) < 0)
 		status = sr_err_sys(err, SR_E_IO, "seek");
 	if (status != SR_OK) {
 		sr_stage_free(s);
 		return status;
 	}
-	s->bytes = *have = (uint64_t)is.st_size;
+	*have = s->bytes;
 	s->hashed = !s->bytes;
 	*out = s;
 	return SR_OK;
@@ -273,7 +275,7 @@ static enum sr_status claim_part(struct sr_stage **out, struct sr_store *st, con
 	if (status != SR_OK)
 		return status;
 	status = lock_part(s, 0, &is, err);
-	if (status == SR_OK && (uint64_t)is.st_size != to->bytes)
+	if (status == SR_OK && s->bytes != to->bytes)
 		status = sr_err_set(err, SR_E_NOTFOUND, "only a part of this content is here");
 	s->hashed = false;
 	if (status == SR_OK)
