@@ -10,7 +10,6 @@
 #include "lib/base/log.h"
 
 #define MOST_LEAVES 50000000
-#define MOST_FRAME  (256u << 20)
 
 static bool same_uuid(const struct sr_uuid *a, const struct sr_uuid *b)
 {
@@ -297,7 +296,7 @@ static void end_staging(struct sr_ds_push *p)
 static enum sr_status take_push(struct sr_ds_push *p, struct sr_request *req, struct sr_err *err)
 {
 	struct sr_bundle_limits limits = {
-		.bytes = UINT64_MAX, .leaves = MOST_LEAVES, .file = UINT64_MAX, .frame = MOST_FRAME};
+		.bytes = UINT64_MAX, .leaves = MOST_LEAVES, .file = UINT64_MAX, .frame = SR_BUNDLE_FRAME};
 	struct sr_bundle_reader *reader = NULL;
 	bool repeat = false;
 	char why[256];

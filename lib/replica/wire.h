@@ -30,6 +30,7 @@
 #define SR_WALK_BYTES          (256u << 10)
 #define SR_BUNDLE_WANTED       10000 /* leaves in one POST /api/bundle */
 #define SR_BUNDLE_WANTED_BYTES (16u << 20)
+#define SR_BUNDLE_FRAME        (256u << 20) /* bytes of one leaf's frame: the largest row */
 #define SR_BUNDLE_CONTENT      (64u << 20) /* bytes of content that a webserver asks for at once: what a cut costs it at most */
 
 struct sr_anchor { /* a point of a datastore's history; instance none: no anchor */

@@ -8,7 +8,7 @@
 
 #define SR_TRIES 3 /* of a push within one round */
 
-struct sr_noted { /* what the datastore refused of a union, until the round is over */
+struct sr_noted { /* what the datastore refused of a union, until the round is over; sorted */
 	size_t store;
 	struct sr_buf path;
 	uint8_t note; /* enum sr_note */
@@ -114,6 +114,7 @@ SR_MUST enum sr_status sr_sync_set_bases(struct sr_sync *s, size_t i, struct sr_
 
 /* plan of one store: plan.c is pure, gather.c finds the items */
 SR_MUST enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err);
+int sr_noted_cmp(const void *a, const void *b); /* by store and path */
 void sr_store_plan_clear(struct sr_store_plan *p);
 
 #endif

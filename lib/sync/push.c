@@ -13,6 +13,8 @@
 #include "lib/base/log.h"
 #include "lib/sync/internal.h"
 
+#define MOST_ANSWER (1u << 30) /* bytes: it may name every leaf of a push */
+
 /* --- the body: a thread writes the bundle into a pipe, the client reads from it ------------------------------------------- */
 
 struct body {
@@ -119,7 +121,7 @@ static enum sr_status read_body(void *ctx, void *at, size_t n, size_t *got, stru
 static enum sr_status send_body(struct sr_sync *s, const char *head, struct sr_answer *answer, struct sr_err *err)
 {
 	struct body b = {.s = s, .head = head};
-	struct sr_call call = {.method = "POST", .target = "/api/push", .read = read_body, .read_ctx = &b, .quiet_s = 300};
+	struct sr_call call = {.method = "POST", .target = "/api/push", .read = read_body, .read_ctx = &b, .max_answer = MOST_ANSWER, .quiet_s = 300};
 	enum sr_status rc;
 
 	if (pipe(b.pipe) != 0)
@@ -139,12 +141,29 @@ static enum sr_status send_body(struct sr_sync *s, const char *head, struct sr_a
 
 /* --- bases after an answer ---------------------------------------------------------------------------------------------------- */
 
-static const struct sr_refused *refused(const struct sr_push_answer *a, const char *store, struct sr_bytes path)
+static int by_place(const void *a, const void *b)
 {
-	for (size_t k = 0; a && k < a->n; k++)
-		if (strcmp(a->refused[k].store, store) == 0 && sr_bytes_eq(a->refused[k].path, path))
-			return &a->refused[k];
-	return NULL;
+	const struct sr_refused *x = a, *y = b;
+	int c = strcmp(x->store, y->store);
+
+	return c ? c : sr_bytes_cmp(x->path, y->path);
+}
+
+/* There may be as many refusals as leaves: they are sorted once, when the answer has come. */
+static enum sr_status parse_answer(const struct sr_answer *answer, struct sr_push_answer *out, struct sr_err *err)
+{
+	enum sr_status rc = sr_push_answer_parse(sr_buf_view(&answer->body), out, err);
+
+	if (rc == SR_OK && out->n)
+		qsort(out->refused, out->n, sizeof *out->refused, by_place);
+	return rc;
+}
+
+static bool refused(const struct sr_push_answer *a, const char *store, struct sr_bytes path)
+{
+	struct sr_refused key = {.store = (char *)(uintptr_t)store, .path = path};
+
+	return a && a->n && bsearch(&key, a->refused, a->n, sizeof key, by_place);
 }
 
 enum sr_status sr_sync_set_bases(struct sr_sync *s, size_t i, struct sr_leaves *leaves, const struct sr_push_answer *but, uint64_t epoch,
@@ -246,7 +265,7 @@ static enum sr_status delete_push(struct sr_sync *s, const char *what, const str
 {
 	char node[SR_UUID_TEXT], last[SR_UUID_TEXT];
 	struct sr_answer answer = {0};
-	struct sr_call call = {.method = "DELETE"};
+	struct sr_call call = {.method = "DELETE", .max_answer = MOST_ANSWER};
 	char *target;
 	enum sr_status rc;
 
@@ -256,7 +275,7 @@ static enum sr_status delete_push(struct sr_sync *s, const char *what, const str
 	call.target = target;
 	rc = sr_client_call(s->client, &call, &answer, err);
 	if (rc == SR_OK || answer.status == 409) {
-		rc = sr_push_answer_parse(sr_buf_view(&answer.body), out, err);
+		rc = parse_answer(&answer, out, err);
 	}
 	sr_answer_free(&answer);
 	free(target);
@@ -357,6 +376,8 @@ static void note_refusals(struct sr_sync *s, const struct sr_push_answer *a)
 		*n = (struct sr_noted){.store = i, .note = (uint8_t)note};
 		sr_buf_bytes(&n->path, f->path);
 	}
+	if (s->noteds)
+		qsort(s->noted, s->noteds, sizeof *s->noted, sr_noted_cmp);
 }
 
 static uint64_t count_pushes(const struct sr_sync *s)
@@ -404,7 +425,7 @@ static enum sr_status send_push(struct sr_sync *s, const struct sr_push_head *he
 	rc = send_body(s, sr_buf_text(&text), &answer, err);
 	if (rc == SR_OK || answer.status == 409) {
 		struct sr_err parse;
-		enum sr_status parsed = sr_push_answer_parse(sr_buf_view(&answer.body), a, &parse);
+		enum sr_status parsed = parse_answer(&answer, a, &parse);
 
 		if (rc == SR_OK || parsed == SR_OK) {
 			rc = parsed;
