@@ -284,7 +284,7 @@ static void end_staging(struct sr_ds_push *p)
 	struct sr_datastore *d = p->d;
 
 	d->staging -= p->staged;
-	if (p->staged && !sr_datastore_broken(d, NULL))
+	if (p->staged && !(p->status == 200 && p->answer.verdict == SR_VERDICT_OK) && !sr_datastore_broken(d, NULL))
 		keep_staged(p);
 	if (d->staging || sr_datastore_broken(d, NULL))
 		return; /* what is staged may be another's, or evidence */

@@ -122,7 +122,6 @@ SR_MUST enum sr_status sr_files_part_to_stage(struct sr_stage *s, ino_t inode, s
 /* Make a part of `name` in staging; false: it is none that is worth it. */
 bool sr_files_stage_to_part(struct sr_files *f, int stage, int parts, const char *name);
 int sr_files_parts(struct sr_files *f, bool make); /* the directory, OWNED BY CALLER (close); -1 and errno */
-void sr_files_expire_parts(struct sr_files *f);
 
 /* --- applying ------------------------------------------------------------------------------------------------------- */
 

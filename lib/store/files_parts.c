@@ -45,9 +45,10 @@ static bool is_old(const struct stat *st, int64_t ms)
 	return sr_files_mtime(st) / 1000000 < sr_now_ms() - ms;
 }
 
-void sr_files_expire_parts(struct sr_files *f)
+void sr_store_expire_parts(struct sr_store *store)
 {
-	int fd = sr_files_parts(f, false);
+	struct sr_files *f = sr_files(store);
+	int fd = store->kind == SR_KIND_FILES && f->root >= 0 ? sr_files_parts(f, false) : -1;
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *e;
 	struct stat st;

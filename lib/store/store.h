@@ -165,6 +165,8 @@ SR_MUST enum sr_status sr_stage_claim(struct sr_stage **out, struct sr_store *st
 /* Would sr_stage_claim find it?  And how long is the part of this hash, 0: none? */
 bool sr_stage_has(struct sr_store *st, const struct sr_version *to);
 uint64_t sr_stage_part(struct sr_store *st, const struct sr_hash *hash);
+/* Forget parts that nobody wrote to for a day; sr_store_sweep_stage does it, too. */
+void sr_store_expire_parts(struct sr_store *st);
 /* A staged leaf of which it is known that no apply began with it: its content becomes a part again. */
 void sr_stage_keep(struct sr_store *st, const struct sr_leaf *leaf);
 

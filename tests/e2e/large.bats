@@ -105,6 +105,9 @@ same_file() {
 	wire cut-down $((20 * MIB))
 	cut_short B down
 	[ -n "$(parts_of B)" ]
+	echo other >"$T/A/resources/other" # the root is another by now
+	DATASTORE_PORT=$REAL_PORT rounds A
+	DATASTORE_PORT=${URL[wire]##*:}
 	wire hold-down $((10 * MIB))
 	start_webserver B
 	wait_for 'bytes are held' test -e "$T/meter/held"
@@ -114,6 +117,7 @@ same_file() {
 	same_file A B 'dir/big file'
 	[ "$(stat -c %.9Y "$T/B/resources/dir/big file")" = "$(stat -c %.9Y "$T/A/resources/dir/big file")" ]
 	(($(passed down) < 51 * MIB))
+	[ "$(cat "$T/B/resources/other")" = other ]
 	[ -z "$(parts_of B)" ]
 }
 
