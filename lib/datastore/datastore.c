@@ -127,8 +127,10 @@ static enum sr_status scan_all(struct sr_datastore *d, struct sr_err *err)
 	struct sr_err fault;
 
 	for (size_t i = 0; i < d->r->n; i++)
-		if (d->r->stores[i].mode == SR_MODE_READY)
+		if (d->r->stores[i].mode == SR_MODE_READY) {
 			(void)!sr_ds_scan(d, i, &fault); /* it is noted: the others go on */
+			sr_store_expire_parts(d->r->stores[i].store);
+		}
 	if (sr_datastore_broken(d, err))
 		return err ? err->code : SR_E_IO;
 	return sr_ds_advance(d, err);

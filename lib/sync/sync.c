@@ -92,6 +92,12 @@ void sr_sync_forget_key(struct sr_sync *s)
 	sr_contact_forget_soon(s->contact);
 }
 
+void sr_sync_show_progress(struct sr_sync *s, void (*show)(void *ctx, const struct sr_progress *p), void *ctx)
+{
+	s->progress.show = show;
+	s->progress.ctx = ctx;
+}
+
 /* --- the guard --------------------------------------------------------------------------------------------------------- */
 
 static enum sr_status held(struct sr_sync *s, struct sr_err *err)

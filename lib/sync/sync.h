@@ -9,6 +9,7 @@
 #include "http/client.h"
 #include "lib/replica/replica.h"
 #include "lib/replica/wire.h"
+#include "lib/sync/progress.h"
 
 struct sr_sync;
 
@@ -38,6 +39,10 @@ void sr_sync_set_secret(struct sr_sync *s, const char *secret);
 void sr_sync_set_server(struct sr_sync *s, unsigned port, const char *pin);
 /* From any thread: before the next round the key that was pinned at first contact is forgotten. */
 void sr_sync_forget_key(struct sr_sync *s);
+
+/* Let somebody look at how far a round is; NULL: nobody.  Called in the thread that runs rounds, or while that waits: quick, and no calls
+ * back. */
+void sr_sync_show_progress(struct sr_sync *s, void (*show)(void *ctx, const struct sr_progress *p), void *ctx);
 
 /* What to tell an operator, as JSON: datastore, anchor, last round, stores, skipped items, outbox.  Thread-safe. */
 void sr_sync_report(struct sr_sync *s, struct sr_buf *out);
