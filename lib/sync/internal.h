@@ -3,6 +3,7 @@
 #define SR_SYNC_INTERNAL_H
 
 #include "lib/sync/plan.h"
+#include "lib/sync/progress.h"
 #include "lib/sync/sync.h"
 
 #define SR_TRIES 3 /* of a push within one round */
@@ -56,6 +57,7 @@ struct sr_sync {
 	bool quiet;
 
 	struct sr_sync_result result; /* of the round under way */
+	struct sr_progress progress;  /* and how far it is */
 	pthread_mutex_t report_lock;
 	struct sr_buf report; /* JSON text, made at the end of each round */
 	enum sr_status trouble_code;

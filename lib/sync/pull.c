@@ -62,6 +62,7 @@ static enum sr_status add_ready(struct fetching *f, const struct sr_leaf *leaf, 
 		return sr_err_set(err, SR_E_DATA, "bundle: it holds another version than was asked for");
 	f->got[at] = true;
 	f->received++;
+	sr_progress_add(&f->s->progress, 1, want.to.kind == SR_KIND_FILE ? 0 : want.to.bytes);
 	out = want;
 	out.record = leaf->record;
 	out.mtime_ns = leaf->mtime_ns;
@@ -114,7 +115,10 @@ static enum sr_status got_begin(void *ctx, const char *store, const struct sr_le
 
 static enum sr_status got_data(void *ctx, const void *at, size_t n, struct sr_err *err)
 {
-	return sr_stage_write(((struct fetching *)ctx)->stage, at, n, err);
+	struct fetching *f = ctx;
+
+	sr_progress_add(&f->s->progress, 0, n);
+	return sr_stage_write(f->stage, at, n, err);
 }
 
 static enum sr_status got_end(void *ctx, const char *store, const struct sr_leaf *leaf, bool ok, struct sr_err *err)
@@ -192,8 +196,21 @@ static enum sr_status add_without(struct fetching *f, struct sr_leaf *leaf, bool
 	*done = mode_only || !has_content(leaf);
 	if (!*done)
 		return SR_OK;
+	sr_progress_add(&f->s->progress, 1, has_content(leaf) ? leaf->to.bytes : 0);
 	rc = mode_only && (leaf->flags & SR_LEAF_ARCHIVE) ? archive_mode(f, leaf, err) : SR_OK;
 	return rc == SR_OK ? sr_leaves_add(f->ready, leaf, err) : rc;
+}
+
+static void begin_progress(struct fetching *f)
+{
+	struct sr_leaves *pull = f->s->plans[f->i].pull;
+	uint64_t bytes = 0;
+	struct sr_leaf leaf;
+
+	for (size_t k = 0; k < sr_leaves_count(pull); k++)
+		if (sr_leaves_at(pull, k, &leaf, NULL) == SR_OK && has_content(&leaf))
+			bytes += leaf.to.bytes;
+	sr_progress_begin(&f->s->progress, "fetching", sr_leaves_count(pull), bytes);
 }
 
 static enum sr_status fetch_all(struct fetching *f, struct sr_err *err)
@@ -247,7 +264,9 @@ enum sr_status sr_sync_pull(struct sr_sync *s, size_t i, struct sr_err *err)
 		return SR_OK;
 	f.ready = sr_leaves_new(sr_state_dir(s->r->state));
 	f.got = sr_alloc(sr_leaves_count(p->pull) * sizeof *f.got);
+	begin_progress(&f);
 	rc = fetch_all(&f, err);
+	sr_progress_end(&s->progress);
 	if (rc == SR_OK)
 		rc = sr_leaves_sort(f.ready, err);
 	p->gone = f.gone;

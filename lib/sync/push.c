@@ -42,6 +42,11 @@ static enum sr_status pipe_write(void *ctx, const void *at, size_t n, struct sr_
 	return SR_OK;
 }
 
+static uint64_t bytes_of(const struct sr_leaf *leaf)
+{
+	return leaf->to.kind == SR_KIND_FILE || leaf->to.kind == SR_KIND_ROW ? leaf->to.bytes : 0;
+}
+
 static enum sr_status add_leaf(struct body *b, struct sr_bundle_writer *w, size_t i, struct sr_view *files, struct sr_leaf *leaf)
 {
 	struct sr_content content = {.fd = -1};
@@ -57,6 +62,8 @@ static enum sr_status add_leaf(struct body *b, struct sr_bundle_writer *w, size_
 	rc = sr_bundle_add(w, b->s->r->stores[i].name, leaf, content.fd, &voided, &b->err);
 	if (content.fd >= 0)
 		close(content.fd);
+	if (rc == SR_OK)
+		sr_progress_add(&b->s->progress, 1, bytes_of(leaf));
 	return rc;
 }
 
@@ -361,6 +368,18 @@ static uint64_t count_pushes(const struct sr_sync *s)
 	return n;
 }
 
+static void begin_progress(struct sr_sync *s)
+{
+	uint64_t bytes = 0;
+	struct sr_leaf leaf;
+
+	for (size_t i = 0; i < s->r->n; i++)
+		for (size_t k = 0; s->plans[i].push && k < sr_leaves_count(s->plans[i].push); k++)
+			if (sr_leaves_at(s->plans[i].push, k, &leaf, NULL) == SR_OK)
+				bytes += bytes_of(&leaf);
+	sr_progress_begin(&s->progress, "sending", count_pushes(s), bytes);
+}
+
 /* Refused for reasons that another try does not mend. */
 static void count_stuck(struct sr_sync *s, const struct sr_push_answer *a)
 {
@@ -417,8 +436,10 @@ enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct
 	if (!n)
 		return SR_OK;
 	rc = write_outbox(s, &o, err);
+	begin_progress(s);
 	if (rc == SR_OK)
 		rc = send_push(s, &head, &a, err);
+	sr_progress_end(&s->progress);
 	/* A datastore that refuses a push early, as made under another start, may hang up before its answer is read. */
 	s->info_stale = rc != SR_OK || a.verdict == SR_VERDICT_STALE;
 	if (rc != SR_OK)

@@ -100,6 +100,12 @@ void sr_sync_set_port(struct sr_sync *s, unsigned port)
 	s->port = port;
 }
 
+void sr_sync_show_progress(struct sr_sync *s, void (*show)(void *ctx, const struct sr_progress *p), void *ctx)
+{
+	s->progress.show = show;
+	s->progress.ctx = ctx;
+}
+
 /* --- the guard --------------------------------------------------------------------------------------------------------- */
 
 static enum sr_status held(struct sr_sync *s, struct sr_err *err)

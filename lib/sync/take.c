@@ -138,6 +138,7 @@ static void on_applied(void *ctx, size_t k, const struct sr_leaf *leaf, uint64_t
 	struct sr_leaf t = {.path = leaf->path, .to = leaf->to, .expect = leaf->to, .inode = signature};
 
 	(void)k;
+	sr_progress_add(&a->s->progress, 1, 0);
 	if (a->rc == SR_OK)
 		a->rc = sr_leaves_add(a->taken, &t, a->err);
 }
@@ -277,6 +278,7 @@ enum sr_status sr_sync_take(struct sr_sync *s, size_t i, struct sr_leaves *leave
 		return rc;
 	applying_start(&a, s, i, err);
 	ops = ops_of(&a);
+	sr_progress_begin(&s->progress, "applying", sr_leaves_count(leaves), 0);
 	rc = sr_apply_prepare(st->store, leaves, &marker, &ops, err);
 	if (rc == SR_OK)
 		rc = let_go_of_evicted(&a, err);
@@ -285,6 +287,7 @@ enum sr_status sr_sync_take(struct sr_sync *s, size_t i, struct sr_leaves *leave
 		rc = sr_apply_commit(st->store, err);
 	else
 		sr_apply_rollback(st->store);
+	sr_progress_end(&s->progress);
 	/* SR_E_CHANGED: a file that could not be put in place leaves the others applied.  Anything else may have been done in part: the
 	 * intents stay, and the next round decides by evidence. */
 	if (!tried || rc == SR_OK || rc == SR_E_CHANGED) {
