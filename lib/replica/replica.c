@@ -451,6 +451,7 @@ bool sr_replica_unknown_below(const struct sr_replica *r, size_t i, struct sr_by
 struct record {
 	struct sr_replica *r;
 	size_t i;
+	struct sr_leaves *changes; /* expect: from */
 	struct sr_buf signatures; /* be64 signature, string path */
 	sr_changed_fn *fn;
 	void *ctx;
@@ -490,15 +491,20 @@ static bool unseen(const struct sr_replica *r, size_t i, struct sr_bytes path, c
 	return sr_replica_unknown(r, i, path) || (to->kind == SR_KIND_NONE && sr_replica_unknown_below(r, i, path));
 }
 
-static enum sr_status record_change(void *ctx, struct sr_bytes path, const struct sr_version *from, const struct sr_version *to)
+static enum sr_status spool_change(void *ctx, struct sr_bytes path, const struct sr_version *from, const struct sr_version *to)
 {
 	struct record *c = ctx;
+	struct sr_leaf leaf = {.path = path, .expect = *from, .to = *to};
+
+	return unseen(c->r, c->i, path, to) ? SR_OK : sr_leaves_add(c->changes, &leaf, c->err);
+}
+
+static enum sr_status record_change(struct record *c, struct sr_bytes path, const struct sr_version *from, const struct sr_version *to)
+{
 	struct sr_replica_store *s = &c->r->stores[c->i];
 	struct sr_leaf_row row;
 	enum sr_status rc;
 
-	if (unseen(c->r, c->i, path, to))
-		return SR_OK;
 	rc = begin_once(c);
 	if (rc == SR_OK)
 		rc = sr_state_leaf(c->r->state, &s->row, path, &row, c->err);
@@ -527,11 +533,23 @@ static enum sr_status record_signatures(struct record *c)
 	return rc;
 }
 
-/* From the old map to the new one, in the leaf rows. */
+/* From the old map to the new one, in the leaf rows.  In path order, as the rows lie in state.db: a map has another. */
 static enum sr_status record_scan(struct record *c, const struct sr_hash *before, const struct sr_hash *after)
 {
-	enum sr_status rc = sr_store_diff(c->r->nodes, c->r->stores[c->i].kind, before, after, record_change, c, c->err);
+	enum sr_status rc;
 
+	c->changes = sr_leaves_new(sr_state_dir(c->r->state));
+	rc = sr_store_diff(c->r->nodes, c->r->stores[c->i].kind, before, after, spool_change, c, c->err);
+	if (rc == SR_OK)
+		rc = sr_leaves_sort(c->changes, c->err);
+	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(c->changes); k++) {
+		struct sr_leaf leaf;
+
+		rc = sr_leaves_at(c->changes, k, &leaf, c->err);
+		if (rc == SR_OK)
+			rc = record_change(c, leaf.path, &leaf.expect, &leaf.to);
+	}
+	sr_leaves_free(c->changes);
 	if (rc == SR_OK)
 		rc = record_signatures(c);
 	if (c->own && c->begun) {
