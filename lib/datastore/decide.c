@@ -252,10 +252,12 @@ static enum sr_status check_children(struct deciding *c, size_t k, struct sr_err
 	struct children ch = {.c = c};
 	struct sr_hash map;
 	struct sr_leaf leaf;
-	enum sr_status rc = sr_leaves_at(c->part->leaves, k, &leaf, err);
+	enum sr_status rc;
 
-	if (rc != SR_OK || c->part->fate[k] != SR_FATE_GO || c->s->kind != SR_KIND_FILES || leaf.to.kind == SR_KIND_DIR ||
-	    !directory_map(c, leaf.path, &map))
+	if (c->part->fate[k] != SR_FATE_GO)
+		return SR_OK;
+	rc = sr_leaves_at(c->part->leaves, k, &leaf, err);
+	if (rc != SR_OK || leaf.to.kind == SR_KIND_DIR || !directory_map(c, leaf.path, &map))
 		return rc;
 	sr_buf_bytes(&ch.path, leaf.path);
 	sr_buf_byte(&ch.path, 0);
@@ -288,7 +290,7 @@ static enum sr_status decide_part(struct sr_ds_push *p, size_t i, size_t *refuse
 		rc = decide_leaf(&c, k, &fate, &c.part->why[k], err);
 		c.part->fate[k] = (uint8_t)fate;
 	}
-	for (size_t k = n; k-- > 0 && rc == SR_OK;)
+	for (size_t k = c.s->kind == SR_KIND_FILES ? n : 0; k-- > 0 && rc == SR_OK;)
 		rc = check_children(&c, k, err);
 	if (rc == SR_OK && c.s->kind == SR_KIND_DATABASE && p->head.try >= SR_DS_TRIES)
 		rc = sr_ds_decide_depending(p, i, err);
@@ -300,10 +302,11 @@ static enum sr_status decide_part(struct sr_ds_push *p, size_t i, size_t *refuse
 
 enum sr_status sr_ds_decide(struct sr_ds_push *p, size_t *refused, struct sr_err *err)
 {
-	enum sr_status rc = SR_OK;
+	enum sr_status rc = sr_state_begin(p->d->r->state, err); /* one moment, and one lock, for all that is looked up */
 
 	*refused = 0;
 	for (size_t i = 0; i < p->d->r->n && rc == SR_OK; i++)
 		rc = decide_part(p, i, refused, err);
+	sr_state_rollback(p->d->r->state); /* nothing was written */
 	return rc;
 }
