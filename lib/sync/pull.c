@@ -39,10 +39,10 @@ static bool narrow(struct fetching *f, struct sr_bytes path, size_t *lo, size_t 
 		if (sr_leaves_at(pull, at, &leaf, err) != SR_OK)
 			return false;
 		c = sr_bytes_cmp(leaf.path, path);
+		if (c <= 0)
+			*lo = at;
 		if (c >= 0)
 			*hi = at + 1;
-		else
-			*lo = at + 1;
 	}
 	return true;
 }
