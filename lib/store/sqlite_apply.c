@@ -96,27 +96,9 @@ struct sr_sql_table *sr_sql_apply_table(struct sr_sql_apply *a, const struct sr_
 /* The place of the leaf at `path`, or a->n. */
 enum sr_status sr_sql_apply_find(struct sr_sql_apply *a, struct sr_bytes path, size_t *out, struct sr_err *err)
 {
-	size_t low = 0, high = a->n;
+	struct sr_leaf leaf;
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		struct sr_leaf leaf;
-		enum sr_status st = sr_leaves_at(a->leaves, middle, &leaf, err);
-		int c = st == SR_OK ? sr_bytes_cmp(leaf.path, path) : 0;
-
-		if (st != SR_OK)
-			return st;
-		if (c == 0) {
-			*out = middle;
-			return SR_OK;
-		}
-		if (c < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	*out = a->n;
-	return SR_OK;
+	return sr_leaves_find(a->leaves, path, out, &leaf, err);
 }
 
 /* --- writing one row -------------------------------------------------------------------------------------------- */
