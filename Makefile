@@ -4,7 +4,7 @@
 #   make check           unit tests, fuzz corpora, end-to-end tests; T=PATTERN runs those whose name matches
 #   make check SAN=address     the same with a sanitizer (address, undefined, thread), in build/san-address/
 #   make fuzz            fuzz with clang, FUZZ_SECONDS=60 a target
-#   make lint demo bench soak install dist clean
+#   make lint demo bench bench-lock soak install dist clean
 
 VERSION := $(shell sed -n 's/.*SR_VERSION "\(.*\)".*/\1/p' lib/base/version.h)
 PACKAGES := libmicrohttpd gnutls libcurl libarchive sqlite3 libxxhash jansson inih libcrypt
@@ -120,6 +120,9 @@ bench: all
 	@BIN=$(B)/bin BUILD=$(B) tests/bench/run
 endif
 
+bench-lock: all
+	@BIN=$(B)/bin tests/bench/lock
+
 DAEMONS := sameroot-datastore sameroot-sync sameroot-lb
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin
@@ -133,7 +136,7 @@ dist:
 clean:
 	rm -rf build
 
-.PHONY: all check unit e2e fuzz lint demo soak bench install dist clean
+.PHONY: all check unit e2e fuzz lint demo soak bench bench-lock install dist clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 

@@ -610,6 +610,8 @@ static const struct sr_store_impl sqlite_impl = {
 	.apply_prepare = sr_sql_apply_prepare,
 	.apply_commit = sr_sql_apply_commit,
 	.apply_rollback = sr_sql_apply_rollback,
+	.apply_held_ms = sr_sql_apply_held_ms,
+	.rank = sr_sql_rank,
 	.apply_recover = sr_sql_apply_recover,
 };
 

@@ -669,6 +669,7 @@ static enum sr_status begin(struct sr_sql_apply *a, struct sr_err *err)
 		st = sr_sql_schema_encoding(sql, sr_buf_view(&a->schema), err);
 	if (st == SR_OK)
 		st = sr_sql_exec(sql, "BEGIN IMMEDIATE", err);
+	a->s->locked_at = sr_ticks_ms();
 	return st == SR_OK ? sr_sql_schema(sql, &a->s->st, err) : st;
 }
 
@@ -761,6 +762,7 @@ enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err)
 		sr_sql_apply_rollback(st);
 		return sr_err_context(err, "%s", st->name), status;
 	}
+	s->held_ms = sr_ticks_ms() - s->locked_at;
 	s->apply = NULL;
 	if (!a->clean)
 		sr_sql_gate_open(&s->gate);
@@ -781,9 +783,15 @@ void sr_sql_apply_rollback(struct sr_store *st)
 		return;
 	if (s->main.db && !sqlite3_get_autocommit(s->main.db))
 		sqlite3_exec(s->main.db, "ROLLBACK", NULL, NULL, NULL);
+	s->held_ms = sr_ticks_ms() - s->locked_at;
 	sr_sql_schema_free(&s->main); /* it may know of tables that were rolled back, under a version that comes again */
 	apply_free(s->apply);
 	s->apply = NULL;
+}
+
+int64_t sr_sql_apply_held_ms(const struct sr_store *st)
+{
+	return ((const struct sr_sql_store *)st)->held_ms;
 }
 
 static bool was_kept(const struct sr_store *st, const struct sr_buf *kept, struct sr_bytes path)

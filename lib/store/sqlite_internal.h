@@ -47,6 +47,7 @@ struct sr_sql_table {
 	size_t *key;                  /* OWNED; key columns in key order, as places in `columns` */
 	enum sr_sql_collation *folds; /* OWNED; by which two values of that key column are one */
 	size_t keys;
+	size_t rank; /* see sr_store_rank */
 	struct sr_hash fingerprint;
 	sqlite3_stmt *stmt[SR_SQL_VERBS]; /* OWNED; prepared when first asked for */
 };
@@ -94,6 +95,7 @@ struct sr_sql_store {
 	struct sr_sql main;
 	struct sr_sql_gate gate;
 	struct sr_sql_apply *apply;         /* prepared, or NULL */
+	int64_t locked_at, held_ms;         /* tick of the last BEGIN IMMEDIATE of an apply, and what it came to */
 	bool viewed;                        /* the main view is open */
 	atomic_uint extras;                 /* extra views that are open */
 	int64_t quiet_version, quiet_since; /* data_version at the last look, and the tick since which it has not moved */
@@ -158,6 +160,8 @@ SR_MUST enum sr_status sr_sql_orphans(struct sr_sql *sql, const struct sr_sql_re
 				      struct sr_buf *keys, struct sr_err *err);
 /* Append the record's columns that foreign keys refer to, as a record. */
 SR_MUST enum sr_status sr_sql_referred(const struct sr_sql_table *t, struct sr_bytes record, struct sr_buf *out, struct sr_err *err);
+/* See sr_store_rank. */
+size_t sr_sql_rank(const struct sr_store *st, struct sr_bytes table);
 /* See sr_view_dangling. */
 bool sr_sql_dangling(struct sr_sql *sql, struct sr_bytes path, bool there);
 
@@ -197,6 +201,7 @@ enum sr_status sr_sql_apply_prepare(struct sr_store *st, struct sr_leaves *leave
 				    const struct sr_apply_ops *ops, struct sr_err *err);
 enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err);
 void sr_sql_apply_rollback(struct sr_store *st);
+int64_t sr_sql_apply_held_ms(const struct sr_store *st);
 enum sr_status sr_sql_apply_recover(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
 				    const struct sr_apply_ops *ops, struct sr_err *err);
 

@@ -184,6 +184,12 @@ SR_MUST enum sr_status sr_apply_prepare(struct sr_store *st, struct sr_leaves *l
  * applied and named in *err of the returned SR_E_CHANGED...; the others go on.  Files: with SR_OK and SR_E_CHANGED alike the new marker is written. */
 SR_MUST enum sr_status sr_apply_commit(struct sr_store *st, struct sr_err *err);
 void sr_apply_rollback(struct sr_store *st);
+/* For how long the last apply held the database's write lock, in ms by the door's clock: from BEGIN IMMEDIATE to the end of COMMIT or ROLLBACK.  Files: 0. */
+int64_t sr_apply_held_ms(const struct sr_store *st);
+
+/* The place of a table in the order of foreign keys: more than that of each table it refers to, but for itself and where they go round in a circle; 0 also when the table is
+ * not known.  Of the schema as it was seen last, so a hint. */
+size_t sr_store_rank(const struct sr_store *st, struct sr_bytes table);
 
 /* After a crash: `leaves` are the intents (path, expect, to, flags, stage, inode) of an apply that carried `marker`.  Decide each by evidence - the marker in the database; the staged
  * inode gone - never by comparing content; call `displaced` for what still lies in staging and `applied` for what was applied.  Idempotent. */
