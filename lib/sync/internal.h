@@ -2,6 +2,7 @@
 #ifndef SR_SYNC_INTERNAL_H
 #define SR_SYNC_INTERNAL_H
 
+#include "lib/sync/chunks.h"
 #include "lib/sync/plan.h"
 #include "lib/sync/sync.h"
 
@@ -25,6 +26,7 @@ struct sr_store_plan { /* one store's part of a round */
 	uint64_t gone;          /* files that the datastore could not send */
 	bool compared;          /* with the datastore's map */
 	bool evicted;           /* rows were taken out of the way: what was planned to be pushed may not be here any more */
+	struct sr_pace pace;    /* of what is pulled; kept from round to round */
 	bool failed;            /* in this round: */
 	char trouble[320];      /* what went wrong with this store alone, kept to log it once */
 };
