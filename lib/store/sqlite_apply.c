@@ -1,8 +1,8 @@
 /* sqlite_apply.c - leaves into a database, in one transaction with the marker.
  *
- * Under BEGIN IMMEDIATE every row is read again and judged, and deletions are made; then updates, in place, then inserts.  What a UNIQUE
- * constraint stops waits for the others (settle): tried again in both directions; then rows that are not part of the apply are asked about;
- * what is left is a cycle, whose rows are deleted and inserted.  Each write is proven by reading the row again.
+ * Under BEGIN IMMEDIATE every row is read again, judged, and deleted, updated in place or inserted.  What a UNIQUE constraint stops waits
+ * for the others (settle): tried again in both directions; then rows that are not part of the apply are asked about; what is left is a
+ * cycle, whose rows are deleted and inserted.  Each write is proven by reading the row again.
  *
  * Triggers and foreign keys are off (sqlite.c).  When all is written, foreign keys are looked at by query: the children of rows that went
  * are asked about, then the rows that were written and refer to nothing.  Violations that were there before are not found by either.
@@ -207,10 +207,12 @@ static enum sr_status read_old(struct sr_sql_apply *a, struct sr_sql_table *t, s
 			       struct sr_err *err)
 {
 	enum sr_status st = sr_sql_row_read(&a->s->main, &a->s->st, t, key, out, err);
+	struct sr_buf record = a->s->main.record;
 
-	sr_buf_clear(&a->old);
-	if (st == SR_OK)
-		sr_buf_bytes(&a->old, sr_buf_view(&a->s->main.record));
+	a->s->main.record = a->old;
+	a->old = record;
+	if (st != SR_OK)
+		sr_buf_clear(&a->old);
 	return st;
 }
 
@@ -236,29 +238,32 @@ static enum sr_status note_gone(struct sr_sql_apply *a, size_t i, const struct s
 	return st;
 }
 
-/* Delete the row of leaf i, which is there, and tell so. */
+/* Delete the row of leaf i, which is *old and a->old, and tell so. */
+static enum sr_status remove_old(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t, struct sr_bytes key,
+				 const struct sr_version *old, struct sr_err *err)
+{
+	bool blocked;
+	enum sr_status st = run(a, t, SR_SQL_REMOVE, leaf, key, &blocked, err);
+
+	a->wrote = true;
+	if (st == SR_OK)
+		st = tell_displaced(a, i, leaf, leaf->path, old, sr_buf_view(&a->old), sr_version_eq(old, &leaf->expect), err);
+	return st == SR_OK ? note_gone(a, i, t, sr_buf_view(&a->old), sr_bytes(NULL, 0), err) : st;
+}
+
 static enum sr_status remove_row(struct sr_sql_apply *a, size_t i, struct sr_err *err)
 {
 	struct sr_leaf leaf;
 	struct sr_bytes key;
 	struct sr_version old;
 	struct sr_sql_table *t;
-	bool blocked;
 	enum sr_status st = sr_leaves_at(a->leaves, i, &leaf, err);
 
 	if (st != SR_OK)
 		return st;
 	t = sr_sql_apply_table(a, &leaf, &key);
 	st = read_old(a, t, key, &old, err);
-	if (st == SR_OK && old.kind == SR_KIND_ROW) {
-		st = run(a, t, SR_SQL_REMOVE, &leaf, key, &blocked, err);
-		a->wrote = true;
-		if (st == SR_OK)
-			st = tell_displaced(a, i, &leaf, leaf.path, &old, sr_buf_view(&a->old), sr_version_eq(&old, &leaf.expect), err);
-		if (st == SR_OK)
-			st = note_gone(a, i, t, sr_buf_view(&a->old), sr_bytes(NULL, 0), err);
-	}
-	return st;
+	return st == SR_OK && old.kind == SR_KIND_ROW ? remove_old(a, i, &leaf, t, key, &old, err) : st;
 }
 
 /* Is the row now what the leaf says? */
@@ -273,38 +278,48 @@ static enum sr_status prove(struct sr_sql_apply *a, struct sr_sql_table *t, cons
 	return st;
 }
 
-/* Write leaf i, unless a UNIQUE constraint stops it: then nothing has happened, and it waits. */
+/* Write leaf i where *old and a->old are (SR_KIND_NONE: nothing is), unless a UNIQUE constraint stops it: then nothing has happened, and it
+ * waits. */
+static enum sr_status write_over(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t, struct sr_bytes key,
+				 const struct sr_version *old, struct sr_err *err)
+{
+	enum sr_sql_verb verb = SR_SQL_INSERT;
+	bool blocked = false, there = old->kind == SR_KIND_ROW;
+	enum sr_status st;
+
+	if (there)
+		verb = same_key_bytes(t, sr_buf_view(&a->old), leaf->record) ? SR_SQL_UPDATE : SR_SQL_REKEY;
+	st = run(a, t, verb, leaf, key, &blocked, err);
+	if (st == SR_OK && blocked)
+		return SR_OK;
+	a->wrote = true;
+	if (st == SR_OK)
+		st = prove(a, t, leaf, key, err);
+	if (st == SR_OK && there)
+		st = tell_displaced(a, i, leaf, leaf->path, old, sr_buf_view(&a->old), sr_version_eq(old, &leaf->expect), err);
+	if (st == SR_OK && there)
+		st = note_gone(a, i, t, sr_buf_view(&a->old), leaf->record, err);
+	if (st == SR_OK)
+		sr_sql_apply_set(a, i, LEAF_APPLIED);
+	return st;
+}
+
+/* Write leaf i, which waits. */
 static enum sr_status write_row(struct sr_sql_apply *a, size_t i, struct sr_err *err)
 {
 	struct sr_leaf leaf;
 	struct sr_bytes key;
 	struct sr_version old;
 	struct sr_sql_table *t;
-	bool blocked = false;
-	enum sr_sql_verb verb = SR_SQL_INSERT;
 	enum sr_status st = sr_leaves_at(a->leaves, i, &leaf, err);
 
 	if (st != SR_OK)
 		return st;
 	t = sr_sql_apply_table(a, &leaf, &key);
 	st = read_old(a, t, key, &old, err);
-	if (st == SR_OK && old.kind == SR_KIND_ROW)
-		verb = same_key_bytes(t, sr_buf_view(&a->old), leaf.record) ? SR_SQL_UPDATE : SR_SQL_REKEY;
 	if (st == SR_OK)
-		st = run(a, t, verb, &leaf, key, &blocked, err);
-	if (st == SR_OK && blocked)
-		return SR_OK;
-	a->wrote = true;
-	if (st == SR_OK)
-		st = prove(a, t, &leaf, key, err);
-	if (st == SR_OK && old.kind == SR_KIND_ROW)
-		st = tell_displaced(a, i, &leaf, leaf.path, &old, sr_buf_view(&a->old), sr_version_eq(&old, &leaf.expect), err);
-	if (st == SR_OK && old.kind == SR_KIND_ROW)
-		st = note_gone(a, i, t, sr_buf_view(&a->old), leaf.record, err);
-	if (st != SR_OK)
-		return leaf_fault(a, &leaf, err);
-	sr_sql_apply_set(a, i, LEAF_APPLIED);
-	return SR_OK;
+		st = write_over(a, i, &leaf, t, key, &old, err);
+	return st == SR_OK ? SR_OK : leaf_fault(a, &leaf, err);
 }
 
 /* --- judging ---------------------------------------------------------------------------------------------------- */
@@ -329,7 +344,7 @@ static bool take(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, c
 {
 	if (sr_version_eq(actual, &leaf->expect))
 		return true;
-	return a->ops->clash && a->ops->clash(a->ops->ctx, i, leaf, actual, sr_buf_view(&a->s->main.record)) == SR_TAKE;
+	return a->ops->clash && a->ops->clash(a->ops->ctx, i, leaf, actual, sr_buf_view(&a->old)) == SR_TAKE;
 }
 
 static enum sr_status judge_row(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
@@ -350,19 +365,23 @@ static enum sr_status judge_row(struct sr_sql_apply *a, size_t i, const struct s
 		if (st != SR_OK)
 			return st;
 	}
-	st = sr_sql_row_read(&a->s->main, &a->s->st, t, key, &actual, err);
+	st = read_old(a, t, key, &actual, err);
 	if (st != SR_OK)
 		return st;
-	if (sr_version_eq(&actual, &leaf->to))
+	if (sr_version_eq(&actual, &leaf->to)) {
 		sr_sql_apply_set(a, i, LEAF_SAME);
-	else if (!take(a, i, leaf, &actual))
+		return SR_OK;
+	}
+	if (!take(a, i, leaf, &actual)) {
 		sr_sql_apply_set(a, i, LEAF_KEPT);
-	else if (leaf->to.kind == SR_KIND_NONE) {
+		return SR_OK;
+	}
+	if (leaf->to.kind == SR_KIND_NONE) {
 		sr_sql_apply_set(a, i, LEAF_APPLIED);
-		return remove_row(a, i, err);
-	} else
-		sr_sql_apply_set(a, i, actual.kind == SR_KIND_ROW ? LEAF_UPDATE : LEAF_INSERT);
-	return SR_OK;
+		return remove_old(a, i, leaf, t, key, &actual, err);
+	}
+	sr_sql_apply_set(a, i, actual.kind == SR_KIND_ROW ? LEAF_UPDATE : LEAF_INSERT);
+	return write_over(a, i, leaf, t, key, &actual, err);
 }
 
 static enum sr_status judge(struct sr_sql_apply *a, size_t i, struct sr_err *err)
@@ -700,12 +719,6 @@ static enum sr_status write_all(struct sr_sql_apply *a, struct sr_err *err)
 		st = judge_tables(a, err);
 	for (size_t i = 0; st == SR_OK && i < a->n; i++)
 		st = judge(a, i, err);
-	for (size_t i = 0; st == SR_OK && i < a->n; i++)
-		if (a->state[i] == LEAF_UPDATE)
-			st = write_row(a, i, err);
-	for (size_t i = 0; st == SR_OK && i < a->n; i++)
-		if (a->state[i] == LEAF_INSERT)
-			st = write_row(a, i, err);
 	if (st == SR_OK)
 		st = settle(a, err);
 	if (st == SR_OK)
