@@ -27,6 +27,7 @@ struct sr_sql_apply {
 	bool has_schema;
 	char **paused; /* tables whose TABLE leaf does not fit what is here */
 	size_t pauses;
+	bool sure; /* the row that was written last holds exactly what was written to it */
 	struct sr_buf old, kept;
 	struct sr_buf gone; /* rows that others may have referred to: varint leaf, string table, string record (sr_sql_referred) */
 	bool refused;       /* by `parentless`: to be rolled back */

@@ -1033,6 +1033,95 @@ static void test_refused(void **state)
 	"INSERT INTO uses VALUES(1,'p',1),(2,'p',2),(3,'q',1),(4,'p',NULL);"                                                         \
 	"INSERT INTO odd VALUES(1,1,1,1);"
 
+/* What an apply says it has written is what is there: each value in a column of each affinity, written twice.  Returns how many could be. */
+static size_t write_all_values(struct fix *f, const char *name, const char *types)
+{
+	static const struct sr_value values[] = {
+		{.class = SR_NULL},
+		{.class = SR_INT, .i = 0},
+		{.class = SR_INT, .i = -7},
+		{.class = SR_INT, .i = INT64_MAX},
+		{.class = SR_REAL, .real = 0.5},
+		{.class = SR_REAL, .real = 2.0},
+		{.class = SR_REAL, .real = -0.0},
+		{.class = SR_REAL, .real = 1e300},
+		{.class = SR_REAL, .real = 9007199254740993.0},
+		{.class = SR_REAL, .real = __builtin_nan("")},
+		{.class = SR_REAL, .real = __builtin_inf()},
+		{.class = SR_TEXT, .b = {(const uint8_t *)"", 0}},
+		{.class = SR_TEXT, .b = {(const uint8_t *)"word", 4}},
+		{.class = SR_TEXT, .b = {(const uint8_t *)" 12 ", 4}},
+		{.class = SR_TEXT, .b = {(const uint8_t *)"\v.5", 3}},
+		{.class = SR_TEXT, .b = {(const uint8_t *)"-3e2", 4}},
+		{.class = SR_TEXT, .b = {(const uint8_t *)"inf", 3}},
+		{.class = SR_TEXT, .b = {(const uint8_t *)"a\0b", 3}},
+		{.class = SR_TEXT, .b = {(const uint8_t *)"\xff\xfe", 2}},
+		{.class = SR_BLOB, .b = {(const uint8_t *)"12", 2}},
+	};
+	struct sr_store *st = store(f, name);
+	size_t written = 0;
+
+	other(f, name, types);
+	for (size_t k = 0; k < 6; k++) {
+		for (size_t i = 0; i < 2 * sizeof values / sizeof *values; i++) {
+			const struct sr_value *v = &values[i / 2];
+			char column[2] = {(char)('a' + k)};
+			struct sr_column c[] = {{sr_bytes_of(column), *v}, {sr_bytes_of("id"), integer((int64_t)(i % 3))}};
+			struct sr_leaves *l = sr_leaves_new(NULL);
+			struct sr_marker m = marker_new();
+			struct seen s = {0};
+			struct sr_leaf leaf;
+			enum sr_status rc;
+
+			add_leaf(f, st, l, "t", c[1].value, c, 2);
+			rc = try_apply(f, st, l, &m, &s);
+			ok(sr_leaves_at(l, 0, &leaf, &f->err));
+			if (rc == SR_OK) {
+				struct sr_version now = version_at(f, st, leaf.path);
+
+				assert_true(sr_version_eq(&now, &leaf.to));
+				written++;
+			} else {
+				assert_int_equal(rc, SR_E_DATA);
+			}
+			sr_buf_free(&s.log);
+			sr_leaves_free(l);
+		}
+	}
+	sr_store_close(st);
+	return written;
+}
+
+static void test_values_are_kept(void **state)
+{
+	struct fix *f = *state;
+#define ALL_AFFINITIES "CREATE TABLE t(id INTEGER PRIMARY KEY, a BLOB, b TEXT, c NUMERIC, d INTEGER, e REAL, f)"
+
+	assert_in_range(write_all_values(f, "a.db", ALL_AFFINITIES), 80, 239);
+	assert_in_range(write_all_values(f, "b.db", "PRAGMA encoding = 'UTF-16le'; " ALL_AFFINITIES), 80, 239);
+}
+
+/* Parents before children, whatever their names; a circle ends. */
+static void test_rank(void **state)
+{
+	struct fix *f = *state;
+	struct sr_store *st = store(f, "a.db");
+	struct sr_scan s;
+
+	assert_int_equal(sr_store_rank(st, sr_bytes_of("a")), 0);
+	other(f, "a.db", "CREATE TABLE a(id INTEGER PRIMARY KEY, b REFERENCES b, a REFERENCES a); CREATE TABLE b(id INTEGER PRIMARY KEY, c REFERENCES c);"
+			 "CREATE TABLE c(id INTEGER PRIMARY KEY); CREATE TABLE x(id INTEGER PRIMARY KEY, y REFERENCES y);"
+			 "CREATE TABLE y(id INTEGER PRIMARY KEY, x REFERENCES x)");
+	s = scan(f, st, NULL);
+	sr_scan_free(&s);
+	assert_int_equal(sr_store_rank(st, sr_bytes_of("c")), 0);
+	assert_int_equal(sr_store_rank(st, sr_bytes_of("b")), 1);
+	assert_int_equal(sr_store_rank(st, sr_bytes_of("a")), 2);
+	assert_true(sr_store_rank(st, sr_bytes_of("x")) <= 10);
+	assert_int_equal(sr_store_rank(st, sr_bytes_of("nobody")), 0);
+	sr_store_close(st);
+}
+
 static void add_pet(struct fix *f, struct sr_store *st, struct sr_leaves *l, int64_t id, struct sr_value owner)
 {
 	struct sr_column c[] = {{sr_bytes_of("id"), integer(id)}, {sr_bytes_of("owner"), owner}};
@@ -1488,6 +1577,10 @@ static void test_locked(void **state)
 	sqlite3_close(db);
 	ok(try_apply(f, st, l, &m, &s));
 	assert_int_equal(s.applied, 1);
+	sr_door_install(&hurried_door);
+	ok(try_apply(f, st, l, &m, &s)); /* by that clock, a second for each look at it */
+	assert_in_range(sr_apply_held_ms(st), 1000, 4000);
+	sr_door_install(NULL);
 	sr_leaves_free(l);
 	sr_buf_free(&s.log);
 	free(path);
@@ -1743,6 +1836,8 @@ int main(void)
 		TEST(test_unique_within),
 		TEST(test_unique_outside),
 		TEST(test_refused),
+		TEST(test_values_are_kept),
+		TEST(test_rank),
 		TEST(test_orphans),
 		TEST(test_orphans_stay),
 		TEST(test_orphans_of_the_evicted),
