@@ -387,6 +387,30 @@ static bool take(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, c
 	return a->ops->clash && a->ops->clash(a->ops->ctx, i, leaf, actual, sr_buf_view(&a->old)) == SR_TAKE;
 }
 
+/* Before there is a lock: the records, by the schema as it was seen last.  Should it be another under the lock, judge_row checks again. */
+static enum sr_status check_records(struct sr_sql_apply *a, struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	enum sr_status st = SR_OK;
+
+	if (!sql->schema)
+		return SR_OK;
+	a->checked = sql->schema->version;
+	for (size_t i = 0; st == SR_OK && i < a->n; i++) {
+		struct sr_leaf leaf;
+		struct sr_bytes key;
+		struct sr_sql_table *t;
+
+		st = sr_leaves_at(a->leaves, i, &leaf, err);
+		t = st == SR_OK && leaf.to.kind == SR_KIND_ROW ? sr_sql_apply_table(a, &leaf, &key) : NULL;
+		if (!t)
+			continue;
+		if (check_record(a, &leaf, t, key, NULL) == SR_OK) /* if not, it is told under the lock */
+			a->state[i] = LEAF_CHECKED;
+	}
+	return st;
+}
+
 static enum sr_status judge_row(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
 {
 	struct sr_bytes key;
@@ -400,7 +424,7 @@ static enum sr_status judge_row(struct sr_sql_apply *a, size_t i, const struct s
 		sr_sql_apply_set(a, i, LEAF_KEPT);
 		return SR_OK;
 	}
-	if (leaf->to.kind == SR_KIND_ROW) {
+	if (leaf->to.kind == SR_KIND_ROW && (a->state[i] != LEAF_CHECKED || a->checked != a->s->main.schema->version)) {
 		st = check_record(a, leaf, t, key, err);
 		if (st != SR_OK)
 			return st;
@@ -429,7 +453,7 @@ static enum sr_status judge(struct sr_sql_apply *a, size_t i, struct sr_err *err
 	struct sr_leaf leaf;
 	enum sr_status st = sr_leaves_at(a->leaves, i, &leaf, err);
 
-	if (st != SR_OK || a->state[i] != LEAF_NEW)
+	if (st != SR_OK || (a->state[i] != LEAF_NEW && a->state[i] != LEAF_CHECKED))
 		return st;
 	st = judge_row(a, i, &leaf, err);
 	return st == SR_OK ? SR_OK : sr_sql_apply_fault(a, i, err);
@@ -722,12 +746,14 @@ static enum sr_status begin(struct sr_sql_apply *a, struct sr_err *err)
 
 	if (st == SR_OK)
 		st = look_for_schema(a, err);
+	if (st == SR_OK)
+		st = check_records(a, err);
 	if (st == SR_OK && a->has_schema)
 		st = sr_sql_int(sql, "SELECT count(*) FROM sqlite_master", &tables, err);
 	if (st == SR_OK && !tables)
 		st = sr_sql_schema_encoding(sql, sr_buf_view(&a->schema), err);
 	if (st == SR_OK)
-		st = sr_sql_exec(sql, "BEGIN IMMEDIATE", err);
+		st = sr_sql_begin(sql, &a->s->st, err);
 	a->s->locked_at = sr_ticks_ms();
 	return st == SR_OK ? sr_sql_schema(sql, &a->s->st, err) : st;
 }
@@ -811,11 +837,14 @@ enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err)
 
 	assert(a && !a->refused);
 	status = sr_sql_exec(&s->main, "COMMIT", err);
+	s->held_ms = sr_ticks_ms() - s->locked_at;
+	if (status == SR_OK)
+		status = sr_sql_sync(&s->main, err);
 	if (status != SR_OK) {
+		sr_sql_gate_open(&s->gate); /* it may have been committed */
 		sr_sql_apply_rollback(st);
 		return sr_err_context(err, "%s", st->name), status;
 	}
-	s->held_ms = sr_ticks_ms() - s->locked_at;
 	s->apply = NULL;
 	if (!a->clean)
 		sr_sql_gate_open(&s->gate);
@@ -834,9 +863,10 @@ void sr_sql_apply_rollback(struct sr_store *st)
 
 	if (!s->apply)
 		return;
-	if (s->main.db && !sqlite3_get_autocommit(s->main.db))
+	if (s->main.db && !sqlite3_get_autocommit(s->main.db)) {
 		sqlite3_exec(s->main.db, "ROLLBACK", NULL, NULL, NULL);
-	s->held_ms = sr_ticks_ms() - s->locked_at;
+		s->held_ms = sr_ticks_ms() - s->locked_at;
+	}
 	sr_sql_schema_free(&s->main); /* it may know of tables that were rolled back, under a version that comes again */
 	apply_free(s->apply);
 	s->apply = NULL;

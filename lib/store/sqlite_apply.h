@@ -6,6 +6,7 @@
 
 enum leaf_state {
 	LEAF_NEW,
+	LEAF_CHECKED,  /* its record is that of its hash and its name */
 	LEAF_UPDATE,   /* to be written: the row is there */
 	LEAF_INSERT,   /* it is not */
 	LEAF_UNSEATED, /* it was, and was deleted so that others can move: it has to be inserted */
@@ -20,6 +21,7 @@ struct sr_sql_apply {
 	const struct sr_apply_ops *ops; /* BORROWED */
 	size_t n;
 	uint8_t *state; /* enum leaf_state of each leaf */
+	int64_t checked; /* by this version of the schema */
 	size_t waiting; /* leaves to be written */
 	bool clean;     /* exactly these leaves go in: who knows the map before knows the one after */
 	bool wrote;

@@ -76,6 +76,7 @@ struct sr_sql {
 	struct sr_column *columns;    /* scratch, and */
 	struct sr_value *values;      /* scratch, `room` each */
 	size_t room;
+	bool log;           /* the last transaction went to a write-ahead log, which is to be synced */
 	int64_t busy_since; /* tick at which the wait for a lock began */
 };
 
@@ -112,6 +113,9 @@ SR_MUST enum sr_status sr_sql_main(struct sr_sql_store *s, struct sr_err *err);
 /* Fill *err from a result code of SQLite: "what: its message". */
 enum sr_status sr_sql_fail(struct sr_err *err, struct sr_sql *sql, int rc, const char *fmt, ...) SR_PRINTF(4, 5);
 SR_MUST enum sr_status sr_sql_exec(struct sr_sql *sql, const char *text, struct sr_err *err);
+/* BEGIN IMMEDIATE.  The transaction is durable when sr_sql_sync() has said SR_OK after its COMMIT. */
+SR_MUST enum sr_status sr_sql_begin(struct sr_sql *sql, const struct sr_store *st, struct sr_err *err);
+SR_MUST enum sr_status sr_sql_sync(struct sr_sql *sql, struct sr_err *err);
 /* The single integer that `text` answers. */
 SR_MUST enum sr_status sr_sql_int(struct sr_sql *sql, const char *text, int64_t *out, struct sr_err *err);
 /* Inside a transaction: the marker of the apply in progress, and the paths of the leaves that it leaves out (hashes, `kept`; may be NULL).

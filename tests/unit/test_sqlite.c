@@ -1587,6 +1587,76 @@ static void test_locked(void **state)
 	sr_store_close(st);
 }
 
+/* --- syncing: a VFS that sees when a write-ahead log goes to the disk --- */
+
+static struct {
+	sqlite3_vfs vfs, *real;
+	sqlite3_io_methods methods;
+	const sqlite3_io_methods *real_methods;
+	const char *path;  /* of the database */
+	unsigned syncs, locked; /* the latter while somebody had the write lock */
+} watch;
+
+static int watch_sync(sqlite3_file *file, int flags)
+{
+	sqlite3 *db;
+
+	assert_int_equal(sqlite3_open_v2(watch.path, &db, SQLITE_OPEN_READWRITE, watch.real->zName), SQLITE_OK);
+	sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	watch.syncs++;
+	watch.locked += sqlite3_exec(db, "BEGIN IMMEDIATE; ROLLBACK", NULL, NULL, NULL) == SQLITE_BUSY;
+	sqlite3_close(db);
+	return watch.real_methods->xSync(file, flags);
+}
+
+static int watch_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out)
+{
+	int rc = watch.real->xOpen(watch.real, name, file, flags, out);
+
+	(void)vfs;
+	if (rc == SQLITE_OK && flags & SQLITE_OPEN_WAL) {
+		watch.real_methods = file->pMethods;
+		watch.methods = *file->pMethods;
+		watch.methods.xSync = watch_sync;
+		file->pMethods = &watch.methods;
+	}
+	return rc;
+}
+
+static void test_log_is_synced_without_the_lock(void **state)
+{
+	struct fix *f = *state;
+	struct sr_leaves *l = sr_leaves_new(NULL);
+	struct sr_marker m = marker_new();
+	char *path = path_of(f, "a.db");
+	struct sr_store *st;
+
+	other(f, "a.db", "PRAGMA journal_mode=WAL; " USERS);
+	watch.path = path;
+	watch.real = sqlite3_vfs_find(NULL);
+	watch.vfs = *watch.real;
+	watch.vfs.zName = "watch";
+	watch.vfs.xOpen = watch_open;
+	assert_int_equal(sqlite3_vfs_register(&watch.vfs, 1), SQLITE_OK);
+	st = store(f, "a.db");
+	add_user(f, st, l, 1, "a", 1);
+	apply(f, st, l); /* the first one to a new log syncs its head in between */
+	watch.syncs = watch.locked = 0;
+	sr_leaves_free(l);
+	l = sr_leaves_new(NULL);
+	add_user(f, st, l, 1, "b", 2);
+	apply(f, st, l);
+	assert_int_equal(watch.syncs, 1);
+	ok(sr_store_mark(st, &m, &f->err));
+	assert_int_equal(watch.syncs, 2);
+	assert_int_equal(watch.locked, 0);
+	sr_store_close(st);
+	sqlite3_vfs_register(watch.real, 1);
+	sqlite3_vfs_unregister(&watch.vfs);
+	sr_leaves_free(l);
+	free(path);
+}
+
 /* A child that dies between prepare and commit, or after it: the marker alone tells. */
 static void test_crash(void **state)
 {
@@ -1849,6 +1919,7 @@ int main(void)
 		TEST(test_hostile_schema),
 		TEST(test_presence),
 		TEST(test_locked),
+		TEST(test_log_is_synced_without_the_lock),
 		TEST(test_crash),
 		TEST(test_checkpoint_when_quiet),
 		TEST(test_stale_wal),
