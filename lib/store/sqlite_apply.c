@@ -15,6 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What does not fit is written before the commit, which in a rollback journal's mode needs the readers out of the way from then on. */
+#define CACHE_OF_APPLY "PRAGMA cache_size=-16384"
+#define CACHE          "PRAGMA cache_size=-2000" /* SQLite's own */
+
 #define RETRY_ROUNDS 8 /* of both directions; then delete-and-insert costs less */
 
 static void apply_free(struct sr_sql_apply *a)
@@ -753,6 +757,8 @@ static enum sr_status begin(struct sr_sql_apply *a, struct sr_err *err)
 	if (st == SR_OK && !tables)
 		st = sr_sql_schema_encoding(sql, sr_buf_view(&a->schema), err);
 	if (st == SR_OK)
+		st = sr_sql_exec(sql, CACHE_OF_APPLY, err);
+	if (st == SR_OK)
 		st = sr_sql_begin(sql, &a->s->st, err);
 	a->s->locked_at = sr_ticks_ms();
 	return st == SR_OK ? sr_sql_schema(sql, &a->s->st, err) : st;
@@ -820,6 +826,15 @@ enum sr_status sr_sql_apply_prepare(struct sr_store *st, struct sr_leaves *leave
 	return status;
 }
 
+/* The apply is over, one way or the other. */
+static void end(struct sr_sql_store *s)
+{
+	if (s->main.db)
+		sqlite3_exec(s->main.db, CACHE, NULL, NULL, NULL);
+	apply_free(s->apply);
+	s->apply = NULL;
+}
+
 static void tell_applied(struct sr_leaves *leaves, size_t i, const struct sr_apply_ops *ops)
 {
 	struct sr_leaf leaf;
@@ -845,7 +860,6 @@ enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err)
 		sr_sql_apply_rollback(st);
 		return sr_err_context(err, "%s", st->name), status;
 	}
-	s->apply = NULL;
 	if (!a->clean)
 		sr_sql_gate_open(&s->gate);
 	else if (a->wrote)
@@ -853,7 +867,7 @@ enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err)
 	for (size_t i = 0; i < a->n; i++)
 		if (sr_sql_leaf_applied(a->state[i]))
 			tell_applied(a->leaves, i, a->ops);
-	apply_free(a);
+	end(s);
 	return SR_OK;
 }
 
@@ -868,8 +882,7 @@ void sr_sql_apply_rollback(struct sr_store *st)
 		s->held_ms = sr_ticks_ms() - s->locked_at;
 	}
 	sr_sql_schema_free(&s->main); /* it may know of tables that were rolled back, under a version that comes again */
-	apply_free(s->apply);
-	s->apply = NULL;
+	end(s);
 }
 
 int64_t sr_sql_apply_held_ms(const struct sr_store *st)
