@@ -21,8 +21,8 @@ void sr_pace_learn(struct sr_pace *p, size_t rows, uint64_t bytes, int64_t ms)
 		*p = (struct sr_pace){.rows = SR_PACE_ROWS, .bytes = SR_PACE_BYTES};
 	many = rows >= SR_PACE_ROWS_LEAST && rows >= p->rows / 2;
 	much = bytes >= SR_PACE_BYTES_LEAST && bytes >= p->bytes / 2;
-	if (factor > 4)
-		factor = 4;
+	if (factor > 2)
+		factor = 2;
 	if (many || (much && factor < 1))
 		p->rows = between((double)p->rows * factor, SR_PACE_ROWS_LEAST, SR_PACE_ROWS_MOST);
 	if (much || (many && factor < 1))
