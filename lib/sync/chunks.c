@@ -315,6 +315,11 @@ bool sr_chunks_last(const struct sr_chunks *c)
 	return !c->left;
 }
 
+bool sr_chunks_divided(const struct sr_chunks *c)
+{
+	return !c->whole;
+}
+
 uint64_t sr_chunks_bytes(const struct sr_chunks *c)
 {
 	return c->bytes;

@@ -52,6 +52,7 @@ bool sr_chunks_joined(const struct sr_chunks *c);
 /* The same chunk again, with what has joined it. */
 SR_MUST enum sr_status sr_chunks_again(struct sr_chunks *c, struct sr_leaves **out, struct sr_err *err);
 bool sr_chunks_last(const struct sr_chunks *c);      /* does nothing wait any more? */
+bool sr_chunks_divided(const struct sr_chunks *c);   /* may it be?  Else a chunk says nothing of the pace */
 uint64_t sr_chunks_bytes(const struct sr_chunks *c); /* of records, in this chunk */
 
 #endif

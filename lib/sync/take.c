@@ -459,7 +459,8 @@ static enum sr_status go_on(struct taking *t, struct sr_leaves **leaves, struct 
 	int64_t ms = sr_apply_held_ms(st->store);
 
 	sr_debug("store %s: %zu leaves applied, in %lld ms under the lock", st->name, sr_leaves_count(*leaves), (long long)ms);
-	sr_pace_learn(pace, sr_leaves_count(*leaves), sr_chunks_bytes(t->chunks), ms);
+	if (sr_chunks_divided(t->chunks))
+		sr_pace_learn(pace, sr_leaves_count(*leaves), sr_chunks_bytes(t->chunks), ms);
 	t->losers.archivings = 0;
 	return sr_chunks_next(t->chunks, pace, leaves, err);
 }

@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # A large pull goes in several transactions, between which the application writes; whatever the rows have to do with each other, nothing is lost or archived.
 
+# shellcheck disable=SC2154 # keys of PID
+
 load lib
 
 SHOP="CREATE TABLE shops(id INTEGER PRIMARY KEY, name TEXT UNIQUE);
@@ -107,6 +109,7 @@ no_shops() {
 	stop B
 	sql "$T/B/users.db" "PRAGMA foreign_keys=1; INSERT INTO notes VALUES('only on B', 1), ('B too', 1500), ('and this', 3000)"
 	sql "$T/A/users.db" "BEGIN; UPDATE items SET sku = 'old ' || id; UPDATE items SET sku = 'sku ' || ((id + 1499) % 3000 + 1); COMMIT"
+	wait_same datastore A
 	start_webserver B
 	wait_same
 	[ "$(sql "$T/B/users.db" 'SELECT count(*) FROM notes')" -eq 3 ]

@@ -147,6 +147,7 @@ static void test_first_fill_is_one(void **state)
 	c = begin(l, false);
 	ok(sr_chunks_next(c, &(struct sr_pace){0}, &chunk, &err));
 	assert_int_equal(sr_leaves_count(chunk), 5001);
+	assert_false(sr_chunks_divided(c));
 	end(c, l);
 }
 
