@@ -5,6 +5,7 @@
 #   make check SAN=address     the same with a sanitizer (address, undefined, thread), in build/san-address/
 #   make fuzz            fuzz with clang, FUZZ_SECONDS=60 a target
 #   make bench-scale     100,000 files and 1,000,000 rows first synchronised: time, memory, traffic; FILES=n ROWS=n
+#   make bench-lock      how long an apply keeps an application from committing
 #   make lint demo bench soak install dist clean
 
 VERSION := $(shell sed -n 's/.*SR_VERSION "\(.*\)".*/\1/p' lib/base/version.h)
@@ -126,6 +127,9 @@ ROWS ?= 1000000
 bench-scale: all
 	@BIN=$(B)/bin tests/bench/scale $(FILES) $(ROWS)
 
+bench-lock: all
+	@BIN=$(B)/bin tests/bench/lock
+
 DAEMONS := sameroot-datastore sameroot-sync sameroot-lb
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin
@@ -139,7 +143,7 @@ dist:
 clean:
 	rm -rf build
 
-.PHONY: all check unit e2e fuzz lint demo soak bench bench-scale install dist clean
+.PHONY: all check unit e2e fuzz lint demo soak bench bench-scale bench-lock install dist clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 

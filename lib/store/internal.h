@@ -33,6 +33,8 @@ struct sr_store_impl {
 	                                const struct sr_apply_ops *ops, struct sr_err *err);
 	enum sr_status (*apply_commit)(struct sr_store *st, struct sr_err *err);
 	void (*apply_rollback)(struct sr_store *st); /* nothing prepared: no-op */
+	int64_t (*apply_held_ms)(const struct sr_store *st);               /* NULL: 0 */
+	size_t (*rank)(const struct sr_store *st, struct sr_bytes table); /* NULL: 0 */
 	enum sr_status (*apply_recover)(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
 	                                const struct sr_apply_ops *ops, struct sr_err *err);
 };

@@ -64,6 +64,7 @@ struct sr_sql_table {
 	size_t keys;                  /* 0: no row has a key */
 	const char *rowid;            /* by this name rows without a key are reached; NULL: there are none, or none can be reached */
 	struct sr_sql_bag *bag;       /* OWNED; the index of these rows, for the length of a transaction; NULL: not made */
+	size_t rank; /* see sr_store_rank */
 	struct sr_hash fingerprint;
 	sqlite3_stmt *stmt[SR_SQL_VERBS]; /* OWNED; prepared when first asked for */
 };
@@ -94,6 +95,7 @@ struct sr_sql {
 	struct sr_column *columns;    /* scratch, and */
 	struct sr_value *values;      /* scratch, `room` each */
 	size_t room;
+	bool log;           /* the last transaction went to a write-ahead log, which is to be synced */
 	int64_t busy_since; /* tick at which the wait for a lock began */
 };
 
@@ -113,6 +115,7 @@ struct sr_sql_store {
 	struct sr_sql main;
 	struct sr_sql_gate gate;
 	struct sr_sql_apply *apply;         /* prepared, or NULL */
+	int64_t locked_at, held_ms;         /* tick of the last BEGIN IMMEDIATE of an apply, and what it came to */
 	bool viewed;                        /* the main view is open */
 	atomic_uint extras;                 /* extra views that are open */
 	int64_t quiet_version, quiet_since; /* data_version at the last look, and the tick since which it has not moved */
@@ -129,6 +132,9 @@ SR_MUST enum sr_status sr_sql_main(struct sr_sql_store *s, struct sr_err *err);
 /* Fill *err from a result code of SQLite: "what: its message". */
 enum sr_status sr_sql_fail(struct sr_err *err, struct sr_sql *sql, int rc, const char *fmt, ...) SR_PRINTF(4, 5);
 SR_MUST enum sr_status sr_sql_exec(struct sr_sql *sql, const char *text, struct sr_err *err);
+/* BEGIN IMMEDIATE.  The transaction is durable when sr_sql_sync() has said SR_OK after its COMMIT. */
+SR_MUST enum sr_status sr_sql_begin(struct sr_sql *sql, const struct sr_store *st, struct sr_err *err);
+SR_MUST enum sr_status sr_sql_sync(struct sr_sql *sql, struct sr_err *err);
 /* The single integer that `text` answers. */
 SR_MUST enum sr_status sr_sql_int(struct sr_sql *sql, const char *text, int64_t *out, struct sr_err *err);
 /* Inside a transaction: the marker of the apply in progress, and the paths of the leaves that it leaves out (hashes, `kept`; may be NULL).
@@ -177,6 +183,8 @@ SR_MUST enum sr_status sr_sql_orphans(struct sr_sql *sql, const struct sr_sql_re
 				      struct sr_buf *keys, struct sr_err *err);
 /* Append the record's columns that foreign keys refer to, as a record. */
 SR_MUST enum sr_status sr_sql_referred(const struct sr_sql_table *t, struct sr_bytes record, struct sr_buf *out, struct sr_err *err);
+/* See sr_store_rank. */
+size_t sr_sql_rank(const struct sr_store *st, struct sr_bytes table);
 /* See sr_view_dangling. */
 bool sr_sql_dangling(struct sr_sql *sql, struct sr_bytes path, bool there);
 
@@ -254,6 +262,7 @@ enum sr_status sr_sql_apply_prepare(struct sr_store *st, struct sr_leaves *leave
 				    const struct sr_apply_ops *ops, struct sr_err *err);
 enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err);
 void sr_sql_apply_rollback(struct sr_store *st);
+int64_t sr_sql_apply_held_ms(const struct sr_store *st);
 enum sr_status sr_sql_apply_recover(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
 				    const struct sr_apply_ops *ops, struct sr_err *err);
 

@@ -289,6 +289,16 @@ void sr_apply_rollback(struct sr_store *st)
 	st->impl->apply_rollback(st);
 }
 
+int64_t sr_apply_held_ms(const struct sr_store *st)
+{
+	return st->impl->apply_held_ms ? st->impl->apply_held_ms(st) : 0;
+}
+
+size_t sr_store_rank(const struct sr_store *st, struct sr_bytes table)
+{
+	return st->impl->rank ? st->impl->rank(st, table) : 0;
+}
+
 enum sr_status sr_apply_recover(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
                                 const struct sr_apply_ops *ops,
                                 struct sr_err *err)

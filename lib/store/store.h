@@ -53,7 +53,7 @@ enum sr_presence sr_store_look(struct sr_store *st, struct sr_marker *marker, bo
 /* Make an absent store: the directory with .sameroot, or an empty database file in WAL mode.  Parents are made too. */
 SR_MUST enum sr_status sr_store_create(struct sr_store *st, struct sr_err *err);
 
-/* Write the marker durably, and with it what the application wrote before (databases: synchronous=FULL; files: syncfs). */
+/* Write the marker durably, and with it what the application wrote before (databases: a durable commit; files: syncfs). */
 SR_MUST enum sr_status sr_store_mark(struct sr_store *st, const struct sr_marker *marker, struct sr_err *err);
 
 /* Design section 6, "a database file copied over ours": `inode` and `node` are what state.db remembers of this store (0 / zero: nothing
@@ -221,10 +221,16 @@ struct sr_apply_ops {
  * the rows are looked through before the lock is taken; equal ones that others add meanwhile stay, and are not counted.  SR_E_BUSY after the busy timeout. */
 SR_MUST enum sr_status sr_apply_prepare(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker, const struct sr_apply_ops *ops,
                                         struct sr_err *err);
-/* Step two: COMMIT (synchronous=FULL); files: exchange, displace, fsync directories, marker.  `applied` is called for what is durable.  A single file that fails is not
+/* Step two: COMMIT, durable (a write-ahead log is synced when the lock is free again); files: exchange, displace, fsync directories, marker.  `applied` is called for what is durable.  A single file that fails is not
  * applied and named in *err of the returned SR_E_CHANGED...; the others go on.  Files: with SR_OK and SR_E_CHANGED alike the new marker is written. */
 SR_MUST enum sr_status sr_apply_commit(struct sr_store *st, struct sr_err *err);
 void sr_apply_rollback(struct sr_store *st);
+/* For how long the last apply held the database's write lock, in ms by the door's clock: from BEGIN IMMEDIATE to the end of COMMIT or ROLLBACK.  Files: 0. */
+int64_t sr_apply_held_ms(const struct sr_store *st);
+
+/* The place of a table in the order of foreign keys: more than that of each table it refers to, but for itself and where they go round in a circle; 0 also when the table is
+ * not known.  Of the schema as it was seen last, so a hint. */
+size_t sr_store_rank(const struct sr_store *st, struct sr_bytes table);
 
 /* After a crash: `leaves` are the intents (path, expect, to, flags, stage, inode) of an apply that carried `marker`.  Decide each by evidence - the marker in the database; the staged
  * inode gone - never by comparing content; call `displaced` for what still lies in staging and `applied` for what was applied.  Idempotent. */
