@@ -157,7 +157,7 @@ static enum sr_status run(struct sr_sql_apply *a, struct sr_sql_table *t, enum s
 		st = sr_sql_bind_key(sql, t, stmt, record ? t->n + 1 : 1, key, err);
 	if (st != SR_OK)
 		return st;
-	rc = sqlite3_step(stmt);
+	rc = sr_sql_fts_step(sql, stmt);
 	*blocked = rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_ROWID;
 	if (rc != SQLITE_DONE && !*blocked)
 		st = sr_sql_fail(err, sql, rc, "not written");
@@ -402,10 +402,12 @@ static enum sr_status obstacles(struct sr_sql_apply *a, struct sr_sql_table *t, 
 			st = sr_sql_bind(sql, stmt, i + 1, &sql->columns[i].value, err);
 		if (st != SR_OK)
 			break;
-		rc = sqlite3_step(stmt);
+		rc = sr_sql_fts_step(sql, stmt);
 		if (rc == SQLITE_ROW)
 			*unnamed = !sr_sql_row(sql, t, stmt);
-		else
+		if (rc == SQLITE_ROW) /* to its end: a reset before it takes the transaction back when virtual tables were written */
+			rc = sqlite3_step(stmt);
+		if (rc != SQLITE_DONE)
 			st = sr_sql_fail(err, sql, rc, "not written");
 		sqlite3_reset(stmt);
 		sqlite3_clear_bindings(stmt);
@@ -611,19 +613,44 @@ static enum sr_status look_for_schema(struct sr_sql_apply *a, struct sr_err *err
 	return SR_OK;
 }
 
+/* Tables of this apply that are here, and have fewer columns. */
+static enum sr_status grow_tables(struct sr_sql_apply *a, struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	enum sr_status st = SR_OK;
+
+	for (size_t i = 0; st == SR_OK && i < a->n; i++) {
+		const struct sr_sql_table *t;
+		struct sr_leaf leaf;
+
+		st = sr_leaves_at(a->leaves, i, &leaf, err);
+		t = st == SR_OK && leaf.to.kind == SR_KIND_TABLE && a->state[i] == LEAF_NEW ? sr_sql_table(sql, leaf.path) : NULL;
+		if (t && t->synced && !sr_hash_eq(&t->fingerprint, &leaf.to.hash))
+			st = sr_sql_grow(sql, &a->s->st, sr_buf_view(&a->schema), leaf.path, &leaf.to.hash, err);
+	}
+	return st;
+}
+
+/* From the schema text: a whole database, or what an existing one of ours lacks of the sender's. */
 static enum sr_status create_tables(struct sr_sql_apply *a, struct sr_err *err)
 {
 	struct sr_sql *sql = &a->s->main;
+	struct sr_bytes text = sr_buf_view(&a->schema);
 	bool empty = sr_sql_empty(sql);
 	enum sr_status st;
 
 	if (!a->has_schema || (!empty && !a->s->st.ours))
 		return SR_OK;
-	st = sr_sql_schema_create(sql, sr_buf_view(&a->schema), empty ? NULL : is_missing, a, err);
+	a->clean = false;
+	st = sr_sql_schema_create(sql, text, empty ? NULL : is_missing, a, err);
 	if (st == SR_OK)
 		st = sr_sql_schema(sql, &a->s->st, err);
-	a->clean = false;
-	return st;
+	if (st != SR_OK || empty)
+		return st;
+	st = grow_tables(a, err);
+	if (st == SR_OK)
+		st = sr_sql_schema_complete(sql, text, err);
+	return st == SR_OK ? sr_sql_schema_again(sql, &a->s->st, err) : st;
 }
 
 /* TABLE leaves: applied when the table is here and of that shape; its rows are left alone otherwise.  No table is ever dropped. */
@@ -697,6 +724,8 @@ static enum sr_status write_all(struct sr_sql_apply *a, struct sr_err *err)
 
 	if (st == SR_OK)
 		st = judge_tables(a, err);
+	if (st == SR_OK)
+		st = sr_sql_fts_begin(&a->s->main, err);
 	for (size_t i = 0; st == SR_OK && i < a->n; i++)
 		st = judge(a, i, err);
 	for (size_t i = 0; st == SR_OK && i < a->n; i++)
@@ -711,6 +740,8 @@ static enum sr_status write_all(struct sr_sql_apply *a, struct sr_err *err)
 		st = sr_sql_look_for_orphans(a, err);
 	if (st == SR_OK)
 		st = sr_sql_ask_parentless(a, err);
+	if (st == SR_OK)
+		st = sr_sql_fts_end(&a->s->main, err);
 	return st == SR_OK ? note_kept(a, err) : st;
 }
 

@@ -78,6 +78,8 @@ enum sr_unknown_why {
 	SR_UNKNOWN_EXCLUDED, SR_UNKNOWN_KIND /* symlink, device, socket, FIFO, another filesystem's mount point is fine */, SR_UNKNOWN_UNREADABLE,
 	SR_UNKNOWN_SIZE, SR_UNKNOWN_BUSY /* changed while it was read */, SR_UNKNOWN_NAME /* cannot be carried */, SR_UNKNOWN_TABLE /* not synchronisable yet: no
 	primary key, ... */,
+	SR_UNKNOWN_VIRTUAL /* a virtual table or what it keeps its own in: each database's own affair */,
+	SR_UNKNOWN_APPLICATION /* a table that only the application can write: a function or collation of its own */,
 };
 const char *sr_unknown_text(enum sr_unknown_why why);
 struct sr_unknown {
@@ -120,6 +122,9 @@ SR_MUST enum sr_status sr_view_read(struct sr_view *v, struct sr_bytes path, str
 /* Does this very view hold a foreign-key violation over `path`: its row (there) refers to none, or it is not there and rows still refer to
  * it?  Such a leaf travels with SR_LEAF_PARENTLESS.  False when it cannot be told.  Ends the record of the last sr_view_read. */
 bool sr_view_dangling(struct sr_view *v, struct sr_bytes path, bool there);
+/* Is `record`, a row of path's table as it is now in this view, the row `from` with nothing but columns added since, at their defaults?
+ * (The table grew by ADD COLUMN after `from` was agreed on.)  The record of the last sr_view_read stays.  False for a row in a bag. */
+bool sr_view_is_grown(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, const struct sr_version *from);
 
 /* --- staging (files) ------------------------------------------------------------------------------------------------ */
 
