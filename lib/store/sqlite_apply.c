@@ -327,7 +327,8 @@ static enum sr_status check_record(struct sr_sql_apply *a, const struct sr_leaf 
 /* Go on with this row?  Asks when it is not as expected. */
 static bool take(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual)
 {
-	if (sr_version_eq(actual, &leaf->expect))
+	if (sr_version_eq(actual, &leaf->expect) ||
+	    (a->grown && sr_sql_is_grown(&a->s->main, a->s->st.key, leaf->path, sr_buf_view(&a->s->main.record), &leaf->expect)))
 		return true;
 	return a->ops->clash && a->ops->clash(a->ops->ctx, i, leaf, actual, sr_buf_view(&a->s->main.record)) == SR_TAKE;
 }
@@ -626,7 +627,7 @@ static enum sr_status grow_tables(struct sr_sql_apply *a, struct sr_err *err)
 		st = sr_leaves_at(a->leaves, i, &leaf, err);
 		t = st == SR_OK && leaf.to.kind == SR_KIND_TABLE && a->state[i] == LEAF_NEW ? sr_sql_table(sql, leaf.path) : NULL;
 		if (t && t->synced && !sr_hash_eq(&t->fingerprint, &leaf.to.hash))
-			st = sr_sql_grow(sql, &a->s->st, sr_buf_view(&a->schema), leaf.path, &leaf.to.hash, err);
+			st = sr_sql_grow(sql, &a->s->st, sr_buf_view(&a->schema), leaf.path, &leaf.to.hash, &a->grown, err);
 	}
 	return st;
 }

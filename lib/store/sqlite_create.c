@@ -259,7 +259,7 @@ static bool exists(struct sr_sql *sql, const char *name)
 	return yes;
 }
 
-/* Would it take a table for its own that is there already?  FTS4 makes one of its shadow tables IF NOT EXISTS. */
+/* Would it take a table for its own that is there already, or is ours?  FTS4 makes one of its shadow tables IF NOT EXISTS. */
 static bool shadow_taken(struct sr_sql *sql, const char *name)
 {
 	static const char *const suffixes[] = {"data",	   "idx",    "content", "docsize", "config", "segments",
@@ -269,7 +269,7 @@ static bool shadow_taken(struct sr_sql *sql, const char *name)
 	for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes && !yes; i++) {
 		char *shadow_name = sr_format("%s_%s", name, suffixes[i]);
 
-		yes = exists(sql, shadow_name);
+		yes = exists(sql, shadow_name) || sr_sql_internal_name(shadow_name);
 		free(shadow_name);
 	}
 	return yes;

@@ -149,26 +149,27 @@ static enum sr_status grow_to(struct sr_sql *sql, const struct sr_store *st, con
 {
 	const struct sr_sql_table *t = sr_sql_table(sql, sr_bytes_of(name));
 	enum sr_status status = sr_sql_exec(sql, "SAVEPOINT sameroot_grow", err);
+	bool done;
 
 	if (status != SR_OK)
 		return status;
-	*grown = add_columns(sql, t, big, sr_bytes_of(text));
-	if (*grown)
+	done = add_columns(sql, t, big, sr_bytes_of(text));
+	if (done)
 		status = sr_sql_schema_again(sql, st, err);
-	t = *grown && status == SR_OK ? sr_sql_table(sql, sr_bytes_of(name)) : NULL;
-	*grown = t && t->synced && sr_hash_eq(&t->fingerprint, &big->fingerprint);
+	t = done && status == SR_OK ? sr_sql_table(sql, sr_bytes_of(name)) : NULL;
+	done = t && t->synced && sr_hash_eq(&t->fingerprint, &big->fingerprint);
+	*grown |= done;
 	if (status == SR_OK)
-		status = sr_sql_exec(sql, *grown ? "RELEASE sameroot_grow" : "ROLLBACK TO sameroot_grow; RELEASE sameroot_grow", err);
-	return status == SR_OK && !*grown ? sr_sql_schema_again(sql, st, err) : status;
+		status = sr_sql_exec(sql, done ? "RELEASE sameroot_grow" : "ROLLBACK TO sameroot_grow; RELEASE sameroot_grow", err);
+	return status == SR_OK && !done ? sr_sql_schema_again(sql, st, err) : status;
 }
 
 enum sr_status sr_sql_grow(struct sr_sql *sql, const struct sr_store *st, struct sr_bytes text, struct sr_bytes table,
-			   const struct sr_hash *want, struct sr_err *err)
+			   const struct sr_hash *want, bool *grown, struct sr_err *err)
 {
 	struct sr_sql scratch = {0};
 	char *name = sr_text(table), *create = NULL;
 	const struct sr_sql_table *t = sr_sql_table(sql, table), *big;
-	bool grown = false;
 	enum sr_status status = sr_sql_scratch(&scratch, err);
 
 	if (status != SR_OK || !t || !t->synced)
@@ -179,7 +180,7 @@ enum sr_status sr_sql_grow(struct sr_sql *sql, const struct sr_store *st, struct
 	big = sr_sql_table(&scratch, table);
 	create = text_of(&scratch, name);
 	if (big && create && big->synced && sr_hash_eq(&big->fingerprint, want) && extends(big, t))
-		status = grow_to(sql, st, big, create, name, &grown, err);
+		status = grow_to(sql, st, big, create, name, grown, err);
 out:
 	sr_sql_disconnect(&scratch);
 	free(create);

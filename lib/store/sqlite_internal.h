@@ -203,10 +203,10 @@ void sr_sql_fts_free(struct sr_sql_fts *fts);
 
 /* --- sqlite_grow.c --- */
 
-/* Add to the table the columns that it lacks and the schema text gives it, if that makes its fingerprint `want`; else nothing is changed.
- * Ends every table of the schema. */
+/* Add to the table the columns that it lacks and the schema text gives it, if that makes its fingerprint `want`: then *grown is set.  Else
+ * nothing is changed.  Ends every table of the schema. */
 SR_MUST enum sr_status sr_sql_grow(struct sr_sql *sql, const struct sr_store *st, struct sr_bytes text, struct sr_bytes table,
-				   const struct sr_hash *want, struct sr_err *err);
+				   const struct sr_hash *want, bool *grown, struct sr_err *err);
 /* See sr_view_is_grown. */
 bool sr_sql_is_grown(struct sr_sql *sql, const struct sr_tree_key *key, struct sr_bytes path, struct sr_bytes record,
 		     const struct sr_version *from);
