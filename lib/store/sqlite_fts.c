@@ -8,23 +8,26 @@
  * An authorizer says what a copy does, as SQLite sees it: it is made, a statement that fires it is prepared, and it is gone again.  What
  * was found to be harmless is kept with the schema and made anew by every apply.
  *
- * An index may be out of step before, or broken.  A row that it cannot follow is written without it. */
+ * An index may have been out of step before, or broken.  A row that it cannot follow is written without it, and the others follow. */
 #include "lib/store/sqlite_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define TRIAL       "_sameroot_fts" /* the trigger that is being looked at; those in use have a number behind it */
-#define MISSES_MAX  1000	    /* rows that an apply writes without the indexes one by one; then it goes on without them */
-#define ONE_TRIGGER 3		    /* INSERT, UPDATE, DELETE */
+#define MISSES_MAX  1000	    /* statements of an apply for which a copy that failed is made again */
+#define EVENTS      3	    /* INSERT, UPDATE, DELETE */
 
 struct sr_sql_fts {
-	char **make; /* OWNED; CREATE TEMP TRIGGER name ... */
+	struct copy {
+		char *make; /* OWNED; CREATE TEMP TRIGGER name ... */
+		bool off;   /* dropped, for one statement or for the rest of the apply */
+	} *copies;
 	size_t n;
+	size_t suspect; /* the copy that failed last */
 	struct sr_buf indexes; /* strings: their names */
-	bool on;      /* within an apply */
-	bool waiting; /* they were dropped for one statement */
-	size_t misses;
+	size_t misses;	       /* statements that were run without one */
+	bool on;	       /* within an apply */
 };
 
 void sr_sql_fts_free(struct sr_sql_fts *fts)
@@ -32,8 +35,8 @@ void sr_sql_fts_free(struct sr_sql_fts *fts)
 	if (!fts)
 		return;
 	for (size_t i = 0; i < fts->n; i++)
-		free(fts->make[i]);
-	free(fts->make);
+		free(fts->copies[i].make);
+	free(fts->copies);
 	sr_buf_free(&fts->indexes);
 	free(fts);
 }
@@ -175,8 +178,8 @@ static void keep(struct look *l, struct sr_bytes trigger)
 
 	sr_buf_printf(&text, "CREATE TEMP TRIGGER IF NOT EXISTS " TRIAL "_%zu ", fts->n);
 	sr_buf_bytes(&text, trigger);
-	fts->make = sr_realloc(fts->make, (fts->n + 1) * sizeof *fts->make);
-	fts->make[fts->n++] = sr_strdup(sr_buf_text(&text));
+	fts->copies = sr_realloc(fts->copies, (fts->n + 1) * sizeof *fts->copies);
+	fts->copies[fts->n++] = (struct copy){.make = sr_strdup(sr_buf_text(&text))};
 	sr_buf_free(&text);
 }
 
@@ -208,7 +211,7 @@ static bool cut_moment(struct sr_bytes *rest, struct trigger *out)
 			return false;
 		if (sr_sql_token_is(&t, "ON"))
 			break;
-		for (size_t i = 0; i < ONE_TRIGGER && !out->event; i++)
+		for (size_t i = 0; i < EVENTS && !out->event; i++)
 			out->event = sr_sql_token_is(&t, events[i]) ? events[i] : NULL;
 	}
 	out->moment = between(start, t.text.at);
@@ -348,11 +351,11 @@ static void add_step(struct sr_buf *out, struct content *c, bool removes)
 
 static void feed(struct look *l, struct content *c)
 {
-	static const char *const events[ONE_TRIGGER] = {"DELETE", "UPDATE", "INSERT"};
-	struct sr_buf text[ONE_TRIGGER] = {{0}};
+	static const char *const events[EVENTS] = {"DELETE", "UPDATE", "INSERT"};
+	struct sr_buf text[EVENTS] = {{0}};
 	bool good = true;
 
-	for (size_t i = 0; i < ONE_TRIGGER; i++) {
+	for (size_t i = 0; i < EVENTS; i++) {
 		sr_buf_printf(&text[i], "AFTER %s ON main.", events[i]);
 		sr_sql_add_name(&text[i], c->t->name);
 		sr_buf_printf(&text[i], " BEGIN ");
@@ -363,7 +366,7 @@ static void feed(struct look *l, struct content *c)
 		sr_buf_printf(&text[i], "END");
 		good = good && harmless(l, c->t, events[i], sr_buf_view(&text[i]));
 	}
-	for (size_t i = 0; i < ONE_TRIGGER; i++) {
+	for (size_t i = 0; i < EVENTS; i++) {
 		if (good)
 			keep(l, sr_buf_view(&text[i]));
 		sr_buf_free(&text[i]);
@@ -520,26 +523,22 @@ static enum sr_status look(struct sr_sql *sql, struct sr_err *err)
 
 /* --- within an apply -------------------------------------------------------------------------------------------------- */
 
-static enum sr_status make_all(struct sr_sql *sql, struct sr_err *err)
+static enum sr_status make(struct sr_sql *sql, size_t i, struct sr_err *err)
 {
-	const struct sr_sql_fts *fts = sql->schema->fts;
-	enum sr_status st = SR_OK;
+	struct copy *copy = &sql->schema->fts->copies[i];
+	enum sr_status st = sr_sql_exec(sql, copy->make, err);
 
-	for (size_t i = 0; st == SR_OK && i < fts->n; i++)
-		st = sr_sql_exec(sql, fts->make[i], err);
+	copy->off = st != SR_OK;
 	return st;
 }
 
-static enum sr_status drop_all(struct sr_sql *sql, struct sr_err *err)
+static enum sr_status drop(struct sr_sql *sql, size_t i, struct sr_err *err)
 {
-	enum sr_status st = SR_OK;
+	char *text = sr_format("DROP TRIGGER IF EXISTS temp." TRIAL "_%zu", i);
+	enum sr_status st = sr_sql_exec(sql, text, err);
 
-	for (size_t i = 0; st == SR_OK && i < sql->schema->fts->n; i++) {
-		char *text = sr_format("DROP TRIGGER IF EXISTS temp." TRIAL "_%zu", i);
-
-		st = sr_sql_exec(sql, text, err);
-		free(text);
-	}
+	sql->schema->fts->copies[i].off = st == SR_OK;
+	free(text);
 	return st;
 }
 
@@ -548,22 +547,25 @@ enum sr_status sr_sql_fts_begin(struct sr_sql *sql, struct sr_err *err)
 	enum sr_status st = sql->schema->fts ? SR_OK : look(sql, err);
 	struct sr_sql_fts *fts = sql->schema->fts;
 
-	if (st != SR_OK || !fts->n)
-		return st;
-	fts->on = true;
-	fts->waiting = false;
-	fts->misses = 0;
-	return make_all(sql, err);
+	for (size_t i = 0; st == SR_OK && i < fts->n; i++)
+		st = make(sql, i, err);
+	if (st == SR_OK) {
+		fts->on = fts->n;
+		fts->misses = 0;
+	}
+	return st;
 }
 
 enum sr_status sr_sql_fts_end(struct sr_sql *sql, struct sr_err *err)
 {
 	struct sr_sql_fts *fts = sql->schema->fts;
+	enum sr_status st = SR_OK;
 
-	if (!fts || !fts->on)
-		return SR_OK;
-	fts->on = false;
-	return drop_all(sql, err);
+	for (size_t i = 0; st == SR_OK && fts && fts->on && i < fts->n; i++)
+		st = drop(sql, i, err);
+	if (fts)
+		fts->on = false;
+	return st;
 }
 
 /* A UNIQUE constraint of the table itself names its columns or its index.  FTS names nothing, an R-tree its own column. */
@@ -602,20 +604,43 @@ static bool index_failed(struct sr_sql *sql, int rc)
 	}
 }
 
+/* It failed: by which of them?  Each alone is left out in its turn, and then all of them. */
+static int step_without(struct sr_sql *sql, sqlite3_stmt *stmt)
+{
+	struct sr_sql_fts *fts = sql->schema->fts;
+	int rc;
+
+	fts->misses++;
+	for (size_t k = 0; k < fts->n; k++) {
+		size_t i = (fts->suspect + k) % fts->n;
+
+		sqlite3_reset(stmt);
+		if (fts->copies[i].off || drop(sql, i, NULL) != SR_OK)
+			continue;
+		rc = sqlite3_step(stmt);
+		if (!index_failed(sql, rc)) {
+			fts->suspect = i;
+			return rc;
+		}
+		sqlite3_reset(stmt);
+		if (make(sql, i, NULL) != SR_OK)
+			break;
+	}
+	sqlite3_reset(stmt);
+	for (size_t i = 0; i < fts->n; i++)
+		if (drop(sql, i, NULL) != SR_OK)
+			break;
+	return sqlite3_step(stmt);
+}
+
 int sr_sql_fts_step(struct sr_sql *sql, sqlite3_stmt *stmt)
 {
 	struct sr_sql_fts *fts = sql->schema->fts;
 	int rc;
 
-	if (!fts || !fts->on)
-		return sqlite3_step(stmt);
-	if (fts->waiting && fts->misses < MISSES_MAX)
-		fts->waiting = make_all(sql, NULL) != SR_OK;
+	for (size_t i = 0; fts && fts->on && fts->misses < MISSES_MAX && i < fts->n; i++)
+		if (fts->copies[i].off)
+			(void)!make(sql, i, NULL); /* it stays off */
 	rc = sqlite3_step(stmt);
-	if (fts->waiting || !index_failed(sql, rc))
-		return rc;
-	sqlite3_reset(stmt);
-	fts->waiting = true;
-	fts->misses++;
-	return drop_all(sql, NULL) == SR_OK ? sqlite3_step(stmt) : rc;
+	return fts && fts->on && index_failed(sql, rc) ? step_without(sql, stmt) : rc;
 }

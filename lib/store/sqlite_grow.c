@@ -19,29 +19,6 @@ static size_t place(const struct sr_sql_table *t, const char *column)
 	return t->all;
 }
 
-static bool same_column(const struct sr_sql_column *a, const struct sr_sql_column *b, bool strict)
-{
-	return a->affinity == b->affinity && !strcmp(a->collation, b->collation) && a->generated == b->generated &&
-	       (!strict || !strcmp(a->type, b->type));
-}
-
-/* Is `big` nothing but `t` with more columns? */
-static bool extends(const struct sr_sql_table *big, const struct sr_sql_table *t)
-{
-	if (big->without_rowid != t->without_rowid || big->strict != t->strict || big->alias != t->alias || big->keys != t->keys)
-		return false;
-	for (size_t i = 0; i < t->keys; i++)
-		if (strcmp(big->columns[big->key[i]].name, t->columns[t->key[i]].name) || big->folds[i] != t->folds[i])
-			return false;
-	for (size_t i = 0; i < t->all; i++) {
-		size_t at = place(big, t->columns[i].name);
-
-		if (at == big->all || !same_column(&big->columns[at], &t->columns[i], t->strict))
-			return false;
-	}
-	return big->all > t->all;
-}
-
 /* May ADD COLUMN do that?  Where there is a NOT NULL or CHECK it looks at the rows by PRAGMA quick_check. */
 static int authorize(void *ctx, int action, const char *a, const char *b, const char *db, const char *via)
 {
@@ -143,7 +120,7 @@ static char *text_of(struct sr_sql *sql, const char *table)
 	return text;
 }
 
-/* Within a savepoint: add the columns, and see whether the table is the one that was meant. */
+/* Within a savepoint: add the columns, and see whether the table is then the one that was meant, in all that a fingerprint covers. */
 static enum sr_status grow_to(struct sr_sql *sql, const struct sr_store *st, const struct sr_sql_table *big, const char *text,
 			      const char *name, bool *grown, struct sr_err *err)
 {
@@ -179,7 +156,7 @@ enum sr_status sr_sql_grow(struct sr_sql *sql, const struct sr_store *st, struct
 		goto out;
 	big = sr_sql_table(&scratch, table);
 	create = text_of(&scratch, name);
-	if (big && create && big->synced && sr_hash_eq(&big->fingerprint, want) && extends(big, t))
+	if (big && create && big->synced && big->all > t->all && sr_hash_eq(&big->fingerprint, want))
 		status = grow_to(sql, st, big, create, name, grown, err);
 out:
 	sr_sql_disconnect(&scratch);

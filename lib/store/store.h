@@ -116,7 +116,7 @@ struct sr_content {
 	int64_t mtime_ns;
 };
 /* SR_E_NOTFOUND: not there (or neither file, directory nor row; a directory gives its version and fd -1).  SR_SCHEMA_PATH gives the schema text: (type, name, table, sql) of sqlite_master, in creation order,
- * each as four strings (sr_buf_string), of all but sqlite_* and _sameroot_*; version kind TABLE. */
+ * each as four strings (sr_buf_string), of all but sqlite_* and _sameroot_*, shadow tables, and virtual tables other than fts3, fts4, fts5 and rtree; version kind TABLE. */
 SR_MUST enum sr_status sr_view_read(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err);
 
 /* Does this very view hold a foreign-key violation over `path`: its row (there) refers to none, or it is not there and rows still refer to

@@ -330,17 +330,13 @@ static void test_only_indexes(void **state)
 		{"AFTER INSERT ON notes BEGIN INSERT INTO own(rowid, title) SELECT new.id, value FROM json_each(json_array('fish')); END", "1",
 		 "0"},
 		{"AFTER INSERT ON notes BEGIN INSERT INTO own(rowid, title) VALUES(new.id, absent(new.title)); END", "0", "0"},
-		{"AFTER INSERT ON notes BEGIN WITH x(a) AS (SELECT new.title) INSERT INTO own(rowid, title) SELECT new.id, a FROM x; END", NULL,
-		 NULL}, /* no such statement */
 	};
 	struct world *w = *state;
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct sr_store *a, *b;
-		char *to = sr_format("b%zu.db", i), *sql;
+		char *to = sr_format("b%zu.db", i), *want = sr_format("%s|%s", cases[i].found, cases[i].logged), *sql;
 
-		if (!cases[i].found)
-			continue;
 		sql = sr_format(GUARDED("CREATE TRIGGER one %s;"), cases[i].trigger);
 		other(w, to, sql);
 		free(sql);
@@ -350,15 +346,8 @@ static void test_only_indexes(void **state)
 		b = store(w, to, false);
 		carry(w, a, b, false);
 		same(w, a, b);
-		sql = sr_format("SELECT %zu, (SELECT count(*) FROM own WHERE own MATCH 'fish'), (SELECT count(*) FROM log)", i);
-		free(ask(w, to, sql));
-		{
-			char *want = sr_format("%zu|%s|%s", i, cases[i].found, cases[i].logged);
-
-			expect(w, to, sql, want);
-			free(want);
-		}
-		free(sql);
+		expect(w, to, "SELECT (SELECT count(*) FROM own WHERE own MATCH 'fish'), (SELECT count(*) FROM log)", want);
+		free(want);
 		free(to);
 		sr_store_close(a);
 		sr_store_close(b);
@@ -379,14 +368,14 @@ static void test_out_of_step(void **state)
 	other(w, "b.db", schema);
 	/* rows that their tables do not have, under rowids that will come */
 	other(w, "b.db",
-	      "INSERT INTO own(rowid, title) VALUES(1,'stray'),(2,'stray'); INSERT INTO places VALUES(2, 0, 1);"
+	      "INSERT INTO own(rowid, title) VALUES(1,'stray'),(2,'stray'); INSERT INTO places VALUES(4, 0, 1);"
 	      "INSERT INTO \"ex t\"(rowid, title) VALUES(3,'stray')");
 	other(w, "a.db", FILLED);
 	carry(w, a, b, false);
 	same(w, a, b);
 	expect(w, "b.db", "SELECT group_concat(rowid) FROM own WHERE own MATCH 'boat OR four'", "3,4");
 	expect(w, "b.db", "SELECT group_concat(rowid) FROM own WHERE own MATCH 'stray'", "1,2");
-	expect(w, "b.db", "SELECT group_concat(id) FROM places WHERE low > 2", "3,4");
+	expect(w, "b.db", "SELECT group_concat(id) FROM places", "4,1,2,3");
 	/* one of its tables is gone */
 	other(w, "b.db", "PRAGMA writable_schema=1; DELETE FROM sqlite_master WHERE name = 'own_docsize'");
 	other(w, "a.db", "UPDATE notes SET title = title || ' more', slot = slot + 4; UPDATE notes SET slot = 9 - slot");
