@@ -643,6 +643,7 @@ static enum sr_status create_tables(struct sr_sql_apply *a, struct sr_err *err)
 	if (!a->has_schema || (!empty && !a->s->st.ours))
 		return SR_OK;
 	a->clean = false;
+	a->fills = empty;
 	st = sr_sql_schema_create(sql, text, empty ? NULL : is_missing, a, err);
 	if (st == SR_OK)
 		st = sr_sql_schema(sql, &a->s->st, err);
@@ -725,7 +726,7 @@ static enum sr_status write_all(struct sr_sql_apply *a, struct sr_err *err)
 
 	if (st == SR_OK)
 		st = judge_tables(a, err);
-	if (st == SR_OK)
+	if (st == SR_OK && !a->fills)
 		st = sr_sql_fts_begin(&a->s->main, err);
 	for (size_t i = 0; st == SR_OK && i < a->n; i++)
 		st = judge(a, i, err);
@@ -742,7 +743,7 @@ static enum sr_status write_all(struct sr_sql_apply *a, struct sr_err *err)
 	if (st == SR_OK)
 		st = sr_sql_ask_parentless(a, err);
 	if (st == SR_OK)
-		st = sr_sql_fts_end(&a->s->main, err);
+		st = a->fills ? sr_sql_fts_fill(&a->s->main, err) : sr_sql_fts_end(&a->s->main, err);
 	return st == SR_OK ? note_kept(a, err) : st;
 }
 

@@ -15,13 +15,16 @@
 #include <string.h>
 
 #define TRIAL       "_sameroot_fts" /* the trigger that is being looked at; those in use have a number behind it */
+#define FEED        "_sameroot_feed" /* a view of a table, by which all its rows are given to its indexes at once */
 #define MISSES_MAX  1000	    /* statements of an apply for which a copy that failed is made again */
 #define EVENTS      3	    /* INSERT, UPDATE, DELETE */
 
 struct sr_sql_fts {
 	struct copy {
-		char *make; /* OWNED; CREATE TEMP TRIGGER name ... */
-		bool off;   /* dropped, for one statement or for the rest of the apply */
+		char *make;   /* OWNED; CREATE TEMP TRIGGER name ... */
+		char *fill;   /* OWNED; INSERT: the same on FEED; else NULL */
+		size_t table; /* place in the schema */
+		bool off;     /* dropped, for one statement or for the rest of the apply */
 	} *copies;
 	size_t n;
 	size_t suspect; /* the copy that failed last */
@@ -34,8 +37,10 @@ void sr_sql_fts_free(struct sr_sql_fts *fts)
 {
 	if (!fts)
 		return;
-	for (size_t i = 0; i < fts->n; i++)
+	for (size_t i = 0; i < fts->n; i++) {
 		free(fts->copies[i].make);
+		free(fts->copies[i].fill);
+	}
 	free(fts->copies);
 	sr_buf_free(&fts->indexes);
 	free(fts);
@@ -171,15 +176,24 @@ static bool harmless(struct look *l, const struct sr_sql_table *t, const char *e
 	return good;
 }
 
-static void keep(struct look *l, struct sr_bytes trigger)
+/* `body`: what stands behind the table's name. */
+static void keep(struct look *l, const struct sr_sql_table *t, const char *event, struct sr_bytes trigger, struct sr_bytes body)
 {
 	struct sr_sql_fts *fts = l->fts;
 	struct sr_buf text = {0};
+	struct copy copy = {.table = (size_t)(t - l->sql->schema->tables)};
 
 	sr_buf_printf(&text, "CREATE TEMP TRIGGER IF NOT EXISTS " TRIAL "_%zu ", fts->n);
 	sr_buf_bytes(&text, trigger);
+	copy.make = sr_strdup(sr_buf_text(&text));
+	if (!strcmp(event, "INSERT")) {
+		sr_buf_clear(&text);
+		sr_buf_printf(&text, "CREATE TEMP TRIGGER " FEED "_%zu INSTEAD OF INSERT ON main." FEED " ", fts->n);
+		sr_buf_bytes(&text, body);
+		copy.fill = sr_strdup(sr_buf_text(&text));
+	}
 	fts->copies = sr_realloc(fts->copies, (fts->n + 1) * sizeof *fts->copies);
-	fts->copies[fts->n++] = (struct copy){.make = sr_strdup(sr_buf_text(&text))};
+	fts->copies[fts->n++] = copy;
 	sr_buf_free(&text);
 }
 
@@ -262,17 +276,22 @@ static bool cut_trigger(struct sr_bytes text, struct trigger *out)
 	return cut_head(&text, out) && !sr_sql_text_names(out->head, "RAISE");
 }
 
-static void compose(struct sr_buf *out, const struct trigger *cut, const struct sr_sql_table *t, struct sr_bytes statements)
+/* Returns where in *out the part behind the table's name begins. */
+static size_t compose(struct sr_buf *out, const struct trigger *cut, const struct sr_sql_table *t, struct sr_bytes statements)
 {
+	size_t body;
+
 	sr_buf_clear(out);
 	sr_buf_bytes(out, cut->moment);
 	sr_buf_printf(out, " ON main.");
 	sr_sql_add_name(out, t->name);
 	sr_buf_byte(out, ' ');
+	body = out->len;
 	sr_buf_bytes(out, cut->head);
 	sr_buf_byte(out, ' ');
 	sr_buf_bytes(out, statements);
 	sr_buf_printf(out, " END");
+	return body;
 }
 
 static bool names_an_index(const struct look *l, struct sr_bytes text)
@@ -304,8 +323,9 @@ static void copy_trigger(struct look *l, const struct sr_sql_table *t, struct sr
 			kept.len = before;
 	}
 	if (kept.len) {
-		compose(&copy, &cut, t, sr_buf_view(&kept));
-		keep(l, sr_buf_view(&copy));
+		size_t body = compose(&copy, &cut, t, sr_buf_view(&kept));
+
+		keep(l, t, cut.event, sr_buf_view(&copy), sr_bytes(copy.at + body, copy.len - body));
 	}
 	sr_buf_free(&copy);
 	sr_buf_free(&kept);
@@ -353,12 +373,15 @@ static void feed(struct look *l, struct content *c)
 {
 	static const char *const events[EVENTS] = {"DELETE", "UPDATE", "INSERT"};
 	struct sr_buf text[EVENTS] = {{0}};
+	size_t body[EVENTS];
 	bool good = true;
 
 	for (size_t i = 0; i < EVENTS; i++) {
 		sr_buf_printf(&text[i], "AFTER %s ON main.", events[i]);
 		sr_sql_add_name(&text[i], c->t->name);
-		sr_buf_printf(&text[i], " BEGIN ");
+		sr_buf_byte(&text[i], ' ');
+		body[i] = text[i].len;
+		sr_buf_printf(&text[i], "BEGIN ");
 		if (i <= 1)
 			add_step(&text[i], c, true);
 		if (i >= 1)
@@ -368,7 +391,7 @@ static void feed(struct look *l, struct content *c)
 	}
 	for (size_t i = 0; i < EVENTS; i++) {
 		if (good)
-			keep(l, sr_buf_view(&text[i]));
+			keep(l, c->t, events[i], sr_buf_view(&text[i]), sr_bytes(text[i].at + body[i], text[i].len - body[i]));
 		sr_buf_free(&text[i]);
 	}
 }
@@ -567,6 +590,53 @@ enum sr_status sr_sql_fts_end(struct sr_sql *sql, struct sr_err *err)
 		fts->on = false;
 	return st;
 }
+
+/* --- all rows at once ------------------------------------------------------------------------------------------------- */
+
+/* The table as a view, with its rowid under the names that a trigger may call it by.  In main: on a TEMP view not even TEMP triggers fire. */
+static void add_feed(struct sr_buf *out, const struct sr_sql_table *t)
+{
+	static const char *const names[] = {"rowid", "_rowid_", "oid"};
+
+	sr_buf_printf(out, "CREATE VIEW main." FEED " AS SELECT ");
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (is_rowid(t, names[i]) && !has_column(t, names[i]))
+			sr_buf_printf(out, "%s AS %s, ", names[i], names[i]);
+	sr_buf_printf(out, "* FROM main.");
+	sr_sql_add_name(out, t->name);
+}
+
+static bool fill(struct sr_sql *sql, const struct copy *copy)
+{
+	struct sr_buf view = {0};
+	bool good;
+
+	add_feed(&view, &sql->schema->tables[copy->table]);
+	good = sr_sql_exec(sql, sr_buf_text(&view), NULL) == SR_OK && sr_sql_exec(sql, copy->fill, NULL) == SR_OK &&
+	       sr_sql_exec(sql, "INSERT INTO main." FEED " SELECT * FROM main." FEED "; DROP VIEW main." FEED, NULL) == SR_OK;
+	sr_buf_free(&view);
+	return good;
+}
+
+enum sr_status sr_sql_fts_fill(struct sr_sql *sql, struct sr_err *err)
+{
+	enum sr_status st = sql->schema->fts ? SR_OK : look(sql, err);
+
+	for (size_t i = 0; st == SR_OK && i < sql->schema->fts->n; i++) {
+		bool good;
+
+		if (!sql->schema->fts->copies[i].fill)
+			continue;
+		st = sr_sql_exec(sql, "SAVEPOINT sameroot_fill", err);
+		if (st != SR_OK)
+			break;
+		good = fill(sql, &sql->schema->fts->copies[i]); /* not good: the rows are there without it */
+		st = sr_sql_exec(sql, good ? "RELEASE sameroot_fill" : "ROLLBACK TO sameroot_fill; RELEASE sameroot_fill", err);
+	}
+	return st;
+}
+
+/* --- one row ------------------------------------------------------------------------------------------------------------ */
 
 /* A UNIQUE constraint of the table itself names its columns or its index.  FTS names nothing, an R-tree its own column. */
 static bool unique_of_table(struct sr_sql *sql)

@@ -199,6 +199,8 @@ SR_MUST enum sr_status sr_sql_fts_begin(struct sr_sql *sql, struct sr_err *err);
 /* sqlite3_step() of a statement that writes such a table.  An index that cannot follow is no reason not to write the row. */
 int sr_sql_fts_step(struct sr_sql *sql, sqlite3_stmt *stmt);
 SR_MUST enum sr_status sr_sql_fts_end(struct sr_sql *sql, struct sr_err *err);
+/* Instead, when all tables were empty before: rows are written without, and then all are given to the indexes, which costs far less. */
+SR_MUST enum sr_status sr_sql_fts_fill(struct sr_sql *sql, struct sr_err *err);
 void sr_sql_fts_free(struct sr_sql_fts *fts);
 
 /* --- sqlite_grow.c --- */

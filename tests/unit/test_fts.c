@@ -237,6 +237,27 @@ static void test_absent(void **state)
 	}
 }
 
+/* An index that cannot be filled stands empty, and is no reason to be without the database, or the other index. */
+static void test_unfillable(void **state)
+{
+	struct world *w = *state;
+	struct sr_store *a = store(w, "a.db", false), *b = store(w, "b.db", false);
+
+	other(w, "a.db",
+	      "CREATE TABLE notes(id INTEGER PRIMARY KEY, title TEXT, body TEXT, slot INT UNIQUE, public INT DEFAULT 1);" EXTERNAL
+	      "CREATE TABLE plain(rowid TEXT PRIMARY KEY, words) WITHOUT ROWID;" FILLED "INSERT INTO plain VALUES('x','words');"
+	      "CREATE VIRTUAL TABLE one USING fts5(title); CREATE VIRTUAL TABLE texts USING fts5(rowids, words);"
+	      "CREATE TRIGGER one_in AFTER INSERT ON notes BEGIN INSERT INTO one(rowid, title) VALUES(7, new.title); END;"
+	      "CREATE TRIGGER texts_in AFTER INSERT ON plain BEGIN INSERT INTO texts VALUES(new.rowid, new.words); END;");
+	carry(w, a, b, true);
+	same(w, a, b);
+	sound(w, "b.db", (const struct index *const[]){&external, NULL});
+	expect(w, "b.db", "SELECT (SELECT count(*) FROM one), (SELECT group_concat(rowids) FROM texts WHERE texts MATCH 'words')", "0|x");
+	expect(w, "b.db", "SELECT count(*) FROM sqlite_master WHERE name LIKE '%feed%'", "0");
+	sr_store_close(a);
+	sr_store_close(b);
+}
+
 /* Many random edits in many applies. */
 static void test_random(void **state)
 {
@@ -393,6 +414,7 @@ int main(void)
 		TEST(test_evicted),
 		TEST(test_rolled_back),
 		TEST(test_absent),
+		TEST(test_unfillable),
 		TEST(test_random),
 		TEST(test_no_triggers),
 		TEST(test_only_indexes),
