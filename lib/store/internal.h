@@ -27,6 +27,8 @@ struct sr_store_impl {
 	                            struct sr_scan *out, struct sr_err *err); /* *out is zeroed before; on failure store.c frees it */
 	enum sr_status (*view_read)(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err);
 	bool (*view_dangling)(struct sr_view *v, struct sr_bytes path, bool there); /* NULL: never */
+	bool (*view_is_grown)(struct sr_view *v, struct sr_bytes path, struct sr_bytes record,
+	                      const struct sr_version *from); /* NULL: never */
 	void (*remember)(struct sr_store *st, struct sr_bytes path, uint64_t signature); /* NULL: nothing to remember */
 
 	enum sr_status (*apply_prepare)(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,

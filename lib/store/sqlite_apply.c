@@ -184,7 +184,7 @@ static enum sr_status run(struct sr_sql_apply *a, struct sr_sql_table *t, enum s
 	if (st != SR_OK)
 		return st;
 	a->sure = record && all_kept_as_is(sql, t);
-	rc = sqlite3_step(stmt);
+	rc = sr_sql_fts_step(sql, stmt);
 	*blocked = rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_ROWID;
 	if (rc != SQLITE_DONE && !*blocked)
 		st = sr_sql_fail(err, sql, rc, "not written");
@@ -335,13 +335,14 @@ static enum sr_status probe(struct sr_sql_apply *a, struct sr_sql_table *t, cons
 		st = sr_sql_bind(sql, stmt, i + 1, &sql->columns[i].value, err);
 	if (st != SR_OK)
 		return st;
-	rc = sqlite3_step(stmt);
+	rc = sr_sql_fts_step(sql, stmt);
 	if (rc == SQLITE_ROW) {
 		*named = sr_sql_row(sql, t, stmt);
 		*rowid = t->rowid ? sqlite3_column_int64(stmt, (int)t->n) : 0;
-	} else {
-		st = sr_sql_fail(err, sql, rc, "not written");
+		rc = sqlite3_step(stmt); /* to its end: a reset before it takes the transaction back when virtual tables were written */
 	}
+	if (rc != SQLITE_DONE)
+		st = sr_sql_fail(err, sql, rc, "not written");
 	sqlite3_reset(stmt);
 	sqlite3_clear_bindings(stmt);
 	return st;
@@ -478,7 +479,8 @@ static enum sr_status check_record(struct sr_sql_apply *a, const struct sr_leaf 
 /* Go on with this row?  Asks when it is not as expected. */
 static bool take(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual)
 {
-	if (sr_version_eq(actual, &leaf->expect))
+	if (sr_version_eq(actual, &leaf->expect) ||
+	    (a->grown && sr_sql_is_grown(&a->s->main, a->s->st.key, leaf->path, sr_buf_view(&a->old), &leaf->expect)))
 		return true;
 	return a->ops->clash && a->ops->clash(a->ops->ctx, i, leaf, actual, sr_buf_view(&a->old)) == SR_TAKE;
 }
@@ -866,19 +868,45 @@ static enum sr_status look_for_schema(struct sr_sql_apply *a, struct sr_err *err
 	return SR_OK;
 }
 
+/* Tables of this apply that are here, and have fewer columns. */
+static enum sr_status grow_tables(struct sr_sql_apply *a, struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	enum sr_status st = SR_OK;
+
+	for (size_t i = 0; st == SR_OK && i < a->n; i++) {
+		const struct sr_sql_table *t;
+		struct sr_leaf leaf;
+
+		st = sr_leaves_at(a->leaves, i, &leaf, err);
+		t = st == SR_OK && leaf.to.kind == SR_KIND_TABLE && a->state[i] == LEAF_NEW ? sr_sql_table(sql, leaf.path) : NULL;
+		if (t && t->synced && !sr_hash_eq(&t->fingerprint, &leaf.to.hash))
+			st = sr_sql_grow(sql, &a->s->st, sr_buf_view(&a->schema), leaf.path, &leaf.to.hash, &a->grown, err);
+	}
+	return st;
+}
+
+/* From the schema text: a whole database, or what an existing one of ours lacks of the sender's. */
 static enum sr_status create_tables(struct sr_sql_apply *a, struct sr_err *err)
 {
 	struct sr_sql *sql = &a->s->main;
+	struct sr_bytes text = sr_buf_view(&a->schema);
 	bool empty = sr_sql_empty(sql);
 	enum sr_status st;
 
 	if (!a->has_schema || (!empty && !a->s->st.ours))
 		return SR_OK;
-	st = sr_sql_schema_create(sql, sr_buf_view(&a->schema), empty ? NULL : is_missing, a, err);
+	a->clean = false;
+	a->fills = empty;
+	st = sr_sql_schema_create(sql, text, empty ? NULL : is_missing, a, err);
 	if (st == SR_OK)
 		st = sr_sql_schema(sql, &a->s->st, err);
-	a->clean = false;
-	return st;
+	if (st != SR_OK || empty)
+		return st;
+	st = grow_tables(a, err);
+	if (st == SR_OK)
+		st = sr_sql_schema_complete(sql, text, err);
+	return st == SR_OK ? sr_sql_schema_again(sql, &a->s->st, err) : st;
 }
 
 /* TABLE leaves: applied when the table is here and of that shape; its rows are left alone otherwise.  No table is ever dropped. */
@@ -988,6 +1016,8 @@ static enum sr_status write_all(struct sr_sql_apply *a, struct sr_err *err)
 
 	if (st == SR_OK)
 		st = judge_tables(a, err);
+	if (st == SR_OK && !a->fills)
+		st = sr_sql_fts_begin(&a->s->main, err);
 	for (size_t i = 0; st == SR_OK && i < a->n; i++)
 		st = judge(a, i, err);
 	if (st == SR_OK)
@@ -996,6 +1026,8 @@ static enum sr_status write_all(struct sr_sql_apply *a, struct sr_err *err)
 		st = sr_sql_look_for_orphans(a, err);
 	if (st == SR_OK)
 		st = sr_sql_ask_parentless(a, err);
+	if (st == SR_OK)
+		st = a->fills ? sr_sql_fts_fill(&a->s->main, err) : sr_sql_fts_end(&a->s->main, err);
 	return st == SR_OK ? note_kept(a, err) : st;
 }
 

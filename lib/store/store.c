@@ -206,6 +206,10 @@ const char *sr_unknown_text(enum sr_unknown_why why)
 		return "its name cannot be carried";
 	case SR_UNKNOWN_TABLE:
 		return "a table that cannot be synchronised";
+	case SR_UNKNOWN_VIRTUAL:
+		return "a virtual table, or part of one";
+	case SR_UNKNOWN_APPLICATION:
+		return "it needs a function or collation of the application's own";
 	}
 	return "unknown";
 }
@@ -270,6 +274,11 @@ bool sr_view_dangling(struct sr_view *v, struct sr_bytes path, bool there)
 	return v->st->impl->view_dangling && v->st->impl->view_dangling(v, path, there);
 }
 
+bool sr_view_is_grown(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, const struct sr_version *from)
+{
+	return v->st->impl->view_is_grown && v->st->impl->view_is_grown(v, path, record, from);
+}
+
 /* ---- applying ---- */
 
 enum sr_status sr_apply_prepare(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
@@ -304,10 +313,4 @@ enum sr_status sr_apply_recover(struct sr_store *st, struct sr_leaves *leaves, c
                                 struct sr_err *err)
 {
 	return st->impl->apply_recover(st, leaves, marker, ops, err);
-}
-
-bool sr_view_is_grown(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, const struct sr_version *from)
-{
-	(void)v, (void)path, (void)record, (void)from;
-	return false;
 }

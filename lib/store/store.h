@@ -76,8 +76,10 @@ void sr_view_close(struct sr_view *v);
 
 enum sr_unknown_why {
 	SR_UNKNOWN_EXCLUDED, SR_UNKNOWN_KIND /* symlink, device, socket, FIFO, another filesystem's mount point is fine */, SR_UNKNOWN_UNREADABLE,
-	SR_UNKNOWN_SIZE, SR_UNKNOWN_BUSY /* changed while it was read */, SR_UNKNOWN_NAME /* cannot be carried */, SR_UNKNOWN_TABLE /* cannot be
-	synchronised: virtual, or not to be written here, or its rows have neither key nor rowid */,
+	SR_UNKNOWN_SIZE, SR_UNKNOWN_BUSY /* changed while it was read */, SR_UNKNOWN_NAME /* cannot be carried */, SR_UNKNOWN_TABLE /* its rows
+	have neither key nor rowid */,
+	SR_UNKNOWN_VIRTUAL /* a virtual table or what it keeps its own in: each database's own affair */,
+	SR_UNKNOWN_APPLICATION /* a table that only the application can write: a function or collation of its own */,
 };
 const char *sr_unknown_text(enum sr_unknown_why why);
 struct sr_unknown {
@@ -116,15 +118,14 @@ struct sr_content {
 	int64_t mtime_ns;
 };
 /* SR_E_NOTFOUND: not there (or neither file, directory nor row; a directory gives its version and fd -1).  SR_SCHEMA_PATH gives the schema text: (type, name, table, sql) of sqlite_master, in creation order,
- * each as four strings (sr_buf_string), of all but sqlite_* and _sameroot_*; version kind TABLE. */
+ * each as four strings (sr_buf_string), of all but sqlite_* and _sameroot_*, shadow tables, and virtual tables other than fts3, fts4, fts5 and rtree; version kind TABLE. */
 SR_MUST enum sr_status sr_view_read(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err);
 
 /* Does this very view hold a foreign-key violation over `path`: its row (there) refers to none, or it is not there and rows still refer to
  * it?  Such a leaf travels with SR_LEAF_PARENTLESS.  False when it cannot be told.  Ends the record of the last sr_view_read. */
 bool sr_view_dangling(struct sr_view *v, struct sr_bytes path, bool there);
-
-/* Is `record`, a row of path's table as it is now in this view, the row `from` with nothing but columns added since, at their defaults?  (The
- * table grew by ADD COLUMN after `from` was agreed on.)  Ends the record of the last sr_view_read unless `record` is the caller's own. */
+/* Is `record`, a row of path's table as it is now in this view, the row `from` with nothing but columns added since, at their defaults?
+ * (The table grew by ADD COLUMN after `from` was agreed on.)  The record of the last sr_view_read stays.  False for a row in a bag. */
 bool sr_view_is_grown(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, const struct sr_version *from);
 
 /* --- staging (files) ------------------------------------------------------------------------------------------------ */

@@ -483,7 +483,7 @@ static void test_out_of_reach(void **state)
 	assert_int_equal(s.unknowns, 3);
 	assert_true(is_unknown(&s, "hidden", SR_UNKNOWN_TABLE));
 	assert_true(is_unknown(&s, "half", SR_UNKNOWN_NAME)); /* of its rows, one */
-	assert_true(is_unknown(&s, "keyed", SR_UNKNOWN_TABLE));
+	assert_true(is_unknown(&s, "keyed", SR_UNKNOWN_APPLICATION));
 	ok(sr_store_get(f->nodes, SR_KIND_DATABASE, &map, sr_bytes_of("plain"), &v, &f->err));
 	assert_int_equal(v.kind, SR_KIND_TABLE);
 	ok(sr_store_get(f->nodes, SR_KIND_DATABASE, &map, sr_bytes_of("half"), &v, &f->err));

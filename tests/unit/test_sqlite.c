@@ -559,8 +559,8 @@ static void scan_like_oracle(struct fix *f, const char *journal)
 	}
 	assert_true(is_unknown(&s, "out_of_reach", SR_UNKNOWN_TABLE));
 	assert_true(is_unknown(&s, "secret", SR_UNKNOWN_EXCLUDED));
-	assert_true(is_unknown(&s, "docs", SR_UNKNOWN_TABLE));
-	assert_true(is_unknown(&s, "docs_content", SR_UNKNOWN_TABLE));
+	assert_true(is_unknown(&s, "docs", SR_UNKNOWN_VIRTUAL));
+	assert_true(is_unknown(&s, "docs_content", SR_UNKNOWN_VIRTUAL));
 	assert_int_equal(s.unknowns, 3 + 5); /* these, and three more shadows */
 	sr_scan_free(&s);
 	sr_leaves_free(want);
