@@ -77,8 +77,11 @@ static void sort_items(struct sr_store_plan *p)
 static enum sr_status differs(void *ctx, struct sr_bytes path, const struct sr_version *local, const struct sr_version *remote)
 {
 	struct finding *f = ctx;
-	struct sr_item *it = add_item(f->p, keep_path(&f->p->paths, path));
+	struct sr_item *it;
 
+	if (sr_sync_is_excluded(f->s, f->i, path))
+		return SR_OK;
+	it = add_item(f->p, keep_path(&f->p->paths, path));
 	it->local = *local;
 	it->remote = *remote;
 	return SR_OK;
@@ -91,6 +94,8 @@ static enum sr_status open_row(void *ctx, const struct sr_leaf_row *row, struct 
 	struct sr_item key = {.path = row->path}, *it;
 
 	(void)err;
+	if (sr_store_excludes(f->s->r->stores[f->i].store, row->path))
+		return SR_OK;
 	if (f->found && bsearch(&key, f->p->items, f->found, sizeof key, by_path))
 		return SR_OK;
 	it = add_item(f->p, keep_path(&f->p->open_paths, row->path));
@@ -248,6 +253,10 @@ static enum sr_status hand_on(struct finding *f)
 			rc = add_pull(f, it);
 			break;
 		case SR_ACT_PUSH:
+			if (it->local.kind == SR_KIND_NONE && it->remote.kind == SR_KIND_DIR && sr_sync_excluded_below(f->s, f->i, &f->remote, it->path)) {
+				p->excluded++; /* the datastore needs it for what is excluded there */
+				break;
+			}
 			table_pushes |= it->local.kind == SR_KIND_TABLE;
 			rc = add_push(f, it);
 			break;
@@ -279,6 +288,7 @@ enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err)
 		return SR_OK;
 	}
 	p->compared = true;
+	p->excluded = 0;
 	rc = find_items(&f);
 	for (size_t k = 0; rc == SR_OK && k < p->n; k++)
 		rc = decide(&f, &p->items[k]);
