@@ -26,10 +26,11 @@ static const struct sr_cli cli = {
 
 static void reload(struct sr_datastore *d)
 {
-	uint64_t seconds;
+	struct sr_config *fresh = sr_cli_reload(&cli, config_path);
 
-	if (sr_cli_reload(&cli, config_path, &seconds))
-		sr_datastore_set_interval(d, seconds);
+	if (fresh)
+		sr_datastore_reload(d, fresh);
+	sr_config_free(fresh);
 }
 
 /* Until a signal ends it, or state.db failed. */

@@ -64,10 +64,10 @@ struct running {
 
 static void reload(struct running *r)
 {
-	uint64_t seconds;
+	struct sr_config *fresh = sr_cli_reload(&cli, config_path);
 
-	if (sr_cli_reload(&cli, config_path, &seconds))
-		sr_sync_daemon_set_interval(r->daemon, seconds);
+	if (fresh)
+		sr_sync_daemon_reload(r->daemon, fresh);
 }
 
 static void *handle_signals(void *arg)

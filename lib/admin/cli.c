@@ -142,18 +142,16 @@ int sr_cli_daemon(const struct sr_cli *cli, int argc, char **argv, const char *c
 	return status;
 }
 
-bool sr_cli_reload(const struct sr_cli *cli, const char *config_path, uint64_t *interval)
+struct sr_config *sr_cli_reload(const struct sr_cli *cli, const char *config_path)
 {
 	struct sr_config *fresh;
 	struct sr_err err;
 
 	if (sr_config_load(&fresh, config_path, &err) != SR_OK) {
 		sr_error("reload: the new configuration is refused and the old one kept: %s", err.text);
-		return false;
+		return NULL;
 	}
 	sr_log_setup(cli->program, fresh->log_level, fresh->log_json);
-	*interval = fresh->update_interval;
-	sr_info("reload: interval, log level and format are taken; other changes need a restart");
-	sr_config_free(fresh);
-	return true;
+	sr_info("reload: interval, exclusions, log level and format are taken; other changes need a restart");
+	return fresh;
 }

@@ -9,6 +9,7 @@
 #include "lib/admin/here.h"
 #include "lib/admin/offline.h"
 #include "lib/replica/fetch.h"
+#include "lib/store/exclude.h"
 
 #define TRIES 5
 
@@ -21,6 +22,7 @@ struct compare {
 	struct sr_tree_key key;
 	struct sr_nodes *nodes; /* of both; with a replica its own */
 	struct sr_hash here_root, there_root;
+	struct sr_tree_info info; /* of the datastore */
 };
 
 /* --- the two sides ------------------------------------------------------------------------------------------------------------ */
@@ -53,19 +55,20 @@ static enum sr_status take_local(struct compare *c, struct sr_err *err)
 
 static enum sr_status take_remote(struct compare *c, struct sr_err *err)
 {
-	struct sr_tree_info info = {0};
-	enum sr_status rc = sr_fetch_tree(c->there, &info, err);
+	struct sr_tree_info *info = &c->info;
+	enum sr_status rc;
 
+	sr_tree_info_free(info);
+	rc = sr_fetch_tree(c->there, info, err);
 	if (rc == SR_OK)
-		rc = check_key(c, &info, "the datastore", err);
+		rc = check_key(c, info, "the datastore", err);
 	if (rc == SR_OK)
-		rc = sr_fetch_nodes(c->nodes, c->there, &info.at.root, &c->here_root, NULL, NULL, err);
+		rc = sr_fetch_nodes(c->nodes, c->there, &info->at.root, &c->here_root, NULL, NULL, err);
 	if (rc == SR_OK)
-		c->there_root = info.at.root;
-	for (size_t i = 0; rc == SR_OK && i < info.n; i++)
-		if (info.stores[i].paused)
-			fprintf(c->a->notes, "store %s is paused at the datastore: %s\n", info.stores[i].name, info.stores[i].paused);
-	sr_tree_info_free(&info);
+		c->there_root = info->at.root;
+	for (size_t i = 0; rc == SR_OK && i < info->n; i++)
+		if (info->stores[i].paused)
+			fprintf(c->a->notes, "store %s is paused at the datastore: %s\n", info->stores[i].name, info->stores[i].paused);
 	if (rc != SR_OK)
 		rc = sr_contact_explain(c->contact, err);
 	return rc == SR_OK ? rc : sr_err_context(err, "the datastore's tree");
@@ -81,6 +84,20 @@ static enum sr_status take_both(struct compare *c, struct sr_err *err)
 			rc = take_remote(c, err);
 	}
 	return rc;
+}
+
+/* What is excluded, here or by the datastore, and a store that this machine does not hold. */
+static bool is_apart(void *ctx, const char *store, uint8_t kind, struct sr_bytes path)
+{
+	const struct compare *c = ctx;
+	const struct sr_config_store *own = sr_config_store(c->a->config, store);
+
+	if (own && (!own->path || sr_exclude_covers(kind, (const char *const *)own->exclude.at, own->exclude.count, path)))
+		return true;
+	for (size_t i = 0; i < c->info.n; i++)
+		if (!strcmp(c->info.stores[i].name, store))
+			return sr_exclude_covers(kind, (const char *const *)c->info.stores[i].exclude, c->info.stores[i].excludes, path);
+	return false;
 }
 
 /* --- opening -------------------------------------------------------------------------------------------------------------------- */
@@ -160,7 +177,7 @@ enum sr_status sr_admin_diff(const struct sr_admin *given, int *status, struct s
 	if (rc == SR_OK)
 		rc = take_both(&c, err);
 	if (rc == SR_OK)
-		rc = sr_differences_find(c.nodes, &c.here_root, &c.there_root, &d, err);
+		rc = sr_differences_find(c.nodes, &c.here_root, &c.there_root, is_apart, &c, &d, err);
 	if (rc == SR_OK) {
 		if (a.json)
 			sr_differences_json(&d, a.out);
@@ -169,6 +186,7 @@ enum sr_status sr_admin_diff(const struct sr_admin *given, int *status, struct s
 		*status = d.n ? SR_EXIT_DIFFERENT : 0;
 	}
 	sr_differences_free(&d);
+	sr_tree_info_free(&c.info);
 	close_sides(&c);
 	return rc;
 }

@@ -17,6 +17,8 @@ struct find {
 	char *store; /* under way */
 	uint8_t kind;
 	bool here; /* the root that is gone through is the one here */
+	sr_skip_fn *skip;
+	void *ctx;
 };
 
 static void add(struct find *f, struct sr_bytes path, const struct sr_version *here, const struct sr_version *there)
@@ -29,7 +31,10 @@ static void add(struct find *f, struct sr_bytes path, const struct sr_version *h
 		d->at = sr_realloc(d->at, d->cap * sizeof *d->at);
 	}
 	sr_leaf_path_text(&text, f->store, f->kind, path);
-	d->at[d->n++] = (struct sr_difference){.path = sr_strdup(sr_buf_text(&text)), .here = *here, .there = *there};
+	d->at[d->n++] = (struct sr_difference){.path = sr_strdup(sr_buf_text(&text)),
+					       .here = *here,
+					       .there = *there,
+					       .skipped = f->skip && f->skip(f->ctx, f->store, f->kind, path)};
 	sr_buf_free(&text);
 }
 
@@ -86,11 +91,49 @@ static int by_path(const void *a, const void *b)
 	return strcmp(((const struct sr_difference *)a)->path, ((const struct sr_difference *)b)->path);
 }
 
-enum sr_status sr_differences_find(const struct sr_nodes *nodes, const struct sr_hash *here, const struct sr_hash *there,
-				   struct sr_differences *out, struct sr_err *err)
+/* Is item i a directory on one side only, and all that differs below it skipped? */
+static bool only_around_skipped(const struct sr_differences *d, size_t i)
+{
+	const struct sr_difference *x = &d->at[i];
+	char *top = sr_format("%s/", x->path);
+	size_t low = i + 1, high = d->n, below;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (strcmp(d->at[middle].path, top) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (below = low; below < d->n && d->at[below].skipped && !strncmp(d->at[below].path, top, strlen(top)); below++)
+		;
+	high = below < d->n && !strncmp(d->at[below].path, top, strlen(top)); /* one that is not skipped */
+	free(top);
+	return !high && below > low && x->here.kind + x->there.kind == SR_KIND_DIR;
+}
+
+/* From the end, for what is below a directory comes behind it. */
+static void drop_skipped(struct sr_differences *d)
+{
+	size_t n = 0;
+
+	for (size_t i = d->n; i-- > 0;)
+		d->at[i].skipped |= only_around_skipped(d, i);
+	for (size_t i = 0; i < d->n; i++) {
+		if (d->at[i].skipped)
+			free(d->at[i].path);
+		else
+			d->at[n++] = d->at[i];
+	}
+	d->n = n;
+}
+
+enum sr_status sr_differences_find(const struct sr_nodes *nodes, const struct sr_hash *here, const struct sr_hash *there, sr_skip_fn *skip,
+				   void *ctx, struct sr_differences *out, struct sr_err *err)
 {
 	struct sr_differences found = {0};
-	struct find f = {.nodes = nodes, .other = there, .out = &found, .err = err, .here = true};
+	struct find f = {.nodes = nodes, .other = there, .out = &found, .err = err, .here = true, .skip = skip, .ctx = ctx};
 	enum sr_status rc = SR_OK;
 
 	if (!sr_hash_eq(here, there)) {
@@ -106,6 +149,8 @@ enum sr_status sr_differences_find(const struct sr_nodes *nodes, const struct sr
 	}
 	if (found.n)
 		qsort(found.at, found.n, sizeof *found.at, by_path);
+	if (skip)
+		drop_skipped(&found);
 	*out = found;
 	return SR_OK;
 }

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "lib/base/account.h"
+
 #define DATASTORE_PORT 9405
 
 static bool no(struct sr_buf *why, const char *what)
@@ -193,6 +195,22 @@ static bool set_text(const struct sr_config_key *key, void *at, const char *text
 		return no(why, "must not be empty");
 	replace(at, text, strlen(text));
 	return true;
+}
+
+static bool set_user(const struct sr_config_key *key, void *at, const char *text, struct sr_buf *why)
+{
+	struct sr_err err;
+	uid_t id;
+
+	return (!*text || sr_account_user(text, &id, &err) == SR_OK) ? set_text(key, at, text, why) : no(why, err.text);
+}
+
+static bool set_group(const struct sr_config_key *key, void *at, const char *text, struct sr_buf *why)
+{
+	struct sr_err err;
+	gid_t id;
+
+	return (!*text || sr_account_group(text, &id, &err) == SR_OK) ? set_text(key, at, text, why) : no(why, err.text);
 }
 
 static bool set_path(const struct sr_config_key *key, void *at, const char *text, struct sr_buf *why)
@@ -436,6 +454,8 @@ static const struct {
 	[SR_VALUE_PORT] = {set_port, text_port, true},
 	[SR_VALUE_BOOL] = {set_bool, text_bool, true},
 	[SR_VALUE_TEXT] = {set_text, text_text, false},
+	[SR_VALUE_USER] = {set_user, text_text, false},
+	[SR_VALUE_GROUP] = {set_group, text_text, false},
 	[SR_VALUE_PATH] = {set_path, text_text, false},
 	[SR_VALUE_LISTEN] = {set_listen, text_text, false},
 	[SR_VALUE_PEER] = {set_address, text_address, false},
@@ -463,6 +483,8 @@ size_t sr_value_count(const struct sr_config_key *key, const void *at)
 {
 	switch ((enum sr_value_type)key->type) {
 	case SR_VALUE_TEXT:
+	case SR_VALUE_USER:
+	case SR_VALUE_GROUP:
 	case SR_VALUE_PATH:
 	case SR_VALUE_SECRET:
 	case SR_VALUE_PIN:
@@ -509,6 +531,8 @@ void sr_value_free(const struct sr_config_key *key, void *at)
 
 	switch ((enum sr_value_type)key->type) {
 	case SR_VALUE_TEXT:
+	case SR_VALUE_USER:
+	case SR_VALUE_GROUP:
 	case SR_VALUE_PATH:
 	case SR_VALUE_LISTEN:
 	case SR_VALUE_PIN:

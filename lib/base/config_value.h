@@ -9,6 +9,8 @@ enum sr_value_type {
 	SR_VALUE_PORT,     /* uint16_t */
 	SR_VALUE_BOOL,     /* bool */
 	SR_VALUE_TEXT,     /* char *, not empty */
+	SR_VALUE_USER,     /* char *, a user of this machine or a number */
+	SR_VALUE_GROUP,    /* char *, a group of this machine or a number */
 	SR_VALUE_PATH,     /* char *, absolute, no slash at its end */
 	SR_VALUE_LISTEN,   /* char *; empty is NULL is all interfaces */
 	SR_VALUE_PEER,     /* struct sr_config_address, port 9405 if none is given */

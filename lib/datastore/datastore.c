@@ -72,6 +72,7 @@ enum sr_status sr_datastore_open(struct sr_datastore **out, const struct sr_conf
 
 	d->config = config;
 	d->start = sr_uuid_random();
+	sr_random(&d->settings, sizeof(d->settings));
 	d->interval = config->update_interval;
 	pthread_mutex_init(&d->writer, NULL);
 	pthread_mutex_init(&d->face, NULL);
@@ -242,10 +243,18 @@ void sr_datastore_scan_now(struct sr_datastore *d)
 	poke(d, false);
 }
 
-void sr_datastore_set_interval(struct sr_datastore *d, uint64_t seconds)
+void sr_datastore_reload(struct sr_datastore *d, const struct sr_config *fresh)
 {
+	pthread_mutex_lock(&d->writer);
+	for (size_t i = 0; i < d->r->n; i++) {
+		const struct sr_config_store *s = sr_config_store(fresh, d->r->stores[i].name);
+
+		if (s && s->kind == d->r->stores[i].config->kind)
+			(void)sr_replica_exclude(d->r, i, (const char *const *)s->exclude.at, s->exclude.count);
+	}
+	pthread_mutex_unlock(&d->writer);
 	pthread_mutex_lock(&d->face);
-	d->interval = seconds;
+	d->interval = fresh->update_interval;
 	pthread_mutex_unlock(&d->face);
 	poke(d, false);
 }

@@ -177,6 +177,32 @@ static void show_unknown(struct sr_ds_store *shown, const struct sr_replica_stor
 	sr_buf_free(&text);
 }
 
+static void forget_exclude(struct sr_ds_store *shown)
+{
+	for (size_t i = 0; i < shown->excludes; i++)
+		free(shown->exclude[i]);
+	free(shown->exclude);
+	shown->exclude = NULL;
+	shown->excludes = 0;
+}
+
+/* Told together with the tree that was seen by it, never before: who hears that a path is no longer excluded must find it in the tree. */
+static bool show_exclude(struct sr_ds_store *shown, const struct sr_replica_store *s)
+{
+	size_t n;
+	const char *const *globs = sr_store_exclude(s->store, &n);
+
+	if (sr_store_exclude_is(s->store, (const char *const *)shown->exclude, shown->excludes))
+		return false;
+	forget_exclude(shown);
+	shown->exclude = sr_alloc((n + 1) * sizeof(*shown->exclude));
+	while (shown->excludes < n) {
+		shown->exclude[shown->excludes] = sr_strdup(globs[shown->excludes]);
+		shown->excludes++;
+	}
+	return true;
+}
+
 static void show_store(struct sr_datastore *d, size_t i, uint64_t leaves, uint64_t bytes)
 {
 	const struct sr_replica_store *s = &d->r->stores[i];
@@ -235,8 +261,13 @@ void sr_ds_publish(struct sr_datastore *d)
 	d->shown = d->at;
 	if (is_new)
 		show_root(d);
-	for (size_t i = 0; i < d->r->n; i++)
+	for (size_t i = 0; i < d->r->n; i++) {
 		show_store(d, i, counts[i][0], counts[i][1]);
+		if (show_exclude(&d->stores[i], &d->r->stores[i])) {
+			sr_random(&d->settings, sizeof(d->settings));
+			moved = true;
+		}
+	}
 	gone = sr_alloc((d->roots_n + 1) * sizeof(*gone));
 	n = let_go(d, gone);
 	pthread_mutex_unlock(&d->face);
@@ -269,8 +300,10 @@ enum sr_status sr_ds_break(struct sr_datastore *d, const struct sr_err *err)
 
 void sr_ds_history_free(struct sr_datastore *d)
 {
-	for (size_t i = 0; d->stores && i < d->r->n; i++)
+	for (size_t i = 0; d->stores && i < d->r->n; i++) {
 		forget_unknown(&d->stores[i]);
+		forget_exclude(&d->stores[i]);
+	}
 	free(d->stores);
 	free(d->roots);
 	free(d->predecessors);

@@ -55,6 +55,8 @@ struct sr_ds_store { /* of the published copy */
 	uint64_t leaves, bytes;
 	size_t unknowns;
 	char *unknown[SR_DS_UNKNOWN_SHOWN]; /* "path: why"; OWNED */
+	char **exclude;                     /* by which `map` was seen; OWNED */
+	size_t excludes;
 };
 
 struct sr_datastore {
@@ -76,6 +78,7 @@ struct sr_datastore {
 	char why[256];
 	struct sr_err broken;     /* code SR_OK: it is not */
 	struct sr_anchor shown;   /* the published `at` */
+	uint32_t settings;        /* random; another one when what a check-in is told beside the tree may be another */
 	struct sr_ds_root *roots; /* oldest first */
 	size_t roots_n, roots_cap;
 	struct sr_uuid *predecessors;

@@ -66,15 +66,24 @@ static struct sr_uuid note_visit(struct sr_datastore *d, const struct visit *v, 
 	return w->push;
 }
 
+#define ETAG_TEXT (SR_HASH_TEXT + 11)
+
+/* The root, and what is told beside it: exclusions, limits, the datastore's start. */
+static void etag_of(char out[ETAG_TEXT], const struct sr_hash *root, uint32_t settings)
+{
+	char text[SR_HASH_TEXT];
+
+	sr_hash_text(text, root);
+	snprintf(out, ETAG_TEXT, "\"%s-%08x\"", text, settings);
+}
+
 static bool nothing_new(const struct sr_datastore *d, const struct visit *v, const struct sr_uuid *push)
 {
-	char etag[SR_HASH_TEXT + 2];
-	char root[SR_HASH_TEXT];
+	char etag[ETAG_TEXT];
 
 	if (!v->match || v->wants_key)
 		return false;
-	sr_hash_text(root, &d->shown.root);
-	snprintf(etag, sizeof(etag), "\"%s\"", root);
+	etag_of(etag, &d->shown.root, d->settings);
 	if (strcmp(v->match, etag) != 0)
 		return false;
 	return !v->known_peer || (memcmp(&v->c.known, &d->shown, sizeof(d->shown)) == 0 && memcmp(&v->c.push, push, sizeof(*push)) == 0);
@@ -85,16 +94,16 @@ static void fill_stores(const struct sr_datastore *d, struct sr_tree_info *info)
 	info->stores = sr_alloc((d->r->n + 1) * sizeof(*info->stores));
 	info->n = d->r->n;
 	for (size_t i = 0; i < d->r->n; i++) {
-		const struct sr_replica_store *s = &d->r->stores[i]; /* name, kind, config never change */
+		const struct sr_replica_store *s = &d->r->stores[i]; /* name and kind never change */
 		const struct sr_ds_store *shown = &d->stores[i];
 		struct sr_tree_store *out = &info->stores[i];
 
 		*out = (struct sr_tree_store){
 			.name = sr_strdup(s->name), .kind = s->kind, .map = shown->map, .leaves = shown->leaves, .bytes = shown->bytes};
 		out->paused = shown->mode == SR_MODE_READY ? NULL : sr_strdup(*shown->why ? shown->why : "not there yet");
-		out->exclude = sr_alloc((s->config->exclude.count + 1) * sizeof(*out->exclude));
-		for (size_t k = 0; k < s->config->exclude.count; k++)
-			out->exclude[out->excludes++] = sr_strdup(s->config->exclude.at[k]);
+		out->exclude = sr_alloc((shown->excludes + 1) * sizeof(*out->exclude));
+		for (size_t k = 0; k < shown->excludes; k++)
+			out->exclude[out->excludes++] = sr_strdup(shown->exclude[k]);
 	}
 }
 
@@ -114,14 +123,12 @@ static void fill(const struct sr_datastore *d, const struct visit *v, enum sr_hi
 	fill_stores(d, info);
 }
 
-static void reply_tree(struct sr_request *req, const struct sr_tree_info *info)
+static void reply_tree(struct sr_request *req, const struct sr_tree_info *info, uint32_t settings)
 {
 	struct sr_buf body = {0};
-	char root[SR_HASH_TEXT];
-	char etag[SR_HASH_TEXT + 2];
+	char etag[ETAG_TEXT];
 
-	sr_hash_text(root, &info->at.root);
-	snprintf(etag, sizeof(etag), "\"%s\"", root);
+	etag_of(etag, &info->at.root, settings);
 	sr_reply_header(req, "ETag", etag);
 	sr_reply_header(req, "Cache-Control", "no-store");
 	sr_tree_info_print(&body, info);
@@ -136,6 +143,7 @@ static enum sr_status get_tree(void *ctx, struct sr_request *req, struct sr_err 
 	struct sr_uuid push;
 	enum sr_history verdict;
 	unsigned most_ms;
+	uint32_t settings;
 	struct visit v;
 	bool ready, same;
 	char why[256];
@@ -152,6 +160,7 @@ static enum sr_status get_tree(void *ctx, struct sr_request *req, struct sr_err 
 		push = note_visit(d, &v, verdict, sr_request_peer(req));
 		same = nothing_new(d, &v, &push);
 		most_ms = (unsigned)d->interval * 1000;
+		settings = d->settings;
 		if (!same)
 			fill(d, &v, verdict, &push, &info);
 	}
@@ -159,7 +168,7 @@ static enum sr_status get_tree(void *ctx, struct sr_request *req, struct sr_err 
 	if (!ready)
 		return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
 	if (!same)
-		reply_tree(req, &info);
+		reply_tree(req, &info, settings);
 	else if (v.wait_ms && !sr_request_expired(req))
 		sr_request_park(req, v.wait_ms < most_ms ? v.wait_ms : most_ms);
 	else

@@ -209,9 +209,13 @@ struct load {
 static enum sr_status load_row(void *ctx, const struct sr_leaf_row *row, struct sr_err *err)
 {
 	struct load *l = ctx;
+	bool file = row->local.kind == SR_KIND_FILE || row->local.kind == SR_KIND_DIR;
 
 	if (row->local.kind == SR_KIND_NONE)
 		return SR_OK;
+	if (file != (l->s->kind == SR_KIND_FILES))
+		return sr_err_set(err, SR_E_CONFIG, "what is known of it is of Kind=%s: something else needs another name",
+				  file ? "files" : "sqlite");
 	if (row->signature)
 		sr_store_remember(l->s->store, row->path, row->signature);
 	edits_add(&l->edits, row->path, &row->local);
@@ -262,19 +266,17 @@ static enum sr_status open_store(struct sr_replica *r, const struct sr_config_st
 	return rc == SR_OK ? rc : sr_err_context(err, "store %s", c->name);
 }
 
-/* Another tree key: every hash in the leaf rows is meaningless now. */
+/* Another tree key: every hash in the leaf rows is meaningless now, in those of stores too that are not configured at the moment. */
 static enum sr_status forget_all(struct sr_replica *r, struct sr_err *err)
 {
-	for (size_t i = 0; i < r->config->store_count; i++) {
-		struct sr_store_row row;
-		enum sr_status rc = sr_state_store(r->state, r->config->stores[i].name, &row, err);
+	struct sr_store_row *rows = NULL;
+	size_t n = 0;
+	enum sr_status rc = sr_state_stores(r->state, &rows, &n, err);
 
-		if (rc == SR_OK)
-			rc = sr_state_forget_leaves(r->state, &row, err);
-		if (rc != SR_OK)
-			return rc;
-	}
-	return SR_OK;
+	for (size_t i = 0; rc == SR_OK && i < n; i++)
+		rc = sr_state_forget_leaves(r->state, &rows[i], err);
+	free(rows);
+	return rc;
 }
 
 static enum sr_status keep_key(struct sr_replica *r, const uint8_t secret[SR_KEY_LEN], struct sr_err *err)
@@ -328,6 +330,19 @@ enum sr_status sr_replica_start(struct sr_replica *r, const uint8_t secret[SR_KE
 		sr_replica_reroot(r);
 	pthread_rwlock_unlock(&r->stores_lock);
 	return rc;
+}
+
+bool sr_replica_exclude(struct sr_replica *r, size_t i, const char *const *globs, size_t n)
+{
+	struct sr_store *st = r->stores[i].store;
+
+	if (sr_store_exclude_is(st, globs, n))
+		return false;
+	stop_users(r);
+	sr_store_set_exclude(st, globs, n);
+	pthread_rwlock_unlock(&r->stores_lock);
+	sr_info("store %s: %zu exclusions hold from now on", r->stores[i].name, n);
+	return true;
 }
 
 /* --- looking ------------------------------------------------------------------------------------------------------- */
@@ -435,7 +450,8 @@ static size_t unknown_from(const struct sr_scan *scan, struct sr_bytes path)
 	return lo;
 }
 
-bool sr_replica_unknown(const struct sr_replica *r, size_t i, struct sr_bytes path)
+/* As the last scan listed it. */
+static bool listed_unknown(const struct sr_replica *r, size_t i, struct sr_bytes path)
 {
 	const struct sr_scan *scan = &r->stores[i].scan;
 
@@ -453,6 +469,11 @@ bool sr_replica_unknown(const struct sr_replica *r, size_t i, struct sr_bytes pa
 			return true;
 	}
 	return false;
+}
+
+bool sr_replica_unknown(const struct sr_replica *r, size_t i, struct sr_bytes path)
+{
+	return listed_unknown(r, i, path) || sr_store_excludes(r->stores[i].store, path);
 }
 
 bool sr_replica_unknown_below(const struct sr_replica *r, size_t i, struct sr_bytes path)
@@ -503,7 +524,7 @@ static enum sr_status begin_once(struct record *c)
 /* Is `to` nothing but that it cannot be seen?  A directory that holds only what is unknown is no entry of the tree, and yet it is not gone. */
 static bool unseen(const struct sr_replica *r, size_t i, struct sr_bytes path, const struct sr_version *to)
 {
-	return sr_replica_unknown(r, i, path) || (to->kind == SR_KIND_NONE && sr_replica_unknown_below(r, i, path));
+	return listed_unknown(r, i, path) || (to->kind == SR_KIND_NONE && sr_replica_unknown_below(r, i, path));
 }
 
 static enum sr_status spool_change(void *ctx, struct sr_bytes path, const struct sr_version *from, const struct sr_version *to)
@@ -610,16 +631,56 @@ static enum sr_status see(struct sr_replica *r, struct record *c, struct sr_scan
 struct graft {
 	struct sr_replica *r;
 	size_t i;
+	struct sr_hash map; /* as seen */
 	struct edits edits;
+	struct sr_err *err;
 };
+
+static struct sr_bytes above(struct sr_bytes path)
+{
+	const uint8_t *nul = path.len ? memrchr(path.at, 0, path.len) : NULL;
+
+	return sr_bytes(path.at, nul ? (size_t)(nul - path.at) : 0);
+}
+
+/* Something excluded was in a directory that is gone, excluded things and all: the directory stays with it.  Where it gave way to a file
+ * nothing can stay: *lost. */
+static enum sr_status keep_way(struct graft *g, struct sr_bytes path, bool *lost)
+{
+	struct sr_replica_store *s = &g->r->stores[g->i];
+	enum sr_status rc = SR_OK;
+
+	for (struct sr_bytes up = above(path); rc == SR_OK && up.len && !*lost; up = above(up)) {
+		struct sr_version now, old;
+
+		rc = sr_store_get(g->r->nodes, s->kind, &g->map, up, &now, g->err);
+		if (rc == SR_OK && now.kind == SR_KIND_DIR)
+			return SR_OK;
+		*lost = now.kind != SR_KIND_NONE;
+		if (rc == SR_OK && !*lost)
+			rc = sr_store_get(g->r->nodes, s->kind, &s->map, up, &old, g->err);
+		if (rc == SR_OK && !*lost)
+			edits_add(&g->edits, up, &old);
+	}
+	return rc;
+}
 
 static enum sr_status keep_unseen(void *ctx, struct sr_bytes path, const struct sr_version *from, const struct sr_version *to)
 {
 	struct graft *g = ctx;
+	bool lost = false;
+	enum sr_status rc = SR_OK;
 
-	if (from->kind != SR_KIND_NONE && unseen(g->r, g->i, path, to))
+	if (from->kind == SR_KIND_NONE)
+		return SR_OK;
+	if (!unseen(g->r, g->i, path, to)) {
+		if (to->kind != SR_KIND_NONE || !sr_store_excludes(g->r->stores[g->i].store, path))
+			return SR_OK;
+		rc = keep_way(g, path, &lost);
+	}
+	if (rc == SR_OK && !lost)
 		edits_add(&g->edits, path, from);
-	return SR_OK;
+	return rc;
 }
 
 static int edit_order(const void *a, const void *b)
@@ -627,20 +688,35 @@ static int edit_order(const void *a, const void *b)
 	return sr_bytes_cmp(((const struct sr_edit *)a)->path, ((const struct sr_edit *)b)->path);
 }
 
+/* In order, each path once. */
+static void edits_sort(struct edits *e)
+{
+	size_t n = 0;
+
+	qsort(edits_ready(e), e->n, sizeof *e->at, edit_order);
+	for (size_t k = 0; k < e->n; k++)
+		if (!n || !sr_bytes_eq(e->at[n - 1].path, e->at[k].path))
+			e->at[n++] = e->at[k];
+	e->n = n;
+}
+
 /* Unknown is not absent: files that were there and cannot be seen now stay in the map as they were, or everyone else would take them for
- * deleted.  *map is held, before and after.  (Tables need it not: one that is missing on one side is left alone by the other.) */
+ * deleted.  *map is held, before and after.  (What the scan itself met that is excluded it has kept; and one table that is missing on one
+ * side is left alone by the other.) */
 static enum sr_status graft_unseen(struct sr_replica *r, size_t i, struct sr_hash *map, struct sr_err *err)
 {
 	struct sr_replica_store *s = &r->stores[i];
-	struct graft g = {.r = r, .i = i};
+	struct graft g = {.r = r, .i = i, .map = *map, .err = err};
 	struct sr_hash whole;
+	size_t excludes;
 	enum sr_status rc;
 
-	if (s->kind != SR_KIND_FILES || !s->scan.unknowns)
+	(void)sr_store_exclude(s->store, &excludes);
+	if (s->kind != SR_KIND_FILES || (!s->scan.unknowns && !excludes))
 		return SR_OK;
 	rc = sr_store_diff(r->nodes, s->kind, &s->map, map, keep_unseen, &g, err);
 	if (rc == SR_OK && g.edits.n) {
-		qsort(edits_ready(&g.edits), g.edits.n, sizeof *g.edits.at, edit_order);
+		edits_sort(&g.edits);
 		sr_replica_write_lock(r);
 		rc = sr_store_edit(r->nodes, s->kind, map, g.edits.at, g.edits.n, &whole, err);
 		if (rc == SR_OK) {

@@ -3,7 +3,8 @@
  * GET /api/tree             the check-in.  Request headers:
  *     Sameroot-Check-In: <node> <instance> <epoch> <seq> <root> <last push>   six words; "-" for none; hex without dashes.
  *         What the webserver knows: the last (instance, epoch, seq, root) that supports its bases, and the id of its last settled push.
- *     If-None-Match: "<root>"   present when the webserver wants a 304 for that root
+ *     If-None-Match: the ETag of the last answer, when a 304 will do: "<root>-<8 digits>", which are others after a start and when
+ *         exclusions are others
  *     Sameroot-Key: want     only when it has no tree key yet, or another one
  *   304 when the datastore is at (instance, epoch, root) of the check-in, seq is its seq, and the last push agrees; else 200 with
  * sr_tree_info as JSON.  503 while it does not know its own tree. ?wait=S parks until the root differs. POST /api/tree/nodes      body: up

@@ -15,6 +15,7 @@
 	X(META_DROP, "meta: drop", "DELETE FROM meta WHERE name = ?") \
 \
 	X(STORE_GET, "store: read", "SELECT id, inode, marker, pending, node, base_known, epoch, seq FROM store WHERE name = ?") \
+	X(STORE_EACH, "store: list", "SELECT id, inode, marker, pending, node, base_known, epoch, seq FROM store ORDER BY id") \
 	X(STORE_NEW, "store: make", "INSERT INTO store (name) VALUES (?)") \
 	X(STORE_KNOWN, "store: read", "SELECT base_known FROM store WHERE id = ?") \
 	X(STORE_PUT, "store: write", \

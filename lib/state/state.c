@@ -378,6 +378,18 @@ enum sr_status sr_state_drop(struct sr_state *s, const char *name, struct sr_err
 
 /* ---- store ---- */
 
+static void take_store(struct sr_ask *q, struct sr_store_row *out)
+{
+	out->id = (int64_t)sr_take_u64(q, 0);
+	out->inode = sr_take_u64(q, 1);
+	sr_take_uuid(q, 2, &out->marker);
+	sr_take_uuid(q, 3, &out->pending);
+	sr_take_uuid(q, 4, &out->node);
+	out->base_known = sr_take_u64(q, 5) != 0;
+	out->epoch = sr_take_u64(q, 6);
+	out->seq = sr_take_u64(q, 7);
+}
+
 static enum sr_status find_store(struct sr_state *s, const char *name, struct sr_store_row *out, bool *found, struct sr_err *err)
 {
 	struct sr_ask q = sr_ask(s, SR_SQL_STORE_GET);
@@ -386,18 +398,32 @@ static enum sr_status find_store(struct sr_state *s, const char *name, struct sr
 	sr_give_text(&q, name);
 	*found = sr_ask_row(&q);
 	if (*found) {
-		row.id = (int64_t)sr_take_u64(&q, 0);
-		row.inode = sr_take_u64(&q, 1);
-		sr_take_uuid(&q, 2, &row.marker);
-		sr_take_uuid(&q, 3, &row.pending);
-		sr_take_uuid(&q, 4, &row.node);
-		row.base_known = sr_take_u64(&q, 5) != 0;
-		row.epoch = sr_take_u64(&q, 6);
-		row.seq = sr_take_u64(&q, 7);
+		take_store(&q, &row);
 		if (sr_ask_good(&q))
 			*out = row;
 	}
 	return sr_ask_end(&q, err);
+}
+
+enum sr_status sr_state_stores(struct sr_state *s, struct sr_store_row **out, size_t *n, struct sr_err *err)
+{
+	struct sr_ask q = sr_ask(s, SR_SQL_STORE_EACH);
+	struct sr_store_row *rows = NULL;
+	size_t count = 0;
+	enum sr_status status;
+
+	while (sr_ask_row(&q)) {
+		rows = sr_realloc(rows, (count + 1) * sizeof(*rows));
+		take_store(&q, &rows[count++]);
+	}
+	status = sr_ask_end(&q, err);
+	if (status != SR_OK) {
+		free(rows);
+		return status;
+	}
+	*out = rows;
+	*n = count;
+	return SR_OK;
 }
 
 enum sr_status sr_state_store(struct sr_state *s, const char *name, struct sr_store_row *out, struct sr_err *err)

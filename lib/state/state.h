@@ -53,6 +53,8 @@ struct sr_store_row {
 };
 /* Find or make the row for `name`; a new one remembers nothing, base unknown.  An id never changes.  A reader makes none: SR_E_NOTFOUND. */
 SR_MUST enum sr_status sr_state_store(struct sr_state *s, const char *name, struct sr_store_row *out, struct sr_err *err);
+/* Every row, those of stores too that the configuration names no more.  *out is OWNED BY CALLER (free). */
+SR_MUST enum sr_status sr_state_stores(struct sr_state *s, struct sr_store_row **out, size_t *n, struct sr_err *err);
 /* When base_known turns, leaf rows go that from now on say no more than their absence. */
 SR_MUST enum sr_status sr_state_store_put(struct sr_state *s, const struct sr_store_row *row, struct sr_err *err);
 

@@ -8,7 +8,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <linux/openat2.h>
@@ -17,6 +16,8 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "lib/store/exclude.h"
 
 #define MARKER SR_OWN_DIR "/marker"
 
@@ -101,28 +102,9 @@ int sr_files_open_parent(int root, struct sr_bytes path, char name[256])
 	return sr_files_open_below(root, parent, O_PATH | O_DIRECTORY);
 }
 
-/* A glob without a slash is held against the last component, any other against the whole path. */
 bool sr_files_excluded(const struct sr_files *f, struct sr_bytes path)
 {
-	char *text;
-	const char *last;
-	bool out = false;
-
-	if (!f->st.excludes)
-		return false;
-	text = sr_text(path);
-	for (size_t i = 0; i < path.len; i++)
-		if (!text[i])
-			text[i] = '/';
-	last = strrchr(text, '/');
-	last = last ? last + 1 : text;
-	for (size_t i = 0; i < f->st.excludes && !out; i++) {
-		const char *glob = f->st.exclude[i];
-
-		out = strchr(glob, '/') ? !fnmatch(glob + (glob[0] == '/'), text, FNM_PATHNAME) : !fnmatch(glob, last, 0);
-	}
-	free(text);
-	return out;
+	return sr_exclude_matches(SR_KIND_FILES, (const char *const *)f->st.exclude, f->st.excludes, path);
 }
 
 int64_t sr_files_mtime(const struct stat *st)
@@ -285,7 +267,7 @@ enum sr_status sr_files_hold_stage(struct sr_files *f, struct sr_err *err)
 static enum sr_status files_create(struct sr_store *st, struct sr_err *err)
 {
 	struct sr_files *f = sr_files(st);
-	enum sr_status s = sr_make_parents(st->path, err);
+	enum sr_status s = sr_make_parents(st, err);
 	char *parent = NULL;
 	bool made;
 	int fd;
@@ -593,12 +575,6 @@ enum sr_status sr_files_open(struct sr_store **out, const struct sr_store_option
 	if (s != SR_OK) {
 		free(f);
 		return s;
-	}
-	for (size_t i = 0; i < f->st.excludes; i++) { /* "cache/" means "cache" */
-		size_t n = strlen(f->st.exclude[i]);
-
-		if (n > 1 && f->st.exclude[i][n - 1] == '/')
-			f->st.exclude[i][n - 1] = '\0';
 	}
 	f->root = f->stage = -1;
 	f->hasher = sr_hasher_new(options->key);

@@ -87,6 +87,7 @@ int sr_files_open_below(int root, struct sr_bytes path, int flags);
 int sr_files_open_parent(int root, struct sr_bytes path, char name[256]);
 struct sr_bytes sr_files_parent(struct sr_bytes path); /* empty for one at the top */
 
+/* By itself; what lies below something excluded is never come to. */
 bool sr_files_excluded(const struct sr_files *f, struct sr_bytes path);
 
 /* Give what is open at fd the owner of new entries.  Without the right to and without Owner= or Group= it stays ours. */

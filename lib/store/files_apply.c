@@ -183,7 +183,7 @@ static enum sr_status plan(struct files_apply *a, size_t i, const struct sr_leaf
 	const struct sr_version *actual = &found.version;
 	bool adopted;
 
-	if (s == SR_OK && sr_files_excluded(a->f, leaf->path))
+	if (s == SR_OK && sr_store_excludes(&a->f->st, leaf->path))
 		s = sr_err_set(err, SR_E_CHANGED, "it is excluded");
 	if (s == SR_OK)
 		s = find_at_path(a, leaf, &found, err);

@@ -67,6 +67,20 @@ static void go_up(struct scan *s, size_t back)
 	s->depth--;
 }
 
+/* The entry of this name in the directory that is looked at. */
+static bool is_excluded(struct scan *s, struct sr_bytes name)
+{
+	size_t back;
+	bool yes;
+
+	if (!s->f->st.excludes)
+		return false;
+	back = go_down(s, name);
+	yes = sr_files_excluded(s->f, sr_buf_view(&s->path));
+	go_up(s, back);
+	return yes;
+}
+
 static void unknown(struct scan *s, struct folder *d, enum sr_unknown_why why)
 {
 	sr_scan_add_unknown(s->out, sr_buf_view(&s->path), why);
@@ -166,7 +180,7 @@ static enum sr_status merge(struct scan *s, struct folder *d, int fd, const stru
 			continue;
 		memcpy(name, old->name.at, old->name.len);
 		name[old->name.len] = '\0';
-		if (!fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) || errno != ENOENT)
+		if (is_excluded(s, old->name) || !fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) || errno != ENOENT)
 			add_child(d, old->name, DT_UNKNOWN, old);
 	}
 	return SR_OK;
@@ -222,6 +236,8 @@ static void see_child(struct scan *s, struct folder *d, struct child *c, int fd)
 	if (sr_files_excluded(s->f, sr_buf_view(&s->path))) {
 		unknown(s, d, SR_UNKNOWN_EXCLUDED);
 		c->type = DT_UNKNOWN;
+		if (c->old) /* unknown is not absent: it stays as it was seen last, with all that is below it */
+			d->entries[d->seen++] = *c->old;
 		return;
 	}
 	if (s->depth > SR_DEPTH_MAX || s->path.len > SR_PATH_MAX || c->name.len >= sizeof(name)) {

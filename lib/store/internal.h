@@ -31,6 +31,8 @@ struct sr_store_impl {
 	                      const struct sr_version *from); /* NULL: never */
 	void (*remember)(struct sr_store *st, struct sr_bytes path, uint64_t signature); /* NULL: nothing to remember */
 
+	void (*reconsider)(struct sr_store *st); /* other exclusions: forget what was derived from the old ones; NULL: nothing is */
+
 	enum sr_status (*apply_prepare)(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
 	                                const struct sr_apply_ops *ops, struct sr_err *err);
 	enum sr_status (*apply_commit)(struct sr_store *st, struct sr_err *err);
@@ -73,7 +75,7 @@ SR_MUST enum sr_status sr_sqlite_open(struct sr_store **out, const struct sr_sto
 /* Append one unknown path (COPIES it into one allocation that sr_scan_free frees).  store.c sorts the list after the scan. */
 void sr_scan_add_unknown(struct sr_scan *scan, struct sr_bytes path, enum sr_unknown_why why);
 
-/* Make the parents of `path` (0755), as for mkdir -p; the last component is not made. */
-SR_MUST enum sr_status sr_make_parents(const char *path, struct sr_err *err);
+/* Make the directories above the store (0755), as for mkdir -p; they belong to Owner= and Group=, where given. */
+SR_MUST enum sr_status sr_make_parents(const struct sr_store *st, struct sr_err *err);
 
 #endif

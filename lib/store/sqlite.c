@@ -587,22 +587,32 @@ static enum sr_status shed_stale_wal(struct sr_store *st, uint64_t known_inode, 
 
 /* --- creating --------------------------------------------------------------------------------------------------- */
 
-/* An empty file that belongs to whom Owner= and Group= say, else to whom its directory belongs; SQLite gives -wal and -shm to the same. */
-static enum sr_status create_file(const struct sr_store *st, struct sr_err *err)
+/* To whom Owner= and Group= say, else to whom its directory belongs; without the right to, and not asked to, it stays ours. */
+static enum sr_status own_file(const struct sr_store *st, int fd, struct sr_err *err)
 {
 	char *dir = directory_of(st->path);
 	struct stat sb;
 	enum sr_status status = SR_OK;
+
+	if (stat(dir, &sb) < 0 || (fchown(fd, st->has_owner ? st->owner : sb.st_uid, st->has_group ? st->group : sb.st_gid) < 0 &&
+				   (errno != EPERM || st->has_owner || st->has_group)))
+		status = sr_err_sys(err, SR_E_IO, "chown %s", st->path);
+	free(dir);
+	return status;
+}
+
+/* An empty file; SQLite gives -wal and -shm to the same. */
+static enum sr_status create_file(const struct sr_store *st, struct sr_err *err)
+{
+	enum sr_status status;
 	int fd = open(st->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, NEW_FILE_MODE);
 
 	if (fd < 0)
-		status = errno == EEXIST ? SR_OK : sr_err_sys(err, SR_E_IO, "%s", st->path);
-	else if (stat(dir, &sb) < 0 ||
-		 (geteuid() == 0 && fchown(fd, st->has_owner ? st->owner : sb.st_uid, st->has_group ? st->group : sb.st_gid) < 0))
-		status = sr_err_sys(err, SR_E_IO, "%s", st->path);
-	if (fd >= 0)
-		close(fd); /* nobody holds a lock on a file that is this new */
-	free(dir);
+		return errno == EEXIST ? SR_OK : sr_err_sys(err, SR_E_IO, "%s", st->path);
+	status = own_file(st, fd, err);
+	close(fd); /* nobody holds a lock on a file that is this new */
+	if (status != SR_OK)
+		unlink(st->path); /* or the next attempt would take it as it is */
 	return status;
 }
 
@@ -611,7 +621,7 @@ static enum sr_status create(struct sr_store *st, struct sr_err *err)
 	struct sr_sql_store *s = (struct sr_sql_store *)st;
 	struct stat sb;
 	bool there, any = false;
-	enum sr_status status = sr_make_parents(st->path, err);
+	enum sr_status status = sr_make_parents(st, err);
 
 	if (status != SR_OK)
 		return status;
@@ -645,6 +655,16 @@ static void close_store(struct sr_store *st)
 	forget_connection(s);
 }
 
+/* Which tables are left out is part of the schema as it was loaded. */
+static void reconsider(struct sr_store *st)
+{
+	struct sr_sql_store *s = (struct sr_sql_store *)st;
+
+	assert(!s->viewed && !s->apply && !atomic_load(&s->extras));
+	sr_sql_schema_free(&s->main);
+	sr_sql_gate_open(&s->gate);
+}
+
 static const struct sr_store_impl sqlite_impl = {
 	.close = close_store,
 	.look = look,
@@ -658,6 +678,7 @@ static const struct sr_store_impl sqlite_impl = {
 	.view_read = sr_sql_view_read,
 	.view_dangling = sr_sql_view_dangling,
 	.view_is_grown = sr_sql_view_is_grown,
+	.reconsider = reconsider,
 	.apply_prepare = sr_sql_apply_prepare,
 	.apply_commit = sr_sql_apply_commit,
 	.apply_rollback = sr_sql_apply_rollback,

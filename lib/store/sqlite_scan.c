@@ -444,18 +444,42 @@ static enum sr_status scan_table(struct gather *g, struct sr_sql_table *t, struc
 	return SR_OK;
 }
 
-static enum sr_status scan_all(struct sr_sql *sql, const struct sr_store *st, struct sr_nodes *nodes, struct sr_scan *out,
-			       struct sr_err *err)
+struct tables {
+	const struct sr_store *st;
+	struct sr_entry *at;
+	size_t n, cap;
+};
+
+/* Unknown is not absent: an excluded table that was there stays in the map as it was, whatever became of it. */
+static enum sr_status keep_excluded(void *ctx, const struct sr_entry *old)
+{
+	struct tables *t = ctx;
+
+	if (!sr_store_excludes(t->st, old->name))
+		return SR_OK;
+	if (t->n == t->cap) {
+		t->cap = 2 * t->cap + 1;
+		t->at = sr_realloc(t->at, t->cap * sizeof *t->at);
+	}
+	t->at[t->n++] = *old;
+	return SR_OK;
+}
+
+static enum sr_status scan_all(struct sr_sql *sql, const struct sr_store *st, struct sr_nodes *nodes, const struct sr_hash *before,
+			       struct sr_scan *out, struct sr_err *err)
 {
 	struct gather g = {.sql = sql, .st = st, .scan = out};
-	struct sr_entry *tables = sr_alloc((sql->schema->n + 1) * sizeof *tables), top;
+	struct tables t = {.st = st, .cap = sql->schema->n};
+	struct sr_entry top;
 	enum sr_status status = SR_OK;
-	size_t n = 0;
 
+	t.at = sr_alloc(t.cap * sizeof *t.at);
 	for (size_t i = 0; status == SR_OK && i < sql->schema->n; i++)
-		status = scan_table(&g, &sql->schema->tables[i], nodes, tables, &n, err);
-	if (status == SR_OK && n) {
-		sr_map_build(nodes, sr_bytes(NULL, 0), tables, n, &top);
+		status = scan_table(&g, &sql->schema->tables[i], nodes, t.at, &t.n, err);
+	if (status == SR_OK && st->excludes && !sr_hash_none(before))
+		status = sr_map_each(nodes, before, keep_excluded, &t, err);
+	if (status == SR_OK && t.n) {
+		sr_map_build(nodes, sr_bytes(NULL, 0), t.at, t.n, &top);
 		out->map = top.hash;
 	} else if (status == SR_OK) {
 		sr_store_empty(nodes, SR_KIND_DATABASE, &out->map);
@@ -463,7 +487,7 @@ static enum sr_status scan_all(struct sr_sql *sql, const struct sr_store *st, st
 	sr_buf_free(&g.names);
 	sr_buf_free(&g.bag);
 	free(g.entries);
-	free(tables);
+	free(t.at);
 	return status;
 }
 
@@ -565,7 +589,7 @@ enum sr_status sr_sql_view_scan(struct sr_view *v, struct sr_nodes *nodes, const
 		copy_unknown(out, &gate->seen);
 		return SR_OK;
 	}
-	status = scan_all(view->sql, v->st, nodes, out, err);
+	status = scan_all(view->sql, v->st, nodes, before, out, err);
 	if (status != SR_OK)
 		return sr_err_context(err, "%s", v->st->name), status;
 	out->same = before && sr_hash_eq(before, &out->map);

@@ -191,14 +191,6 @@ static void fingerprint(struct sr_sql_table *t, const struct sr_tree_key *key)
 	sr_buf_free(&b);
 }
 
-static bool excluded(const struct sr_store *st, const char *name)
-{
-	for (size_t i = 0; i < st->excludes; i++)
-		if (!sqlite3_stricmp(st->exclude[i], name) || !sqlite3_strglob(st->exclude[i], name))
-			return true;
-	return false;
-}
-
 /* The name of the rowid that no column has taken; NULL: there is none. */
 static const char *free_rowid(const struct sr_sql_table *t)
 {
@@ -235,7 +227,7 @@ static enum sr_status load_table(struct sr_sql *sql, const struct sr_store *st, 
 	t->why = SR_UNKNOWN_TABLE;
 	if (!*t->name)
 		t->why = SR_UNKNOWN_NAME;
-	else if (excluded(st, t->name))
+	else if (sr_store_excludes(st, sr_bytes_of(t->name)))
 		t->why = SR_UNKNOWN_EXCLUDED;
 	t->hidden = strcmp(type, "table") != 0;
 	if (t->hidden && t->why == SR_UNKNOWN_TABLE)

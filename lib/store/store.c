@@ -3,45 +3,34 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/account.h"
+#include "lib/store/exclude.h"
 
 /* ---- the common part ---- */
 
-static enum sr_status find_user(const char *name, uid_t *out, struct sr_err *err)
-{
-	struct passwd entry, *found = NULL;
-	char room[4096];
-
-	errno = getpwnam_r(name, &entry, room, sizeof(room), &found);
-	if (!found)
-		return errno ? sr_err_sys(err, SR_E_CONFIG, "owner %s", name)
-		             : sr_err_set(err, SR_E_CONFIG, "owner %s: there is no such user", name);
-	*out = found->pw_uid;
-	return SR_OK;
-}
-
-static enum sr_status find_group(const char *name, gid_t *out, struct sr_err *err)
-{
-	struct group entry, *found = NULL;
-	char room[16384]; /* a group lists its members */
-
-	errno = getgrnam_r(name, &entry, room, sizeof(room), &found);
-	if (!found)
-		return errno ? sr_err_sys(err, SR_E_CONFIG, "group %s", name)
-		             : sr_err_set(err, SR_E_CONFIG, "group %s: there is no such group", name);
-	*out = found->gr_gid;
-	return SR_OK;
-}
-
-static void fini(struct sr_store *st)
+static void free_exclude(struct sr_store *st)
 {
 	for (size_t i = 0; i < st->excludes; i++)
 		free(st->exclude[i]);
 	free(st->exclude);
+}
+
+static void copy_exclude(struct sr_store *st, const char *const *globs, size_t n)
+{
+	st->excludes = n;
+	st->exclude = sr_alloc(n * sizeof(*st->exclude));
+	for (size_t i = 0; i < n; i++)
+		st->exclude[i] = sr_strdup(globs[i]);
+}
+
+static void fini(struct sr_store *st)
+{
+	free_exclude(st);
 	free(st->name);
 	free(st->path);
 }
@@ -60,29 +49,32 @@ enum sr_status sr_store_init(struct sr_store *st, const struct sr_store_impl *im
 	st->has_owner = options->owner;
 	st->has_group = options->group;
 	if (options->owner)
-		s = find_user(options->owner, &st->owner, err);
+		s = sr_account_user(options->owner, &st->owner, err);
 	if (s == SR_OK && options->group)
-		s = find_group(options->group, &st->group, err);
+		s = sr_account_group(options->group, &st->group, err);
 	if (s != SR_OK)
 		return s;
 	st->name = sr_strdup(options->name);
 	st->path = sr_strdup(options->path);
-	st->excludes = options->excludes;
-	st->exclude = sr_alloc(options->excludes * sizeof(*st->exclude));
-	for (size_t i = 0; i < options->excludes; i++)
-		st->exclude[i] = sr_strdup(options->exclude[i]);
+	copy_exclude(st, options->exclude, options->excludes);
 	return SR_OK;
 }
 
-enum sr_status sr_make_parents(const char *path, struct sr_err *err)
+enum sr_status sr_make_parents(const struct sr_store *st, struct sr_err *err)
 {
-	char *part = sr_strdup(path);
+	char *part = sr_strdup(st->path);
+	uid_t owner = st->has_owner ? st->owner : (uid_t)-1;
+	gid_t group = st->has_group ? st->group : (gid_t)-1;
 	enum sr_status s = SR_OK;
 
 	for (char *slash = strchr(part + 1, '/'); slash && s == SR_OK; slash = strchr(slash + 1, '/')) {
 		*slash = '\0';
-		if (mkdir(part, 0755) && errno != EEXIST)
+		if (!mkdir(part, 0755)) {
+			if (chown(part, owner, group))
+				s = sr_err_sys(err, SR_E_IO, "chown %s", part);
+		} else if (errno != EEXIST) {
 			s = sr_err_sys(err, SR_E_IO, "mkdir %s", part);
+		}
 		*slash = '/';
 	}
 	free(part);
@@ -122,6 +114,36 @@ uint8_t sr_store_kind(const struct sr_store *st)
 const char *sr_store_path(const struct sr_store *st)
 {
 	return st->path;
+}
+
+/* ---- exclusions ---- */
+
+bool sr_store_exclude_is(const struct sr_store *st, const char *const *globs, size_t n)
+{
+	bool same = st->excludes == n;
+
+	for (size_t i = 0; same && i < n; i++)
+		same = !strcmp(st->exclude[i], globs[i]);
+	return same;
+}
+
+void sr_store_set_exclude(struct sr_store *st, const char *const *globs, size_t n)
+{
+	free_exclude(st);
+	copy_exclude(st, globs, n);
+	if (st->impl->reconsider)
+		st->impl->reconsider(st);
+}
+
+const char *const *sr_store_exclude(const struct sr_store *st, size_t *n)
+{
+	*n = st->excludes;
+	return (const char *const *)st->exclude;
+}
+
+bool sr_store_excludes(const struct sr_store *st, struct sr_bytes path)
+{
+	return sr_exclude_covers(st->kind, (const char *const *)st->exclude, st->excludes, path);
 }
 
 /* ---- the whole ---- */

@@ -46,6 +46,13 @@ const char *sr_store_name(const struct sr_store *st);
 uint8_t sr_store_kind(const struct sr_store *st);
 const char *sr_store_path(const struct sr_store *st);
 
+/* Another list of exclusions (globs or tables, see exclude.h); COPIES.  The next scan sees everything anew.  What it newly covers is unknown from
+ * then on, and stays in the map as it was last seen.  No view is open, no apply prepared. */
+void sr_store_set_exclude(struct sr_store *st, const char *const *globs, size_t n);
+bool sr_store_exclude_is(const struct sr_store *st, const char *const *globs, size_t n); /* this very list? */
+const char *const *sr_store_exclude(const struct sr_store *st, size_t *n);              /* VALID UNTIL it is set */
+bool sr_store_excludes(const struct sr_store *st, struct sr_bytes path); /* it, or something above it */
+
 /* What is there now, and its marker (zero when there is none).  Reopens a database that was moved.  *why (sizeof >= 256) says more in words.
  * *has_content: any entry or table that is not ours. */
 enum sr_presence sr_store_look(struct sr_store *st, struct sr_marker *marker, bool *has_content, char why[256]);

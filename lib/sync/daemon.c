@@ -28,6 +28,8 @@ struct sr_sync_daemon {
 	pthread_cond_t wake;
 	bool stop, now, one_round; /* one_round: at least one went through, so that the tree is known */
 	uint64_t interval_ms;
+	struct sr_config *fresh;     /* of a reload, not taken yet, or NULL */
+	struct sr_config *exclusions; /* of the last reload that was taken, or NULL; the round's own */
 	enum sr_status last;
 	char told[512]; /* the trouble that was logged last: each is logged once */
 };
@@ -245,6 +247,8 @@ void sr_sync_daemon_close(struct sr_sync_daemon *d)
 		sr_address_remove(d->config->state_directory);
 	sr_server_stop(d->server, 3000);
 	sr_sync_close(d->sync);
+	sr_config_free(d->fresh);
+	sr_config_free(d->exclusions);
 	sr_admit_close(&d->admit);
 	pthread_cond_destroy(&d->wake);
 	pthread_mutex_destroy(&d->lock);
@@ -305,6 +309,17 @@ static void wait_for(struct sr_sync_daemon *d, uint64_t ms)
 	d->now = false;
 }
 
+/* With the lock held, between rounds. */
+static void take_fresh(struct sr_sync_daemon *d)
+{
+	if (!d->fresh)
+		return;
+	sr_sync_set_exclusions(d->sync, d->fresh);
+	sr_config_free(d->exclusions);
+	d->exclusions = d->fresh;
+	d->fresh = NULL;
+}
+
 void sr_sync_daemon_run(struct sr_sync_daemon *d)
 {
 	unsigned failures = 0;
@@ -315,6 +330,7 @@ void sr_sync_daemon_run(struct sr_sync_daemon *d)
 		struct sr_err err = {0};
 		enum sr_status rc;
 
+		take_fresh(d);
 		pthread_mutex_unlock(&d->lock);
 		rc = sr_sync_round(d->sync, &result, &err);
 		log_round(d, rc, &result, &err);
@@ -335,10 +351,12 @@ void sr_sync_daemon_now(struct sr_sync_daemon *d)
 	pthread_mutex_unlock(&d->lock);
 }
 
-void sr_sync_daemon_set_interval(struct sr_sync_daemon *d, uint64_t seconds)
+void sr_sync_daemon_reload(struct sr_sync_daemon *d, struct sr_config *fresh)
 {
 	pthread_mutex_lock(&d->lock);
-	d->interval_ms = seconds * 1000;
+	d->interval_ms = fresh->update_interval * 1000;
+	sr_config_free(d->fresh);
+	d->fresh = fresh;
 	pthread_mutex_unlock(&d->lock);
 }
 

@@ -17,7 +17,8 @@ const char *sr_sync_daemon_address(const struct sr_sync_daemon *d);
 void sr_sync_daemon_run(struct sr_sync_daemon *d);
 /* From any thread (not from a signal handler). */
 void sr_sync_daemon_now(struct sr_sync_daemon *d);
-void sr_sync_daemon_set_interval(struct sr_sync_daemon *d, uint64_t seconds);
+/* Take what can be taken without a restart: the interval at once, the stores' own exclusions with the next round.  CONSUMES fresh. */
+void sr_sync_daemon_reload(struct sr_sync_daemon *d, struct sr_config *fresh);
 void sr_sync_daemon_stop(struct sr_sync_daemon *d);
 void sr_sync_daemon_close(struct sr_sync_daemon *d);
 

@@ -91,8 +91,11 @@ static void sort_items(struct sr_store_plan *p)
 static enum sr_status differs(void *ctx, struct sr_bytes path, const struct sr_version *local, const struct sr_version *remote)
 {
 	struct finding *f = ctx;
-	struct sr_item *it = add_item(f->p, keep_path(&f->p->paths, path));
+	struct sr_item *it;
 
+	if (sr_sync_is_excluded(f->s, f->i, path))
+		return SR_OK;
+	it = add_item(f->p, keep_path(&f->p->paths, path));
 	it->local = *local;
 	it->remote = *remote;
 	return SR_OK;
@@ -105,6 +108,8 @@ static enum sr_status open_row(void *ctx, const struct sr_leaf_row *row, struct 
 	struct sr_item key = {.path = row->path}, *it;
 
 	(void)err;
+	if (sr_store_excludes(f->s->r->stores[f->i].store, row->path))
+		return SR_OK;
 	if (f->found && bsearch(&key, f->p->items, f->found, sizeof key, by_path))
 		return SR_OK;
 	it = add_item(f->p, keep_path(&f->p->open_paths, row->path));
@@ -329,6 +334,11 @@ static enum sr_status hand_on(struct finding *f, const struct sr_item *it)
 		f->table_pulls |= it->remote.kind == SR_KIND_TABLE;
 		return add_pull(f, it);
 	case SR_ACT_PUSH:
+		if (it->local.kind == SR_KIND_NONE && it->remote.kind == SR_KIND_DIR &&
+		    sr_sync_excluded_below(f->s, f->i, &f->remote, it->path)) {
+			p->excluded++; /* the datastore needs it for what is excluded there */
+			return SR_OK;
+		}
 		f->table_pushes |= it->local.kind == SR_KIND_TABLE;
 		p->grows |= it->local.kind == SR_KIND_TABLE && it->remote.kind == SR_KIND_TABLE;
 		return add_push(f, it);
@@ -364,6 +374,8 @@ static enum sr_status spool_difference(void *ctx, struct sr_bytes path, const st
 	struct finding *f = ctx;
 	struct sr_leaf leaf = {.path = path, .expect = *local, .to = *remote};
 
+	if (sr_sync_is_excluded(f->s, f->i, path))
+		return SR_OK;
 	return sr_leaves_add(f->differing, &leaf, f->err);
 }
 
@@ -464,6 +476,7 @@ enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err)
 		return SR_OK;
 	}
 	p->compared = true;
+	p->excluded = 0;
 	rc = sr_state_begin(s->r->state, err); /* one moment, and one lock, for all that is looked up */
 	if (rc == SR_OK)
 		rc = st->kind == SR_KIND_FILES ? gather_files(&f) : gather_rows(&f);

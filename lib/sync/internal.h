@@ -31,6 +31,7 @@ struct sr_store_plan { /* one store's part of a round */
 	uint64_t skipped;
 	const char *first_skip; /* why the first one was */
 	uint64_t gone;          /* files that the datastore could not send */
+	uint64_t excluded;      /* items that differ and are none of our business; as of the last plan */
 	bool compared;          /* with the datastore's map */
 	bool merges;            /* rows to be compared column by column are among the pulls */
 	bool grows;             /* columns of a table go to the datastore, and its rows after them */
@@ -44,6 +45,7 @@ struct sr_store_plan { /* one store's part of a round */
 
 struct sr_sync {
 	const struct sr_config *config;
+	const struct sr_config *exclusions; /* of the stores here: `config`, or what a reload brought */
 	struct sr_replica *r;
 	struct sr_contact *contact;
 	struct sr_client *client; /* the contact's */
@@ -57,6 +59,7 @@ struct sr_sync {
 
 	struct sr_tree_info info; /* the datastore's last 200 answer */
 	bool have_info;
+	char *etag; /* of that answer, or NULL */
 	bool info_stale; /* a push failed, or was made under another start of the datastore: no 304 will do, for it does not tell the start */
 	struct sr_hash remote; /* its root, held in r->nodes when have_remote */
 	bool have_remote;
@@ -102,6 +105,18 @@ SR_MUST enum sr_status sr_sync_check_in(struct sr_sync *s, bool *unchanged, stru
 SR_MUST enum sr_status sr_sync_walk(struct sr_sync *s, struct sr_err *err);
 /* The datastore's map of our store i; false: it has none, or it is paused there (*why). */
 bool sr_sync_remote_map(const struct sr_sync *s, size_t i, struct sr_hash *map, const char **why);
+
+/* stores.c: how the stores here and those of the datastore fit together */
+/* What may not be synchronised: as the configuration here and the datastore's last answer say.  No view is open. */
+void sr_sync_exclude(struct sr_sync *s);
+/* Are all stores equal on both sides, but for what is excluded?  As of the last scan and the datastore's tree that was walked. */
+bool sr_sync_all_equal(const struct sr_sync *s);
+/* The next store, from *k on, that the datastore has and this machine's configuration does not know; NULL: no more. */
+const struct sr_tree_store *sr_sync_stranger(const struct sr_sync *s, size_t *k);
+/* Of a store's plan: is this difference none of our business?  Then it is counted. */
+bool sr_sync_is_excluded(struct sr_sync *s, size_t i, struct sr_bytes path);
+/* Does the datastore's tree have something excluded below this directory? */
+bool sr_sync_excluded_below(const struct sr_sync *s, size_t i, const struct sr_hash *remote, struct sr_bytes path);
 
 /* pull.c */
 SR_MUST enum sr_status sr_sync_pull(struct sr_sync *s, size_t i, struct sr_err *err);

@@ -1,4 +1,5 @@
 /* state.c - what a webserver remembers of its datastore, in state.db's meta. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/sync/internal.h"
@@ -94,16 +95,30 @@ enum sr_status sr_sync_set_as_of(struct sr_sync *s, uint64_t epoch, uint64_t seq
 	return rc;
 }
 
+static struct sr_store_row *configured(struct sr_sync *s, int64_t id)
+{
+	for (size_t i = 0; i < s->r->n; i++)
+		if (s->r->stores[i].row.id == id)
+			return &s->r->stores[i].row;
+	return NULL;
+}
+
+/* Of stores too that are not configured at the moment: when they come back, their bases are of a past that may be none. */
 enum sr_status sr_sync_forget_bases(struct sr_sync *s, bool as_hint, struct sr_err *err)
 {
-	enum sr_status rc = sr_state_begin(s->r->state, err);
+	struct sr_store_row *rows = NULL;
+	size_t n = 0;
+	enum sr_status rc = sr_state_stores(s->r->state, &rows, &n, err);
 
+	if (rc == SR_OK)
+		rc = sr_state_begin(s->r->state, err);
 	if (rc != SR_OK)
-		return rc;
+		goto out;
 	s->quiet = false;
-	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++) {
-		struct sr_store_row *row = &s->r->stores[i].row;
+	for (size_t i = 0; rc == SR_OK && i < n; i++) {
+		struct sr_store_row *row = configured(s, rows[i].id);
 
+		row = row ? row : &rows[i];
 		if (row->base_known) { /* else it is in a union already, as of what it was then */
 			row->epoch = s->as_of_epoch;
 			row->seq = s->as_of_seq;
@@ -112,7 +127,10 @@ enum sr_status sr_sync_forget_bases(struct sr_sync *s, bool as_hint, struct sr_e
 		rc = sr_state_forget_base(s->r->state, row, as_hint, err);
 	}
 	if (rc == SR_OK)
-		return sr_state_commit(s->r->state, err);
-	sr_state_rollback(s->r->state);
+		rc = sr_state_commit(s->r->state, err);
+	else
+		sr_state_rollback(s->r->state);
+out:
+	free(rows);
 	return rc;
 }

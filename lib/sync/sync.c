@@ -23,7 +23,7 @@ enum sr_status sr_sync_open(struct sr_sync **out, const struct sr_sync_options *
 	struct sr_sync *s = sr_alloc(sizeof *s);
 	enum sr_status rc;
 
-	s->config = options->config;
+	s->config = s->exclusions = options->config;
 	s->version = sr_strdup(options->version);
 	pthread_mutex_init(&s->report_lock, NULL);
 	rc = sr_replica_open(&s->r, s->config, SR_ROLE_WEBSERVER, err);
@@ -62,6 +62,7 @@ void sr_sync_close(struct sr_sync *s)
 	free(s->declined);
 	if (s->have_info)
 		sr_tree_info_free(&s->info);
+	free(s->etag);
 	sr_contact_close(s->contact);
 	sr_replica_close(s->r);
 	sr_buf_free(&s->report);
@@ -274,8 +275,13 @@ static enum sr_status make_if_new(struct sr_sync *s, size_t i, struct sr_err *er
 	uint64_t leaves = 0, bytes;
 	enum sr_status rc;
 
-	if (s->r->stores[i].mode != SR_MODE_NEW || !sr_sync_remote_map(s, i, &map, &why))
+	if (s->r->stores[i].mode != SR_MODE_NEW)
 		return SR_OK;
+	if (!sr_sync_remote_map(s, i, &map, &why)) {
+		s->plans[i].skipped = 1;
+		s->plans[i].first_skip = why;
+		return SR_OK;
+	}
 	if (sr_map_counts(s->r->nodes, &map, &leaves, &bytes) != SR_OK)
 		leaves = 0;
 	if (s->r->stores[i].kind == SR_KIND_DATABASE && sr_hash_eq(&map, &s->r->stores[i].map))
@@ -341,6 +347,8 @@ static uint64_t count_skipped(const struct sr_sync *s)
 {
 	uint64_t n = 0;
 
+	for (size_t k = 0; sr_sync_stranger(s, &k);)
+		n++;
 	for (size_t i = 0; i < s->r->n; i++)
 		n += s->plans[i].skipped + s->plans[i].failed + (s->r->stores[i].mode == SR_MODE_PAUSED);
 	return n;
@@ -453,7 +461,7 @@ static enum sr_status attempt(struct sr_sync *s, unsigned try, bool *again, stru
 		s->quiet = rc == SR_OK && !s->result.skipped; /* what was left alone may be free again without a change of a root */
 		s->quiet_local = s->r->root;
 		s->quiet_remote = s->remote;
-		s->result.in_sync = !s->result.skipped && sr_hash_eq(&s->r->root, &s->remote);
+		s->result.in_sync = !s->result.skipped && sr_sync_all_equal(s);
 		return rc;
 	}
 	s->quiet = false;
@@ -531,10 +539,24 @@ static json_t *store_report(const struct sr_sync *s, size_t i)
 	json_object_set_new(o, "skipped", json_integer((json_int_t)p->skipped));
 	json_object_set_new(o, "skipped_why", text_or_null(p->first_skip));
 	json_object_set_new(o, "trouble", text_or_null(p->failed ? p->trouble : ""));
+	json_object_set_new(o, "excluded", json_integer((json_int_t)p->excluded));
 	json_object_set_new(o, "unknown_count", json_integer((json_int_t)st->scan.unknowns));
 	json_object_set_new(o, "unknown", unknown_json(st));
 	json_object_set_new(o, "hashed", json_integer((json_int_t)st->hashed));
 	json_object_set_new(o, "rows_read", json_integer((json_int_t)st->rows_read));
+	return o;
+}
+
+/* A store of the datastore that the configuration here does not know at all. */
+static json_t *stranger_report(const struct sr_tree_store *there)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "name", json_string(there->name));
+	json_object_set_new(o, "kind", json_string(there->kind == SR_KIND_DATABASE ? "sqlite" : "files"));
+	json_object_set_new(o, "state", json_string("not configured"));
+	json_object_set_new(o, "skipped", json_integer(1));
+	json_object_set_new(o, "skipped_why", json_string("the datastore has this store, the configuration here does not name it"));
 	return o;
 }
 
@@ -561,6 +583,7 @@ static void make_report(struct sr_sync *s)
 	uint64_t conflicts = 0, conflict_bytes = 0;
 	struct sr_err err;
 	json_t *o = json_object(), *stores = json_array(), *datastore = json_object();
+	const struct sr_tree_store *stranger;
 	char *text;
 
 	sr_uuid_text(node, &s->r->node);
@@ -590,6 +613,8 @@ static void make_report(struct sr_sync *s)
 		json_object_set_new(o, "conflicts", json_integer((json_int_t)conflicts));
 	for (size_t i = 0; s->r->keyed && i < s->r->n; i++)
 		json_array_append_new(stores, store_report(s, i));
+	for (size_t k = 0; (stranger = sr_sync_stranger(s, &k));)
+		json_array_append_new(stores, stranger_report(stranger));
 	json_object_set_new(o, "stores", stores);
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);

@@ -23,6 +23,10 @@ SR_MUST enum sr_status sr_sync_open(struct sr_sync **out, const struct sr_sync_o
 void sr_sync_close(struct sr_sync *s);
 struct sr_replica *sr_sync_replica(struct sr_sync *s);
 
+/* The stores' own exclusions are those of this configuration from the next round on; what the datastore excludes comes on top.  BORROWS it
+ * until another one is given. */
+void sr_sync_set_exclusions(struct sr_sync *s, const struct sr_config *config);
+
 struct sr_sync_result {
 	uint64_t pulled, pushed, agreed, merged, conflicts; /* items */
 	uint64_t skipped;                           /* items that differ and were left alone */

@@ -50,7 +50,6 @@ static bool any_paused(const struct sr_tree_info *info)
 static enum sr_status ask(struct sr_sync *s, bool want_key, struct sr_answer *answer, struct sr_err *err)
 {
 	struct sr_buf check = {0}, match = {0};
-	char root[SR_HASH_TEXT];
 	const char *headers[4] = {0};
 	size_t n = 0;
 	struct sr_call call = {.target = "/api/tree", .headers = headers};
@@ -59,9 +58,8 @@ static enum sr_status ask(struct sr_sync *s, bool want_key, struct sr_answer *an
 	sr_buf_printf(&check, SR_HEADER_CHECK_IN ": ");
 	sr_check_in_print(&check, &(struct sr_check_in){.node = s->r->node, .known = s->anchor, .push = s->last_push});
 	headers[n++] = sr_buf_text(&check);
-	if (s->have_info && !s->info_stale && s->have_remote && sr_hash_eq(&s->remote, &s->anchor.root) && !want_key && !any_paused(&s->info)) {
-		sr_hash_text(root, &s->anchor.root);
-		sr_buf_printf(&match, "If-None-Match: \"%s\"", root);
+	if (s->etag && s->have_info && !s->info_stale && s->have_remote && sr_hash_eq(&s->remote, &s->anchor.root) && !want_key && !any_paused(&s->info)) {
+		sr_buf_printf(&match, "If-None-Match: %s", s->etag);
 		headers[n++] = sr_buf_text(&match);
 	}
 	if (want_key)
@@ -70,6 +68,12 @@ static enum sr_status ask(struct sr_sync *s, bool want_key, struct sr_answer *an
 	sr_buf_free(&check);
 	sr_buf_free(&match);
 	return rc;
+}
+
+static void keep_etag(struct sr_sync *s, const char *etag)
+{
+	free(s->etag);
+	s->etag = etag ? sr_strdup(etag) : NULL;
 }
 
 static enum sr_status ask_and_parse(struct sr_sync *s, bool want_key, bool *unchanged, struct sr_err *err)
@@ -91,6 +95,7 @@ static enum sr_status ask_and_parse(struct sr_sync *s, bool want_key, bool *unch
 			s->info = info;
 			s->have_info = true;
 			s->info_stale = false;
+			keep_etag(s, sr_answer_header(&answer, "ETag"));
 		}
 	}
 	sr_answer_free(&answer);
@@ -106,6 +111,8 @@ enum sr_status sr_sync_check_in(struct sr_sync *s, bool *unchanged, struct sr_er
 	/* A held datastore's key is not taken: nothing here changes for its sake. */
 	if (rc == SR_OK && !*unchanged && s->info.history < SR_HISTORY_AHEAD)
 		rc = take_key(s, err);
+	if (rc == SR_OK && s->info.history < SR_HISTORY_AHEAD)
+		sr_sync_exclude(s);
 	return rc == SR_OK ? rc : sr_err_context(err, "check-in");
 }
 

@@ -137,3 +137,27 @@ refused() { # LINE TEXT: exit 78, with the line and what is wrong
 		[ "$status" -eq 64 ]
 	done
 }
+
+@test "stores of one's own: what their sections may not say, with the line" {
+	refused_store() { # LINE TEXT CONFIGURATION-LINE...
+		local line=$1 text=$2
+		shift 2
+		printf '%s\n' '[global]' "$@" >"$conf"
+		refused "$line" "$text"
+	}
+	for name in 'two words' 'näher' '100%' '.hidden' 'a/b' '' "$(printf 'x%.0s' {1..65})"; do
+		refused_store 2 "a store's name is" "[store \"$name\"]" 'Kind=files' 'Path=/x'
+	done
+	refused_store 5 'differs from "wiki" in case only' '[store "wiki"]' 'Kind=files' 'Path=/x' '[store "Wiki"]'
+	refused_store 2 'differs from "users.db" in case only' '[store "Users.db"]' 'Path=/x'
+	refused_store 2 'needs Kind=' '[store "wiki"]' 'Path=/x'
+	refused_store 2 'needs Path' '[store "wiki"]' 'Kind=files'
+	refused_store 3 'Kind' '[store "wiki"]' 'Kind=postgres' 'Path=/x'
+	refused_store 3 'must be an absolute path' '[store "wiki"]' 'Path=x/y' 'Kind=files'
+	refused_store 7 'lies inside' '[store "a"]' 'Kind=files' 'Path=/srv/a' '[store "b"]' 'Kind=sqlite' 'Path=/srv/a/b.db'
+	refused_store 4 'there is no user called nobody-of-that-name' '[store "a"]' 'Kind=files' 'Owner=nobody-of-that-name' 'Path=/srv/a'
+	refused_store 3 'there is no group called' '[store "a"]' 'Group=nobody-of-that-name'
+	printf '%s\n' '[store "users.db"]' 'Exclude=sessions' '[store "wiki"]' 'Kind=files' 'Path="/srv/two words/100% näher"' >"$conf"
+	check sameroot-sync
+	[ "$status" -eq 0 ]
+}

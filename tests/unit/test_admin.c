@@ -309,7 +309,7 @@ static void differences_name_every_path_and_no_other(void **state)
 		here = root(nodes, h, 3);
 		there = root(nodes, t, 3);
 	}
-	assert_int_equal(sr_differences_find(nodes, &here, &there, &d, &err), SR_OK);
+	assert_int_equal(sr_differences_find(nodes, &here, &there, NULL, NULL, &d, &err), SR_OK);
 	assert_int_equal(d.n, sizeof want / sizeof *want);
 	for (size_t i = 0; i < d.n; i++) {
 		text = sr_format("%s|%s|%s", d.at[i].path, words[d.at[i].here.kind], words[d.at[i].there.kind]);
@@ -337,7 +337,7 @@ static void differences_name_every_path_and_no_other(void **state)
 	}
 	free(text);
 	sr_differences_free(&d);
-	assert_int_equal(sr_differences_find(nodes, &here, &here, &d, &err), SR_OK);
+	assert_int_equal(sr_differences_find(nodes, &here, &here, NULL, NULL, &d, &err), SR_OK);
 	assert_int_equal(d.n, 0);
 	sr_nodes_free(nodes);
 }

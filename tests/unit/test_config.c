@@ -279,7 +279,7 @@ static void words(void **state)
 static void stores_of_ones_own(void **state)
 {
 	struct sr_config *c = taken("Max-Delete-Count=7\n"
-				    "[store \"app.db\"]\nKind=sqlite\nPath=/app/a.db\nDatastore-Path=/ds/a.db\nOwner=www\nGroup=www\n"
+				    "[store \"app.db\"]\nKind=sqlite\nPath=/app/a.db\nDatastore-Path=/ds/a.db\nOwner=root\nGroup=33\n"
 				    "Exclude=sessions\nExclude=\"#cache\"\nMax-Delete-Count=history:100000\nMax-Delete-Percent=50\n"
 				    "[store \"users.db\"]\nExclude=log\nMax-Delete-Count=3\nMax-Delete-Count=a:b:9\n"
 				    "[store \"app.db\"]\nMax-Delete-Percent=log:100\n");
@@ -289,8 +289,8 @@ static void stores_of_ones_own(void **state)
 	assert_int_equal(app->kind, SR_CONFIG_SQLITE);
 	assert_string_equal(app->path, "/app/a.db");
 	assert_string_equal(app->datastore_path, "/ds/a.db");
-	assert_string_equal(app->owner, "www");
-	assert_string_equal(app->group, "www");
+	assert_string_equal(app->owner, "root");
+	assert_string_equal(app->group, "33");
 	assert_int_equal(app->exclude.count, 2);
 	assert_string_equal(app->exclude.at[0], "sessions");
 	assert_string_equal(app->exclude.at[1], "#cache");
@@ -351,6 +351,9 @@ static void what_is_refused(void **state)
 		{"[store \"a\"]\nKind=file\n", "t.conf:2: Kind: must be sqlite or files"},
 		{"[store \"a\"]\nExclude=\n", "t.conf:2: Exclude: must not be empty"},
 		{"[store \"a\"]\nOwner=\"\"\n", "t.conf:2: Owner: must not be empty"},
+		{"[store \"a\"]\n\nOwner=no such user\n", "t.conf:3: Owner: there is no user called no such user"},
+		{"[store \"a\"]\nGroup=nosuchgroup\n", "t.conf:2: Group: there is no group called nosuchgroup"},
+		{"[store \"a\"]\nOwner=4294967295\n", "t.conf:2: Owner: there is no user called 4294967295"},
 		{"[store \"a\"]\nKind=files\nKind=files\n", "t.conf:3: Kind is given twice, first on line 2"},
 		{"[store \"a\"]\nMax-Delete-Count=1\nMax-Delete-Count=1\n", "t.conf:3: Max-Delete-Count: given twice"},
 		{"[store \"a\"]\nMax-Delete-Count=t:1\nMax-Delete-Count=T:2\n", "t.conf:3: Max-Delete-Count: given twice for this table"},
@@ -556,7 +559,7 @@ static void what_is_printed_is_taken_again(void **state)
 		"",
 		"Datastore=[::1]:1\nExternal-Addr=w\nResults-Directory=\"/a \\\"#b\\\\ \"\nLog-Format=json\nInsecure-Disable-HTTPS=on\n"
 		"Datastore-Key-Pin=sha256//0123456789012345678901234567890123456789abc=\n"
-		"[store \"x\"]\nKind=files\nPath=/x y\nExclude=*.tmp\nExclude=\" ;\"\nMax-Delete-Count=a b:5\nOwner=w\n"
+		"[store \"x\"]\nKind=files\nPath=/x y\nExclude=*.tmp\nExclude=\" ;\"\nMax-Delete-Count=a b:5\nOwner=65533\n"
 		"[store \"users.db\"]\nPath=/other\n",
 	};
 

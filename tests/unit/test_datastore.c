@@ -36,6 +36,7 @@ struct world {
 	struct sr_buf body;
 	struct sr_err err;
 	int64_t ahead_ms; /* of the real clock */
+	char etag[64];    /* of the last check-in that was answered 200 */
 };
 
 static void ok_at(enum sr_status rc, const struct sr_err *err, int line)
@@ -1196,19 +1197,19 @@ static void test_older_roots_stay_readable_for_a_while(void **state)
 static int check_in(struct world *w, const struct sr_check_in *c, bool match)
 {
 	struct sr_buf text = {0}, etag = {0};
-	char root[SR_HASH_TEXT];
 	const char *headers[3] = {NULL};
 	struct sr_call call_ = {.target = "/api/tree", .headers = headers};
 	struct sr_answer a = {0};
 
 	sr_buf_printf(&text, "%s: ", SR_HEADER_CHECK_IN);
 	sr_check_in_print(&text, c);
-	sr_hash_text(root, &c->known.root);
-	sr_buf_printf(&etag, "If-None-Match: \"%s\"", root);
+	sr_buf_printf(&etag, "If-None-Match: %s", w->etag);
 	headers[0] = sr_buf_text(&text);
 	headers[1] = match ? sr_buf_text(&etag) : NULL;
 	(void)!sr_client_call(w->client, &call_, &a, &w->err);
 	w->status = a.status;
+	if (sr_answer_header(&a, "ETag"))
+		snprintf(w->etag, sizeof(w->etag), "%s", sr_answer_header(&a, "ETag"));
 	sr_buf_clear(&w->body);
 	sr_buf_bytes(&w->body, sr_buf_view(&a.body));
 	sr_answer_free(&a);
@@ -1226,6 +1227,7 @@ static void test_check_in(void **state)
 	put_file(w, "a", "one");
 	c.known = w->d->at;
 	c.push = w->prev;
+	assert_int_equal(check_in(w, &c, false), 200);
 	assert_int_equal(check_in(w, &c, true), 304);
 	c.push = sr_uuid_random();
 	assert_int_equal(check_in(w, &c, true), 200); /* the chain is not where the webserver thinks */
@@ -1238,6 +1240,37 @@ static void test_check_in(void **state)
 	c.push = w->prev;
 	put_file(w, "b", "two");
 	assert_int_equal(check_in(w, &c, true), 200);
+}
+
+/* Exclusions are told with the next check-in, whether the root is another or not; what is in the tree stays. */
+static void test_reload_tells_exclusions(void **state)
+{
+	struct world *w = *state;
+	struct sr_check_in c = {.node = w->webserver};
+	struct sr_config_store *s = &w->config->stores[SR_STORE_RESOURCES];
+	char *glob = sr_strdup("cache/");
+	struct sr_tree_info info;
+
+	put_file(w, "cache", "one");
+	c.known = w->d->at;
+	c.push = w->prev;
+	assert_int_equal(check_in(w, &c, false), 200);
+	s->exclude = (struct sr_config_list){.at = &glob, .count = 1};
+	sr_datastore_reload(w->d, w->config);
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(check_in(w, &c, true), 200);
+	OK(sr_tree_info_parse(sr_buf_view(&w->body), &info, &w->err));
+	assert_memory_equal(&info.at, &c.known, sizeof(info.at));
+	assert_int_equal(info.stores[SR_STORE_RESOURCES].excludes, 1);
+	assert_string_equal(info.stores[SR_STORE_RESOURCES].exclude[0], "cache/");
+	sr_tree_info_free(&info);
+	assert_int_equal(check_in(w, &c, true), 304);
+	s->exclude = (struct sr_config_list){0};
+	sr_datastore_reload(w->d, w->config);
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(check_in(w, &c, true), 200);
+	assert_memory_equal(&w->d->at, &c.known, sizeof(c.known));
+	free(glob);
 }
 
 /* --- who may ------------------------------------------------------------------------------------------------------------------------ */
@@ -1364,6 +1397,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_verdicts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_older_roots_stay_readable_for_a_while, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_check_in, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reload_tells_exclusions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_secrets, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_registry, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_bundles, setup, teardown),

@@ -426,6 +426,44 @@ static void test_scan_sees_every_kind(void **state)
 	sr_scan_free(&now);
 }
 
+/* What becomes excluded stays in the map as it was seen last, whatever happens to it; lifted, it is seen as it is. */
+static void test_exclude_later(void **state)
+{
+	static const char *const later[] = {"cache/", "*.tmp"};
+	struct world *w = *state;
+	struct sr_scan before, now;
+
+	open_store(w, 0, NULL, 0);
+	dir(w, "cache");
+	put(w, "cache/page", "one");
+	put(w, "x.tmp", "two");
+	put(w, "a", "three");
+	before = scan(w, NULL);
+	sr_store_set_exclude(w->st, later, 2);
+	put(w, "cache/page", "changed");
+	put(w, "cache/more", "new");
+	assert_int_equal(unlink(at(w, "x.tmp")), 0);
+	now = scan(w, &before.map);
+	assert_true(now.same);
+	assert_int_equal(now.unknowns, 2); /* cache, and x.tmp, which is not even there */
+	sr_scan_free(&now);
+	put(w, "a", "changed");
+	now = scan(w, &before.map);
+	assert_false(now.same);
+	sr_store_set_exclude(w->st, NULL, 0);
+
+	const struct sr_edit expected[] = {
+		{path_of(w, "a"), file_v(w, "changed", 0644)},
+		{path_of(w, "cache"), dir_v(0755)},
+		{path_of(w, "cache/more"), file_v(w, "new", 0644)},
+		{path_of(w, "cache/page"), file_v(w, "changed", 0644)},
+	};
+
+	assert_tree(w, expected, 4);
+	sr_scan_free(&before);
+	sr_scan_free(&now);
+}
+
 static void test_unchanged_files_are_not_read_again(void **state)
 {
 	struct world *w = *state;
@@ -1393,6 +1431,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		T(test_scan_sees_every_kind),
+		T(test_exclude_later),
 		T(test_unchanged_files_are_not_read_again),
 		T(test_an_edit_that_hides_its_mtime_is_found),
 		T(test_a_signature_vouches_for_its_own_content_only),
