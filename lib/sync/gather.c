@@ -129,12 +129,21 @@ static enum sr_status find_items(struct finding *f)
 
 /* --- deciding ------------------------------------------------------------------------------------------------------------- */
 
+int sr_noted_order(const void *a, const void *b)
+{
+	const struct sr_noted *x = a, *y = b;
+
+	if (x->store != y->store)
+		return x->store < y->store ? -1 : 1;
+	return sr_bytes_cmp(sr_buf_view(&x->path), sr_buf_view(&y->path));
+}
+
 static uint8_t note_of(const struct sr_sync *s, size_t i, struct sr_bytes path)
 {
-	for (size_t k = 0; k < s->noteds; k++)
-		if (s->noted[k].store == i && sr_bytes_eq(sr_buf_view(&s->noted[k].path), path))
-			return s->noted[k].note;
-	return SR_NOTE_NONE;
+	struct sr_noted key = {.store = i, .path = {.at = (uint8_t *)(uintptr_t)path.at, .len = path.len}};
+	const struct sr_noted *found = s->noteds ? bsearch(&key, s->noted, s->noteds, sizeof key, sr_noted_order) : NULL;
+
+	return found ? found->note : SR_NOTE_NONE;
 }
 
 static void set_as_of(struct sr_item *it, const struct sr_store_row *st, const struct sr_leaf_row *row)

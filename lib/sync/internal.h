@@ -13,6 +13,7 @@ struct sr_noted { /* what the datastore refused of a union, until the round is o
 	struct sr_buf path;
 	uint8_t note; /* enum sr_note */
 };
+int sr_noted_order(const void *a, const void *b); /* by store and path, for qsort and bsearch */
 
 struct sr_store_plan { /* one store's part of a round */
 	struct sr_item *items;

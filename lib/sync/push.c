@@ -139,12 +139,29 @@ static enum sr_status send_body(struct sr_sync *s, const char *head, struct sr_a
 
 /* --- bases after an answer ---------------------------------------------------------------------------------------------------- */
 
+static int by_store_and_path(const void *a, const void *b)
+{
+	const struct sr_refused *x = a, *y = b;
+	int order = strcmp(x->store, y->store);
+
+	return order ? order : sr_bytes_cmp(x->path, y->path);
+}
+
+/* There may be as many of them as leaves were pushed: they are sorted once. */
+static enum sr_status parse_answer(struct sr_bytes body, struct sr_push_answer *out, struct sr_err *err)
+{
+	enum sr_status rc = sr_push_answer_parse(body, out, err);
+
+	if (rc == SR_OK && out->n)
+		qsort(out->refused, out->n, sizeof *out->refused, by_store_and_path);
+	return rc;
+}
+
 static const struct sr_refused *refused(const struct sr_push_answer *a, const char *store, struct sr_bytes path)
 {
-	for (size_t k = 0; a && k < a->n; k++)
-		if (strcmp(a->refused[k].store, store) == 0 && sr_bytes_eq(a->refused[k].path, path))
-			return &a->refused[k];
-	return NULL;
+	struct sr_refused key = {.store = (char *)(uintptr_t)store, .path = path};
+
+	return a && a->n ? bsearch(&key, a->refused, a->n, sizeof key, by_store_and_path) : NULL;
 }
 
 enum sr_status sr_sync_set_bases(struct sr_sync *s, size_t i, struct sr_leaves *leaves, const struct sr_push_answer *but, uint64_t epoch,
@@ -256,7 +273,7 @@ static enum sr_status delete_push(struct sr_sync *s, const char *what, const str
 	call.target = target;
 	rc = sr_client_call(s->client, &call, &answer, err);
 	if (rc == SR_OK || answer.status == 409) {
-		rc = sr_push_answer_parse(sr_buf_view(&answer.body), out, err);
+		rc = parse_answer(sr_buf_view(&answer.body), out, err);
 	}
 	sr_answer_free(&answer);
 	free(target);
@@ -357,6 +374,8 @@ static void note_refusals(struct sr_sync *s, const struct sr_push_answer *a)
 		*n = (struct sr_noted){.store = i, .note = (uint8_t)note};
 		sr_buf_bytes(&n->path, f->path);
 	}
+	if (s->noteds)
+		qsort(s->noted, s->noteds, sizeof *s->noted, sr_noted_order);
 }
 
 static uint64_t count_pushes(const struct sr_sync *s)
@@ -404,7 +423,7 @@ static enum sr_status send_push(struct sr_sync *s, const struct sr_push_head *he
 	rc = send_body(s, sr_buf_text(&text), &answer, err);
 	if (rc == SR_OK || answer.status == 409) {
 		struct sr_err parse;
-		enum sr_status parsed = sr_push_answer_parse(sr_buf_view(&answer.body), a, &parse);
+		enum sr_status parsed = parse_answer(sr_buf_view(&answer.body), a, &parse);
 
 		if (rc == SR_OK || parsed == SR_OK) {
 			rc = parsed;
