@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/admin/cli.h"
+#include "lib/admin/progress_line.h"
 #include "lib/base/log.h"
 #include "lib/base/version.h"
 #include "lib/sync/daemon.h"
@@ -41,8 +42,10 @@ static int run_once(const struct sr_config *config)
 {
 	struct sr_sync_result result = {0};
 	struct sr_err err = {0};
-	enum sr_status rc = sr_sync_once(config, SR_VERSION, ONCE_WAIT_MS, &result, &err);
+	struct sr_progress_line *line = sr_progress_line_wanted(2, config->log_json) ? sr_progress_line_new(2) : NULL;
+	enum sr_status rc = sr_sync_once(config, SR_VERSION, ONCE_WAIT_MS, line ? sr_progress_line_show : NULL, line, &result, &err);
 
+	sr_progress_line_free(line);
 	if (rc == SR_OK && json)
 		print_result(&result);
 	if (rc == SR_OK && !result.in_sync)
@@ -90,6 +93,7 @@ static void *handle_signals(void *arg)
 
 static int run_daemon(const struct sr_config *config)
 {
+	struct sr_progress_line *line = NULL;
 	struct running r = {0};
 	pthread_t signals;
 	struct sr_err err = {0};
@@ -102,9 +106,14 @@ static int run_daemon(const struct sr_config *config)
 		sr_sync_daemon_close(r.daemon);
 		return sr_status_exit(SR_E_INTERNAL);
 	}
+	if (sr_progress_line_wanted(2, config->log_json)) {
+		line = sr_progress_line_new(2);
+		sr_sync_daemon_show_progress(r.daemon, sr_progress_line_show, line);
+	}
 	sr_sync_daemon_run(r.daemon);
 	pthread_join(signals, NULL);
 	sr_sync_daemon_close(r.daemon);
+	sr_progress_line_free(line);
 	return 0;
 }
 

@@ -23,6 +23,10 @@ bool sr_name_ok(uint8_t kind, struct sr_bytes name);
 /* Append the encoded node.  The order and the counts are the caller's to have right (asserted). */
 void sr_node_encode(struct sr_buf *out, const struct sr_node *node);
 
+/* One entry alone, in the same form; what is read must have been written so. */
+void sr_entry_encode(struct sr_buf *out, const struct sr_entry *e);
+void sr_entry_take(struct sr_reader *r, struct sr_entry *out);
+
 /* The i-th reference of a node to another node; NULL when a leaf stands there. */
 const struct sr_hash *sr_node_ref(const struct sr_node *node, size_t i);
 

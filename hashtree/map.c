@@ -191,6 +191,118 @@ void sr_map_build(struct sr_nodes *s, struct sr_bytes attrs, struct sr_entry *en
 	child_to_entry(&top, out);
 }
 
+/* --- building, entry by entry ----------------------------------------------------------------------------------- */
+
+struct sr_builder {
+	struct sr_nodes *s;
+	struct part {
+		struct sr_buf entries; /* encoded */
+		size_t n;
+	} parts[256]; /* by the first byte of the place */
+	size_t n;
+};
+
+struct sr_builder *sr_builder_new(struct sr_nodes *s)
+{
+	struct sr_builder *b = sr_alloc(sizeof *b);
+
+	b->s = s;
+	return b;
+}
+
+void sr_builder_free(struct sr_builder *b)
+{
+	for (size_t i = 0; b && i < 256; i++)
+		sr_buf_free(&b->parts[i].entries);
+	free(b);
+}
+
+void sr_builder_add(struct sr_builder *b, const struct sr_entry *entry)
+{
+	uint8_t place[SR_HASH_LEN];
+	struct part *part;
+
+	sr_map_place(b->s, entry->name, place);
+	part = &b->parts[place[0]];
+	sr_entry_encode(&part->entries, entry);
+	part->n++;
+	b->n++;
+}
+
+/* The entries of a part as slots; they BORROW its buffer. */
+static void part_slots(const struct sr_builder *b, const struct part *part, struct sr_entry *entries, struct sr_slot *slots)
+{
+	struct sr_reader r = sr_reader(sr_buf_view(&part->entries));
+
+	for (size_t i = 0; i < part->n; i++) {
+		sr_entry_take(&r, &entries[i]);
+		sr_map_place(b->s, entries[i].name, slots[i].place);
+		slots[i].entry = &entries[i];
+	}
+}
+
+/* Equal names have equal places.  (Other names do not, but by a collision of the full hash.) */
+static bool two_of_one(const struct sr_slot *slots, size_t n)
+{
+	for (size_t i = 1; i < n; i++)
+		for (size_t k = i; k-- > 0 && place_cmp(&slots[k], &slots[i]) == 0;)
+			if (sr_bytes_eq(slots[k].entry->name, slots[i].entry->name))
+				return true;
+	return false;
+}
+
+/* The map of parts[from..to-1], which goes to depth `depth` of it: false when two names are one. */
+static bool build_parts(struct sr_builder *b, const struct work *w, unsigned from, unsigned to, unsigned depth, struct sr_child *out)
+{
+	struct sr_slot *slots;
+	struct sr_entry *entries;
+	size_t n = 0, at = 0;
+	bool good;
+
+	for (unsigned i = from; i < to; i++)
+		n += b->parts[i].n;
+	slots = sr_alloc((n + 1) * sizeof *slots);
+	entries = sr_alloc((n + 1) * sizeof *entries);
+	for (unsigned i = from; i < to; at += b->parts[i++].n)
+		part_slots(b, &b->parts[i], entries + at, slots + at);
+	if (n > 1)
+		qsort(slots, n, sizeof *slots, place_cmp);
+	good = !two_of_one(slots, n);
+	if (good)
+		build(w, slots, n, depth, out);
+	free(entries);
+	free(slots);
+	for (unsigned i = from; i < to; i++)
+		sr_buf_free(&b->parts[i].entries);
+	return good;
+}
+
+bool sr_builder_finish(struct sr_builder *b, struct sr_bytes attrs, struct sr_entry *out)
+{
+	struct work w = {.s = b->s, .attrs = attrs};
+	struct sr_child *children = sr_alloc(256 * sizeof *children), top;
+	bool good = true;
+	size_t m = 0;
+
+	if (b->n <= SR_BUCKET_MAX) {
+		good = build_parts(b, &w, 0, 256, 0, &top);
+	} else {
+		for (unsigned i = 0; good && i < 256; i++) {
+			if (!b->parts[i].n)
+				continue;
+			good = build_parts(b, &w, i, i + 1, 1, &children[m]);
+			children[m++].byte = (uint8_t)i;
+		}
+		if (good)
+			write_inner(&w, children, m, 0, &top);
+	}
+	if (good)
+		child_to_entry(&top, out);
+	free(children);
+	sr_builder_free(b);
+	return good;
+}
+
 /* --- editing ---------------------------------------------------------------------------------------------------- */
 
 /* Whether one of these sorted slots changes `name`, which has this place. */

@@ -42,7 +42,7 @@ bool sr_name_ok(uint8_t kind, struct sr_bytes name)
 
 /* --- encoding --------------------------------------------------------------------------------------------------- */
 
-static void entry_encode(struct sr_buf *out, const struct sr_entry *e)
+void sr_entry_encode(struct sr_buf *out, const struct sr_entry *e)
 {
 	assert(sr_name_ok(e->kind, e->name) && e->mode <= (sr_kind_has_mode(e->kind) ? 0777 : 0));
 	sr_buf_string(out, e->name);
@@ -75,7 +75,7 @@ void sr_node_encode(struct sr_buf *out, const struct sr_node *node)
 			child_encode(out, &node->children[i]);
 		} else {
 			assert(i == 0 || sr_bytes_cmp(node->entries[i - 1].name, node->entries[i].name) < 0);
-			entry_encode(out, &node->entries[i]);
+			sr_entry_encode(out, &node->entries[i]);
 		}
 	}
 }
@@ -535,6 +535,20 @@ enum sr_status sr_nodes_load(const struct sr_nodes *s, const struct sr_hash *has
 	return st;
 }
 
+void sr_entry_take(struct sr_reader *r, struct sr_entry *out)
+{
+	struct sr_bytes hash;
+
+	out->name = sr_read_string(r);
+	out->kind = sr_read_byte(r);
+	out->mode = sr_kind_has_mode(out->kind) ? (uint16_t)sr_read_varint(r) : 0;
+	hash = sr_read_bytes(r, SR_HASH_LEN);
+	out->leaves = sr_read_varint(r);
+	out->bytes = sr_read_varint(r);
+	if (hash.len)
+		memcpy(out->hash.b, hash.at, SR_HASH_LEN);
+}
+
 static bool peek_child(struct sr_reader *r, uint64_t n, uint8_t want, struct sr_hash *out)
 {
 	for (uint64_t i = 0; i < n; i++) {
@@ -555,24 +569,16 @@ static bool peek_child(struct sr_reader *r, uint64_t n, uint8_t want, struct sr_
 
 static bool peek_entry(struct sr_reader *r, uint64_t n, struct sr_bytes name, struct sr_entry *out)
 {
-	for (uint64_t i = 0; i < n; i++) {
-		struct sr_entry e = {.name = sr_read_string(r), .kind = sr_read_byte(r)};
-		int order = sr_bytes_cmp(e.name, name);
-		struct sr_bytes hash;
+	struct sr_entry e;
+	int order = -1;
 
-		if (r->bad || order > 0)
-			return false;
-		e.mode = sr_kind_has_mode(e.kind) ? (uint16_t)sr_read_varint(r) : 0;
-		hash = sr_read_bytes(r, SR_HASH_LEN);
-		e.leaves = sr_read_varint(r);
-		e.bytes = sr_read_varint(r);
-		if (order == 0 && !r->bad) {
-			memcpy(e.hash.b, hash.at, SR_HASH_LEN);
-			*out = e;
-			return true;
-		}
+	for (uint64_t i = 0; order < 0 && i < n; i++) {
+		sr_entry_take(r, &e);
+		order = sr_bytes_cmp(e.name, name);
 	}
-	return false;
+	if (order == 0 && !r->bad)
+		*out = e;
+	return order == 0 && !r->bad;
 }
 
 enum sr_peek sr_nodes_peek(const struct sr_nodes *s, const struct sr_hash *hash, const uint8_t *place, unsigned depth, struct sr_bytes name,

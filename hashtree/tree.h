@@ -123,6 +123,13 @@ void sr_nodes_count(const struct sr_nodes *s, uint64_t *nodes, uint64_t *bytes);
 /* Build a map from entries in any order; names must differ and be such as the format allows, kinds too (asserted).  Of *out only the top
  * node's hash, leaves and bytes are set; a DIR entry over an empty map counts as one leaf all the same, which is the caller's to say. */
 void sr_map_build(struct sr_nodes *s, struct sr_bytes attrs, struct sr_entry *entries, size_t n, struct sr_entry *out);
+/* The same from entries one by one, in any order, in little more memory than the nodes will take.  finish CONSUMES the builder; false: two
+ * entries have one name, and no map was made. */
+struct sr_builder;
+struct sr_builder *sr_builder_new(struct sr_nodes *s); /* BORROWS s */
+void sr_builder_add(struct sr_builder *b, const struct sr_entry *entry); /* COPIES */
+SR_MUST bool sr_builder_finish(struct sr_builder *b, struct sr_bytes attrs, struct sr_entry *out);
+void sr_builder_free(struct sr_builder *b); /* CONSUMES b, unfinished; NULL is a no-op */
 /* The entry called `name`, BORROWING the node.  A zero `top` is an empty map here and below.  SR_E_NOTFOUND; SR_E_GONE when a node on the
  * way is not here. */
 SR_MUST enum sr_status sr_map_get(const struct sr_nodes *s, const struct sr_hash *top, struct sr_bytes name, struct sr_entry *out);

@@ -2,6 +2,7 @@
 #include "lib/admin/cli.h"
 
 #include <locale.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -123,6 +124,9 @@ int sr_cli_daemon(const struct sr_cli *cli, int argc, char **argv, const char *c
 
 	setlocale(LC_CTYPE, "C.UTF-8");
 	signal(SIGPIPE, SIG_IGN);
+	/* What a large round took goes back to the system when it is over: without these glibc keeps it, once for each thread. */
+	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+	mallopt(M_ARENA_MAX, 2);
 	if (sr_cli_parse(cli, argc, argv, &count, &done, &err) != SR_OK)
 		return sr_cli_fail(cli, &err);
 	if (done)

@@ -252,12 +252,11 @@ struct gather {
 	struct sr_sql *sql;
 	const struct sr_store *st;
 	struct sr_scan *scan;
-	struct sr_buf names; /* one behind the other */
-	struct sr_entry *entries;
-	size_t n, cap;
+	struct sr_builder *rows; /* of the table */
 	struct sr_buf bag; /* hashes of the rows without a key */
 	size_t unnamed;
 	int64_t last; /* rowid, when that is the key */
+	bool any;     /* there was one */
 	bool falls;   /* it did not rise */
 };
 
@@ -295,32 +294,26 @@ static void add_unnamed(struct gather *g, const struct sr_sql_table *t)
 	sr_buf_free(&key);
 }
 
-static struct sr_entry *add_entry(struct gather *g, struct sr_bytes name, uint64_t bytes)
+static void add_entry(struct gather *g, struct sr_bytes name, uint64_t bytes, const struct sr_hash *hash)
 {
-	struct sr_entry *e;
-
-	if (g->n == g->cap) {
-		g->cap = g->cap ? g->cap + g->cap / 2 : 64;
-		g->entries = sr_realloc(g->entries, g->cap * sizeof *g->entries);
-	}
-	e = &g->entries[g->n++];
-	*e = (struct sr_entry){.name.len = name.len, .kind = SR_KIND_ROW, .leaves = 1, .bytes = bytes};
-	sr_buf_bytes(&g->names, name); /* moves as it grows: the names are pointed to at the end */
-	return e;
+	sr_builder_add(g->rows, &(struct sr_entry){.name = name, .kind = SR_KIND_ROW, .hash = *hash, .leaves = 1, .bytes = bytes});
 }
 
 static void add_row(struct gather *g, const struct sr_sql_table *t)
 {
 	struct sr_bytes key = sr_buf_view(&g->sql->key);
 	int64_t id = t->alias ? g->sql->columns[t->key[0]].value.i : 0;
+	struct sr_hash hash;
 
 	if (sr_key_is_bag(key)) {
 		sr_buf_add(&g->bag, key.at + key.len - SR_HASH_LEN, SR_HASH_LEN);
 		return;
 	}
-	g->falls |= t->alias && g->n && id <= g->last;
+	g->falls |= t->alias && g->any && id <= g->last;
 	g->last = id;
-	sr_hash_of(&add_entry(g, key, g->sql->record.len)->hash, g->st->key, sr_buf_view(&g->sql->record));
+	g->any = true;
+	sr_hash_of(&hash, g->st->key, sr_buf_view(&g->sql->record));
+	add_entry(g, key, g->sql->record.len, &hash);
 }
 
 static int by_bytes(const void *a, const void *b)
@@ -345,51 +338,9 @@ static void add_bag(struct gather *g)
 		memcpy(hash.b, at + i * SR_HASH_LEN, sizeof hash.b);
 		sr_buf_clear(&key);
 		sr_bag_key(&key, &hash);
-		add_entry(g, sr_buf_view(&key), end - i)->hash = hash;
+		add_entry(g, sr_buf_view(&key), end - i, &hash);
 	}
 	sr_buf_free(&key);
-}
-
-static void point_names(struct gather *g)
-{
-	const uint8_t *at = g->names.at;
-
-	for (size_t i = 0; i < g->n; i++) {
-		g->entries[i].name.at = at;
-		at += g->entries[i].name.len;
-	}
-}
-
-/* Two rows of one key: its index is corrupt, or UTF-16 that is not text.  A map must not be given them.  Rowids come in rising order, so
- * that add_row has seen it; other keys go through a hash table.  What has no key differs from everything. */
-static bool twins(const struct gather *g, const struct sr_sql_table *t)
-{
-	struct slot {
-		uint32_t place; /* + 1; 0: free */
-		uint32_t tag;
-	} * slots;
-	size_t size = 16, at;
-	bool yes = g->falls;
-
-	if (t->alias || !t->keys)
-		return yes;
-	while (size < g->n * 2)
-		size *= 2;
-	slots = sr_alloc(size * sizeof *slots);
-	for (size_t i = 0; !yes && i < g->n && i < UINT32_MAX - 1; i++) {
-		struct sr_hash h;
-		uint64_t start;
-		uint32_t tag;
-
-		sr_hash_of(&h, g->st->key, g->entries[i].name);
-		memcpy(&start, h.b, sizeof start);
-		memcpy(&tag, h.b + sizeof start, sizeof tag);
-		for (at = start & (size - 1); slots[at].place && !yes; at = (at + 1) & (size - 1))
-			yes = slots[at].tag == tag && sr_bytes_eq(g->entries[slots[at].place - 1].name, g->entries[i].name);
-		slots[at] = (struct slot){.place = (uint32_t)(i + 1), .tag = tag};
-	}
-	free(slots);
-	return yes;
 }
 
 static enum sr_status gather_rows(struct gather *g, struct sr_sql_table *t, struct sr_err *err)
@@ -401,10 +352,9 @@ static enum sr_status gather_rows(struct gather *g, struct sr_sql_table *t, stru
 	if (status != SR_OK)
 		return status;
 	sr_sql_room(g->sql, t->n);
-	sr_buf_clear(&g->names);
 	sr_buf_clear(&g->bag);
-	g->n = g->unnamed = 0;
-	g->falls = false;
+	g->unnamed = 0;
+	g->falls = g->any = false;
 	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
 		if (sr_sql_row(g->sql, t, stmt))
 			add_row(g, t);
@@ -416,7 +366,6 @@ static enum sr_status gather_rows(struct gather *g, struct sr_sql_table *t, stru
 	}
 	sqlite3_reset(stmt);
 	add_bag(g);
-	point_names(g);
 	return rc == SQLITE_DONE ? SR_OK : sr_sql_fail(err, g->sql, rc, "%s", t->name);
 }
 
@@ -424,19 +373,23 @@ static enum sr_status scan_table(struct gather *g, struct sr_sql_table *t, struc
 				 struct sr_err *err)
 {
 	enum sr_status status;
+	bool differ; /* their names.  If not, the key's index is corrupt, or it is UTF-16 that is not text: no map can be made of it */
 
 	if (!t->synced) {
 		add_path(g->scan, *t->name ? t->name : "\"\"", sr_bytes(NULL, 0), t->why);
 		return SR_OK;
 	}
+	g->rows = sr_builder_new(nodes);
 	status = gather_rows(g, t, err);
-	if (status != SR_OK)
+	if (status != SR_OK) {
+		sr_builder_free(g->rows);
 		return status;
-	if (twins(g, t)) {
+	}
+	differ = sr_builder_finish(g->rows, sr_bytes(t->fingerprint.b, sizeof t->fingerprint.b), &tables[*n]);
+	if (!differ || g->falls) {
 		add_path(g->scan, t->name, sr_bytes(NULL, 0), SR_UNKNOWN_UNREADABLE);
 		return SR_OK;
 	}
-	sr_map_build(nodes, sr_bytes(t->fingerprint.b, sizeof t->fingerprint.b), g->entries, g->n, &tables[*n]);
 	tables[*n].name = sr_bytes_of(t->name);
 	tables[*n].kind = SR_KIND_TABLE;
 	tables[*n].mode = 0;
@@ -484,9 +437,7 @@ static enum sr_status scan_all(struct sr_sql *sql, const struct sr_store *st, st
 	} else if (status == SR_OK) {
 		sr_store_empty(nodes, SR_KIND_DATABASE, &out->map);
 	}
-	sr_buf_free(&g.names);
 	sr_buf_free(&g.bag);
-	free(g.entries);
 	free(t.at);
 	return status;
 }

@@ -376,7 +376,13 @@ static bool not_ready(enum sr_status rc, const struct sr_sync_result *result)
 	return rc == SR_E_BUSY || (rc == SR_E_UNAVAILABLE && result->requests == 1 && result->received);
 }
 
-enum sr_status sr_sync_once(const struct sr_config *config, const char *version, unsigned wait_ms, struct sr_sync_result *result,
+void sr_sync_daemon_show_progress(struct sr_sync_daemon *d, void (*show)(void *ctx, const struct sr_progress *p), void *ctx)
+{
+	sr_sync_show_progress(d->sync, show, ctx);
+}
+
+enum sr_status sr_sync_once(const struct sr_config *config, const char *version, unsigned wait_ms,
+			    void (*show)(void *ctx, const struct sr_progress *p), void *ctx, struct sr_sync_result *result,
 			    struct sr_err *err)
 {
 	struct sr_admit admit = {0};
@@ -384,8 +390,10 @@ enum sr_status sr_sync_once(const struct sr_config *config, const char *version,
 	int64_t until = sr_ticks_ms() + wait_ms;
 	enum sr_status rc = open_sync(&sync, &admit, config, version, err);
 
-	if (rc == SR_OK)
+	if (rc == SR_OK) {
+		sr_sync_show_progress(sync, show, ctx);
 		rc = sr_sync_round(sync, result, err);
+	}
 	while (sync && not_ready(rc, result) && sr_ticks_ms() < until) {
 		nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
 		rc = sr_sync_round(sync, result, err);

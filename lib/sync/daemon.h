@@ -13,6 +13,8 @@ struct sr_sync_daemon;
 SR_MUST enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_config *config, const char *version,
 					   struct sr_err *err);
 const char *sr_sync_daemon_address(const struct sr_sync_daemon *d);
+/* As sr_sync_show_progress; before sr_sync_daemon_run. */
+void sr_sync_daemon_show_progress(struct sr_sync_daemon *d, void (*show)(void *ctx, const struct sr_progress *p), void *ctx);
 /* Rounds until sr_sync_daemon_stop. */
 void sr_sync_daemon_run(struct sr_sync_daemon *d);
 /* From any thread (not from a signal handler). */
@@ -22,8 +24,10 @@ void sr_sync_daemon_reload(struct sr_sync_daemon *d, struct sr_config *fresh);
 void sr_sync_daemon_stop(struct sr_sync_daemon *d);
 void sr_sync_daemon_close(struct sr_sync_daemon *d);
 
-/* Exactly one round without a daemon, as `sameroot-sync --once` does it: waits up to wait_ms through a datastore's 503. */
-SR_MUST enum sr_status sr_sync_once(const struct sr_config *config, const char *version, unsigned wait_ms, struct sr_sync_result *result,
+/* Exactly one round without a daemon, as `sameroot-sync --once` does it: waits up to wait_ms through a datastore's 503.  show, ctx: as
+ * sr_sync_show_progress; NULL: nobody looks. */
+SR_MUST enum sr_status sr_sync_once(const struct sr_config *config, const char *version, unsigned wait_ms,
+				    void (*show)(void *ctx, const struct sr_progress *p), void *ctx, struct sr_sync_result *result,
 				    struct sr_err *err);
 
 #endif

@@ -310,6 +310,7 @@ static void scan_and_plan(struct sr_sync *s, struct sr_err *err)
 {
 	enum sr_status rc;
 
+	sr_progress_begin(&s->progress, "scanning", 0, 0);
 	for (size_t i = 0; i < s->r->n; i++) {
 		sr_store_plan_clear(&s->plans[i]);
 		rc = make_if_new(s, i, err);
@@ -328,6 +329,7 @@ static void scan_and_plan(struct sr_sync *s, struct sr_err *err)
 		}
 out:
 	sr_replica_unview(s->r);
+	sr_progress_end(&s->progress);
 }
 
 /* --- the round --------------------------------------------------------------------------------------------------------- */

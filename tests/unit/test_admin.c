@@ -1,4 +1,5 @@
 /* The commands of `sameroot` as far as they need no daemon: addresses, tables, judging a status, differences, and what is told from state.db alone. */
+#include <fcntl.h>
 #include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +14,7 @@
 
 #include "lib/admin/admin.h"
 #include "lib/admin/diff.h"
+#include "lib/admin/progress_line.h"
 #include "lib/admin/status.h"
 #include "lib/admin/table.h"
 #include "lib/base/log.h"
@@ -480,6 +482,45 @@ static void adopt_is_asked_about_and_run_in_its_place(void **state)
 	assert_non_null(strstr(p->err.text, "start it first"));
 }
 
+static void says(const char *want, struct sr_progress p, int64_t ms)
+{
+	struct sr_buf text = {0};
+
+	sr_progress_text(&text, &p, ms);
+	assert_string_equal(sr_buf_text(&text), want);
+	sr_buf_free(&text);
+}
+
+static void progress_says_how_far_how_fast_and_how_long(void **state)
+{
+	(void)state;
+	says("scanning", (struct sr_progress){.what = "scanning"}, 5000);
+	says("sending: 0 of 4 items, 0.0 of 8.0 MB, 0.0 MB/s", (struct sr_progress){.what = "sending", .leaves_total = 4, .bytes_total = 8000000}, 0);
+	/* by what is further behind: a quarter of the items, half of the bytes */
+	says("sending: 1 of 4 items, 4.0 of 8.0 MB, 0.4 MB/s, 0:30 left",
+	     (struct sr_progress){.what = "sending", .leaves_done = 1, .leaves_total = 4, .bytes_done = 4000000, .bytes_total = 8000000}, 10000);
+	says("fetching: 9 of 10 items, 1.0 of 1000.0 MB, 0.1 MB/s, 2:46:30 left",
+	     (struct sr_progress){.what = "fetching", .leaves_done = 9, .leaves_total = 10, .bytes_done = 1000000, .bytes_total = 1000000000},
+	     10000);
+	says("sending: 4 of 4 items, waiting for the end", (struct sr_progress){.what = "sending", .leaves_done = 4, .leaves_total = 4}, 9000);
+}
+
+static void progress_is_shown_to_people_only(void **state)
+{
+	int ends[2], terminal = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	assert_false(sr_progress_line_wanted(ends[1], false));
+	if (terminal >= 0) { /* there may be none here */
+		assert_true(sr_progress_line_wanted(terminal, false));
+		assert_false(sr_progress_line_wanted(terminal, true));
+		close(terminal);
+	}
+	close(ends[0]);
+	close(ends[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -487,6 +528,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_file_that_holds_no_address_is_refused, start, finish),
 		cmocka_unit_test(columns_are_aligned_and_say_nothing_to_the_terminal),
 		cmocka_unit_test(a_status_is_judged),
+		cmocka_unit_test(progress_says_how_far_how_fast_and_how_long),
+		cmocka_unit_test(progress_is_shown_to_people_only),
 		cmocka_unit_test(a_status_says_what_is_held_and_what_to_do),
 		cmocka_unit_test(differences_name_every_path_and_no_other),
 		cmocka_unit_test_setup_teardown(where_nothing_ever_ran_nothing_is_made, start, finish),

@@ -534,6 +534,41 @@ static void test_map_reads(void **state)
 	sr_nodes_free(s);
 }
 
+static enum sr_status add_to_builder(void *ctx, const struct sr_entry *entry)
+{
+	sr_builder_add(ctx, entry);
+	return SR_OK;
+}
+
+/* Entry by entry the same map comes out; of two entries of one name none does. */
+static void test_builder(void **state)
+{
+	struct sr_nodes *s = new_nodes();
+	size_t sizes[] = {0, 1, 256, 257, 20000};
+
+	(void)state;
+	for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+		struct sr_entry want, top, first;
+		struct sr_builder *b = sr_builder_new(s);
+		uint64_t key = 0;
+
+		build_rows(s, sizes[k], &want);
+		assert_int_equal(sr_map_each(s, &want.hash, add_to_builder, b, NULL), SR_OK);
+		assert_true(sr_builder_finish(b, sr_bytes_of("0123456789abcdef"), &top));
+		assert_true(sr_hash_eq(&top.hash, &want.hash) && top.leaves == want.leaves && top.bytes == want.bytes);
+		if (!sizes[k])
+			continue;
+		b = sr_builder_new(s);
+		assert_int_equal(sr_map_each(s, &want.hash, add_to_builder, b, NULL), SR_OK);
+		assert_int_equal(sr_map_get(s, &want.hash, sr_bytes(&key, 8), &first), SR_OK);
+		first.hash = some_hash();
+		sr_builder_add(b, &first);
+		assert_false(sr_builder_finish(b, sr_bytes_of("0123456789abcdef"), &top));
+	}
+	sr_builder_free(NULL);
+	sr_nodes_free(s);
+}
+
 /* What is held stays, what is not goes, and not a node is left when nothing is held. */
 static void test_hold_and_sweep(void **state)
 {
@@ -870,6 +905,7 @@ int main(void)
 		cmocka_unit_test(test_database_like_the_model),
 		cmocka_unit_test(test_single_rows_across_the_bucket_size),
 		cmocka_unit_test(test_map_reads),
+		cmocka_unit_test(test_builder),
 		cmocka_unit_test(test_hold_and_sweep),
 		cmocka_unit_test(test_mutated_nodes),
 		cmocka_unit_test(test_put_refuses),
