@@ -31,7 +31,8 @@ void sr_pace_learn(struct sr_pace *p, size_t rows, uint64_t bytes, int64_t ms)
 
 /* --- the order ------------------------------------------------------------------------------------------------------------ */
 
-#define TRIES_MOST 8 /* of a chunk that others join */
+#define TRIES_MOST 10 /* of a chunk that others join; */
+#define TRIES_FEW  4  /* after so many it seems to be a long chain, of which every try finds one link more */
 
 enum place { WAITS, HERE, JOINS /* when it is begun anew */, DONE };
 
@@ -305,7 +306,7 @@ enum sr_status sr_chunks_again(struct sr_chunks *c, struct sr_leaves **out, stru
 			c->place[i] = HERE;
 	if (c->joined && ++c->tries >= TRIES_MOST)
 		all_here(c);
-	else if (c->joined && c->tries > 1)
+	else if (c->joined && c->tries > TRIES_FEW)
 		rc = fill(c, 2 * c->here, 2 * c->bytes, err);
 	return rc == SR_OK ? hand_out(c, out, err) : rc;
 }

@@ -9,7 +9,7 @@
  *
  * Rows that have to go together - a UNIQUE value that moves from one to the other, a child whose parent goes in a circle of tables - are
  * found when they get into each other's way: the chunk is taken back, they join it, and it is begun anew.  A chunk that does not come to
- * rest grows to twice its size each time, and is all that is left in the end.
+ * rest soon grows to twice its size each time, and is all that is left in the end.
  *
  * Pure: no clock, disk or network but the spool's.  Not thread-safe. */
 #ifndef SR_SYNC_CHUNKS_H

@@ -464,7 +464,11 @@ static enum sr_status begin_anew(struct taking *t, struct sr_leaves **leaves, st
 		t->losers.archivings++;
 		rc = losers_archive(&t->losers, t->s, &t->s->r->stores[t->i], err);
 	}
-	return rc == SR_OK ? sr_chunks_again(t->chunks, leaves, err) : rc;
+	if (rc == SR_OK)
+		rc = sr_chunks_again(t->chunks, leaves, err);
+	if (rc == SR_OK)
+		sr_debug("store %s: %zu leaves are begun anew", t->s->r->stores[t->i].name, sr_leaves_count(*leaves));
+	return rc;
 }
 
 static enum sr_status go_on(struct taking *t, struct sr_leaves **leaves, struct sr_err *err)

@@ -105,15 +105,15 @@ no_shops() {
 }
 
 @test "UNIQUE values that move between rows of two chunks" {
-	begin "$(numbers 1 3000) INSERT INTO items SELECT n, NULL, 'sku ' || n, 0 FROM k"
+	begin "$(numbers 1 1600) INSERT INTO items SELECT n, NULL, 'sku ' || n, 0 FROM k"
 	stop B
-	sql "$T/B/users.db" "PRAGMA foreign_keys=1; INSERT INTO notes VALUES('only on B', 1), ('B too', 1500), ('and this', 3000)"
-	sql "$T/A/users.db" "BEGIN; UPDATE items SET sku = 'old ' || id; UPDATE items SET sku = 'sku ' || ((id + 1499) % 3000 + 1); COMMIT"
+	sql "$T/B/users.db" "PRAGMA foreign_keys=1; INSERT INTO notes VALUES('only on B', 1), ('B too', 800), ('and this', 1600)"
+	sql "$T/A/users.db" "BEGIN; UPDATE items SET sku = 'old ' || id; UPDATE items SET sku = 'sku ' || ((id + 799) % 1600 + 1); COMMIT"
 	wait_same datastore A
 	start_webserver B
 	wait_same
 	[ "$(sql "$T/B/users.db" 'SELECT count(*) FROM notes')" -eq 3 ]
-	sql "$T/A/users.db" "BEGIN; UPDATE items SET sku = 'old ' || id; UPDATE items SET sku = 'sku ' || (id % 3000 + 1); COMMIT"
+	sql "$T/A/users.db" "BEGIN; UPDATE items SET sku = 'old ' || id; UPDATE items SET sku = 'sku ' || (id % 1600 + 1); COMMIT"
 	wait_same
 	sql "$T/A/users.db" "PRAGMA foreign_keys=1; BEGIN; CREATE TEMP TABLE t AS SELECT sku FROM items; DELETE FROM items WHERE id > 10;
 		INSERT INTO items SELECT rowid + 5000, NULL, sku, 1 FROM t WHERE sku NOT IN (SELECT sku FROM items); COMMIT"

@@ -243,10 +243,14 @@ static void test_joining(void **state)
 	assert_true(sr_chunks_joined(c));
 	again_is(c, "b201-400 b1000 ");
 	assert_false(joins(c, "b", 1000));
-	assert_true(joins(c, "b", 401)); /* once more: twice as many */
-	again_is(c, "b201-603 b1000 ");
-	next_is(c, &pace, "b604-803 ");
-	for (int k = 0; k < 8; k++) {
+	for (int k = 401; k < 404; k++) {
+		assert_true(joins(c, "b", k));
+		ok(sr_chunks_again(c, &(struct sr_leaves *){0}, &err));
+	}
+	assert_true(joins(c, "b", 404)); /* a chain: twice as many */
+	again_is(c, "b201-609 b1000 ");
+	next_is(c, &pace, "b610-809 ");
+	for (int k = 0; k < 10; k++) {
 		assert_true(joins(c, "b", 2999 - k));
 		ok(sr_chunks_again(c, &(struct sr_leaves *){0}, &err));
 		if (sr_chunks_last(c))
