@@ -20,6 +20,8 @@ MODE-FILE holds "MODE [TIMES]"; after TIMES tamperings it is as if it said pass.
   bundle-other       it is the answer to the request before
   bundle-empty       200 without a body
   error              500 with a body that is no JSON
+  KIND-hold          the answer to a request of that KIND (push, nodes, bundle, tree) is there, but held until DIR/go exists
+  KIND-wait          the request itself is held until then
 """
 import http.client
 import http.server
@@ -27,6 +29,7 @@ import os
 import socketserver
 import sys
 import threading
+import time
 
 port, mode_file, directory = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 lock = threading.Lock()
@@ -52,6 +55,12 @@ def mode_for(kinds):
         done[identity] = count + 1
     say("tamper", words[0], count + 1)
     return words[0]
+
+
+def until_go():
+    end = time.monotonic() + 120
+    while not os.path.exists(os.path.join(directory, "go")) and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 def flip(data, at):
@@ -108,6 +117,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.reply(503, [("Content-Type", "application/json")], b'{"error": "unavailable", "detail": "not ready"}')
         if mode == "error":
             return self.reply(500, [], b"\x00\xff<html>oh")
+        if mode.endswith("-wait"):
+            until_go()
         if mode == "push-cut":
             body = body[: len(body) * 2 // 3]
         if mode == "push-garbage":
@@ -124,6 +135,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif bundle:
             memory["wanted"] = body
         status, headers, data = self.ask(self.command, self.path, self.headers, body)
+        if mode.endswith("-hold"):
+            until_go()
         if mode == "push-lost":
             self.close_connection = True
             return None
