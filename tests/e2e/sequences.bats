@@ -514,3 +514,52 @@ kill_undo_file() {
 	everywhere 'SELECT group_concat(id || what) FROM (SELECT * FROM orders ORDER BY id)' 10tea,11cake # the child of the row that stays, stays
 	[ "$(conflicts A '[.[].path] | sort | join(" ")' | jq -r .)" = 'users.db/accounts/1 users.db/accounts/5 users.db/orders/12' ]
 }
+
+# --- a row that is edited without pause -----------------------------------------------------------------------------------------
+
+kept_at() { # NAME KEY [VALUE]: there, and that
+	local found
+	found=$(value "$1" "SELECT value FROM kept WHERE key = '$2'")
+	[[ -n $found && $found == "${3:-$found}" ]]
+}
+
+moved_on() { # NAME KEY BEFORE
+	[[ $(value "$1" "SELECT value FROM kept WHERE key = '$2'") != "$3" ]]
+}
+
+# KEY NAME...: these edit that row without pause, and all go on with others
+hot_row() {
+	local key=$1 hot=() before pid
+	shift
+	for name in A B; do python3 "$HERE/application.py" make "$T/$name"; done
+	start_all
+	wait_same
+	for name; do
+		python3 "$HERE/application.py" hot "$T/$name" "$name" "$key" "$T/enough" 3>&- &
+		hot+=($!)
+	done
+	for k in 1 2; do
+		python3 "$HERE/application.py" change "$T/A" A $k 20
+		value A "INSERT INTO kept VALUES('A-own-$k', 'a', NULL)"
+		value B "INSERT INTO kept VALUES('B-own-$k', 'b', NULL)"
+		before=$(value datastore "SELECT value FROM kept WHERE key = '$key'")
+		wait_for "A's row at B" kept_at B A-own-$k a
+		wait_for "B's row at A" kept_at A B-own-$k b
+		wait_for "the row itself at the datastore" moved_on datastore "$key" "$before"
+	done
+	touch "$T/enough"
+	for pid in "${hot[@]}"; do wait "$pid"; done
+	wait_same
+	check_databases
+	python3 "$HERE/application.py" judge "$T" datastore A B
+}
+
+@test "a row edited without pause on B, while A changes others: nobody starves, and no value is lost" {
+	hot_row B-hot B
+	no_conflicts
+}
+
+@test "a row edited without pause on both: nobody starves, and no value is lost" {
+	hot_row shared-hot A B
+	[ "$(conflicts A length)" -gt 0 ] || [ "$(conflicts B length)" -gt 0 ]
+}
