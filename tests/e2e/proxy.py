@@ -22,6 +22,7 @@ MODE-FILE holds "MODE [TIMES]"; after TIMES tamperings it is as if it said pass.
   error              500 with a body that is no JSON
   KIND-hold          the answer to a request of that KIND (push, nodes, bundle, tree) is there, but held until DIR/go exists
   KIND-wait          the request itself is held until then
+  slow               what a webserver walks, fetches and pushes comes 0.3 s later
 """
 import http.client
 import http.server
@@ -111,12 +112,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         bundle = self.command == "POST" and self.path == "/api/bundle"
         nodes = self.path == "/api/tree/nodes"
         tree = self.path.split("?")[0] == "/api/tree"
+        kinds += ["slow"] * (push or bundle or nodes)
         kinds += ["push"] * push + ["bundle"] * bundle + ["nodes"] * nodes + ["tree"] * tree
         mode = mode_for(kinds)
         if mode == "busy":
             return self.reply(503, [("Content-Type", "application/json")], b'{"error": "unavailable", "detail": "not ready"}')
         if mode == "error":
             return self.reply(500, [], b"\x00\xff<html>oh")
+        if mode == "slow":
+            time.sleep(0.3)
         if mode.endswith("-wait"):
             until_go()
         if mode == "push-cut":
@@ -137,6 +141,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         status, headers, data = self.ask(self.command, self.path, self.headers, body)
         if mode.endswith("-hold"):
             until_go()
+        if mode != "pass":
+            say("answer", status)
         if mode == "push-lost":
             self.close_connection = True
             return None
