@@ -857,3 +857,148 @@ merged() {
 	[ "$(conflicts A length)" = 0 ]
 	[ "$(conflicts B '[.[] | [.path, .columns.lo, .columns.hi]] | tojson' | jq -r .)" = '[["users.db/ranges/1",10,12]]' ]
 }
+
+# --- schemas that grow apart --------------------------------------------------------------------------------------------------------------
+
+# NAME WORD: status of its daemon exits 1 and says WORD
+status_says() {
+	local status=0
+	"$BIN/sameroot" status -c "$T/$1.conf" >"$T/said" 2>&1 || status=$?
+	[[ $status -eq 1 ]] && grep -q "$2" "$T/said"
+}
+
+# NAME TABLE: its daemon says that the table is left alone
+says_paused() {
+	start_webserver "$1"
+	sync_now "$1"
+	status_says "$1" "$2" || fail "status of $1: $(<"$T/said")" || return 1
+	stop "$1"
+}
+
+columns() { # NAME TABLE
+	value "$1" "SELECT group_concat(name || ' ' || type || coalesce(' ' || dflt_value, '')) FROM pragma_table_info('$2')"
+}
+
+grow() { # NAME: what an upgrade of the application does
+	value "$1" "ALTER TABLE users ADD COLUMN phone TEXT; ALTER TABLE groups ADD COLUMN level INT DEFAULT 7; ALTER TABLE groups ADD COLUMN label TEXT NOT NULL DEFAULT 'none'"
+}
+
+@test "columns are added on A: they spread to the datastore, B waits for its own upgrade, and nothing is lost" {
+	begin
+	grow A
+	value A "UPDATE users SET phone = '555' WHERE uid = 1; INSERT INTO users(uid, name, phone) VALUES(5, 'Emil', '556');
+		UPDATE groups SET level = 9 WHERE gid = 1; UPDATE groups SET level = 7 WHERE gid = 2"
+	rounds A
+	[ "$(columns datastore users)" = "$(columns A users)" ]
+	[ "$(columns datastore groups)" = "$(columns A groups)" ]
+	[ "$(value datastore 'SELECT phone FROM users WHERE uid = 5')" = 556 ]
+	value B "UPDATE users SET email = 'of B' WHERE uid = 2; INSERT INTO users VALUES(6, 'Frida', 'of B', 0); DELETE FROM members WHERE uid = 2"
+	round B
+	says_paused B users
+	value A "UPDATE users SET email = 'of A' WHERE uid = 3; UPDATE members SET since = 'A' WHERE uid = 3"
+	rounds A
+	round B A # other tables go on, both ways
+	[ "$(value B 'SELECT since FROM members WHERE uid = 3')" = A ]
+	[ "$(value datastore 'SELECT count(*) FROM members WHERE uid = 2')" = 0 ]
+	[ "$(value B 'SELECT email FROM users WHERE uid = 3')" = c@example.org ]
+	[ "$(value B 'SELECT email FROM users WHERE uid = 2')" = 'of B' ]
+	[ "$(value datastore 'SELECT count(*) FROM users WHERE uid = 6')" = 0 ]
+	grow B
+	rounds B A
+	assert_same
+	check_databases
+	no_conflicts
+	everywhere "SELECT group_concat(uid || coalesce(email, '-') || coalesce(phone, '-')) FROM (SELECT * FROM users ORDER BY uid)" \
+		'1ada@example.org555,2of B-,3of A-,5-556,6of B-'
+	everywhere 'SELECT group_concat(gid || level || label) FROM (SELECT * FROM groups ORDER BY gid)' 19none,27none
+	value B "UPDATE groups SET label = 'of B' WHERE gid = 2; INSERT INTO groups(gid, name) VALUES(3, 'new')"
+	rounds B A
+	assert_same
+	everywhere 'SELECT level || label FROM groups WHERE gid = 3' 7none
+	no_conflicts
+}
+
+@test "both upgrade before they meet again, and a third comes with nothing" {
+	begin
+	write_config C
+	grow A
+	grow B
+	value A "UPDATE users SET phone = '555' WHERE uid = 1"
+	value B "UPDATE groups SET label = 'of B' WHERE gid = 2"
+	rounds A B A C
+	assert_same datastore A B C
+	[ "$(columns C groups)" = "$(columns A groups)" ]
+	no_conflicts
+}
+
+@test "a table is added on A: it spreads to the datastore, B waits for its own" {
+	begin
+	value A "CREATE TABLE notes(id INTEGER PRIMARY KEY, uid INT REFERENCES users(uid), text TEXT); INSERT INTO notes VALUES(1, 1, 'of A')"
+	rounds A
+	[ "$(value datastore 'SELECT text FROM notes')" = 'of A' ]
+	value A "UPDATE users SET email = 'of A' WHERE uid = 2"
+	rounds A
+	round B
+	[ "$(value B 'SELECT email FROM users WHERE uid = 2')" = 'of A' ]
+	says_paused B notes
+	value B "CREATE TABLE notes(id INTEGER PRIMARY KEY, uid INT REFERENCES users(uid), text TEXT); INSERT INTO notes VALUES(2, 2, 'of B')"
+	rounds B A
+	assert_same
+	everywhere 'SELECT group_concat(text) FROM (SELECT text FROM notes ORDER BY id)' 'of A,of B'
+	no_conflicts
+}
+
+@test "a table is dropped on A: it is dropped nowhere else, and A says so" {
+	begin
+	value A 'DROP TABLE members'
+	value A "UPDATE users SET email = 'of A' WHERE uid = 2"
+	round A B A
+	for name in datastore B; do
+		[ "$(value $name 'SELECT count(*) FROM members')" = 3 ]
+		[ "$(value $name 'SELECT email FROM users WHERE uid = 2')" = 'of A' ]
+	done
+	says_paused A members
+	value B "UPDATE members SET since = 'of B' WHERE uid = 1"
+	round B A
+	[ "$(value datastore 'SELECT since FROM members WHERE uid = 1')" = 'of B' ]
+	value A "CREATE TABLE members(uid INTEGER NOT NULL REFERENCES users(uid) ON DELETE CASCADE, gid INTEGER NOT NULL REFERENCES groups(gid) ON DELETE CASCADE,
+		since TEXT, PRIMARY KEY(gid, uid)) WITHOUT ROWID"
+	round A B A # it is there again, and empty: its rows are deleted, but for what was edited since
+	rounds A B
+	assert_same
+	check_databases
+	everywhere 'SELECT since FROM members WHERE uid = 1' 'of B'
+}
+
+rebuild() { # NAME TYPE-OF-EMAIL
+	value "$1" "BEGIN; CREATE TABLE new_users(uid INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE, email $2, admin INT DEFAULT 0);
+		INSERT INTO new_users SELECT * FROM users ORDER BY name DESC; DROP TABLE users; ALTER TABLE new_users RENAME TO users;
+		CREATE INDEX users_by_email ON users(email); COMMIT"
+}
+
+@test "a table is rebuilt on A: with the same shape it goes on, with another type it waits, says so and loses nothing" {
+	begin
+	value A 'DROP VIEW admins'
+	rebuild A TEXT
+	value A "UPDATE users SET email = 'of A' WHERE uid = 2"
+	value B "UPDATE users SET email = 'of B' WHERE uid = 3"
+	rounds A B A
+	assert_same
+	everywhere 'SELECT group_concat(email) FROM (SELECT email FROM users WHERE uid > 1 ORDER BY uid)' 'of A,of B'
+	rebuild A NUMERIC
+	value A "UPDATE users SET email = '0123' WHERE uid = 2; UPDATE groups SET name = 'of A' WHERE gid = 2"
+	value B "UPDATE users SET email = '0123' WHERE uid = 1"
+	round A B A
+	[ "$(value A 'SELECT typeof(email) FROM users WHERE uid = 2')" = integer ]
+	for name in datastore B; do
+		[ "$(value $name 'SELECT group_concat(email) FROM (SELECT email FROM users ORDER BY uid)')" = '0123,of A,of B' ]
+		[ "$(value $name 'SELECT name FROM groups WHERE gid = 2')" = 'of A' ]
+	done
+	says_paused A users
+	rebuild A TEXT
+	round A B
+	rounds A B
+	assert_same
+	everywhere 'SELECT group_concat(email) FROM (SELECT email FROM users WHERE uid <> 2 ORDER BY uid)' '0123,of B'
+	check_databases
+}
