@@ -35,8 +35,8 @@ together() {
 	local work=$1 k=1 name turn
 	shift
 	for turn in 'A B:A B A' A:'A B' B:'B A' 'B A:B A B'; do
-		for name in ${turn%:*}; do "$work" $name $k || fail "$work $name $k" || return 1; done
-		for name in ${turn#*:}; do round $name "$@" || return 1; done
+		for name in ${turn%:*}; do "$work" "$name" $k || fail "$work $name $k" || return 1; done
+		for name in ${turn#*:}; do round "$name" "$@" || return 1; done
 		k=$((k + 1))
 	done
 	for name in A B A; do round $name "$@" || return 1; done

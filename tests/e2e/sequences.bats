@@ -11,12 +11,14 @@
 #   a child of a deleted parent          conflicts.bats  "a child inserted here, its parent deleted there: ..." (both orders) and the three after them
 #   UNIQUE values swapped                triggers.bats   "values of a UNIQUE column are swapped, and rotated among many"
 
+# shellcheck disable=SC2034 # lib.bash reads them
+
 load lib
 
 # --- helpers ------------------------------------------------------------------------------------------------------------
 
-begin() { # [JOURNAL_MODE]
-	fill A "${1:-wal}"
+begin() {
+	fill A
 	start_datastore
 	rounds A B
 	assert_same
@@ -58,7 +60,7 @@ backup() { # DATABASE COPY
 
 # NAME: both files are what they were, there
 still_there() {
-	[[ $(cat "$T/$1/resources/hosts.csv") == 'a table' ]] && [[ $(stat -c %s "$T/$1/resources/img/logo") == 200000 ]] ||
+	[[ $(cat "$T/$1/resources/hosts.csv") == 'a table' && $(stat -c %s "$T/$1/resources/img/logo") == 200000 ]] ||
 		fail "$1: $(ls -lR "$T/$1/resources")"
 }
 
@@ -96,7 +98,7 @@ unseen_at_A() {
 @test "a file and a directory that a webserver may not read" {
 	begin
 	local might=("$BIN/sameroot-sync" --once -c "$T/A.conf")
-	[[ $(id -u) -ne 0 ]] || might=(setpriv --bounding-set=-dac_override,-dac_read_search "${might[@]}")
+	[[ $(id -u) -ne 0 ]] || might=(setpriv "--bounding-set=-dac_override,-dac_read_search" "${might[@]}")
 	chmod 000 "$T/A/resources/hosts.csv"
 	chmod 000 "$T/A/resources/img"
 	once() { # A's rounds obey the modes
@@ -120,7 +122,7 @@ unseen_at_A() {
 	stop datastore
 	chmod 000 "$T/datastore/resources/hosts.csv" "$T/datastore/resources/img"
 	local might=("$BIN/sameroot-datastore" -c "$T/datastore.conf")
-	[[ $(id -u) -ne 0 ]] || might=(setpriv --bounding-set=-dac_override,-dac_read_search "${might[@]}")
+	[[ $(id -u) -ne 0 ]] || might=(setpriv "--bounding-set=-dac_override,-dac_read_search" "${might[@]}")
 	launch datastore "${might[@]}"
 	wait_for 'the datastore is ready' ready datastore
 	value A "UPDATE users SET email = 'meanwhile' WHERE uid = 2"
@@ -295,7 +297,7 @@ today_stands() {
 		sql "$T/new" "UPDATE dashboards SET title = 'moved $name' WHERE id = 'd-2'"
 		mv "$T/new" "$T/$name/webstore.db"
 		[ $name = B ] && other=A || other=B # who opens the new file before the daemon does has the old one's log replayed over it
-		wait_for "what was moved to $name" has $other "SELECT title FROM dashboards WHERE id = 'd-2'" "moved $name"
+		wait_for "what was moved to $name" has "$other" "SELECT title FROM dashboards WHERE id = 'd-2'" "moved $name"
 		wait_same
 		everywhere 'SELECT email FROM users WHERE uid = 1' "after VACUUM of $name"
 	done
