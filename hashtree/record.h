@@ -34,6 +34,10 @@ void sr_record_encode(struct sr_buf *out, struct sr_column *columns, size_t n);
 /* Columns of a record, BORROWING `in`.  *columns is OWNED BY CALLER (free), never NULL.  SR_E_DATA names the fault. */
 SR_MUST enum sr_status sr_record_decode(struct sr_bytes in, struct sr_column **columns, size_t *n, struct sr_err *err);
 
+/* Append the record that has each column as the side has it that changed it since `base`.  False, and nothing appended: both changed one,
+ * and differently; or one of the three is no record. */
+SR_MUST bool sr_record_merge(struct sr_bytes base, struct sr_bytes local, struct sr_bytes remote, struct sr_buf *out);
+
 void sr_key_encode(struct sr_buf *out, const struct sr_value *values, size_t n);
 SR_MUST enum sr_status sr_key_decode(struct sr_bytes in, struct sr_value **values, size_t *n, struct sr_err *err);
 

@@ -350,6 +350,7 @@ static enum sr_status collect_taken(struct recording *c, size_t i, struct sr_lea
 		if (rc != SR_OK || is_schema(&leaf))
 			continue;
 		if (part->applied[j]) {
+			part->stale |= leaf.to.kind == SR_KIND_TABLE && leaf.expect.kind == SR_KIND_TABLE; /* its rows have new columns */
 			leaf.inode = part->signature[j];
 			leaf.record = leaf.stage = sr_bytes(NULL, 0);
 			rc = sr_leaves_add(taken, &leaf, err);

@@ -89,7 +89,11 @@ static enum sr_status union_both(struct deciding *c, const struct sr_leaf *leaf,
 static enum sr_status decide_union(struct deciding *c, const struct sr_leaf *leaf, const struct sr_version *here, enum sr_ds_fate *fate,
 				   uint8_t *why, struct sr_err *err)
 {
-	if (leaf->to.kind == SR_KIND_NONE) /* a union deletes nothing */
+	if (sr_path_is_bag(leaf->path) && here->kind == SR_KIND_ROW) /* the greater count, whoever's it is */
+		*fate = here->bytes > leaf->to.bytes    ? refuse(why, SR_REFUSED_NEWER)
+			: here->bytes == leaf->to.bytes ? SR_FATE_ALREADY
+							: SR_FATE_GO;
+	else if (leaf->to.kind == SR_KIND_NONE) /* a union deletes nothing */
 		*fate = here->kind == SR_KIND_NONE ? SR_FATE_ALREADY : refuse(why, SR_REFUSED_NEWER);
 	else if (here->kind == SR_KIND_NONE)
 		return union_absent(c, leaf, fate, why, err);

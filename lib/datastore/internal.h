@@ -21,6 +21,7 @@
 #define SR_DS_ROOTS         10000  /* roots whose hashes are remembered, for verdicts */
 #define SR_DS_READABLE      64     /* newest roots whose nodes and contents are kept ... */
 #define SR_DS_READABLE_MS   120000 /* ... and all younger than this */
+#define SR_DS_RECORDS       100000 /* replaced records that are kept for merging, beyond the readable roots */
 #define SR_DS_ROUNDS        8      /* attempts at one commit, each with what the last one found */
 #define SR_DS_TRIES         3      /* at the last one of a webserver we commit what we can */
 #define SR_DS_UNKNOWN_SHOWN 100    /* unknown paths of a store in the status */

@@ -167,7 +167,7 @@ enum sr_status sr_ds_trim(struct sr_datastore *d, struct sr_err *err)
 	if (!sr_ds_oldest_readable(d, &oldest) || (oldest.epoch == d->trimmed_epoch && oldest.seq == d->trimmed_seq))
 		return SR_OK;
 	/* What the commit of seq replaced is in the roots before it. */
-	rc = sr_state_replaced_trim(d->r->state, oldest.epoch, oldest.seq + 1, err);
+	rc = sr_state_replaced_trim(d->r->state, oldest.epoch, oldest.seq + 1, SR_DS_RECORDS, err);
 	if (rc == SR_OK)
 		rc = sr_state_roots_trim(d->r->state, SR_DS_ROOTS, err);
 	for (size_t i = 0; i < d->r->n && rc == SR_OK; i++)

@@ -102,6 +102,8 @@ static bool record_fits(const struct sr_leaf *leaf)
 {
 	if (!leaf->record.len)
 		return true;
+	if (leaf->flags & SR_LEAF_MERGED)
+		return leaf->to.kind == SR_KIND_ROW; /* while it is not merged yet, the record is another's */
 	if (leaf->to.kind == SR_KIND_ROW)
 		return leaf->to.bytes == leaf->record.len || sr_path_is_bag(leaf->path);
 	return leaf->to.kind == SR_KIND_TABLE && is_schema(leaf->path);

@@ -76,7 +76,11 @@
 	  "INSERT INTO replaced (hash, record, epoch, seq) VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE SET " \
 	  "epoch = excluded.epoch, seq = excluded.seq WHERE (excluded.epoch, excluded.seq) > (epoch, seq)") \
 	X(REPLACED_GET, "replaced: read", "SELECT record FROM replaced WHERE hash = ?") \
-	X(REPLACED_TRIM, "replaced: trim", "DELETE FROM replaced WHERE (epoch, seq) < (?, ?)") \
+	/* The conditions on the length are those of the index replaced_short. */ \
+	X(REPLACED_TRIM, "replaced: trim", \
+	  "DELETE FROM replaced WHERE (length(record) = 0 OR length(record) > 16384) AND (epoch, seq) < (?, ?)") \
+	X(REPLACED_TRIM_OLD, "replaced: trim", \
+	  "DELETE FROM replaced WHERE rowid <= (SELECT max(rowid) FROM replaced) - ? AND (epoch, seq) < (?, ?)") \
 \
 	/* REPLACE gives the row a new n: the newest deletion is the last to be forgotten. */ \
 	X(DELETED_PUT, "deleted: write", \

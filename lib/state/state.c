@@ -42,7 +42,7 @@ static const char schema[] =
 	"at_ms INTEGER);"
 	"CREATE INDEX journal_seq ON journal (epoch, seq);"
 	"CREATE TABLE replaced (hash BLOB NOT NULL UNIQUE, record BLOB, epoch INTEGER, seq INTEGER);"
-	"CREATE INDEX replaced_seq ON replaced (epoch, seq);"
+	"CREATE INDEX replaced_short ON replaced (epoch, seq) WHERE length(record) = 0 OR length(record) > 16384;"
 	"CREATE TABLE deleted (n INTEGER PRIMARY KEY, store INTEGER, path BLOB, epoch INTEGER, seq INTEGER, UNIQUE (store, path));"
 	"CREATE TABLE push_result (webserver BLOB PRIMARY KEY, id BLOB, kind INTEGER, epoch INTEGER, seq INTEGER, root BLOB, answer BLOB) "
 	"WITHOUT ROWID;"

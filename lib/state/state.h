@@ -162,12 +162,14 @@ SR_MUST enum sr_status sr_state_journal(struct sr_state *s, uint64_t epoch, uint
 					struct sr_err *err);
 
 /* Records that a commit replaced, kept while a root that has them is readable: (epoch, seq) is of that commit, the latest counts.  trim:
- * those of commits before (epoch, before_seq) go. */
+ * those of commits before (epoch, before_seq) go - but of records up to 16 KiB the newest `keep` stay, so that a webserver that was away
+ * for long finds what its rows descend from, to merge them column by column. */
 SR_MUST enum sr_status sr_state_replaced_add(struct sr_state *s, const struct sr_hash *hash, struct sr_bytes record, uint64_t epoch,
 					     uint64_t seq, struct sr_err *err);
 SR_MUST enum sr_status sr_state_replaced(struct sr_state *s, const struct sr_hash *hash, struct sr_buf *record, bool *found,
 					 struct sr_err *err);
-SR_MUST enum sr_status sr_state_replaced_trim(struct sr_state *s, uint64_t epoch, uint64_t before_seq, struct sr_err *err);
+SR_MUST enum sr_status sr_state_replaced_trim(struct sr_state *s, uint64_t epoch, uint64_t before_seq, uint64_t keep,
+					      struct sr_err *err);
 
 /* Names deleted, the newest million kept (by the order of adding): when was `path` last deleted?  *found false: not within memory.  Adding
  * an earlier deletion of a name changes nothing. */

@@ -174,10 +174,18 @@ enum sr_status sr_state_replaced(struct sr_state *s, const struct sr_hash *hash,
 	return sr_ask_end(&q, err);
 }
 
-enum sr_status sr_state_replaced_trim(struct sr_state *s, uint64_t epoch, uint64_t before_seq, struct sr_err *err)
+enum sr_status sr_state_replaced_trim(struct sr_state *s, uint64_t epoch, uint64_t before_seq, uint64_t keep, struct sr_err *err)
 {
 	struct sr_ask q = sr_ask(s, SR_SQL_REPLACED_TRIM);
+	enum sr_status status;
 
+	sr_give_order(&q, epoch);
+	sr_give_order(&q, before_seq);
+	status = sr_ask_run(&q, err);
+	if (status != SR_OK)
+		return status;
+	q = sr_ask(s, SR_SQL_REPLACED_TRIM_OLD);
+	sr_give_u64(&q, keep);
 	sr_give_order(&q, epoch);
 	sr_give_order(&q, before_seq);
 	return sr_ask_run(&q, err);

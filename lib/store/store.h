@@ -121,6 +121,10 @@ SR_MUST enum sr_status sr_view_read(struct sr_view *v, struct sr_bytes path, str
  * it?  Such a leaf travels with SR_LEAF_PARENTLESS.  False when it cannot be told.  Ends the record of the last sr_view_read. */
 bool sr_view_dangling(struct sr_view *v, struct sr_bytes path, bool there);
 
+/* Is `record`, a row of path's table as it is now in this view, the row `from` with nothing but columns added since, at their defaults?  (The
+ * table grew by ADD COLUMN after `from` was agreed on.)  Ends the record of the last sr_view_read unless `record` is the caller's own. */
+bool sr_view_is_grown(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, const struct sr_version *from);
+
 /* --- staging (files) ------------------------------------------------------------------------------------------------ */
 
 /* A file's new content, below <store>/.sameroot/stage/, not yet visible. */

@@ -20,7 +20,7 @@ void sr_store_plan_clear(struct sr_store_plan *p)
 	p->pull = p->push = p->agree = NULL;
 	p->skipped = p->gone = 0;
 	p->first_skip = NULL;
-	p->compared = p->evicted = false;
+	p->compared = p->evicted = p->again = p->merges = p->grows = false;
 }
 
 /* --- finding ------------------------------------------------------------------------------------------------------------ */
@@ -125,6 +125,18 @@ static uint8_t note_of(const struct sr_sync *s, size_t i, struct sr_bytes path)
 	return SR_NOTE_NONE;
 }
 
+/* Until one of the two changes, it need not be asked again. */
+static bool was_declined(const struct sr_sync *s, size_t i, const struct sr_item *it)
+{
+	for (size_t k = 0; k < s->declineds; k++) {
+		const struct sr_declined *d = &s->declined[k];
+
+		if (d->store == i && sr_hash_eq(&d->here, &it->local.hash) && sr_hash_eq(&d->there, &it->remote.hash))
+			return true;
+	}
+	return false;
+}
+
 static void set_as_of(struct sr_item *it, const struct sr_store_row *st, const struct sr_leaf_row *row)
 {
 	it->epoch = st->epoch;
@@ -134,6 +146,21 @@ static void set_as_of(struct sr_item *it, const struct sr_store_row *st, const s
 		it->seq = row->seq;
 	}
 	it->dated = it->epoch || it->seq;
+}
+
+/* A row that only grew columns, at their defaults, since it was agreed on is no edit. */
+static void spare_grown(struct finding *f, struct sr_item *it)
+{
+	struct sr_view *view = f->s->r->stores[f->i].view;
+	struct sr_content content = {.fd = -1};
+
+	if (it->local.kind != SR_KIND_ROW || it->base_state != SR_BASE_KNOWN || it->base.kind != SR_KIND_ROW || sr_path_is_bag(it->path))
+		return;
+	if (sr_view_read(view, it->path, &content, NULL) != SR_OK || !sr_view_is_grown(view, it->path, content.record, &it->base))
+		return;
+	it->act = SR_ACT_PULL;
+	it->archive = false;
+	it->why = NULL;
 }
 
 static enum sr_status decide(struct finding *f, struct sr_item *it)
@@ -153,8 +180,14 @@ static enum sr_status decide(struct finding *f, struct sr_item *it)
 	it->base_state = row.base_state;
 	it->base = row.base;
 	it->note = note_of(f->s, f->i, it->path);
+	if (it->local.kind == SR_KIND_TABLE && was_declined(f->s, f->i, it))
+		it->note = SR_NOTE_DECLINED;
+	if (it->note == SR_NOTE_NONE && f->p->no_merges && it->local.kind == SR_KIND_ROW && !sr_path_is_bag(it->path))
+		it->note = SR_NOTE_CONFLICT;
 	set_as_of(it, &r->stores[f->i].row, &row);
 	sr_plan_item(it);
+	if (it->act == SR_ACT_MERGE || (it->act == SR_ACT_PULL && it->archive))
+		spare_grown(f, it);
 	/* Nothing is put in the place of what cannot be seen, and a directory that holds nothing else is not gone. */
 	if (((it->act == SR_ACT_PULL && it->remote.kind == SR_KIND_FILE) || (it->act == SR_ACT_PUSH && it->local.kind == SR_KIND_NONE)) &&
 	    sr_replica_unknown_below(r, f->i, it->path)) {
@@ -176,6 +209,32 @@ static enum sr_status add_pull(struct finding *f, const struct sr_item *it)
 
 	if (it->archive)
 		leaf.flags = SR_LEAF_ARCHIVE | (it->base_state == SR_BASE_KNOWN ? 0 : SR_LEAF_UNION);
+	return sr_leaves_add(f->p->pull, &leaf, f->err);
+}
+
+/* A bag's outcome is known, and its row is here if there is one.  Of an ordinary row go along what has to be compared with the datastore's
+ * record when that is here: our record, and as `base` the version that both came from. */
+static enum sr_status add_merge(struct finding *f, const struct sr_item *it)
+{
+	bool bag = sr_path_is_bag(it->path);
+	struct sr_leaf leaf = {
+		.path = it->path, .expect = it->local, .to = it->remote, .base = bag ? it->remote : it->base, .flags = SR_LEAF_MERGED};
+	struct sr_content content = {.fd = -1};
+	enum sr_status rc;
+
+	if (bag)
+		leaf.to.bytes = sr_plan_count(it);
+	if (bag && it->remote.kind == SR_KIND_NONE)
+		leaf.to = it->local, leaf.to.bytes = sr_plan_count(it);
+	if (bag && !leaf.to.bytes)
+		leaf.to = (struct sr_version){0};
+	if (it->local.kind == SR_KIND_ROW && leaf.to.kind == SR_KIND_ROW) {
+		rc = sr_view_read(f->s->r->stores[f->i].view, it->path, &content, f->err);
+		if (rc != SR_OK)
+			return sr_err_context(f->err, "row to merge");
+		leaf.record = content.record;
+	}
+	f->p->merges |= !bag;
 	return sr_leaves_add(f->p->pull, &leaf, f->err);
 }
 
@@ -249,7 +308,11 @@ static enum sr_status hand_on(struct finding *f)
 			break;
 		case SR_ACT_PUSH:
 			table_pushes |= it->local.kind == SR_KIND_TABLE;
+			p->grows |= it->local.kind == SR_KIND_TABLE && it->remote.kind == SR_KIND_TABLE;
 			rc = add_push(f, it);
+			break;
+		case SR_ACT_MERGE:
+			rc = add_merge(f, it);
 			break;
 		case SR_ACT_SKIP:
 			p->first_skip = p->skipped++ ? p->first_skip : it->why;

@@ -13,18 +13,27 @@ struct sr_noted { /* what the datastore refused of a union, until the round is o
 	uint8_t note; /* enum sr_note */
 };
 
+struct sr_declined { /* a table whose schema the datastore does not follow: these two fingerprints do not go together */
+	size_t store;
+	struct sr_hash here, there;
+};
+
 struct sr_store_plan { /* one store's part of a round */
 	struct sr_item *items;
 	size_t n, cap;
 	struct sr_buf paths, open_paths; /* what the items' paths point into */
-	struct sr_leaves *pull; /* wanted: path, expect := local, to := remote; with content when fetched */
+	struct sr_leaves *pull; /* wanted: path, expect := local, to := remote; with content when fetched; merges: see gather.c, add_merge */
 	struct sr_leaves *push;
 	struct sr_leaves *agree; /* path, to; expect := to */
 	uint64_t skipped;
 	const char *first_skip; /* why the first one was */
 	uint64_t gone;          /* files that the datastore could not send */
 	bool compared;          /* with the datastore's map */
+	bool merges;            /* rows to be compared column by column are among the pulls */
+	bool grows;             /* columns of a table go to the datastore, and its rows after them */
 	bool evicted;           /* rows were taken out of the way: what was planned to be pushed may not be here any more */
+	bool again;             /* there is more to do now: rows were merged, or were changed while it was planned */
+	bool no_merges;         /* in this round: the database did not take them */
 	bool failed;            /* in this round: */
 	char trouble[320];      /* what went wrong with this store alone, kept to log it once */
 };
@@ -49,6 +58,9 @@ struct sr_sync {
 	struct sr_store_plan *plans; /* n of the replica */
 	struct sr_noted *noted;
 	size_t noteds;
+	struct sr_declined *declined;
+	size_t declineds;
+	unsigned try; /* of the round */
 	bool told_registry;
 
 	/* the state in which nothing was left to do: a round that finds it again ends there */
@@ -86,6 +98,15 @@ bool sr_sync_remote_map(const struct sr_sync *s, size_t i, struct sr_hash *map, 
 
 /* pull.c */
 SR_MUST enum sr_status sr_sync_pull(struct sr_sync *s, size_t i, struct sr_err *err);
+
+/* Ask for the leaves named in `wanted` (sr_wanted_add), n of them, of together so many bytes, as of the root that is planned against. */
+SR_MUST enum sr_status sr_sync_fetch(struct sr_sync *s, struct sr_bytes wanted, uint64_t n, uint64_t bytes, const struct sr_bundle_sink *sink,
+				     struct sr_err *err);
+
+/* merge.c */
+/* Rows that were changed on both sides, with the datastore's records (`theirs`: path, to, base, record): what becomes of each is added to
+ * `ready`, to be applied. */
+SR_MUST enum sr_status sr_sync_merge(struct sr_sync *s, size_t i, struct sr_leaves *theirs, struct sr_leaves *ready, struct sr_err *err);
 
 /* take.c */
 /* What an interrupted apply left, by evidence. */

@@ -56,6 +56,48 @@ static void plan_union(struct sr_item *it)
 		pull(it, "union");
 }
 
+/* --- bags ------------------------------------------------------------------------------------------------------------- */
+
+static uint64_t greater(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* In a bag `bytes` is a count, and 0 when there is none. */
+uint64_t sr_plan_count(const struct sr_item *it)
+{
+	uint64_t both = it->local.bytes + it->remote.bytes;
+
+	if (it->base_state != SR_BASE_KNOWN)
+		return greater(it->local.bytes, it->remote.bytes);
+	return both > it->base.bytes ? both - it->base.bytes : 0;
+}
+
+/* Other than elsewhere, two equal changes are two: each side put its row there. */
+static void plan_bag(struct sr_item *it, bool known)
+{
+	uint64_t count = sr_plan_count(it);
+
+	if (count == it->local.bytes && count == it->remote.bytes)
+		it->act = known && count == it->base.bytes ? SR_ACT_NOTHING : SR_ACT_AGREE;
+	else if (it->note != SR_NOTE_NONE)
+		pull(it, known ? clash_word(it) : "union"); /* it would not have it */
+	else if (count == it->remote.bytes)
+		pull(it, NULL);
+	else if (count == it->local.bytes)
+		push(it, known ? 0 : SR_LEAF_UNION);
+	else
+		it->act = SR_ACT_MERGE;
+}
+
+/* --- one item --------------------------------------------------------------------------------------------------------- */
+
+/* Columns can be told apart only in rows; one that is deleted here may have grown a column there, which is no edit (pull.c). */
+static bool may_merge(const struct sr_item *it)
+{
+	return it->note == SR_NOTE_NONE && it->remote.kind == SR_KIND_ROW && it->base.kind == SR_KIND_ROW;
+}
+
 void sr_plan_item(struct sr_item *it)
 {
 	bool known = it->base_state == SR_BASE_KNOWN;
@@ -63,7 +105,9 @@ void sr_plan_item(struct sr_item *it)
 	it->archive = false;
 	it->flags = 0;
 	it->why = NULL;
-	if (sr_version_eq(&it->local, &it->remote))
+	if (sr_path_is_bag(it->path))
+		plan_bag(it, known);
+	else if (sr_version_eq(&it->local, &it->remote))
 		it->act = known && sr_version_eq(&it->local, &it->base) ? SR_ACT_NOTHING : SR_ACT_AGREE;
 	else if (!known)
 		plan_union(it);
@@ -71,13 +115,16 @@ void sr_plan_item(struct sr_item *it)
 		pull(it, NULL);
 	else if (sr_version_eq(&it->remote, &it->base) && it->note != SR_NOTE_NEWER)
 		push(it, 0);
-	else
+	else {
 		pull(it, clash_word(it));
+		if (may_merge(it))
+			it->act = SR_ACT_MERGE;
+	}
 }
 
 const struct sr_version *sr_plan_outcome(const struct sr_item *it)
 {
-	return it->act == SR_ACT_PULL ? &it->remote : &it->local;
+	return it->act == SR_ACT_PULL || it->act == SR_ACT_MERGE ? &it->remote : &it->local;
 }
 
 /* --- the shape of a directory tree ------------------------------------------------------------------------------------ */
@@ -160,6 +207,17 @@ void sr_plan_shape(struct sr_item *items, size_t n)
 
 /* --- tables ------------------------------------------------------------------------------------------------------------- */
 
+/* Where the table is another on both sides, the datastore may follow: it takes columns that were added here, and says if that is not all. */
+static void plan_changed_table(struct sr_item *it)
+{
+	if (it->base_state == SR_BASE_KNOWN && sr_version_eq(&it->local, &it->base))
+		skip(it, "its schema was changed elsewhere: it waits until the application here changes it, too");
+	else if (it->note == SR_NOTE_DECLINED)
+		skip(it, "its schema differs from the datastore's by more than added columns");
+	else
+		push(it, 0);
+}
+
 static void plan_table(struct sr_item *it, bool fill)
 {
 	bool base_table = it->base_state != SR_BASE_UNKNOWN && it->base.kind == SR_KIND_TABLE;
@@ -167,7 +225,7 @@ static void plan_table(struct sr_item *it, bool fill)
 	if (it->act == SR_ACT_NOTHING || it->act == SR_ACT_AGREE || it->act == SR_ACT_SKIP)
 		return;
 	if (present(&it->local) && present(&it->remote))
-		skip(it, "its schema differs from the datastore's");
+		plan_changed_table(it);
 	else if (!present(&it->local) && base_table)
 		skip(it, "it is gone here");
 	else if (!present(&it->local) && fill)
@@ -190,8 +248,11 @@ void sr_plan_tables(struct sr_item *items, size_t n, bool fill)
 		if (!memchr(it->path.at, 0, it->path.len)) {
 			plan_table(it, fill);
 			table = it;
-		} else if (table && table->act == SR_ACT_SKIP && sr_path_under(it->path, table->path)) {
-			skip(it, table->why);
+		} else if (table && sr_path_under(it->path, table->path)) {
+			if (table->act == SR_ACT_SKIP)
+				skip(it, table->why);
+			else if (table->act == SR_ACT_PUSH && present(&table->remote))
+				skip(it, "its table goes first"); /* then its rows are others there */
 		}
 	}
 }

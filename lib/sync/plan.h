@@ -4,11 +4,12 @@
  *     L = R                       agree: base := L
  *     L = B                       pull R
  *     R = B                       push L
- *     all three differ            pull R; L goes to the conflict archive first
+ *     all three differ            rows: merge, if the changed columns differ; else pull R; L goes to the conflict archive first
  *     B unknown (union)           fetch what is missing here, push what is missing there, delete nothing; where both have one, the
- * datastore judges a push by as_of, and what it refuses is pulled On top of the single items, sr_plan_shape makes sure that the outcome is
- * a tree (nothing below a file or an absent directory) and sr_plan_tables that rows move only in tables whose schema is the same on both
- * sides. */
+ *                                 datastore judges a push by as_of, and what it refuses is pulled
+ * Rows without a key are counted (a bag, lib/leaf/leaf.h): there the outcome is max(0, R + L - B) rows, and with B unknown the greater of L
+ * and R.  On top of the single items, sr_plan_shape makes sure that the outcome is a tree (nothing below a file or an absent directory) and
+ * sr_plan_tables that rows move only in tables whose schema is the same on both sides. */
 #ifndef SR_SYNC_PLAN_H
 #define SR_SYNC_PLAN_H
 
@@ -20,6 +21,7 @@ enum sr_act {
 	SR_ACT_AGREE, /* both have it: base := it */
 	SR_ACT_PULL,
 	SR_ACT_PUSH,
+	SR_ACT_MERGE, /* a row: what both sides changed may stand together; that is seen when the datastore's record is here.  A bag: it does */
 	SR_ACT_SKIP, /* unknown or paused: left alone, base stays */
 };
 
@@ -27,6 +29,8 @@ enum sr_note { /* what the datastore said of this item earlier in this round */
 	       SR_NOTE_NONE,
 	       SR_NOTE_DELETED, /* union: its name was deleted after our as_of */
 	       SR_NOTE_NEWER,   /* the datastore's version stands: as new in a union, or needed by rows that depend on it */
+	       SR_NOTE_CONFLICT, /* no merge: the database does not take it */
+	       SR_NOTE_DECLINED, /* a table: what it is here does not follow from what the datastore has by adding columns */
 };
 
 struct sr_item {
@@ -45,7 +49,10 @@ struct sr_item {
 /* Decide one item by its versions alone: fills act, archive, flags, why. */
 void sr_plan_item(struct sr_item *item);
 
-/* What will be at the item's path when the plan is done. */
+/* How many rows of a bag's item there are to be: the outcome of PULL, PUSH and MERGE alike. */
+uint64_t sr_plan_count(const struct sr_item *item);
+
+/* What will be at the item's path when the plan is done.  MERGE of a row: not known yet, a row in any case. */
 const struct sr_version *sr_plan_outcome(const struct sr_item *item);
 
 /* Items of a directory tree, sorted by path: a file against a directory is one conflict over the whole subtree (the datastore wins), and a

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/log.h"
 #include "lib/sync/internal.h"
 
 #define FRAME_MAX (1u << 30) /* of one row; SQLite's own limit on a row is about this */
@@ -13,6 +14,7 @@ struct fetching {
 	struct sr_sync *s;
 	size_t i;
 	struct sr_leaves *ready; /* what will be applied */
+	struct sr_leaves *theirs; /* the datastore's records of rows to be merged */
 	bool *got;               /* a plan item at a time */
 	uint64_t gone;           /* files that could not be sent */
 	struct sr_stage *stage;
@@ -22,6 +24,12 @@ struct fetching {
 static bool has_content(const struct sr_leaf *leaf)
 {
 	return leaf->to.kind == SR_KIND_FILE || leaf->to.kind == SR_KIND_ROW || sr_bytes_eq(leaf->path, sr_bytes_of(SR_SCHEMA_PATH));
+}
+
+/* A bag's merge has its outcome in `to`: what the datastore holds is its base. */
+static const struct sr_version *wanted_version(const struct sr_leaf *leaf)
+{
+	return (leaf->flags & SR_LEAF_MERGED) && sr_path_is_bag(leaf->path) ? &leaf->base : &leaf->to;
 }
 
 /* The place of `path` in the pull list. */
@@ -58,7 +66,7 @@ static enum sr_status add_ready(struct fetching *f, const struct sr_leaf *leaf, 
 
 	if (!find_wanted(f, leaf->path, &at, &want, err))
 		return SR_E_DATA;
-	if (f->got[at] || !has_content(&want) || !sr_version_eq(&want.to, &leaf->to))
+	if (f->got[at] || !has_content(&want) || !sr_version_eq(wanted_version(&want), &leaf->to))
 		return sr_err_set(err, SR_E_DATA, "bundle: it holds another version than was asked for");
 	f->got[at] = true;
 	f->received++;
@@ -69,7 +77,7 @@ static enum sr_status add_ready(struct fetching *f, const struct sr_leaf *leaf, 
 		out.stage = staged->stage;
 		out.inode = staged->inode;
 	}
-	return sr_leaves_add(f->ready, &out, err);
+	return sr_leaves_add((want.flags & SR_LEAF_MERGED) && !sr_path_is_bag(want.path) ? f->theirs : f->ready, &out, err);
 }
 
 /* A file that the datastore cannot send - it changes there just now, or cannot be read - does not keep the others from coming.  Of a
@@ -140,29 +148,37 @@ static enum sr_status read_stream(void *ctx, void *at, size_t n, size_t *got, st
 	return sr_stream_read(ctx, at, n, got, err);
 }
 
-static enum sr_status fetch_bundle(struct fetching *f, struct sr_bytes wanted, uint64_t leaves, uint64_t bytes, struct sr_err *err)
+enum sr_status sr_sync_fetch(struct sr_sync *s, struct sr_bytes wanted, uint64_t n, uint64_t bytes, const struct sr_bundle_sink *sink,
+			     struct sr_err *err)
 {
 	char root[SR_HASH_TEXT], header[64];
 	const char *headers[] = {header, NULL};
 	struct sr_call call = {.method = "POST", .target = "/api/bundle", .headers = headers, .body = wanted};
 	struct sr_bundle_limits limits = {
-		.bytes = bytes + leaves * (SR_PATH_MAX + 4096) + FRAME_MAX, .leaves = leaves, .file = UINT64_MAX / 2, .frame = FRAME_MAX};
-	struct sr_bundle_sink sink = {.ctx = f, .leaf = got_leaf, .begin = got_begin, .data = got_data, .end = got_end};
+		.bytes = bytes + n * (SR_PATH_MAX + 4096) + FRAME_MAX, .leaves = n, .file = UINT64_MAX / 2, .frame = FRAME_MAX};
 	struct sr_answer answer = {0};
 	struct sr_stream *stream = NULL;
 	struct sr_bundle_reader *reader = NULL;
 	enum sr_status rc;
 
-	sr_hash_text(root, &f->s->info.at.root);
+	sr_hash_text(root, &s->info.at.root);
 	snprintf(header, sizeof header, SR_HEADER_ROOT ": %s", root);
-	rc = sr_client_open(f->s->client, &call, &answer, &stream, err);
+	rc = sr_client_open(s->client, &call, &answer, &stream, err);
 	if (rc == SR_OK)
-		rc = sr_bundle_reader_new(&reader, &f->s->r->key, &limits, read_stream, stream, err);
+		rc = sr_bundle_reader_new(&reader, &s->r->key, &limits, read_stream, stream, err);
 	if (rc == SR_OK)
-		rc = sr_bundle_read(reader, &sink, err);
+		rc = sr_bundle_read(reader, sink, err);
 	sr_bundle_reader_free(reader);
 	sr_stream_close(stream);
 	sr_answer_free(&answer);
+	return rc;
+}
+
+static enum sr_status fetch_bundle(struct fetching *f, struct sr_bytes wanted, uint64_t leaves, uint64_t bytes, struct sr_err *err)
+{
+	struct sr_bundle_sink sink = {.ctx = f, .leaf = got_leaf, .begin = got_begin, .data = got_data, .end = got_end};
+	enum sr_status rc = sr_sync_fetch(f->s, wanted, leaves, bytes, &sink, err);
+
 	sr_stage_free(f->stage);
 	f->stage = NULL;
 	return rc;
@@ -183,13 +199,14 @@ static enum sr_status archive_mode(struct fetching *f, const struct sr_leaf *lea
 	return sr_archive_bare(f->s->r->archive, &loser, err);
 }
 
-/* Leaves that need nothing from the datastore: deletions, directories, tables, and files of which only the mode differs. */
+/* Leaves that need nothing from the datastore: deletions, directories, tables, files of which only the mode differs, and rows of a bag of
+ * which there is one here. */
 static enum sr_status add_without(struct fetching *f, struct sr_leaf *leaf, bool *done, struct sr_err *err)
 {
 	bool mode_only = leaf->to.kind == SR_KIND_FILE && leaf->expect.kind == SR_KIND_FILE && sr_hash_eq(&leaf->to.hash, &leaf->expect.hash);
 	enum sr_status rc;
 
-	*done = mode_only || !has_content(leaf);
+	*done = mode_only || !has_content(leaf) || (leaf->record.len && sr_path_is_bag(leaf->path));
 	if (!*done)
 		return SR_OK;
 	rc = mode_only && (leaf->flags & SR_LEAF_ARCHIVE) ? archive_mode(f, leaf, err) : SR_OK;
@@ -215,7 +232,8 @@ static enum sr_status fetch_all(struct fetching *f, struct sr_err *err)
 		leaf.path = sr_buf_view(&path);
 		rc = add_without(f, &leaf, &done, err);
 		if (rc == SR_OK && !done) {
-			sr_wanted_add(&wanted, f->s->r->stores[f->i].name, &leaf);
+			sr_wanted_add(&wanted, f->s->r->stores[f->i].name,
+				      &(struct sr_leaf){.path = leaf.path, .to = *wanted_version(&leaf)});
 			f->wanted++;
 			n++;
 			bytes += leaf.to.bytes;
@@ -237,6 +255,19 @@ static enum sr_status fetch_all(struct fetching *f, struct sr_err *err)
 	return rc;
 }
 
+/* A merged row may be what the database does not take, by a CHECK of two columns: then the datastore's stand. */
+static enum sr_status take_ready(struct fetching *f, struct sr_err *err)
+{
+	struct sr_store_plan *p = &f->s->plans[f->i];
+	enum sr_status rc = sr_leaves_count(f->ready) ? sr_sync_take(f->s, f->i, f->ready, err) : SR_OK;
+
+	if (rc != SR_E_DATA || !p->merges)
+		return rc;
+	sr_info("store %s: what both sides changed does not go together: %s", f->s->r->stores[f->i].name, err->text);
+	p->no_merges = p->again = true;
+	return SR_OK;
+}
+
 enum sr_status sr_sync_pull(struct sr_sync *s, size_t i, struct sr_err *err)
 {
 	struct sr_store_plan *p = &s->plans[i];
@@ -246,18 +277,21 @@ enum sr_status sr_sync_pull(struct sr_sync *s, size_t i, struct sr_err *err)
 	if (!sr_leaves_count(p->pull))
 		return SR_OK;
 	f.ready = sr_leaves_new(sr_state_dir(s->r->state));
+	f.theirs = sr_leaves_new(sr_state_dir(s->r->state));
 	f.got = sr_alloc(sr_leaves_count(p->pull) * sizeof *f.got);
 	rc = fetch_all(&f, err);
+	if (rc == SR_OK)
+		rc = sr_sync_merge(s, i, f.theirs, f.ready, err);
 	if (rc == SR_OK)
 		rc = sr_leaves_sort(f.ready, err);
 	p->gone = f.gone;
 	p->skipped += f.gone;
 	if (f.gone)
 		p->first_skip = "the datastore cannot send it now";
-	if (rc == SR_OK && sr_leaves_count(f.ready))
-		rc = sr_sync_take(s, i, f.ready, err);
+	if (rc == SR_OK)
+		rc = take_ready(&f, err);
 	free(f.got);
 	sr_leaves_free(f.ready);
+	sr_leaves_free(f.theirs);
 	return rc == SR_OK ? rc : sr_err_context(err, "store %s: pull", s->r->stores[i].name);
 }
-

@@ -352,6 +352,36 @@ static void note_refusals(struct sr_sync *s, const struct sr_push_answer *a)
 	}
 }
 
+/* A table that the datastore's could not be made into. */
+static void note_declined(struct sr_sync *s, const struct sr_push_answer *a)
+{
+	for (size_t k = 0; k < a->n; k++) {
+		const struct sr_refused *f = &a->refused[k];
+		size_t i;
+
+		if (f->why != SR_REFUSED_PAUSED || f->current.kind != SR_KIND_TABLE || !sr_replica_find(s->r, sr_bytes_of(f->store), &i))
+			continue;
+		for (size_t n = 0; n < s->plans[i].n; n++) {
+			const struct sr_item *it = &s->plans[i].items[n];
+
+			if (it->local.kind != SR_KIND_TABLE || !sr_bytes_eq(it->path, f->path))
+				continue;
+			s->declined = sr_realloc(s->declined, (s->declineds + 1) * sizeof *s->declined);
+			s->declined[s->declineds++] =
+				(struct sr_declined){.store = i, .here = it->local.hash, .there = f->current.hash};
+			s->plans[i].grows = true; /* plan again, without it */
+		}
+	}
+}
+
+static bool any_grows(const struct sr_sync *s)
+{
+	for (size_t i = 0; i < s->r->n; i++)
+		if (s->plans[i].grows)
+			return true;
+	return false;
+}
+
 static uint64_t count_pushes(const struct sr_sync *s)
 {
 	uint64_t n = 0;
@@ -430,11 +460,12 @@ enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct
 		if (a.text.len && try == SR_TRIES)
 			sr_warn("push: the datastore refused a part of it: %.*s", (int)a.text.len, (const char *)a.text.at);
 		note_refusals(s, &a);
+		note_declined(s, &a);
 		if (a.verdict == SR_VERDICT_OK) {
 			s->result.pushed += n - a.n;
 			count_stuck(s, &a);
 		}
-		*again = a.verdict == SR_VERDICT_REFUSED || (a.verdict == SR_VERDICT_OK && s->noteds);
+		*again = a.verdict == SR_VERDICT_REFUSED || (a.verdict == SR_VERDICT_OK && (s->noteds || any_grows(s)));
 	}
 	sr_push_answer_free(&a);
 	return rc;

@@ -73,6 +73,7 @@ void sr_sync_close(struct sr_sync *s)
 		sr_store_plan_clear(&s->plans[i]);
 	free(s->plans);
 	forget_notes(s);
+	free(s->declined);
 	if (s->have_info)
 		sr_tree_info_free(&s->info);
 	sr_client_free(s->client);
@@ -390,6 +391,7 @@ static enum sr_status end_unions(struct sr_sync *s, struct sr_err *err)
 /* Agree and pull, one store after the other.  *gone: the root is no longer readable: plan anew against the next one. */
 static enum sr_status take(struct sr_sync *s, bool *gone, struct sr_err *err)
 {
+	*gone = false;
 	for (size_t i = 0; i < s->r->n; i++) {
 		enum sr_status rc = s->plans[i].agree ? sr_sync_agree(s, i, err) : SR_OK;
 
@@ -409,17 +411,22 @@ static enum sr_status take(struct sr_sync *s, bool *gone, struct sr_err *err)
 
 static enum sr_status transfer(struct sr_sync *s, unsigned try, bool *again, struct sr_err *err)
 {
-	bool gone = false;
+	bool gone = false, evicted, more = false;
 	enum sr_status rc;
 
 	*again = false;
-	rc = take(s, again, err);
+	rc = take(s, &evicted, err);
 	for (size_t i = 0; i < s->r->n; i++) {
-		*again |= s->plans[i].evicted;
+		evicted |= s->plans[i].evicted;
+		more |= s->plans[i].again;
 		gone |= s->plans[i].gone > 0;
 	}
-	if (rc == SR_OK && !*again)
+	/* A merged row goes together with what else is to be pushed; but not for ever later. */
+	*again = evicted || more;
+	if (rc == SR_OK && !evicted && (!more || try == SR_TRIES)) {
 		rc = sr_sync_push(s, try, again, err);
+		*again |= more;
+	}
 	*again |= gone && try < SR_TRIES; /* it may be that the datastore has moved on; else it stays with what could be sent */
 	sr_replica_reroot(s->r);
 	return rc;
@@ -540,6 +547,7 @@ static json_t *result_json(const struct sr_sync_result *r)
 	json_object_set_new(o, "pulled", json_integer((json_int_t)r->pulled));
 	json_object_set_new(o, "pushed", json_integer((json_int_t)r->pushed));
 	json_object_set_new(o, "agreed", json_integer((json_int_t)r->agreed));
+	json_object_set_new(o, "merged", json_integer((json_int_t)r->merged));
 	json_object_set_new(o, "conflicts", json_integer((json_int_t)r->conflicts));
 	json_object_set_new(o, "skipped", json_integer((json_int_t)r->skipped));
 	json_object_set_new(o, "requests", json_integer((json_int_t)r->requests));
@@ -610,10 +618,10 @@ enum sr_status sr_sync_round(struct sr_sync *s, struct sr_sync_result *result, s
 
 	memset(&s->result, 0, sizeof s->result);
 	for (size_t i = 0; s->plans && i < s->r->n; i++)
-		s->plans[i].failed = false;
+		s->plans[i].failed = s->plans[i].no_merges = false;
 	sr_client_counts(s->client, &before);
 	for (unsigned try = 1; rc == SR_OK && again && try <= SR_TRIES; try++)
-		rc = attempt(s, try, &again, err);
+		rc = attempt(s, s->try = try, &again, err);
 	if (rc == SR_OK)
 		rc = tell_registry(s, err);
 	forget_notes(s);

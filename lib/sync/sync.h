@@ -23,7 +23,7 @@ void sr_sync_close(struct sr_sync *s);
 struct sr_replica *sr_sync_replica(struct sr_sync *s);
 
 struct sr_sync_result {
-	uint64_t pulled, pushed, agreed, conflicts; /* items */
+	uint64_t pulled, pushed, agreed, merged, conflicts; /* items */
 	uint64_t skipped;                           /* items that differ and were left alone */
 	uint64_t requests, sent, received;          /* of this round */
 	bool in_sync;                               /* nothing is left to do, nothing is paused, held or skipped */

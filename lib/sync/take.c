@@ -20,12 +20,20 @@ struct applying {
 	struct sr_err *err;
 };
 
+/* What is there was changed since it was planned.  A row may go together with what is taken now, so it is planned again, as long as this
+ * round has tries; then, as a file at once, it gives way and is kept in the archive by on_displaced.  In a bag, SR_TAKE is a difference.  A
+ * table is never taken over another. */
 static enum sr_verdict on_clash(void *ctx, size_t k, const struct sr_leaf *leaf, const struct sr_version *actual, struct sr_bytes record)
 {
-	(void)ctx, (void)k, (void)actual, (void)record;
-	/* Planned again with what is there now, the answer is always the same: the datastore's version is not base, so it is taken, and
-	 * what is there is kept in the archive by on_displaced.  A table is never taken over another. */
-	return leaf->to.kind == SR_KIND_TABLE ? SR_KEEP : SR_TAKE;
+	struct applying *a = ctx;
+
+	(void)k, (void)actual, (void)record;
+	if (leaf->to.kind == SR_KIND_TABLE)
+		return SR_KEEP;
+	if (a->s->r->stores[a->i].kind != SR_KIND_DATABASE || sr_path_is_bag(leaf->path) || a->s->try >= SR_TRIES)
+		return SR_TAKE;
+	a->s->plans[a->i].again = true;
+	return SR_KEEP;
 }
 
 static enum sr_status version_there(struct applying *a, struct sr_bytes path, struct sr_version *out)
@@ -135,9 +143,11 @@ static enum sr_status on_displaced(void *ctx, size_t k, const struct sr_leaf *le
 static void on_applied(void *ctx, size_t k, const struct sr_leaf *leaf, uint64_t signature)
 {
 	struct applying *a = ctx;
-	struct sr_leaf t = {.path = leaf->path, .to = leaf->to, .expect = leaf->to, .inode = signature};
+	bool merged = leaf->flags & SR_LEAF_MERGED;
+	struct sr_leaf t = {.path = leaf->path, .to = leaf->to, .expect = merged ? leaf->base : leaf->to, .inode = signature};
 
 	(void)k;
+	a->s->plans[a->i].again |= merged && !sr_version_eq(&leaf->to, &leaf->base); /* it goes to the datastore now */
 	if (a->rc == SR_OK)
 		a->rc = sr_leaves_add(a->taken, &t, a->err);
 }

@@ -312,15 +312,23 @@ static void test_tables(void **state)
 {
 	struct sr_version none = {0};
 	struct sr_item differ[] = {AT("t", table(1), table(2), table(2)), AT("t\0k", row(1), none, none), AT("u\0k", row(1), none, none)};
+	struct sr_item waits[] = {AT("t", table(1), table(1), table(2)), AT("t\0k", row(1), none, none)};
 	struct sr_item fresh[] = {AT("t", none, none, table(1)), AT("t\0k", none, none, row(1))};
 	struct sr_item dropped[] = {AT("t", none, table(1), table(1)), AT("t\0k", none, row(1), row(1))};
 	struct sr_item made[] = {AT("t", table(1), none, none), AT("t\0k", row(1), none, none)};
 
 	(void)state;
 	sr_plan_tables(differ, 3, false);
+	assert_int_equal(differ[0].act, SR_ACT_PUSH); /* it may be an added column */
+	assert_int_equal(differ[1].act, SR_ACT_SKIP); /* after it */
+	assert_int_equal(differ[2].act, SR_ACT_PUSH);
+	differ[0].note = SR_NOTE_DECLINED;
+	sr_plan_tables(differ, 3, false);
 	assert_int_equal(differ[0].act, SR_ACT_SKIP);
 	assert_int_equal(differ[1].act, SR_ACT_SKIP);
-	assert_int_equal(differ[2].act, SR_ACT_PUSH);
+	sr_plan_tables(waits, 2, false);
+	assert_int_equal(waits[0].act, SR_ACT_SKIP); /* changed elsewhere */
+	assert_int_equal(waits[1].act, SR_ACT_SKIP);
 	sr_plan_tables(fresh, 2, true);
 	assert_int_equal(fresh[0].act, SR_ACT_PULL);
 	assert_int_equal(fresh[1].act, SR_ACT_PULL);
@@ -335,6 +343,72 @@ static void test_tables(void **state)
 	assert_int_equal(made[1].act, SR_ACT_PUSH);
 }
 
+/* --- rows ----------------------------------------------------------------------------------------------------------------- */
+
+static void test_merges(void **state)
+{
+	struct sr_item it = {.path = {(const uint8_t *)"t\0k", 3}, .local = row(1), .base = row(2), .remote = row(3), .base_state = SR_BASE_KNOWN};
+	struct sr_version none = {0};
+
+	(void)state;
+	sr_plan_item(&it);
+	assert_int_equal(it.act, SR_ACT_MERGE);
+	assert_true(it.archive); /* if it comes to nothing */
+	it.note = SR_NOTE_CONFLICT;
+	sr_plan_item(&it);
+	assert_int_equal(it.act, SR_ACT_PULL);
+	assert_true(it.archive);
+	it.note = SR_NOTE_NONE;
+	it.base = none; /* two new rows of one key have nothing to merge with */
+	sr_plan_item(&it);
+	assert_int_equal(it.act, SR_ACT_PULL);
+	it.base = row(2);
+	it.remote = none;
+	sr_plan_item(&it);
+	assert_int_equal(it.act, SR_ACT_PULL);
+	assert_true(it.archive);
+	it.remote = row(3);
+	it.base_state = SR_BASE_HINT;
+	sr_plan_item(&it);
+	assert_int_not_equal(it.act, SR_ACT_MERGE);
+}
+
+static struct sr_version times(uint64_t n)
+{
+	struct sr_version v = n ? row(1) : (struct sr_version){0};
+
+	v.bytes = n;
+	return v;
+}
+
+/* max(0, R + L - B), in all combinations of small counts. */
+static void test_bags(void **state)
+{
+	static const char path[] = "t\0\2\0\4\20" "0123456789abcdef";
+	struct sr_item it = {.path = {(const uint8_t *)path, sizeof path - 1}};
+
+	(void)state;
+	for (uint64_t l = 0; l < 4; l++)
+		for (uint64_t b = 0; b < 4; b++)
+			for (uint64_t r = 0; r < 4; r++) {
+				uint64_t want = r + l > b ? r + l - b : 0;
+
+				it.local = times(l), it.base = times(b), it.remote = times(r);
+				it.base_state = SR_BASE_KNOWN;
+				sr_plan_item(&it);
+				assert_int_equal(sr_plan_count(&it), want);
+				assert_false(it.archive);
+				assert_int_equal(it.act, l == want && r == want ? b == want ? SR_ACT_NOTHING : SR_ACT_AGREE
+							 : r == want            ? SR_ACT_PULL
+							 : l == want            ? SR_ACT_PUSH
+										: SR_ACT_MERGE);
+				it.base_state = SR_BASE_UNKNOWN; /* deletes nothing */
+				sr_plan_item(&it);
+				assert_int_equal(it.act, l == r ? SR_ACT_AGREE : l < r ? SR_ACT_PULL : SR_ACT_PUSH);
+				assert_int_equal(it.flags, it.act == SR_ACT_PUSH ? SR_LEAF_UNION : 0);
+			}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -347,6 +421,8 @@ int main(void)
 		cmocka_unit_test(test_directory_kept),
 		cmocka_unit_test(test_random_shapes),
 		cmocka_unit_test(test_tables),
+		cmocka_unit_test(test_merges),
+		cmocka_unit_test(test_bags),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

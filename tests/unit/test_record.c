@@ -238,6 +238,72 @@ static void test_count_caps_memory(void **state)
 	assert_non_null(strstr(err.text, "count"));
 }
 
+/* A record of columns a, b, c, ... of which each is NULL, or a number from 1 on. */
+static void small_record(struct sr_buf *out, const unsigned *v, size_t n)
+{
+	static const char names[] = "abcdefgh";
+	struct sr_column c[8];
+
+	for (size_t i = 0; i < n; i++)
+		c[i] = (struct sr_column){sr_bytes(names + i, 1), {.class = v[i] ? SR_INT : SR_NULL, .i = v[i]}};
+	sr_record_encode(out, c, n);
+}
+
+/* Every combination of three columns of three values on three sides. */
+static void test_merge(void **state)
+{
+	(void)state;
+	for (unsigned code = 0; code < 19683; code++) {
+		unsigned v[3][3], want[3], rest = code;
+		struct sr_buf b[3] = {{0}}, merged = {0}, expected = {0};
+		bool good = true;
+
+		for (size_t side = 0; side < 3; side++)
+			for (size_t i = 0; i < 3; i++, rest /= 3)
+				v[side][i] = rest % 3;
+		for (size_t i = 0; i < 3; i++) {
+			want[i] = v[1][i] == v[0][i] ? v[2][i] : v[1][i];
+			good &= v[1][i] == v[0][i] || v[2][i] == v[0][i] || v[1][i] == v[2][i];
+		}
+		for (size_t side = 0; side < 3; side++)
+			small_record(&b[side], v[side], 3);
+		small_record(&expected, want, 3);
+		assert_int_equal(sr_record_merge(sr_buf_view(&b[0]), sr_buf_view(&b[1]), sr_buf_view(&b[2]), &merged), good);
+		if (good)
+			assert_true(sr_bytes_eq(sr_buf_view(&merged), sr_buf_view(&expected)));
+		else
+			assert_int_equal(merged.len, 0);
+		for (size_t side = 0; side < 3; side++)
+			sr_buf_free(&b[side]);
+		sr_buf_free(&merged);
+		sr_buf_free(&expected);
+	}
+}
+
+/* Values of another class are another value, and what is no record merges with nothing. */
+static void test_merge_values(void **state)
+{
+	struct sr_column one[] = {{{(const uint8_t *)"x", 1}, {.class = SR_INT, .i = 1}}},
+			 real[] = {{{(const uint8_t *)"x", 1}, {.class = SR_REAL, .real = 1.0}}},
+			 text[] = {{{(const uint8_t *)"x", 1}, {.class = SR_TEXT, .b = sr_bytes_of("1")}}};
+	struct sr_buf b = {0}, l = {0}, r = {0}, merged = {0};
+
+	(void)state;
+	sr_record_encode(&b, one, 1);
+	sr_record_encode(&l, real, 1);
+	sr_record_encode(&r, text, 1);
+	assert_false(sr_record_merge(sr_buf_view(&b), sr_buf_view(&l), sr_buf_view(&r), &merged));
+	assert_true(sr_record_merge(sr_buf_view(&b), sr_buf_view(&b), sr_buf_view(&r), &merged));
+	assert_true(sr_bytes_eq(sr_buf_view(&merged), sr_buf_view(&r)));
+	sr_buf_clear(&merged);
+	assert_false(sr_record_merge(sr_bytes("", 0), sr_buf_view(&b), sr_buf_view(&r), &merged));
+	assert_int_equal(merged.len, 0);
+	sr_buf_free(&b);
+	sr_buf_free(&l);
+	sr_buf_free(&r);
+	sr_buf_free(&merged);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -248,6 +314,8 @@ int main(void)
 		cmocka_unit_test(test_classes_differ),
 		cmocka_unit_test(test_key_text),
 		cmocka_unit_test(test_count_caps_memory),
+		cmocka_unit_test(test_merge),
+		cmocka_unit_test(test_merge_values),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

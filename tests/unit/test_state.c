@@ -953,12 +953,15 @@ static void test_replaced(void **state)
 	reopen(f);
 	OK(sr_state_replaced(f->s, &a, &record, &found, &f->err));
 	assert_true(found && sr_bytes_eq(sr_buf_view(&record), LIT("one")));
-	OK(sr_state_replaced_trim(f->s, 1, 9, &f->err));
+	OK(sr_state_replaced_trim(f->s, 1, 9, 2, &f->err)); /* two may stay */
+	OK(sr_state_replaced(f->s, &b, &record, &found, &f->err));
+	assert_true(found);
+	OK(sr_state_replaced_trim(f->s, 1, 9, 0, &f->err));
 	OK(sr_state_replaced(f->s, &b, &record, &found, &f->err));
 	assert_false(found);
 	OK(sr_state_replaced(f->s, &a, &record, &found, &f->err));
 	assert_true(found);
-	OK(sr_state_replaced_trim(f->s, 2, 0, &f->err));
+	OK(sr_state_replaced_trim(f->s, 2, 0, 0, &f->err));
 	OK(sr_state_replaced(f->s, &a, &record, &found, &f->err));
 	assert_false(found);
 	sr_buf_free(&record);

@@ -1,0 +1,117 @@
+#!/usr/bin/env bats
+# Both webservers change one row, in different columns: both changes stand everywhere, and nothing is archived.  No daemon runs on the
+# webservers: --once makes the order certain.
+
+load lib
+
+begin() {
+	fill A
+	start_datastore
+	rounds A B
+	assert_same
+}
+
+none_archived() {
+	local name
+	for name in datastore A B; do
+		[ "$(conflicts "$name" length)" -eq 0 ] || fail "$name: $(conflicts "$name")"
+	done
+}
+
+# TABLE-AND-CONDITION COLUMNS EXPECTED
+row_is() {
+	local name
+	for name in datastore A B; do
+		[ "$(sql "$T/$name/webstore.db" "SELECT $2 FROM $1")" = "$3" ] || fail "$name: $(sql "$T/$name/webstore.db" "SELECT $2 FROM $1")"
+	done
+}
+
+@test "different columns of one row: both stand after one round of each" {
+	begin
+	sql "$T/A/webstore.db" "UPDATE dashboards SET title = 'from A' WHERE id = 'd-1'"
+	sql "$T/B/webstore.db" "UPDATE dashboards SET body = NULL, updated = 9e999 WHERE id = 'd-1'"
+	rounds A B A
+	assert_same
+	row_is "dashboards WHERE id = 'd-1'" "title, body IS NULL, updated" 'from A|1|Inf'
+	none_archived
+}
+
+@test "many rows at once, among them some that cannot be merged" {
+	begin
+	sql "$T/A/webstore.db" "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+		INSERT INTO dashboards SELECT 'x-' || i, i, 'title', zeroblob(10), 0 FROM n"
+	rounds A B
+	sql "$T/A/webstore.db" "UPDATE dashboards SET title = 'from A' || id WHERE id LIKE 'x-%'"
+	sql "$T/B/webstore.db" "UPDATE dashboards SET owner = -owner WHERE id LIKE 'x-%';
+		UPDATE dashboards SET title = 'from B' WHERE owner < 0 AND owner % 100 = 0"
+	rounds A B A
+	assert_same
+	row_is "dashboards WHERE owner < 0 AND title = 'from A' || id" "count(*)" 2970
+	row_is "dashboards WHERE owner > 0 AND title = 'from A' || id" "count(*)" 30
+	[ "$(conflicts B length)" -eq 30 ]
+}
+
+@test "the same change on both, and one more on each" {
+	begin
+	sql "$T/A/webstore.db" "UPDATE dashboards SET title = 'both', owner = 7 WHERE id = 'd-1'"
+	sql "$T/B/webstore.db" "UPDATE dashboards SET title = 'both', updated = 2 WHERE id = 'd-1'"
+	rounds A B A
+	assert_same
+	row_is "dashboards WHERE id = 'd-1'" "title, owner, updated" 'both|7|2.0'
+	none_archived
+}
+
+@test "the base was replaced long ago: it is still in the datastore's history" {
+	begin
+	sql "$T/B/webstore.db" "UPDATE dashboards SET owner = 42 WHERE id = 'd-1'"
+	for i in {1..80}; do
+		sql "$T/A/webstore.db" "UPDATE dashboards SET title = 'turn $i' WHERE id = 'd-1'"
+		rounds A
+	done
+	rounds B A
+	assert_same
+	row_is "dashboards WHERE id = 'd-1'" "title, owner" 'turn 80|42'
+	none_archived
+}
+
+@test "what a CHECK does not take is no merge: the datastore's row stands, the other is archived" {
+	fill A
+	sql "$T/A/webstore.db" "CREATE TABLE ranges(id INTEGER PRIMARY KEY, lo INT, hi INT, CHECK(lo <= hi)); INSERT INTO ranges VALUES(1, 3, 7), (2, 3, 7)"
+	start_datastore
+	rounds A B
+	sql "$T/A/webstore.db" "UPDATE ranges SET lo = 6"
+	sql "$T/B/webstore.db" "UPDATE ranges SET hi = 5 WHERE id = 1; UPDATE ranges SET hi = 8 WHERE id = 2; UPDATE preferences SET value = 'light' WHERE owner = 2"
+	rounds A B A
+	assert_same
+	row_is "ranges WHERE id = 1" "lo, hi" '6|7'
+	row_is "preferences WHERE owner = 2" value light
+	conflicts B 'map(.path)' | jq -e 'index("webstore.db/ranges/1")'
+}
+
+@test "a merge and a UNIQUE value that was taken meanwhile" {
+	begin
+	sql "$T/A/users.db" "UPDATE users SET email = 'new@example.org' WHERE uid = 1; INSERT INTO users VALUES(9, 'Zoe', NULL, 0)"
+	sql "$T/B/users.db" "UPDATE users SET name = 'zoe' WHERE uid = 1"
+	rounds A B A
+	assert_same
+	for name in datastore A B; do
+		[ "$(sql "$T/$name/users.db" 'SELECT email FROM users WHERE uid = 1')" = new@example.org ]
+		[ "$(sql "$T/$name/users.db" 'SELECT count(*) FROM users WHERE uid = 9')" -eq 1 ]
+	done
+	check_databases
+}
+
+@test "the datastore goes away between the merge and its push" {
+	begin
+	sql "$T/A/webstore.db" "UPDATE dashboards SET title = 'from A' WHERE id = 'd-1'"
+	sql "$T/B/webstore.db" "UPDATE dashboards SET owner = 5 WHERE id = 'd-1'"
+	rounds A
+	start_proxy
+	tamper push-never
+	if once B; then fail "the push went through"; fi
+	[ "$(sql "$T/B/webstore.db" "SELECT title, owner FROM dashboards WHERE id = 'd-1'")" = 'from A|5' ]
+	rounds_without_proxy B A
+	assert_same
+	row_is "dashboards WHERE id = 'd-1'" "title, owner" 'from A|5'
+	none_archived
+}
