@@ -2,6 +2,7 @@
  *
  * Source of each version: local from the scan's map, remote from the datastore's map, base from state.db.  Runs while the scan's view is
  * open, so that the records of rows to push are those of the very snapshot that was planned on. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,7 @@ void sr_store_plan_clear(struct sr_store_plan *p)
 	p->pull = p->push = p->agree = NULL;
 	p->skipped = p->gone = 0;
 	p->first_skip = NULL;
+	p->skips[0] = 0;
 	p->compared = p->evicted = p->again = p->merges = p->grows = false;
 }
 
@@ -289,8 +291,31 @@ static enum sr_status add_schema(struct finding *f, bool pulls, bool pushes)
 	return rc;
 }
 
+/* What is below one that was named goes without saying: the rows of a table. */
+static void note_skip(struct finding *f, const struct sr_item *it, struct sr_bytes *named)
+{
+	const struct sr_replica_store *st = &f->s->r->stores[f->i];
+	struct sr_store_plan *p = f->p;
+	struct sr_buf text = {0};
+	size_t len = strlen(p->skips);
+
+	p->skipped++;
+	if (named->len && named->len < it->path.len && !memcmp(named->at, it->path.at, named->len) &&
+	    it->path.at[named->len] == (st->kind == SR_KIND_DATABASE ? 0 : '/'))
+		return;
+	*named = it->path;
+	sr_leaf_path_text(&text, st->name, st->kind, it->path);
+	if (len + text.len + strlen(it->why) + sizeof "; : ; ..." <= sizeof p->skips)
+		snprintf(p->skips + len, sizeof p->skips - len, "%s%s: %s", len ? "; " : "", sr_buf_text(&text), it->why);
+	else if (len && strcmp(p->skips + len - 3, "..."))
+		strcat(p->skips, "; ...");
+	p->first_skip = len || *p->skips ? p->skips : it->why;
+	sr_buf_free(&text);
+}
+
 static enum sr_status hand_on(struct finding *f)
 {
+	struct sr_bytes named = {0};
 	struct sr_store_plan *p = f->p;
 	bool table_pulls = false, table_pushes = false;
 	enum sr_status rc = SR_OK;
@@ -315,7 +340,7 @@ static enum sr_status hand_on(struct finding *f)
 			rc = add_merge(f, it);
 			break;
 		case SR_ACT_SKIP:
-			p->first_skip = p->skipped++ ? p->first_skip : it->why;
+			note_skip(f, it, &named);
 			break;
 		default:
 			break;
