@@ -292,7 +292,10 @@ static void row_path_text(struct sr_buf *out, struct sr_bytes path)
 		return;
 	sr_buf_byte(out, '/');
 	before = out->len;
-	if (sr_key_text(out, path, NULL)) {
+	if (sr_key_is_bag(path)) {
+		sr_buf_byte(out, '*'); /* in no key's text: there it is %2A */
+		sr_hex(out, sr_bytes(path.at + path.len - SR_HASH_LEN, SR_HASH_LEN));
+	} else if (sr_key_text(out, path, NULL)) {
 		out->len = before;
 		sr_percent(out, path, NULL); /* no key at all: show its bytes */
 	}
@@ -313,11 +316,16 @@ void sr_leaf_path_text(struct sr_buf *out, const char *store, uint8_t store_kind
 
 static const uint8_t bag_key_start[] = {2, SR_NULL, SR_BLOB, SR_HASH_LEN}; /* of the key codec: two values, the second of 16 bytes */
 
+bool sr_key_is_bag(struct sr_bytes key)
+{
+	return key.len == SR_BAG_KEY_LEN && !memcmp(key.at, bag_key_start, sizeof bag_key_start);
+}
+
 bool sr_path_is_bag(struct sr_bytes path)
 {
 	const uint8_t *nul = path.len ? memchr(path.at, '\0', path.len) : NULL;
 
-	return nul && (size_t)(path.at + path.len - nul) == 1 + SR_BAG_KEY_LEN && !memcmp(nul + 1, bag_key_start, sizeof bag_key_start);
+	return nul && sr_key_is_bag(sr_bytes(nul + 1, path.len - (size_t)(nul + 1 - path.at)));
 }
 
 void sr_bag_key(struct sr_buf *out, const struct sr_hash *record)

@@ -60,13 +60,15 @@ SR_MUST enum sr_status sr_leaf_path_check(uint8_t store_kind, struct sr_bytes pa
 /* A *bag* is what rows without a key are in: those of a table without a primary key, and those with NULL in theirs.  Equal rows are one leaf.  Its
  * key is (NULL, BLOB: the hash of the record), its version has that hash, and `bytes` says how many such rows there are. */
 bool sr_path_is_bag(struct sr_bytes path);
+bool sr_key_is_bag(struct sr_bytes key); /* what stands behind the path's NUL */
 #define SR_BAG_KEY_LEN (4 + SR_HASH_LEN)
 void sr_bag_key(struct sr_buf *out, const struct sr_hash *record);
 
 /* Is the ROW's record what leaf->to says it is? */
 bool sr_leaf_record_is(const struct sr_leaf *leaf, const struct sr_tree_key *key);
 
-/* For people and JSON: "users.db/users/4711", "resources/img/a%20b.png".  Appended to out; any bytes are taken. */
+/* For people and JSON: "users.db/users/4711", "resources/img/a%20b.png", of a bag '*' and its hash, "users.db/log/(*3f2a...)" without the
+ * brackets.  Appended to out; any bytes are taken. */
 void sr_leaf_path_text(struct sr_buf *out, const char *store, uint8_t store_kind, struct sr_bytes path);
 
 /* Does `path` equal `top` or lie below it?  All lies below an empty top. */

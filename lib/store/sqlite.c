@@ -141,6 +141,7 @@ enum sr_status sr_sql_connect(struct sr_sql *sql, const struct sr_store *st, enu
 	int rc;
 
 	assert(!sql->db);
+	sql->tree_key = st->key;
 	rc = sqlite3_open_v2(path, &sql->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
 	free(path);
 	if (rc != SQLITE_OK) {

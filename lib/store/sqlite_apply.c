@@ -4,6 +4,9 @@
  * constraint stops waits for the others (settle): tried again in both directions; then rows that are not part of the apply are asked about;
  * what is left is a cycle, whose rows are deleted and inserted.  Each write is proven by reading the row again.
  *
+ * A leaf of a bag is a difference: so many equal rows more, or fewer.  Rows go before any come; what it meets is counted by an index made
+ * before the lock (sqlite_bag.c).
+ *
  * Triggers and foreign keys are off (sqlite.c).  When all is written, foreign keys are looked at by query: the children of rows that went
  * are asked about, then the rows that were written and refer to nothing.  Violations that were there before are not found by either.
  *
@@ -26,6 +29,8 @@ static void apply_free(struct sr_sql_apply *a)
 		free(a->paused[i]);
 	free(a->paused);
 	free(a->state);
+	free(a->rowid);
+	sr_sql_bags_forget(&a->s->main);
 	free(a);
 }
 
@@ -273,6 +278,98 @@ static enum sr_status prove(struct sr_sql_apply *a, struct sr_sql_table *t, cons
 	return st;
 }
 
+/* Leaf i gives way.  One that was unseated cannot: its old row is gone. */
+static enum sr_status give_way(struct sr_sql_apply *a, size_t i, struct sr_err *err)
+{
+	if (a->state[i] == LEAF_UNSEATED)
+		return sr_err_set(err, SR_E_DATA, "a UNIQUE value that two rows are to have");
+	sr_sql_apply_set(a, i, LEAF_KEPT);
+	return SR_OK;
+}
+
+/* Insert the leaf's row, or else find one that has a unique value of it.  In sql->record, sql->key and *rowid (where the table has a bag):
+ * the row that is there now.  *named: it has a name. */
+static enum sr_status probe(struct sr_sql_apply *a, struct sr_sql_table *t, const struct sr_leaf *leaf, bool *named, int64_t *rowid,
+			    struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	sqlite3_stmt *stmt;
+	enum sr_status st = sr_sql_statement(sql, t, SR_SQL_PROBE, &stmt, err);
+	int rc;
+
+	if (st == SR_OK)
+		st = spread(sql, t, leaf->record, err);
+	for (size_t i = 0; st == SR_OK && i < t->n; i++)
+		st = sr_sql_bind(sql, stmt, i + 1, &sql->columns[i].value, err);
+	if (st != SR_OK)
+		return st;
+	rc = sqlite3_step(stmt);
+	if (rc == SQLITE_ROW) {
+		*named = sr_sql_row(sql, t, stmt);
+		*rowid = t->rowid ? sqlite3_column_int64(stmt, (int)t->n) : 0;
+	} else {
+		st = sr_sql_fail(err, sql, rc, "not written");
+	}
+	sqlite3_reset(stmt);
+	sqlite3_clear_bindings(stmt);
+	return st;
+}
+
+/* How many equal rows are meant, in a bag. */
+static uint64_t times(const struct sr_version *v)
+{
+	return v->kind == SR_KIND_ROW ? v->bytes : 0;
+}
+
+/* A row of leaf i is stopped.  By one that is equal to it, perhaps the one that was just written for it: that asks for a verdict at once,
+ * for no other row can be in its way as well.  Else it waits. */
+static enum sr_status stopped_by_equal(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t,
+				       struct sr_bytes key, bool written, struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	struct sr_version actual = {.kind = SR_KIND_ROW, .bytes = 1, .hash = leaf->to.hash};
+	bool named;
+	int64_t rowid;
+	enum sr_status st = probe(a, t, leaf, &named, &rowid, err);
+
+	if (st != SR_OK || !named || !sr_bytes_eq(sr_buf_view(&sql->key), key))
+		return st;
+	if (a->ops->in_the_way && a->ops->in_the_way(a->ops->ctx, i, leaf, leaf->path, &actual, sr_buf_view(&sql->record)) == SR_TAKE) {
+		a->clean = false;
+		sr_sql_apply_set(a, i, written ? LEAF_APPLIED : LEAF_SAME);
+		return SR_OK;
+	}
+	if (written)
+		st = sr_sql_bag_remove(sql, t, key, rowid, err);
+	return st == SR_OK ? give_way(a, i, err) : st;
+}
+
+/* Write the rows that leaf i adds to those equal to it. */
+static enum sr_status write_equals(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t,
+				   struct sr_bytes key, struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	uint64_t more = times(&leaf->to) - times(&leaf->expect);
+
+	for (uint64_t k = 0; k < more; k++) {
+		bool blocked = false, same = false;
+		enum sr_status st = run(a, t, SR_SQL_INSERT, leaf, key, &blocked, err);
+
+		if (st == SR_OK && blocked)
+			return stopped_by_equal(a, i, leaf, t, key, k > 0, err);
+		a->wrote = true;
+		a->rowid[i] = sqlite3_last_insert_rowid(sql->db);
+		if (st == SR_OK)
+			st = sr_sql_bag_read(sql, t, key, a->rowid[i], &same, err);
+		if (st == SR_OK && !same)
+			st = sr_err_set(err, SR_E_DATA, "the database made another row of it");
+		if (st != SR_OK)
+			return st;
+	}
+	sr_sql_apply_set(a, i, LEAF_APPLIED);
+	return SR_OK;
+}
+
 /* Write leaf i, unless a UNIQUE constraint stops it: then nothing has happened, and it waits. */
 static enum sr_status write_row(struct sr_sql_apply *a, size_t i, struct sr_err *err)
 {
@@ -287,6 +384,10 @@ static enum sr_status write_row(struct sr_sql_apply *a, size_t i, struct sr_err 
 	if (st != SR_OK)
 		return st;
 	t = sr_sql_apply_table(a, &leaf, &key);
+	if (sr_key_is_bag(key)) {
+		st = write_equals(a, i, &leaf, t, key, err);
+		return st == SR_OK ? SR_OK : leaf_fault(a, &leaf, err);
+	}
 	st = read_old(a, t, key, &old, err);
 	if (st == SR_OK && old.kind == SR_KIND_ROW)
 		verb = same_key_bytes(t, sr_buf_view(&a->old), leaf.record) ? SR_SQL_UPDATE : SR_SQL_REKEY;
@@ -309,6 +410,14 @@ static enum sr_status write_row(struct sr_sql_apply *a, size_t i, struct sr_err 
 
 /* --- judging ---------------------------------------------------------------------------------------------------- */
 
+/* Is the row whose columns stand in sql->columns called so? */
+static bool is_called(struct sr_sql *sql, const struct sr_sql_table *t, struct sr_bytes key)
+{
+	if (sr_key_is_bag(key))
+		return sr_sql_in_bag(sql, t); /* its hash was looked at already */
+	return sr_sql_name(sql, t) && sr_bytes_eq(sr_buf_view(&sql->key), key);
+}
+
 /* A leaf whose record is not what its hash and its path say must not get near a table. */
 static enum sr_status check_record(struct sr_sql_apply *a, const struct sr_leaf *leaf, const struct sr_sql_table *t, struct sr_bytes key,
 				   struct sr_err *err)
@@ -319,7 +428,7 @@ static enum sr_status check_record(struct sr_sql_apply *a, const struct sr_leaf 
 	if (!sr_leaf_record_is(leaf, a->s->st.key))
 		return sr_err_set(err, SR_E_DATA, "the record is not that of its hash");
 	st = spread(sql, t, leaf->record, err);
-	if (st == SR_OK && (!sr_sql_name(sql, t) || !sr_bytes_eq(sr_buf_view(&sql->key), key)))
+	if (st == SR_OK && !is_called(sql, t, key))
 		st = sr_err_set(err, SR_E_DATA, "the record has another key than its name");
 	return st;
 }
@@ -330,6 +439,56 @@ static bool take(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, c
 	if (sr_version_eq(actual, &leaf->expect))
 		return true;
 	return a->ops->clash && a->ops->clash(a->ops->ctx, i, leaf, actual, sr_buf_view(&a->s->main.record)) == SR_TAKE;
+}
+
+/* Remove `n` of the equal rows at these places: those that came last. */
+static enum sr_status remove_equals(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t,
+				    struct sr_bytes key, const struct sr_sql_place *places, const struct sr_version *actual, uint64_t n,
+				    struct sr_err *err)
+{
+	enum sr_status st = SR_OK;
+
+	for (uint64_t k = 0; st == SR_OK && k < n; k++)
+		st = sr_sql_bag_remove(&a->s->main, t, key, places[actual->bytes - 1 - k].rowid, err);
+	if (st != SR_OK)
+		return st;
+	a->wrote = true;
+	sr_buf_clear(&a->old);
+	sr_buf_bytes(&a->old, sr_buf_view(&a->s->main.record));
+	st = tell_displaced(a, i, leaf, leaf->path, actual, sr_buf_view(&a->old), true, err);
+	return st == SR_OK ? note_gone(a, i, t, sr_buf_view(&a->old), sr_bytes(NULL, 0), err) : st;
+}
+
+/* So many more of them, or fewer, than there should have been: so many more or fewer there will be. */
+static enum sr_status judge_equals(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t,
+				   struct sr_bytes key, struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	const struct sr_sql_place *places;
+	struct sr_version actual = {0};
+	uint64_t before = times(&leaf->expect), after = times(&leaf->to), fewer;
+	size_t n;
+	bool same;
+	enum sr_status st = sr_sql_bag_find(sql, t, key, &places, &n, err);
+
+	sr_buf_clear(&sql->record);
+	if (st == SR_OK && n) {
+		actual = (struct sr_version){.kind = SR_KIND_ROW, .bytes = n, .hash = places->hash};
+		st = sr_sql_bag_read(sql, t, key, places->rowid, &same, err);
+	}
+	if (st != SR_OK)
+		return st;
+	if (!take(a, i, leaf, &actual)) {
+		sr_sql_apply_set(a, i, LEAF_KEPT);
+		return SR_OK;
+	}
+	if (!sr_version_eq(&actual, &leaf->expect))
+		a->clean = false; /* it will be another number than leaf->to has */
+	fewer = before > after ? before - after : 0;
+	if (fewer > n)
+		fewer = n;
+	sr_sql_apply_set(a, i, after > before ? LEAF_INSERT : fewer ? LEAF_APPLIED : LEAF_SAME);
+	return fewer ? remove_equals(a, i, leaf, t, key, places, &actual, fewer, err) : SR_OK;
 }
 
 static enum sr_status judge_row(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
@@ -350,6 +509,8 @@ static enum sr_status judge_row(struct sr_sql_apply *a, size_t i, const struct s
 		if (st != SR_OK)
 			return st;
 	}
+	if (sr_key_is_bag(key))
+		return judge_equals(a, i, leaf, t, key, err);
 	st = sr_sql_row_read(&a->s->main, &a->s->st, t, key, &actual, err);
 	if (st != SR_OK)
 		return st;
@@ -378,10 +539,10 @@ static enum sr_status judge(struct sr_sql_apply *a, size_t i, struct sr_err *err
 
 /* --- what UNIQUE stops ------------------------------------------------------------------------------------------ */
 
-/* The names (strings in *keys) of all rows that keep leaf i from being written.  Found by trying, in a savepoint that is rolled back:
- * partial indexes and indexes on expressions are the database's to understand.  *unnamed: one of them has no name. */
+/* All rows (as sr_sql_rows_add has them) that keep leaf i from being written.  Found by trying, in a savepoint that is rolled back: partial
+ * indexes and indexes on expressions are the database's to understand.  *unnamed: one of them has no name. */
 static enum sr_status obstacles(struct sr_sql_apply *a, struct sr_sql_table *t, const struct sr_leaf *leaf, struct sr_bytes key,
-				struct sr_buf *keys, bool *unnamed, struct sr_err *err)
+				struct sr_buf *rows, bool *unnamed, struct sr_err *err)
 {
 	struct sr_sql *sql = &a->s->main;
 	struct sr_buf found = {0};
@@ -390,25 +551,14 @@ static enum sr_status obstacles(struct sr_sql_apply *a, struct sr_sql_table *t, 
 
 	if (st != SR_OK)
 		return st;
-	st = run(a, t, SR_SQL_REMOVE, leaf, key, &blocked, err);
+	if (!sr_key_is_bag(key))
+		st = run(a, t, SR_SQL_REMOVE, leaf, key, &blocked, err);
 	while (st == SR_OK && !*unnamed) {
-		sqlite3_stmt *stmt;
-		int rc;
+		bool named = false, bag;
+		struct sr_sql_place at;
 
-		st = sr_sql_statement(sql, t, SR_SQL_PROBE, &stmt, err);
-		if (st == SR_OK)
-			st = spread(sql, t, leaf->record, err);
-		for (size_t i = 0; st == SR_OK && i < t->n; i++)
-			st = sr_sql_bind(sql, stmt, i + 1, &sql->columns[i].value, err);
-		if (st != SR_OK)
-			break;
-		rc = sqlite3_step(stmt);
-		if (rc == SQLITE_ROW)
-			*unnamed = !sr_sql_row(sql, t, stmt);
-		else
-			st = sr_sql_fail(err, sql, rc, "not written");
-		sqlite3_reset(stmt);
-		sqlite3_clear_bindings(stmt);
+		st = probe(a, t, leaf, &named, &at.rowid, err);
+		*unnamed = !named;
 		if (st != SR_OK || *unnamed || sr_bytes_eq(sr_buf_view(&sql->key), key))
 			break; /* nothing was in the way any more: this is the leaf's own row */
 		if (found.len && sr_bytes_eq(sr_buf_view(&sql->key), sr_buf_view(&found))) {
@@ -418,8 +568,10 @@ static enum sr_status obstacles(struct sr_sql_apply *a, struct sr_sql_table *t, 
 		}
 		sr_buf_clear(&found);
 		sr_buf_bytes(&found, sr_buf_view(&sql->key));
-		sr_buf_string(keys, sr_buf_view(&found));
-		st = run(a, t, SR_SQL_REMOVE, leaf, sr_buf_view(&found), &blocked, err);
+		bag = sr_key_is_bag(sr_buf_view(&found));
+		sr_sql_rows_add(rows, sr_buf_view(&found), &at, bag);
+		st = bag ? sr_sql_bag_remove(sql, t, sr_buf_view(&found), at.rowid, err)
+			 : run(a, t, SR_SQL_REMOVE, leaf, sr_buf_view(&found), &blocked, err);
 	}
 	sr_buf_free(&found);
 	if (sr_sql_exec(sql, "ROLLBACK TO sameroot_probe; RELEASE sameroot_probe", st == SR_OK ? err : NULL) != SR_OK && st == SR_OK)
@@ -427,28 +579,53 @@ static enum sr_status obstacles(struct sr_sql_apply *a, struct sr_sql_table *t, 
 	return st;
 }
 
-/* Leaf i gives way.  One that was unseated cannot: its old row is gone. */
-static enum sr_status give_way(struct sr_sql_apply *a, size_t i, struct sr_err *err)
+/* As read_old; in a bag: the row at the first of these places, and how many they are. */
+static enum sr_status read_found(struct sr_sql_apply *a, struct sr_sql_table *t, struct sr_bytes key, struct sr_bytes rowids,
+				 struct sr_version *out, struct sr_err *err)
 {
-	if (a->state[i] == LEAF_UNSEATED)
-		return sr_err_set(err, SR_E_DATA, "a UNIQUE value that two rows are to have");
-	sr_sql_apply_set(a, i, LEAF_KEPT);
+	struct sr_sql *sql = &a->s->main;
+	struct sr_reader r = sr_reader(rowids);
+	bool same;
+	enum sr_status st;
+
+	if (!rowids.len)
+		return read_old(a, t, key, out, err);
+	st = sr_sql_bag_read(sql, t, key, (int64_t)sr_read_be64(&r), &same, err);
+	sr_buf_clear(&a->old);
+	*out = (struct sr_version){0};
+	if (st != SR_OK || !same)
+		return st;
+	sr_buf_bytes(&a->old, sr_buf_view(&sql->record));
+	*out = (struct sr_version){.kind = SR_KIND_ROW, .bytes = rowids.len / sizeof(int64_t)};
+	sr_hash_of(&out->hash, sql->tree_key, sr_buf_view(&a->old));
 	return SR_OK;
 }
 
-/* Ask about a row that is not part of this apply, and remove it if it may go. */
-enum sr_status sr_sql_apply_evict(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t, struct sr_bytes path,
-			    struct sr_bytes key, bool *gone, struct sr_err *err)
+static enum sr_status remove_found(struct sr_sql_apply *a, const struct sr_leaf *leaf, struct sr_sql_table *t, struct sr_bytes key,
+				   struct sr_bytes rowids, struct sr_err *err)
+{
+	struct sr_reader r = sr_reader(rowids);
+	bool blocked;
+	enum sr_status st = SR_OK;
+
+	if (!rowids.len)
+		return run(a, t, SR_SQL_REMOVE, leaf, key, &blocked, err);
+	while (st == SR_OK && !sr_read_done(&r))
+		st = sr_sql_bag_remove(&a->s->main, t, key, (int64_t)sr_read_be64(&r), err);
+	return st;
+}
+
+enum sr_status sr_sql_apply_evict(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t,
+				  struct sr_bytes path, struct sr_bytes key, struct sr_bytes rowids, bool *gone, struct sr_err *err)
 {
 	struct sr_version old;
-	bool blocked;
-	enum sr_status st = read_old(a, t, key, &old, err);
+	enum sr_status st = read_found(a, t, key, rowids, &old, err);
 
 	*gone = false;
 	if (st != SR_OK || old.kind != SR_KIND_ROW || !a->ops->in_the_way ||
 	    a->ops->in_the_way(a->ops->ctx, i, leaf, path, &old, sr_buf_view(&a->old)) == SR_KEEP)
 		return st;
-	st = run(a, t, SR_SQL_REMOVE, leaf, key, &blocked, err);
+	st = remove_found(a, leaf, t, key, rowids, err);
 	if (st == SR_OK)
 		st = tell_displaced(a, i, leaf, path, &old, sr_buf_view(&a->old), false, err);
 	if (st == SR_OK)
@@ -460,7 +637,8 @@ enum sr_status sr_sql_apply_evict(struct sr_sql_apply *a, size_t i, const struct
 }
 
 /* One row in the way of leaf i. */
-static enum sr_status clear_one(struct sr_sql_apply *a, size_t i, struct sr_bytes key, bool *cleared, struct sr_err *err)
+static enum sr_status clear_one(struct sr_sql_apply *a, size_t i, struct sr_bytes key, struct sr_bytes rowids, bool *cleared,
+				struct sr_err *err)
 {
 	struct sr_buf path = {0};
 	struct sr_leaf leaf;
@@ -483,7 +661,7 @@ static enum sr_status clear_one(struct sr_sql_apply *a, size_t i, struct sr_byte
 		st = give_way(a, i, err); /* two leaves of this apply cannot both be */
 		*cleared = true;
 	} else if (st == SR_OK && (other == a->n || a->state[other] == LEAF_KEPT)) {
-		st = sr_sql_apply_evict(a, i, &leaf, sr_sql_apply_table(a, &leaf, &own), sr_buf_view(&path), key, &gone, err);
+		st = sr_sql_apply_evict(a, i, &leaf, sr_sql_apply_table(a, &leaf, &own), sr_buf_view(&path), key, rowids, &gone, err);
 		if (st == SR_OK && !gone)
 			st = give_way(a, i, err);
 		*cleared = true;
@@ -497,7 +675,7 @@ static enum sr_status clear_the_way(struct sr_sql_apply *a, size_t i, bool *clea
 {
 	struct sr_leaf leaf;
 	struct sr_bytes key;
-	struct sr_buf keys = {0};
+	struct sr_buf rows = {0};
 	struct sr_reader r;
 	struct sr_sql_table *t;
 	bool unnamed = false;
@@ -506,15 +684,18 @@ static enum sr_status clear_the_way(struct sr_sql_apply *a, size_t i, bool *clea
 	if (st != SR_OK)
 		return st;
 	t = sr_sql_apply_table(a, &leaf, &key);
-	st = obstacles(a, t, &leaf, key, &keys, &unnamed, err);
-	if (st == SR_OK && unnamed) { /* a row with NULL in its key is nothing that we may delete */
+	st = obstacles(a, t, &leaf, key, &rows, &unnamed, err);
+	if (st == SR_OK && unnamed) { /* one that nobody can speak of is nothing that we may delete */
 		st = give_way(a, i, err);
 		*cleared = true;
 	}
-	r = sr_reader(sr_buf_view(&keys));
-	while (st == SR_OK && to_be_written(a->state[i]) && !sr_read_done(&r))
-		st = clear_one(a, i, sr_read_string(&r), cleared, err);
-	sr_buf_free(&keys);
+	r = sr_reader(sr_buf_view(&rows));
+	while (st == SR_OK && to_be_written(a->state[i]) && !sr_read_done(&r)) {
+		struct sr_bytes found = sr_read_string(&r);
+
+		st = clear_one(a, i, found, sr_read_string(&r), cleared, err);
+	}
+	sr_buf_free(&rows);
 	return st == SR_OK ? SR_OK : sr_sql_apply_fault(a, i, err);
 }
 
@@ -655,6 +836,33 @@ static enum sr_status judge_tables(struct sr_sql_apply *a, struct sr_err *err)
 
 /* --- the transaction -------------------------------------------------------------------------------------------- */
 
+/* Know where the rows are that leaves of bags speak of, before the lock is taken: it takes a pass over each of their tables. */
+static enum sr_status index_bags(struct sr_sql_apply *a, struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	enum sr_status st = SR_OK;
+
+	for (size_t i = 0; st == SR_OK && i < a->n; i++) {
+		struct sr_leaf leaf;
+		struct sr_bytes key;
+		struct sr_sql_table *t;
+
+		st = sr_leaves_at(a->leaves, i, &leaf, err);
+		if (st != SR_OK || !sr_path_is_bag(leaf.path))
+			continue;
+		if (!a->rowid) {
+			a->rowid = sr_alloc(a->n * sizeof *a->rowid);
+			st = sr_sql_exec(sql, "BEGIN", err);
+			if (st == SR_OK)
+				st = sr_sql_schema(sql, &a->s->st, err);
+		}
+		t = st == SR_OK ? sr_sql_apply_table(a, &leaf, &key) : NULL;
+		if (t)
+			st = sr_sql_bag_index(sql, t, err);
+	}
+	return st == SR_OK && a->rowid ? sr_sql_exec(sql, "COMMIT", err) : st;
+}
+
 static enum sr_status begin(struct sr_sql_apply *a, struct sr_err *err)
 {
 	struct sr_sql *sql = &a->s->main;
@@ -668,8 +876,12 @@ static enum sr_status begin(struct sr_sql_apply *a, struct sr_err *err)
 	if (st == SR_OK && !tables)
 		st = sr_sql_schema_encoding(sql, sr_buf_view(&a->schema), err);
 	if (st == SR_OK)
+		st = index_bags(a, err);
+	if (st == SR_OK)
 		st = sr_sql_exec(sql, "BEGIN IMMEDIATE", err);
-	return st == SR_OK ? sr_sql_schema(sql, &a->s->st, err) : st;
+	if (st == SR_OK)
+		st = sr_sql_schema(sql, &a->s->st, err);
+	return st == SR_OK ? sr_sql_bags_doubt(sql, err) : st;
 }
 
 static enum sr_status note_kept(struct sr_sql_apply *a, struct sr_err *err)

@@ -20,6 +20,7 @@ struct sr_sql_apply {
 	const struct sr_apply_ops *ops; /* BORROWED */
 	size_t n;
 	uint8_t *state; /* enum leaf_state of each leaf */
+	int64_t *rowid; /* of the row that was written last for it, in a bag; NULL: no leaf is of a bag */
 	size_t waiting; /* leaves to be written */
 	bool clean;     /* exactly these leaves go in: who knows the map before knows the one after */
 	bool wrote;
@@ -42,9 +43,10 @@ enum sr_status sr_sql_apply_fault(struct sr_sql_apply *a, size_t i, struct sr_er
 struct sr_sql_table *sr_sql_apply_table(struct sr_sql_apply *a, const struct sr_leaf *leaf, struct sr_bytes *key);
 /* The place of the leaf at `path`, or a->n. */
 SR_MUST enum sr_status sr_sql_apply_find(struct sr_sql_apply *a, struct sr_bytes path, size_t *out, struct sr_err *err);
-/* Ask about a row that is not part of this apply, and remove it if it may go. */
+/* Ask about a row that is not part of this apply, and remove it if it may go.  rowids: as sr_sql_rows_add has them. */
 SR_MUST enum sr_status sr_sql_apply_evict(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t,
-					  struct sr_bytes path, struct sr_bytes key, bool *gone, struct sr_err *err);
+					  struct sr_bytes path, struct sr_bytes key, struct sr_bytes rowids, bool *gone,
+					  struct sr_err *err);
 
 /* --- sqlite_orphans.c: when all is written --- */
 

@@ -6,6 +6,7 @@
  * sqlite.c         connections, presence, marker, creation, stale WAL
  * sqlite_schema.c  tables, keys, fingerprints, schema text and creation from it
  * sqlite_scan.c    rows into records and names; views, scan and read
+ * sqlite_bag.c     rows without a key: which of them are equal, and where they are
  * sqlite_apply.c   prepare, commit, rollback, recover (with sqlite_apply.h)
  * sqlite_orphans.c   what foreign keys say at the end of an apply
  * sqlite_references.c  foreign keys */
@@ -32,7 +33,21 @@ struct sr_sql_column {
 	bool referred; /* by a foreign key */
 };
 
-enum sr_sql_verb { SR_SQL_SCAN, SR_SQL_READ, SR_SQL_INSERT, SR_SQL_UPDATE, SR_SQL_REKEY, SR_SQL_REMOVE, SR_SQL_PROBE, SR_SQL_VERBS };
+enum sr_sql_verb {
+	SR_SQL_SCAN,
+	SR_SQL_READ,
+	SR_SQL_INSERT,
+	SR_SQL_UPDATE,
+	SR_SQL_REKEY,
+	SR_SQL_REMOVE,
+	SR_SQL_PROBE,
+	SR_SQL_BAG, /* the rows without a key; one of them; remove one */
+	SR_SQL_BAG_READ,
+	SR_SQL_BAG_REMOVE,
+	SR_SQL_VERBS
+};
+
+struct sr_sql_bag; /* see sqlite_bag.c */
 
 struct sr_sql_table {
 	char *name;  /* OWNED */
@@ -46,7 +61,9 @@ struct sr_sql_table {
 	size_t n, all;
 	size_t *key;                  /* OWNED; key columns in key order, as places in `columns` */
 	enum sr_sql_collation *folds; /* OWNED; by which two values of that key column are one */
-	size_t keys;
+	size_t keys;                  /* 0: no row has a key */
+	const char *rowid;            /* by this name rows without a key are reached; NULL: there are none, or none can be reached */
+	struct sr_sql_bag *bag;       /* OWNED; the index of these rows, for the length of a transaction; NULL: not made */
 	struct sr_hash fingerprint;
 	sqlite3_stmt *stmt[SR_SQL_VERBS]; /* OWNED; prepared when first asked for */
 };
@@ -55,7 +72,8 @@ struct sr_sql_reference { /* a foreign key of a synchronised table */
 	size_t child, parent; /* places in the schema's tables; parent == their number: its rows cannot be known here */
 	size_t n;             /* columns: */
 	size_t *from, *to;    /* OWNED; places in the child's and the parent's `columns` */
-	sqlite3_stmt *missing, *orphans; /* OWNED */
+	sqlite3_stmt *missing, *orphans; /* OWNED; of a row by its key, */
+	sqlite3_stmt *missing_at;        /* OWNED; by its rowid, when the child has rows without a key; any may be NULL */
 };
 
 struct sr_sql_schema {
@@ -69,6 +87,7 @@ struct sr_sql_schema {
 
 struct sr_sql {
 	sqlite3 *db;                  /* NULL: not connected */
+	const struct sr_tree_key *tree_key; /* BORROWED from the store */
 	struct sr_sql_schema *schema; /* OWNED; NULL: not loaded */
 	struct sr_buf record, key;    /* of the row encoded last */
 	struct sr_buf fold;           /* scratch */
@@ -148,12 +167,12 @@ SR_MUST enum sr_status sr_sql_schema_create(struct sr_sql *sql, struct sr_bytes 
 /* Load the foreign keys, when the tables are; the schema owns them. */
 SR_MUST enum sr_status sr_sql_references_load(struct sr_sql *sql, struct sr_err *err);
 void sr_sql_references_free(struct sr_sql_schema *schema);
-/* Does the child's row called `key` refer to one that is not there (where the parent's rows cannot be known: to anything at all)?  *parent
- * (may be NULL) gets that one's path appended, or nothing when it cannot be told. */
-SR_MUST enum sr_status sr_sql_missing(struct sr_sql *sql, const struct sr_sql_reference *r, struct sr_bytes key, bool *missing,
-				      struct sr_buf *parent, struct sr_err *err);
-/* Append the names (strings) of the child's rows, `most` at most, that refer to what the parent's row of record `old` was, and find nothing
- * there.  Uses sql->record. */
+/* Does the child's row called `key` (one in a bag: at `rowid`) refer to one that is not there (where the parent's rows cannot be known: to
+ * anything at all)?  *parent (may be NULL) gets that one's path appended, or nothing when it cannot be told. */
+SR_MUST enum sr_status sr_sql_missing(struct sr_sql *sql, const struct sr_sql_reference *r, struct sr_bytes key, int64_t rowid,
+				      bool *missing, struct sr_buf *parent, struct sr_err *err);
+/* Append the child's rows (sr_sql_rows_add; equal rows of a bag are one), `most` at most, that refer to what the parent's row of record
+ * `old` was, and find nothing there.  Uses sql->record. */
 SR_MUST enum sr_status sr_sql_orphans(struct sr_sql *sql, const struct sr_sql_reference *r, struct sr_bytes old, size_t most,
 				      struct sr_buf *keys, struct sr_err *err);
 /* Append the record's columns that foreign keys refer to, as a record. */
@@ -166,12 +185,13 @@ bool sr_sql_dangling(struct sr_sql *sql, struct sr_bytes path, bool there);
 /* The value in column i of the row on which `stmt` stands; VALID UNTIL it moves. */
 struct sr_value sr_sql_value(sqlite3_stmt *stmt, int i, bool utf8);
 
-/* Encode the row on which `stmt` stands (carried columns in order): sql->record, sql->key.  False: it has no name (NULL in its key, or too
- * long); the record is there all the same. */
+/* Encode the row on which `stmt` stands (carried columns in order): sql->record, sql->key.  False: it has no name (too long, or NULL in a
+ * key where there is no bag); the record is there all the same. */
 SR_MUST bool sr_sql_row(struct sr_sql *sql, const struct sr_sql_table *t, sqlite3_stmt *stmt);
-/* The name of the row whose carried columns, in order, stand in sql->columns: sql->key.  False: it has none. */
+/* The name by its key of the row whose carried columns, in order, stand in sql->columns: sql->key.  False: it has none. */
 SR_MUST bool sr_sql_name(struct sr_sql *sql, const struct sr_sql_table *t);
-/* Read the row called `key`: its record in sql->record and its version; SR_KIND_NONE when there is none. */
+/* Read the row called `key`: its record in sql->record and its version; SR_KIND_NONE when there is none.  In a bag: one of the equal rows,
+ * as sr_sql_bag_find found them. */
 SR_MUST enum sr_status sr_sql_row_read(struct sr_sql *sql, const struct sr_store *st, struct sr_sql_table *t, struct sr_bytes key,
 				       struct sr_version *out, struct sr_err *err);
 /* Bind a value; parameters count from 1.  BORROWS its bytes until the statement is reset. */
@@ -190,6 +210,43 @@ enum sr_status sr_sql_view_scan(struct sr_view *v, struct sr_nodes *nodes, const
 enum sr_status sr_sql_view_read(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err);
 bool sr_sql_view_dangling(struct sr_view *v, struct sr_bytes path, bool there);
 void sr_sql_gate_open(struct sr_sql_gate *gate); /* the next scan reads everything */
+
+/* --- sqlite_bag.c --- */
+
+/* Is the row without a key whose carried columns stand in sql->columns? */
+bool sr_sql_in_bag(const struct sr_sql *sql, const struct sr_sql_table *t);
+/* The text of SR_SQL_BAG... */
+void sr_sql_bag_text(struct sr_buf *b, const struct sr_sql_table *t, enum sr_sql_verb verb);
+struct sr_sql_place {
+	struct sr_hash hash; /* of the record */
+	int64_t rowid;
+};
+struct sr_sql_places {
+	struct sr_sql_place *at; /* OWNED */
+	size_t n, cap;
+};
+/* Where are the rows called `key`?  Their rowids, rising, are VALID UNTIL the index is forgotten, which is made by one pass over the table
+ * when there is none. */
+SR_MUST enum sr_status sr_sql_bag_find(struct sr_sql *sql, struct sr_sql_table *t, struct sr_bytes key, const struct sr_sql_place **places,
+				       size_t *n, struct sr_err *err);
+/* Make the index, unless it is there. */
+SR_MUST enum sr_status sr_sql_bag_index(struct sr_sql *sql, struct sr_sql_table *t, struct sr_err *err);
+/* In a new transaction: what others have written since makes an index doubtful.  Rows of a doubtful one are looked at again as they are
+ * found; those that others have added are not in it. */
+SR_MUST enum sr_status sr_sql_bags_doubt(struct sr_sql *sql, struct sr_err *err);
+void sr_sql_bags_forget(struct sr_sql *sql);
+void sr_sql_bag_free(struct sr_sql_bag *bag);
+/* Read the row at `rowid` into sql->record.  *same: it is there, and is the one that is called `key`. */
+SR_MUST enum sr_status sr_sql_bag_read(struct sr_sql *sql, struct sr_sql_table *t, struct sr_bytes key, int64_t rowid, bool *same,
+				       struct sr_err *err);
+/* Remove it; SR_E_CHANGED when it is not that one.  Its record is in sql->record. */
+SR_MUST enum sr_status sr_sql_bag_remove(struct sr_sql *sql, struct sr_sql_table *t, struct sr_bytes key, int64_t rowid,
+					 struct sr_err *err);
+/* A list of rows, as bytes: string key, string rowids (be64 each; none but of rows in a bag). */
+void sr_sql_rows_add(struct sr_buf *out, struct sr_bytes key, const struct sr_sql_place *places, size_t n);
+/* Places are gathered, of the rows that are encoded in sql, and added in one go: equal rows under one key.  Sorts them. */
+void sr_sql_places_add(struct sr_sql_places *places, const struct sr_sql *sql, int64_t rowid);
+void sr_sql_rows_add_equals(struct sr_buf *out, struct sr_sql_places *places);
 
 /* --- sqlite_apply.c --- */
 

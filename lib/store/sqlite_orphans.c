@@ -3,7 +3,8 @@
 #include "lib/store/sqlite_apply.h"
 
 /* The child of a row that went for leaf i's sake.  One that is part of this apply is what its leaf says: see ask_parentless. */
-static enum sr_status ask_about_orphan(struct sr_sql_apply *a, size_t i, struct sr_sql_table *t, struct sr_bytes key, struct sr_err *err)
+static enum sr_status ask_about_orphan(struct sr_sql_apply *a, size_t i, struct sr_sql_table *t, struct sr_bytes key,
+				       struct sr_bytes rowids, struct sr_err *err)
 {
 	struct sr_buf path = {0};
 	struct sr_leaf leaf;
@@ -18,7 +19,7 @@ static enum sr_status ask_about_orphan(struct sr_sql_apply *a, size_t i, struct 
 	if (st == SR_OK && (other == a->n || !sr_sql_leaf_applied(a->state[other]))) {
 		st = sr_leaves_at(a->leaves, i, &leaf, err);
 		if (st == SR_OK)
-			st = sr_sql_apply_evict(a, i, &leaf, t, sr_buf_view(&path), key, &gone, err);
+			st = sr_sql_apply_evict(a, i, &leaf, t, sr_buf_view(&path), key, rowids, &gone, err);
 	}
 	sr_buf_free(&path);
 	return st == SR_OK ? SR_OK : sr_sql_apply_fault(a, i, err);
@@ -29,13 +30,16 @@ static enum sr_status ask_about_orphans(struct sr_sql_apply *a, size_t i, const 
 					struct sr_err *err)
 {
 	struct sr_sql *sql = &a->s->main;
-	struct sr_buf keys = {0};
-	enum sr_status st = sr_sql_orphans(sql, r, record, SIZE_MAX, &keys, err);
-	struct sr_reader in = sr_reader(sr_buf_view(&keys));
+	struct sr_buf rows = {0};
+	enum sr_status st = sr_sql_orphans(sql, r, record, SIZE_MAX, &rows, err);
+	struct sr_reader in = sr_reader(sr_buf_view(&rows));
 
-	while (st == SR_OK && !sr_read_done(&in))
-		st = ask_about_orphan(a, i, &sql->schema->tables[r->child], sr_read_string(&in), err);
-	sr_buf_free(&keys);
+	while (st == SR_OK && !sr_read_done(&in)) {
+		struct sr_bytes key = sr_read_string(&in);
+
+		st = ask_about_orphan(a, i, &sql->schema->tables[r->child], key, sr_read_string(&in), err);
+	}
+	sr_buf_free(&rows);
 	return st;
 }
 
@@ -68,7 +72,7 @@ static enum sr_status ask_about_parent(struct sr_sql_apply *a, size_t i, const s
 {
 	struct sr_buf parent = {0};
 	bool missing;
-	enum sr_status st = sr_sql_missing(&a->s->main, r, key, &missing, &parent, err);
+	enum sr_status st = sr_sql_missing(&a->s->main, r, key, a->rowid ? a->rowid[i] : 0, &missing, &parent, err);
 
 	*kept = st == SR_OK && missing && a->ops->parentless(a->ops->ctx, i, leaf, sr_buf_view(&parent)) == SR_KEEP;
 	sr_buf_free(&parent);
@@ -90,6 +94,8 @@ enum sr_status sr_sql_ask_parentless(struct sr_sql_apply *a, struct sr_err *err)
 			continue;
 		st = sr_leaves_at(a->leaves, i, &leaf, err);
 		t = st == SR_OK && leaf.to.kind == SR_KIND_ROW ? sr_sql_apply_table(a, &leaf, &key) : NULL;
+		if (t && sr_key_is_bag(key) && leaf.to.bytes <= leaf.expect.bytes)
+			continue; /* some went, nothing was written */
 		for (size_t k = 0; st == SR_OK && t && t->refers && !kept && k < schema->n_references; k++) {
 			const struct sr_sql_reference *r = &schema->references[k];
 

@@ -46,21 +46,36 @@ static void add_no_parent(struct sr_buf *b, const struct sr_sql *sql, const stru
 	sr_buf_byte(b, ')');
 }
 
-/* Its values, if the row called ?1... refers to something that is not there. */
-static void missing_text(struct sr_buf *b, const struct sr_sql *sql, const struct sr_sql_reference *r)
+/* Its values, if a row refers to something that is not there. */
+static void add_missing(struct sr_buf *b, const struct sr_sql *sql, const struct sr_sql_reference *r, bool by_rowid)
 {
 	const struct sr_sql_table *c = child_of(sql, r);
 
 	for (size_t i = 0; i < r->n; i++)
 		add_column(b, i ? ",c." : "SELECT c.", c, r->from[i]);
 	add_from(b, c->name, "c");
-	sr_sql_add_where(b, c, 1);
+	if (by_rowid)
+		sr_buf_printf(b, " WHERE c.%s=?1", c->rowid);
+	else
+		sr_sql_add_where(b, c, 1);
 	for (size_t i = 0; i < r->n; i++) {
 		add_column(b, " AND c.", c, r->from[i]);
 		sr_buf_printf(b, " IS NOT NULL");
 	}
 	if (parent_of(sql, r))
 		add_no_parent(b, sql, r);
+}
+
+/* The row called ?1... */
+static void missing_text(struct sr_buf *b, const struct sr_sql *sql, const struct sr_sql_reference *r)
+{
+	add_missing(b, sql, r, false);
+}
+
+/* The row at ?1. */
+static void missing_at_text(struct sr_buf *b, const struct sr_sql *sql, const struct sr_sql_reference *r)
+{
+	add_missing(b, sql, r, true);
 }
 
 static bool numeric(char affinity)
@@ -75,6 +90,8 @@ static void orphans_text(struct sr_buf *b, const struct sr_sql *sql, const struc
 
 	sr_buf_printf(b, "SELECT ");
 	sr_sql_add_columns(b, c);
+	if (c->rowid)
+		sr_buf_printf(b, ",c.%s", c->rowid);
 	add_from(b, c->name, "c");
 	for (size_t i = 0; i < r->n; i++) {
 		const struct sr_sql_column *from = &c->columns[r->from[i]], *to = &p->columns[r->to[i]];
@@ -140,19 +157,34 @@ static void add_pair(struct sr_sql *sql, struct sr_sql_reference *r, const char 
 		r->parent = sql->schema->n; /* there is no such column */
 }
 
+/* The child's rows have a key, or not, or some of them. */
+static bool prepare_missing(struct sr_sql *sql, struct sr_sql_reference *r)
+{
+	const struct sr_sql_table *c = child_of(sql, r);
+
+	return (!c->keys || prepare(sql, r, missing_text, &r->missing)) && (!c->rowid || prepare(sql, r, missing_at_text, &r->missing_at));
+}
+
+static void finalize(struct sr_sql_reference *r)
+{
+	sqlite3_finalize(r->missing);
+	sqlite3_finalize(r->missing_at);
+	sqlite3_finalize(r->orphans);
+	r->missing = r->missing_at = r->orphans = NULL;
+}
+
 /* All of its columns are known: prepare, and mark what it refers to. */
 static void complete(struct sr_sql *sql, struct sr_sql_reference *r)
 {
 	struct sr_sql_table *p = r->parent < sql->schema->n ? &sql->schema->tables[r->parent] : NULL;
 
-	if (p && (!prepare(sql, r, missing_text, &r->missing) || !prepare(sql, r, orphans_text, &r->orphans))) {
-		sqlite3_finalize(r->missing); /* a collation of the application's: what it makes equal cannot be told here */
-		r->missing = NULL;
+	if (p && (!prepare_missing(sql, r) || !prepare(sql, r, orphans_text, &r->orphans))) {
+		finalize(r); /* a collation of the application's: what it makes equal cannot be told here */
 		r->parent = sql->schema->n;
 		p = NULL;
 	}
 	if (!p)
-		(void)prepare(sql, r, missing_text, &r->missing);
+		(void)prepare_missing(sql, r);
 	sql->schema->tables[r->child].refers = true;
 	for (size_t i = 0; p && i < r->n; i++)
 		p->referred = p->columns[r->to[i]].referred = true;
@@ -213,8 +245,7 @@ void sr_sql_references_free(struct sr_sql_schema *schema)
 	for (size_t i = 0; i < schema->n_references; i++) {
 		struct sr_sql_reference *r = &schema->references[i];
 
-		sqlite3_finalize(r->missing);
-		sqlite3_finalize(r->orphans);
+		finalize(r);
 		free(r->from);
 		free(r->to);
 	}
@@ -247,26 +278,29 @@ static void add_parent_path(struct sr_sql *sql, const struct sr_sql_reference *r
 	sr_buf_bytes(path, sr_buf_view(&sql->key));
 }
 
-enum sr_status sr_sql_missing(struct sr_sql *sql, const struct sr_sql_reference *r, struct sr_bytes key, bool *missing,
+enum sr_status sr_sql_missing(struct sr_sql *sql, const struct sr_sql_reference *r, struct sr_bytes key, int64_t rowid, bool *missing,
 			      struct sr_buf *parent, struct sr_err *err)
 {
+	bool bag = sr_key_is_bag(key);
+	sqlite3_stmt *stmt = bag ? r->missing_at : r->missing;
 	enum sr_status st;
 	int rc;
 
 	*missing = false;
-	if (!r->missing)
+	if (!stmt)
 		return SR_OK;
-	st = sr_sql_bind_key(sql, child_of(sql, r), r->missing, 1, key, err);
+	st = bag ? sr_sql_bind(sql, stmt, 1, &(struct sr_value){.class = SR_INT, .i = rowid}, err)
+		 : sr_sql_bind_key(sql, child_of(sql, r), stmt, 1, key, err);
 	if (st == SR_OK) {
-		rc = sqlite3_step(r->missing);
+		rc = sqlite3_step(stmt);
 		*missing = rc == SQLITE_ROW;
 		if (rc == SQLITE_ROW && parent)
-			add_parent_path(sql, r, r->missing, parent);
+			add_parent_path(sql, r, stmt, parent);
 		else if (rc != SQLITE_ROW && rc != SQLITE_DONE)
 			st = sr_sql_fail(err, sql, rc, "foreign key of %s", child_of(sql, r)->name);
 	}
-	sqlite3_reset(r->missing);
-	sqlite3_clear_bindings(r->missing);
+	sqlite3_reset(stmt);
+	sqlite3_clear_bindings(stmt);
 	return st;
 }
 
@@ -278,10 +312,11 @@ static const struct sr_value *value_called(const struct sr_column *columns, size
 	return NULL; /* it is NULL */
 }
 
-enum sr_status sr_sql_orphans(struct sr_sql *sql, const struct sr_sql_reference *r, struct sr_bytes old, size_t most, struct sr_buf *keys,
+enum sr_status sr_sql_orphans(struct sr_sql *sql, const struct sr_sql_reference *r, struct sr_bytes old, size_t most, struct sr_buf *rows,
 			      struct sr_err *err)
 {
 	const struct sr_sql_table *c = child_of(sql, r), *p = parent_of(sql, r);
+	struct sr_sql_places places = {0};
 	struct sr_column *columns = NULL;
 	size_t n;
 	int rc = SQLITE_ROW;
@@ -299,13 +334,19 @@ enum sr_status sr_sql_orphans(struct sr_sql *sql, const struct sr_sql_reference 
 	}
 	sr_sql_room(sql, c->n);
 	while (st == SR_OK && most-- && (rc = sqlite3_step(r->orphans)) == SQLITE_ROW)
-		if (sr_sql_row(sql, c, r->orphans)) /* one without a name is nothing that we could speak of */
-			sr_buf_string(keys, sr_buf_view(&sql->key));
+		if (!sr_sql_row(sql, c, r->orphans))
+			continue; /* one without a name is nothing that we could speak of */
+		else if (sr_key_is_bag(sr_buf_view(&sql->key)))
+			sr_sql_places_add(&places, sql, sqlite3_column_int64(r->orphans, (int)c->n));
+		else
+			sr_sql_rows_add(rows, sr_buf_view(&sql->key), NULL, 0);
+	sr_sql_rows_add_equals(rows, &places);
 	if (st == SR_OK && rc != SQLITE_ROW && rc != SQLITE_DONE)
 		st = sr_sql_fail(err, sql, rc, "foreign key of %s", c->name);
 out:
 	sqlite3_reset(r->orphans);
 	sqlite3_clear_bindings(r->orphans);
+	free(places.at);
 	free(columns);
 	return st;
 }
@@ -352,11 +393,19 @@ static enum sr_status record_of_key(const struct sr_sql_table *t, struct sr_byte
 
 static bool refers_to_nothing(struct sr_sql *sql, size_t child, struct sr_bytes key)
 {
+	const struct sr_sql_place *places;
+	size_t n;
+	int64_t rowid = 0;
 	bool missing = false;
 
+	if (sr_key_is_bag(key)) {
+		if (sr_sql_bag_find(sql, &sql->schema->tables[child], key, &places, &n, NULL) != SR_OK || !n)
+			return false;
+		rowid = places->rowid; /* its equals refer to the same */
+	}
 	for (size_t i = 0; !missing && i < sql->schema->n_references; i++)
 		if (sql->schema->references[i].child == child &&
-		    sr_sql_missing(sql, &sql->schema->references[i], key, &missing, NULL, NULL) != SR_OK)
+		    sr_sql_missing(sql, &sql->schema->references[i], key, rowid, &missing, NULL, NULL) != SR_OK)
 			return false;
 	return missing;
 }
@@ -381,8 +430,8 @@ bool sr_sql_dangling(struct sr_sql *sql, struct sr_bytes path, bool there)
 	struct sr_bytes name, key;
 	const struct sr_sql_table *t = sr_sql_path_split(path, &name, &key) ? sr_sql_table(sql, name) : NULL;
 
-	if (!t || !t->synced || !(there ? t->refers : t->referred))
-		return false;
+	if (!t || !t->synced || !(there ? t->refers : t->referred) || (!there && sr_key_is_bag(key)))
+		return false; /* what a row of a bag held that is not there any more cannot be told */
 	return there ? refers_to_nothing(sql, (size_t)(t - sql->schema->tables), key)
 		     : is_referred_to(sql, (size_t)(t - sql->schema->tables), key);
 }

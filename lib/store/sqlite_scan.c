@@ -5,7 +5,10 @@
  *   - under NOCASE the text has its ASCII capitals folded, and what follows a NUL counts by its length alone, as SQLite compares it;
  *   - under RTRIM the text has no trailing spaces.
  * The record holds the exact values.  In a UTF-16 database text is taken as UTF-8: a surrogate without its partner is not told from U+FFFD.
- */
+ *
+ * A row without a key - in a rowid table that has no primary key, or none that can be named here, or with NULL in it - is called by its
+ * content: (NULL, BLOB: hash of the record), of which no key has the form.  Equal ones are one leaf, whose `bytes` counts them: a *bag*
+ * (lib/leaf/leaf.h).  Which of them is which nobody can tell, so that they are merged by their number. */
 #include "lib/store/sqlite_internal.h"
 
 #include <assert.h>
@@ -91,7 +94,7 @@ bool sr_sql_name(struct sr_sql *sql, const struct sr_sql_table *t)
 {
 	const struct sr_column *columns = sql->columns;
 	size_t room = 0, used = 0;
-	bool whole = true;
+	bool whole = t->keys > 0;
 
 	for (size_t i = 0; i < t->keys; i++)
 		room += columns[t->key[i]].value.b.len;
@@ -107,18 +110,31 @@ bool sr_sql_name(struct sr_sql *sql, const struct sr_sql_table *t)
 	return whole && strlen(t->name) + 1 + sql->key.len <= SR_PATH_MAX;
 }
 
+/* The name of a row of record sql->record. */
+static bool bag_name(struct sr_sql *sql, const struct sr_sql_table *t)
+{
+	struct sr_hash hash;
+
+	sr_hash_of(&hash, sql->tree_key, sr_buf_view(&sql->record));
+	sr_buf_clear(&sql->key);
+	sr_bag_key(&sql->key, &hash);
+	return strlen(t->name) + 1 + SR_BAG_KEY_LEN <= SR_PATH_MAX;
+}
+
 bool sr_sql_row(struct sr_sql *sql, const struct sr_sql_table *t, sqlite3_stmt *stmt)
 {
-	bool named;
+	bool in_bag, named = false;
 
 	for (size_t i = 0; i < t->n; i++) {
 		sql->columns[i].name = sr_bytes_of(t->columns[i].name);
 		sql->columns[i].value = sr_sql_value(stmt, (int)i, sql->schema->utf8);
 	}
-	named = sr_sql_name(sql, t);
+	in_bag = sr_sql_in_bag(sql, t);
+	if (!in_bag)
+		named = sr_sql_name(sql, t);
 	sr_buf_clear(&sql->record);
 	sr_record_encode(&sql->record, sql->columns, t->n); /* they are in order already: t->key stays right */
-	return named;
+	return in_bag ? bag_name(sql, t) : named;
 }
 
 enum sr_status sr_sql_bind(struct sr_sql *sql, sqlite3_stmt *stmt, size_t at, const struct sr_value *v, struct sr_err *err)
@@ -155,11 +171,32 @@ enum sr_status sr_sql_bind_key(struct sr_sql *sql, const struct sr_sql_table *t,
 
 	if (st != SR_OK)
 		return st;
-	if (n != t->keys)
+	if (n != t->keys || !n) /* without one a statement would be about all rows */
 		st = sr_err_set(err, SR_E_DATA, "a key of %zu values for one of %zu", n, t->keys);
 	for (size_t i = 0; st == SR_OK && i < n; i++)
 		st = sr_sql_bind(sql, stmt, at + i, &values[i], err);
 	free(values);
+	return st;
+}
+
+static enum sr_status bag_row_read(struct sr_sql *sql, struct sr_sql_table *t, struct sr_bytes key, struct sr_version *out,
+				   struct sr_err *err)
+{
+	struct sr_version v = {.kind = SR_KIND_NONE};
+	const struct sr_sql_place *places;
+	size_t n;
+	bool same = true;
+	enum sr_status st = sr_sql_bag_find(sql, t, key, &places, &n, err);
+
+	sr_buf_clear(&sql->record);
+	if (st == SR_OK && n) {
+		v = (struct sr_version){.kind = SR_KIND_ROW, .bytes = n, .hash = places->hash};
+		st = sr_sql_bag_read(sql, t, key, places->rowid, &same, err);
+	}
+	if (st == SR_OK && !same)
+		st = sr_err_set(err, SR_E_CHANGED, "%s: rowid %lld is another row", t->name, (long long)places->rowid);
+	if (st == SR_OK)
+		*out = v;
 	return st;
 }
 
@@ -168,9 +205,12 @@ enum sr_status sr_sql_row_read(struct sr_sql *sql, const struct sr_store *st, st
 {
 	struct sr_version v = {.kind = SR_KIND_NONE};
 	sqlite3_stmt *stmt;
-	enum sr_status status = sr_sql_statement(sql, t, SR_SQL_READ, &stmt, err);
+	enum sr_status status;
 	int rc;
 
+	if (sr_key_is_bag(key))
+		return bag_row_read(sql, t, key, out, err);
+	status = sr_sql_statement(sql, t, SR_SQL_READ, &stmt, err);
 	if (status == SR_OK)
 		status = sr_sql_bind_key(sql, t, stmt, 1, key, err);
 	if (status != SR_OK)
@@ -215,6 +255,7 @@ struct gather {
 	struct sr_buf names; /* one behind the other */
 	struct sr_entry *entries;
 	size_t n, cap;
+	struct sr_buf bag; /* hashes of the rows without a key */
 	size_t unnamed;
 	int64_t last; /* rowid, when that is the key */
 	bool falls;   /* it did not rise */
@@ -254,22 +295,59 @@ static void add_unnamed(struct gather *g, const struct sr_sql_table *t)
 	sr_buf_free(&key);
 }
 
-static void add_row(struct gather *g, const struct sr_sql_table *t)
+static struct sr_entry *add_entry(struct gather *g, struct sr_bytes name, uint64_t bytes)
 {
 	struct sr_entry *e;
-	int64_t id = t->alias ? g->sql->columns[t->key[0]].value.i : 0;
-
-	g->falls |= t->alias && g->n && id <= g->last;
-	g->last = id;
 
 	if (g->n == g->cap) {
 		g->cap = g->cap ? g->cap + g->cap / 2 : 64;
 		g->entries = sr_realloc(g->entries, g->cap * sizeof *g->entries);
 	}
 	e = &g->entries[g->n++];
-	*e = (struct sr_entry){.name.len = g->sql->key.len, .kind = SR_KIND_ROW, .leaves = 1, .bytes = g->sql->record.len};
-	sr_hash_of(&e->hash, g->st->key, sr_buf_view(&g->sql->record));
-	sr_buf_bytes(&g->names, sr_buf_view(&g->sql->key)); /* moves as it grows: the names are pointed to at the end */
+	*e = (struct sr_entry){.name.len = name.len, .kind = SR_KIND_ROW, .leaves = 1, .bytes = bytes};
+	sr_buf_bytes(&g->names, name); /* moves as it grows: the names are pointed to at the end */
+	return e;
+}
+
+static void add_row(struct gather *g, const struct sr_sql_table *t)
+{
+	struct sr_bytes key = sr_buf_view(&g->sql->key);
+	int64_t id = t->alias ? g->sql->columns[t->key[0]].value.i : 0;
+
+	if (sr_key_is_bag(key)) {
+		sr_buf_add(&g->bag, key.at + key.len - SR_HASH_LEN, SR_HASH_LEN);
+		return;
+	}
+	g->falls |= t->alias && g->n && id <= g->last;
+	g->last = id;
+	sr_hash_of(&add_entry(g, key, g->sql->record.len)->hash, g->st->key, sr_buf_view(&g->sql->record));
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+	return memcmp(a, b, SR_HASH_LEN);
+}
+
+/* Equal rows without a key are one leaf. */
+static void add_bag(struct gather *g)
+{
+	uint8_t *at = g->bag.at;
+	size_t n = g->bag.len / SR_HASH_LEN;
+	struct sr_buf key = {0};
+
+	if (n)
+		qsort(at, n, SR_HASH_LEN, by_bytes);
+	for (size_t i = 0, end; i < n; i = end) {
+		struct sr_hash hash;
+
+		for (end = i + 1; end < n && !by_bytes(at + i * SR_HASH_LEN, at + end * SR_HASH_LEN);)
+			end++;
+		memcpy(hash.b, at + i * SR_HASH_LEN, sizeof hash.b);
+		sr_buf_clear(&key);
+		sr_bag_key(&key, &hash);
+		add_entry(g, sr_buf_view(&key), end - i)->hash = hash;
+	}
+	sr_buf_free(&key);
 }
 
 static void point_names(struct gather *g)
@@ -282,8 +360,8 @@ static void point_names(struct gather *g)
 	}
 }
 
-/* Two rows of one name: the key's index is corrupt, or UTF-16 that is not text.  A map must not be given them.  Rowids come in rising
- * order, so that add_row has seen it; other keys go through a hash table. */
+/* Two rows of one key: its index is corrupt, or UTF-16 that is not text.  A map must not be given them.  Rowids come in rising order, so
+ * that add_row has seen it; other keys go through a hash table.  What has no key differs from everything. */
 static bool twins(const struct gather *g, const struct sr_sql_table *t)
 {
 	struct slot {
@@ -293,7 +371,7 @@ static bool twins(const struct gather *g, const struct sr_sql_table *t)
 	size_t size = 16, at;
 	bool yes = g->falls;
 
-	if (t->alias)
+	if (t->alias || !t->keys)
 		return yes;
 	while (size < g->n * 2)
 		size *= 2;
@@ -324,6 +402,7 @@ static enum sr_status gather_rows(struct gather *g, struct sr_sql_table *t, stru
 		return status;
 	sr_sql_room(g->sql, t->n);
 	sr_buf_clear(&g->names);
+	sr_buf_clear(&g->bag);
 	g->n = g->unnamed = 0;
 	g->falls = false;
 	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
@@ -336,6 +415,7 @@ static enum sr_status gather_rows(struct gather *g, struct sr_sql_table *t, stru
 		g->scan->hashed_bytes += g->sql->record.len;
 	}
 	sqlite3_reset(stmt);
+	add_bag(g);
 	point_names(g);
 	return rc == SQLITE_DONE ? SR_OK : sr_sql_fail(err, g->sql, rc, "%s", t->name);
 }
@@ -381,6 +461,7 @@ static enum sr_status scan_all(struct sr_sql *sql, const struct sr_store *st, st
 		sr_store_empty(nodes, SR_KIND_DATABASE, &out->map);
 	}
 	sr_buf_free(&g.names);
+	sr_buf_free(&g.bag);
 	free(g.entries);
 	free(tables);
 	return status;
@@ -452,6 +533,7 @@ void sr_sql_view_close(struct sr_view *v)
 
 	if (view->sql->db && !sqlite3_get_autocommit(view->sql->db))
 		sqlite3_exec(view->sql->db, "ROLLBACK", NULL, NULL, NULL);
+	sr_sql_bags_forget(view->sql);
 	if (v->kind == SR_VIEW_MAIN) {
 		s->viewed = false;
 	} else {

@@ -186,8 +186,33 @@ static bool excluded(const struct sr_store *st, const char *name)
 	return false;
 }
 
-/* A table is synchronised when it has a key that we can name rows by, and can be written by this build of SQLite: an index on the
- * application's own function or collation cannot. */
+/* The name of the rowid that no column has taken; NULL: there is none. */
+static const char *free_rowid(const struct sr_sql_table *t)
+{
+	static const char *const names[] = {"rowid", "_rowid_", "oid"};
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		size_t at = 0;
+
+		while (at < t->all && sqlite3_stricmp(t->columns[at].name, names[i]))
+			at++;
+		if (at == t->all)
+			return names[i];
+	}
+	return NULL;
+}
+
+/* Can rows be named by the key? */
+static bool nameable(const struct sr_sql_table *t)
+{
+	for (size_t i = 0; i < t->keys; i++)
+		if (t->folds[i] == SR_COLLATION_UNKNOWN || t->key[i] >= t->n)
+			return false;
+	return true;
+}
+
+/* A table is synchronised when its rows have a name, by their key or in a bag, and it can be written by this build of SQLite: an index on
+ * the application's own function or collation cannot. */
 static enum sr_status load_table(struct sr_sql *sql, const struct sr_store *st, struct sr_sql_table *t, const char *type,
 				 struct sr_err *err)
 {
@@ -205,13 +230,13 @@ static enum sr_status load_table(struct sr_sql *sql, const struct sr_store *st, 
 	status = load_columns(sql, t, err);
 	if (status == SR_OK)
 		status = load_key(sql, t, err);
-	if (status != SR_OK || !t->keys)
+	if (status != SR_OK)
 		return status;
-	for (size_t i = 0; i < t->keys; i++)
-		if (t->folds[i] == SR_COLLATION_UNKNOWN || t->key[i] >= t->n)
-			return SR_OK;
-	t->synced = sr_sql_statement(sql, t, SR_SQL_INSERT, &stmt, NULL) == SR_OK;
 	fingerprint(t, st->key);
+	if (!nameable(t))
+		t->keys = 0;
+	t->rowid = t->without_rowid || t->alias ? NULL : free_rowid(t);
+	t->synced = (t->keys || t->rowid) && sr_sql_statement(sql, t, SR_SQL_INSERT, &stmt, NULL) == SR_OK;
 	return SR_OK;
 }
 
@@ -326,6 +351,7 @@ void sr_sql_schema_free(struct sr_sql *sql)
 		free(t->columns);
 		free(t->key);
 		free(t->folds);
+		sr_sql_bag_free(t->bag);
 		free(t->name);
 	}
 	sr_sql_references_free(sql->schema);
@@ -441,13 +467,17 @@ static void add_update(struct sr_buf *b, const struct sr_sql_table *t, bool reke
 /* The row that stands in the way of an insert, whichever unique index says so: it takes the upsert, changes nothing, and is returned. */
 static void add_probe(struct sr_buf *b, const struct sr_sql_table *t)
 {
+	const char *any = t->columns[t->keys ? t->key[0] : 0].name;
+
 	add_insert(b, t);
 	sr_buf_printf(b, " ON CONFLICT DO UPDATE SET ");
-	sr_sql_add_name(b, t->columns[t->key[0]].name);
+	sr_sql_add_name(b, any);
 	sr_buf_byte(b, '=');
-	sr_sql_add_name(b, t->columns[t->key[0]].name);
+	sr_sql_add_name(b, any);
 	sr_buf_printf(b, " RETURNING ");
 	sr_sql_add_columns(b, t);
+	if (t->rowid)
+		sr_buf_printf(b, ",%s", t->rowid);
 }
 
 static void statement_text(struct sr_buf *b, const struct sr_sql_table *t, enum sr_sql_verb verb)
@@ -478,6 +508,11 @@ static void statement_text(struct sr_buf *b, const struct sr_sql_table *t, enum 
 		break;
 	case SR_SQL_PROBE:
 		add_probe(b, t);
+		break;
+	case SR_SQL_BAG:
+	case SR_SQL_BAG_READ:
+	case SR_SQL_BAG_REMOVE:
+		sr_sql_bag_text(b, t, verb);
 		break;
 	case SR_SQL_VERBS:
 		assert(!"no verb");

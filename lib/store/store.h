@@ -76,8 +76,8 @@ void sr_view_close(struct sr_view *v);
 
 enum sr_unknown_why {
 	SR_UNKNOWN_EXCLUDED, SR_UNKNOWN_KIND /* symlink, device, socket, FIFO, another filesystem's mount point is fine */, SR_UNKNOWN_UNREADABLE,
-	SR_UNKNOWN_SIZE, SR_UNKNOWN_BUSY /* changed while it was read */, SR_UNKNOWN_NAME /* cannot be carried */, SR_UNKNOWN_TABLE /* not synchronisable yet: no
-	primary key, ... */,
+	SR_UNKNOWN_SIZE, SR_UNKNOWN_BUSY /* changed while it was read */, SR_UNKNOWN_NAME /* cannot be carried */, SR_UNKNOWN_TABLE /* cannot be
+	synchronised: virtual, or not to be written here, or its rows have neither key nor rowid */,
 };
 const char *sr_unknown_text(enum sr_unknown_why why);
 struct sr_unknown {
@@ -85,6 +85,7 @@ struct sr_unknown {
 	enum sr_unknown_why why;
 };
 
+/* Rows without a key are in a bag (lib/leaf/leaf.h): equal rows of a table are one leaf, in the map as {leaves 1, bytes: how many}. */
 struct sr_scan {
 	struct sr_hash map;          /* the store map as seen; a node of `nodes`, not held yet */
 	bool same;                   /* equal to `before` */
@@ -106,7 +107,8 @@ SR_MUST enum sr_status sr_view_scan(struct sr_view *v, struct sr_nodes *nodes, c
 /* Files: what state.db kept, told before the first scan. */
 void sr_store_remember(struct sr_store *st, struct sr_bytes path, uint64_t signature);
 
-/* The content of one item. */
+/* The content of one item.  Of a bag: the record of one of the equal rows, and their number in version.bytes; the first such read of a table
+ * in a view goes over all of its rows, and 24 bytes a row are held until the view is closed. */
 struct sr_content {
 	struct sr_bytes record; /* ROW, SR_SCHEMA_PATH; VALID UNTIL the next read of this view */
 	int fd;                 /* FILE, at offset 0, O_RDONLY; OWNED BY CALLER (close); -1 otherwise */
@@ -165,23 +167,28 @@ struct sr_displaced {
 struct sr_apply_ops {
 	void *ctx;
 	/* What is there is neither leaf->expect nor leaf->to.  `record` is the row's, empty for files and when there is nothing.  May be called under the database's
-	 * lock: no network. */
+	 * lock: no network.  A leaf of a bag is a difference: it is asked about whenever what is there is not leaf->expect, and SR_TAKE makes
+	 * max(0, actual + to - expect) of it. */
 	enum sr_verdict (*clash)(void *ctx, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual, struct sr_bytes record);
 	/* A row that is not part of this apply stands in the way of `leaf` by a UNIQUE constraint.  SR_TAKE: it is displaced (told) and removed; SR_KEEP: `leaf` is not applied.
 	 * Or, when all is written: it is a foreign-key child of a row that went for leaf's sake - leaf's own, deleted or with another key now, or one in its way, or a child
-	 * of these - and refers to nothing any more.  SR_TAKE: as above, and its own children are asked about in turn; SR_KEEP: it stays as it is.  NULL: SR_KEEP. */
+	 * of these - and refers to nothing any more.  SR_TAKE: as above, and its own children are asked about in turn; SR_KEEP: it stays as it is.  NULL: SR_KEEP.
+	 * Equal rows of a bag are asked about as one, actual->bytes of them.  With path equal to leaf's own: such a row is there, and UNIQUE allows no second.
+	 * SR_TAKE: nothing is displaced, and the leaf counts as applied; SR_KEEP: as above. */
 	enum sr_verdict (*in_the_way)(void *ctx, size_t i, const struct sr_leaf *leaf, struct sr_bytes path, const struct sr_version *actual, struct sr_bytes record);
 	/* The row that was written for `leaf` has a foreign key that refers to no row, when all is written; `parent`: the path of what it refers to, or empty when that
 	 * cannot be told.  SR_TAKE: it stays; SR_KEEP: this apply will be rolled back.  NULL: SR_TAKE, and nothing is looked up. */
 	enum sr_verdict (*parentless)(void *ctx, size_t i, const struct sr_leaf *leaf, struct sr_bytes parent);
-	/* Must make durable what it wants to keep before it returns.  Not SR_OK: a database's apply is rolled back; a file goes back where it was. */
+	/* Must make durable what it wants to keep before it returns.  Not SR_OK: a database's apply is rolled back; a file goes back where it was.  A bag
+	 * that loses rows is told once, as expected, with as many as there were. */
 	enum sr_status (*displaced)(void *ctx, size_t i, const struct sr_leaf *leaf, const struct sr_displaced *old, struct sr_err *err);
 	/* Proven: what is at leaf->path now is leaf->to (or was when it was put there).  signature: for the stat cache, files only. */
 	void (*applied)(void *ctx, size_t i, const struct sr_leaf *leaf, uint64_t signature);
 };
 
 /* Step one: compare, and for a database do everything in an open BEGIN IMMEDIATE transaction that carries `marker`; nothing is visible yet.  `leaves` are sorted, BORROWED until
- * commit or rollback, as are ops.  Where actual == to already: applied without a write.  SR_E_BUSY after the busy timeout. */
+ * commit or rollback, as are ops.  Where actual == to already: applied without a write (in a bag: only where expect is the same, too).  Of a bag's table
+ * the rows are looked through before the lock is taken; equal ones that others add meanwhile stay, and are not counted.  SR_E_BUSY after the busy timeout. */
 SR_MUST enum sr_status sr_apply_prepare(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker, const struct sr_apply_ops *ops,
                                         struct sr_err *err);
 /* Step two: COMMIT (synchronous=FULL); files: exchange, displace, fsync directories, marker.  `applied` is called for what is durable.  A single file that fails is not

@@ -258,6 +258,11 @@ static void test_path_text(void **state)
 	assert_text(SR_KIND_DATABASE, "users.db", sr_buf_view(&path), "users.db/users/4711");
 	assert_text(SR_KIND_DATABASE, "users.db", LIT("a/b"), "users.db/a%2Fb");
 	assert_text(SR_KIND_DATABASE, "users.db", LIT("t\0\xff"), "users.db/t/%FF"); /* no key */
+	assert_text(SR_KIND_DATABASE, "users.db", LIT("t\0\1\3\2*a"), "users.db/t/%2Aa");
+	sr_buf_clear(&path);
+	sr_buf_add(&path, "log", 4);
+	sr_bag_key(&path, &(struct sr_hash){.b = {0x3f, 0x2a, 0, 1}});
+	assert_text(SR_KIND_DATABASE, "users.db", sr_buf_view(&path), "users.db/log/*3f2a0001000000000000000000000000");
 	assert_text(SR_KIND_FILES, "resources", LIT("img\0a b.png"), "resources/img/a%20b.png");
 	assert_text(SR_KIND_FILES, "resources", LIT("\xc3\xa9\n"), "resources/%C3%A9%0A");
 	assert_text(SR_KIND_FILES, "resources", LIT(""), "resources");
