@@ -873,7 +873,8 @@ static enum sr_status begin(struct sr_sql_apply *a, struct sr_err *err)
 		st = look_for_schema(a, err);
 	if (st == SR_OK && a->has_schema)
 		st = sr_sql_int(sql, "SELECT count(*) FROM sqlite_master", &tables, err);
-	if (st == SR_OK && !tables)
+	a->first = !tables;
+	if (st == SR_OK && a->first)
 		st = sr_sql_schema_encoding(sql, sr_buf_view(&a->schema), err);
 	if (st == SR_OK)
 		st = index_bags(a, err);
@@ -961,6 +962,14 @@ static void tell_applied(struct sr_leaves *leaves, size_t i, const struct sr_app
 		ops->applied(ops->ctx, i, &leaf, 0);
 }
 
+/* After a first fill all of it lies in the log, and programs that look at the file itself - at its size, or with cp - see an empty one.  To
+ * leave WAL mode takes the exclusive lock, so nobody else checkpoints meanwhile; where somebody has it open already it is left as it is. */
+static void empty_log(struct sr_sql *sql)
+{
+	if (sqlite3_exec(sql->db, "PRAGMA main.journal_mode=DELETE", NULL, NULL, NULL) == SQLITE_OK)
+		sqlite3_exec(sql->db, "PRAGMA main.journal_mode=WAL", NULL, NULL, NULL);
+}
+
 enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err)
 {
 	struct sr_sql_store *s = (struct sr_sql_store *)st;
@@ -981,6 +990,8 @@ enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err)
 	for (size_t i = 0; i < a->n; i++)
 		if (sr_sql_leaf_applied(a->state[i]))
 			tell_applied(a->leaves, i, a->ops);
+	if (a->first)
+		empty_log(&s->main);
 	apply_free(a);
 	return SR_OK;
 }

@@ -26,6 +26,7 @@ struct sr_sql_apply {
 	bool wrote;
 	struct sr_buf schema; /* schema text, when there is a leaf of it */
 	bool has_schema;
+	bool first; /* the database has no table yet */
 	char **paused; /* tables whose TABLE leaf does not fit what is here */
 	size_t pauses;
 	struct sr_buf old, kept;
