@@ -116,6 +116,7 @@ struct sr_sql_store {
 	bool viewed;                        /* the main view is open */
 	atomic_uint extras;                 /* extra views that are open */
 	int64_t quiet_version, quiet_since; /* data_version at the last look, and the tick since which it has not moved */
+	struct timespec judged[2];          /* times of the file and of the log beside it when they were last held against each other */
 };
 
 /* --- sqlite.c --- */
