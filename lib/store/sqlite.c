@@ -542,16 +542,24 @@ static enum sr_status shed_stale_wal(struct sr_store *st, uint64_t known_inode, 
 	enum sr_status status = SR_OK;
 
 	*any = false;
-	if (!known_inode || !node || sr_uuid_none(node) || s->viewed || s->apply || atomic_load(&s->extras) || !leftovers(st, times) ||
-	    judged(s, times))
+	if (!known_inode || !node || sr_uuid_none(node) || s->viewed || s->apply || atomic_load(&s->extras))
+		return SR_OK;
+	if (!leftovers(st, times)) {
+		st->overwritten = false;
+		return SR_OK;
+	}
+	if (judged(s, times))
 		return SR_OK;
 	forget_connection(s);
 	if (wal_in_use(st))
 		return SR_OK;
+	st->overwritten = sr_sql_overwritten(st);
 	/* Whatever cannot be read is no evidence. */
 	if (connect_alone(&alone, st, NULL) == SR_OK && sr_sql_marker_read(&alone, &marker, NULL, NULL) == SR_OK &&
 	    !sr_uuid_none(&marker.id) && (inode(st) != known_inode || memcmp(&marker.node, node, sizeof *node)) && lock_out_others(&alone))
 		status = move_aside(st, any, err);
+	if (*any)
+		st->overwritten = false; /* what its marker says is what it is */
 	sr_sql_disconnect(&alone);
 	return status;
 }

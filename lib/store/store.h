@@ -59,7 +59,8 @@ SR_MUST enum sr_status sr_store_mark(struct sr_store *st, const struct sr_marker
 /* Design section 6, "a database file copied over ours": `inode` and `node` are what state.db remembers of this store (0 / zero: nothing
  * remembered, then nothing is done).  Moves stale -wal, -shm, -journal aside only with all the evidence; *moved says so. */
 SR_MUST enum sr_status sr_store_shed_stale_wal(struct sr_store *st, uint64_t inode, const struct sr_uuid *node, bool *moved, struct sr_err *err);
-/* To be asked before any look: is the database file another than that of `inode` (0: not known), with an older write-ahead log or journal beside it?  Opening it may
+/* To be asked before any look: is the database file another than that of `inode` (0: not known), or was another content put into it, with an older write-ahead log or
+ * journal beside it?  Opening it may
  * replay what belongs to the old one, its marker included: whatever the marker says then proves nothing. */
 bool sr_store_doubtful(struct sr_store *st, uint64_t inode);
 uint64_t sr_store_inode(struct sr_store *st); /* of the database file or root directory; 0 when absent */
