@@ -241,6 +241,31 @@ static enum sr_status note_gone(struct sr_sql_apply *a, size_t i, const struct s
 	return st;
 }
 
+/* As note_gone(), of a row that comes back under its key: what refers to that is left as it is. */
+static enum sr_status note_lent(struct sr_sql_apply *a, size_t i, const struct sr_sql_table *t, struct sr_bytes record, struct sr_err *err)
+{
+	struct sr_column *columns;
+	struct sr_buf rest = {0};
+	size_t n, kept = 0;
+	enum sr_status st = sr_record_decode(record, &columns, &n, err);
+
+	if (st != SR_OK)
+		return st;
+	for (size_t c = 0; c < n; c++) {
+		bool in_key = false;
+
+		for (size_t k = 0; k < t->keys && !in_key; k++)
+			in_key = sr_bytes_eq(sr_bytes_of(t->columns[t->key[k]].name), columns[c].name);
+		if (!in_key)
+			columns[kept++] = columns[c];
+	}
+	sr_record_encode(&rest, columns, kept);
+	st = note_gone(a, i, t, sr_buf_view(&rest), sr_bytes(NULL, 0), err);
+	sr_buf_free(&rest);
+	free(columns);
+	return st;
+}
+
 /* Delete the row of leaf i, which is there, and tell so. */
 static enum sr_status remove_row(struct sr_sql_apply *a, size_t i, struct sr_err *err)
 {
@@ -619,17 +644,21 @@ enum sr_status sr_sql_apply_evict(struct sr_sql_apply *a, size_t i, const struct
 				  struct sr_bytes path, struct sr_bytes key, struct sr_bytes rowids, bool *gone, struct sr_err *err)
 {
 	struct sr_version old;
+	enum sr_verdict verdict;
 	enum sr_status st = read_found(a, t, key, rowids, &old, err);
 
 	*gone = false;
-	if (st != SR_OK || old.kind != SR_KIND_ROW || !a->ops->in_the_way ||
-	    a->ops->in_the_way(a->ops->ctx, i, leaf, path, &old, sr_buf_view(&a->old)) == SR_KEEP)
+	if (st != SR_OK || old.kind != SR_KIND_ROW || !a->ops->in_the_way)
 		return st;
+	verdict = a->ops->in_the_way(a->ops->ctx, i, leaf, path, &old, sr_buf_view(&a->old));
+	if (verdict == SR_KEEP)
+		return SR_OK;
 	st = remove_found(a, leaf, t, key, rowids, err);
 	if (st == SR_OK)
 		st = tell_displaced(a, i, leaf, path, &old, sr_buf_view(&a->old), false, err);
 	if (st == SR_OK)
-		st = note_gone(a, i, t, sr_buf_view(&a->old), sr_bytes(NULL, 0), err);
+		st = verdict == SR_LEND ? note_lent(a, i, t, sr_buf_view(&a->old), err)
+					: note_gone(a, i, t, sr_buf_view(&a->old), sr_bytes(NULL, 0), err);
 	a->wrote = true;
 	a->clean = false; /* the caller's map knows nothing of that row */
 	*gone = true;
