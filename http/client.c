@@ -24,7 +24,7 @@ struct sr_client {
 	CURLM *multi;
 	CURL *easy;
 	char *url, *bearer, *basic, *pin, *ca_file;
-	bool tls, insecure, busy, has_seen;
+	bool tls, insecure, busy, has_seen, distrusts;
 	unsigned connect_ms, stall_s, stall_rate, total_ms;
 	char seen[SR_PIN_TEXT];
 	struct sr_client_counts counts;
@@ -81,6 +81,24 @@ static enum sr_status check_url(const char *url, struct sr_err *err)
 	return good ? SR_OK : sr_err_set(err, SR_E_CONFIG, "%s: not of the form http(s)://host:port", url ? url : "(no address)");
 }
 
+static bool valid_pins(const char *pins)
+{
+	for (const char *at = pins;; at++) {
+		char pin[SR_PIN_TEXT];
+		size_t n = strcspn(at, ";");
+
+		if (n >= sizeof(pin))
+			return false;
+		memcpy(pin, at, n);
+		pin[n] = 0;
+		if (!sr_pin_valid(pin))
+			return false;
+		at += n;
+		if (!*at)
+			return true;
+	}
+}
+
 static void open_multi(struct sr_client *client)
 {
 	client->multi = curl_multi_init();
@@ -98,7 +116,7 @@ enum sr_status sr_client_new(struct sr_client **out, const struct sr_client_opti
 	pthread_once(&once, init_libcurl);
 	if (check_url(o->url, err))
 		return SR_E_CONFIG;
-	if (o->pin && !sr_pin_valid(o->pin))
+	if (o->pin && !valid_pins(o->pin))
 		return sr_err_set(err, SR_E_CONFIG, "%s: not a pin of the form sha256//BASE64", o->pin);
 	client = sr_alloc(sizeof(*client));
 	*client = (struct sr_client){
@@ -156,6 +174,11 @@ void sr_client_set_bearer(struct sr_client *client, const char *bearer)
 {
 	forget(client->bearer);
 	client->bearer = copy(bearer);
+}
+
+bool sr_client_distrusts(const struct sr_client *client)
+{
+	return client->distrusts;
 }
 
 void sr_client_counts(const struct sr_client *client, struct sr_client_counts *out)
@@ -393,6 +416,21 @@ static void remember_key(struct sr_client *client)
 			client->has_seen = !sr_certificate_pin_pem(sr_bytes_of(line->data + 5), client->seen, NULL);
 }
 
+static enum sr_status curl_status(const struct sr_client *client, CURLcode code)
+{
+	switch (code) {
+	case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_ISSUER_ERROR:
+	case CURLE_SSL_INVALIDCERTSTATUS:
+		return SR_E_AUTH;
+	case CURLE_SSL_CACERT_BADFILE: /* a machine without CAs trusts none: that is no fault of a configuration */
+		return client->ca_file ? SR_E_CONFIG : SR_E_AUTH;
+	default:
+		return SR_E_UNAVAILABLE;
+	}
+}
+
 static void finish(struct sr_stream *s, CURLcode code)
 {
 	long connects = 0;
@@ -401,6 +439,7 @@ static void finish(struct sr_stream *s, CURLcode code)
 	s->code = code;
 	curl_easy_getinfo(s->client->easy, CURLINFO_NUM_CONNECTS, &connects);
 	s->client->counts.connects += (uint64_t)connects;
+	s->client->distrusts = curl_status(s->client, code) == SR_E_AUTH;
 	remember_key(s->client);
 }
 
@@ -430,25 +469,10 @@ static void drive(struct sr_stream *s, bool body)
 
 /* --- what came of it ---------------------------------------------------------------------------------------------- */
 
-static enum sr_status curl_status(CURLcode code)
-{
-	switch (code) {
-	case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
-	case CURLE_PEER_FAILED_VERIFICATION:
-	case CURLE_SSL_ISSUER_ERROR:
-	case CURLE_SSL_INVALIDCERTSTATUS:
-		return SR_E_AUTH;
-	case CURLE_SSL_CACERT_BADFILE:
-		return SR_E_CONFIG;
-	default:
-		return SR_E_UNAVAILABLE;
-	}
-}
-
 static enum sr_status transport_error(struct sr_stream *s, struct sr_err *err)
 {
 	const char *text = s->text[0] ? s->text : curl_easy_strerror(s->code);
-	enum sr_status status = curl_status(s->code);
+	enum sr_status status = curl_status(s->client, s->code);
 
 	if (s->inner.code) {
 		sr_err_set(err, s->inner.code, "%s: %s", s->client->url, s->inner.text);

@@ -3,7 +3,8 @@
  * Not thread-safe: one owner, one call at a time (an open stream is a call).  Never follows redirects, never reads proxies or passwords from the
  * environment, speaks http and https only, raises no signals.
  *
- * Trust over TLS: a pin (then the chain does not matter), else `insecure`, else the CA file, else the system's CAs.
+ * Trust over TLS: a pin (then the chain does not matter), else `insecure`, else the CA file, else the system's CAs (there may be none).
+ * Nothing is sent to a peer that is not trusted.
  *
  * Errors: SR_E_UNAVAILABLE: refused, unreachable, timed out, cut short; SR_E_AUTH: the peer's certificate is not what it should be, or it
  * answered 401; SR_E_LIMIT: more came than asked for; other statuses: what the peer's JSON error said.  The text names the peer. */
@@ -22,7 +23,7 @@ struct sr_client_options { /* zero or NULL: the default in brackets */
 	const char *url;        /* "https://host:port", no path */
 	const char *bearer;     /* secret for Authorization: Bearer [none] */
 	const char *basic;      /* "name:password" for Authorization: Basic [none] */
-	const char *pin;        /* "sha256//..." [none] */
+	const char *pin;        /* "sha256//..."; several with ';' between: any of them [none] */
 	const char *ca_file;    /* PEM [the system's] */
 	bool insecure;          /* take any certificate */
 	unsigned connect_ms;    /* [5000] */
@@ -35,11 +36,15 @@ SR_MUST enum sr_status sr_client_new(struct sr_client **out, const struct sr_cli
 void sr_client_free(struct sr_client *client); /* CONSUMES; NULL is a no-op */
 const char *sr_client_url(const struct sr_client *client);
 
-/* First contact: connect with `insecure` and no secret, ask /api/hello, look at the pin of the key that was seen on the wire, then pin it and
- * hand over the secret.  Both COPY; NULL: none.  Setting a pin drops the connection, so that the next call is made under it. */
+/* First contact: a client of its own, `insecure` and without a secret, asks /api/hello and tells the pin of the key that was seen on the wire; the
+ * client that carries the secret is given that pin.  Both COPY; NULL: none.  Setting a pin drops the connection, so that the next call is
+ * made under it. */
 bool sr_client_seen_pin(const struct sr_client *client, char out[SR_PIN_TEXT]); /* false: no TLS connection yet */
 void sr_client_set_pin(struct sr_client *client, const char *pin);
 void sr_client_set_bearer(struct sr_client *client, const char *bearer);
+
+/* Did the last call fail because the peer's certificate or key is not what it should be?  (SR_E_AUTH is also what a 401 gives.) */
+bool sr_client_distrusts(const struct sr_client *client);
 
 struct sr_client_counts {
 	uint64_t requests, connects; /* calls made; connections opened */

@@ -38,6 +38,7 @@ struct sr_server {
 	sr_authorize_fn *authorize;
 	void *authorize_ctx;
 	char *address, *certificate, *key;
+	char pin[SR_PIN_TEXT]; /* of the certificate; "": plain HTTP */
 	uint16_t port;
 	atomic_bool stopping;
 	atomic_ullong requests, by_class[6];
@@ -518,6 +519,8 @@ enum sr_status sr_server_start(struct sr_server **out, const struct sr_server_op
 		status = read_pem(options->key, &server->key, err);
 	if (!status && options->key)
 		status = sr_certificate_check(server->certificate, server->key, err);
+	if (!status && options->certificate)
+		status = sr_certificate_pin_pem(sr_bytes_of(server->certificate), server->pin, err);
 	if (!status)
 		status = sr_listen(options->address, options->port, &fd, err);
 	if (status)
@@ -552,6 +555,11 @@ uint16_t sr_server_port(const struct sr_server *server)
 const char *sr_server_address(const struct sr_server *server)
 {
 	return server->address;
+}
+
+const char *sr_server_pin(const struct sr_server *server)
+{
+	return server->pin[0] ? server->pin : NULL;
 }
 
 void sr_server_wake(struct sr_server *server)

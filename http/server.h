@@ -77,6 +77,8 @@ struct sr_server_options { /* zero, or NULL, means the default in brackets */
 SR_MUST enum sr_status sr_server_start(struct sr_server **out, const struct sr_server_options *options, struct sr_err *err);
 uint16_t sr_server_port(const struct sr_server *server);
 const char *sr_server_address(const struct sr_server *server); /* "127.0.0.1:9405", "[::]:9405"; VALID UNTIL sr_server_stop */
+/* The pin (certificate.h) of the key that it serves, which is the one that was in the file at the start; NULL: plain HTTP.  VALID as above. */
+const char *sr_server_pin(const struct sr_server *server);
 
 /* Run the handlers of all parked requests again.  From any thread; a wake between a handler's look and its park is not lost. */
 void sr_server_wake(struct sr_server *server);

@@ -17,7 +17,7 @@ enum sr_admin_side { SR_SIDE_CONFIGURED /* a machine with Datastore= is a webser
 struct sr_admin { /* all BORROWED */
 	const struct sr_config *config;
 	enum sr_admin_side side;
-	bool json, yes, adopt_union;
+	bool json, yes, adopt_union, new_key;
 	const char *path; /* ls: NULL is the root */
 	FILE *out, *notes;
 	bool (*confirm)(void *ctx, const char *question); /* NULL: nobody is there to be asked */
@@ -30,6 +30,7 @@ sr_admin_command sr_admin_status;
 sr_admin_command sr_admin_ls;
 sr_admin_command sr_admin_diff;
 sr_admin_command sr_admin_conflicts_list;
+sr_admin_command sr_admin_join;  /* SR_E_HELD: the question was answered with no */
 sr_admin_command sr_admin_adopt; /* SR_E_HELD: the question was answered with no */
 
 /* Does this command speak of the datastore on this machine? */

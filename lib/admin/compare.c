@@ -16,7 +16,8 @@ struct compare {
 	const struct sr_admin *a;
 	struct sr_here local;
 	struct sr_replica *replica; /* instead of a daemon */
-	struct sr_client *there;
+	struct sr_contact *contact;
+	struct sr_client *there; /* the contact's */
 	struct sr_tree_key key;
 	struct sr_nodes *nodes; /* of both; with a replica its own */
 	struct sr_hash here_root, there_root;
@@ -65,6 +66,8 @@ static enum sr_status take_remote(struct compare *c, struct sr_err *err)
 		if (info.stores[i].paused)
 			fprintf(c->a->notes, "store %s is paused at the datastore: %s\n", info.stores[i].name, info.stores[i].paused);
 	sr_tree_info_free(&info);
+	if (rc != SR_OK)
+		rc = sr_contact_explain(c->contact, err);
 	return rc == SR_OK ? rc : sr_err_context(err, "the datastore's tree");
 }
 
@@ -115,12 +118,13 @@ static enum sr_status open_sides(struct compare *c, struct sr_err *err)
 {
 	struct sr_buf ignored = {0};
 	struct sr_err absent = {0};
-	enum sr_status rc = sr_there_open(&c->there, c->a->config, err);
+	enum sr_status rc = sr_here_open(&c->local, c->a, err);
 
 	if (rc == SR_OK)
-		rc = sr_here_open(&c->local, c->a, err);
+		rc = sr_there_open(&c->contact, c->a->config, err);
 	if (rc != SR_OK)
 		return rc;
+	c->there = sr_contact_client(c->contact);
 	rc = sr_here_get(&c->local, "/readyz", &ignored, &absent); /* is there anybody? */
 	sr_buf_free(&ignored);
 	if (rc == SR_OK)
@@ -137,7 +141,7 @@ static void close_sides(struct compare *c)
 		sr_nodes_free(c->nodes);
 	sr_offline_close(c->replica);
 	sr_here_close(&c->local);
-	sr_client_free(c->there);
+	sr_contact_close(c->contact);
 }
 
 /* --- the command ------------------------------------------------------------------------------------------------------------------ */

@@ -162,14 +162,10 @@ enum sr_status sr_here_post(struct sr_here *h, const char *target, struct sr_byt
 
 /* --- the datastore of this webserver ------------------------------------------------------------------------------------------ */
 
-enum sr_status sr_there_open(struct sr_client **out, const struct sr_config *config, struct sr_err *err)
+enum sr_status sr_there_open(struct sr_contact **out, const struct sr_config *config, struct sr_err *err)
 {
-	char *secret = NULL, *url;
-	struct sr_client_options o = {
-		.pin = config->datastore_key_pin,
-		.insecure = config->datastore_insecure_skip_tls_verify,
-		.connect_ms = CONNECT_MS,
-	};
+	struct sr_state *state = NULL;
+	char *secret = NULL;
 	enum sr_status rc;
 
 	if (!config->datastore.host)
@@ -177,12 +173,12 @@ enum sr_status sr_there_open(struct sr_client **out, const struct sr_config *con
 	rc = sr_config_secret(config, &secret, err);
 	if (rc != SR_OK)
 		return rc;
-	url = url_of(config->datastore.host, config->datastore.port ? config->datastore.port : 9405,
-		     config->datastore_insecure_disable_tls);
-	o.url = url;
-	o.bearer = secret;
-	rc = sr_client_new(out, &o, err);
-	free(url);
+	rc = sr_state_reader(&state, config->state_directory, err);
+	if (rc == SR_OK || rc == SR_E_NOINPUT)
+		rc = sr_contact_open(out, config, state, err);
+	if (rc == SR_OK)
+		sr_contact_set_secret(*out, secret);
+	sr_state_close(state);
 	sr_secret_free(secret);
 	return rc;
 }

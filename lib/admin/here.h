@@ -9,6 +9,7 @@
 #include "http/client.h"
 #include "lib/admin/admin.h"
 #include "lib/replica/wire.h"
+#include "lib/sync/contact.h"
 
 struct sr_here {
 	const char *name;         /* "sync daemon" or "datastore", for texts */
@@ -26,8 +27,9 @@ void sr_here_close(struct sr_here *h);
 SR_MUST enum sr_status sr_here_get(struct sr_here *h, const char *target, struct sr_buf *out, struct sr_err *err);
 SR_MUST enum sr_status sr_here_post(struct sr_here *h, const char *target, struct sr_bytes body, struct sr_buf *out, struct sr_err *err);
 
-/* A client of the configured datastore with Control-Auth.  OWNED BY CALLER (sr_client_free). */
-SR_MUST enum sr_status sr_there_open(struct sr_client **out, const struct sr_config *config, struct sr_err *err);
+/* The configured datastore, with Control-Auth, trusted as the sync daemon trusts it: by the key that that one pinned, if it did.  Keys are not
+ * pinned here.  OWNED BY CALLER (sr_contact_close). */
+SR_MUST enum sr_status sr_there_open(struct sr_contact **out, const struct sr_config *config, struct sr_err *err);
 
 /* GET /api/tree without a check-in.  sr_tree_info_free when done. */
 SR_MUST enum sr_status sr_fetch_tree(struct sr_client *client, struct sr_tree_info *out, struct sr_err *err);

@@ -36,9 +36,10 @@ enum sr_status sr_pack_open(struct sr_pack *pack, bool zstd, sr_bundle_write_fn 
 	*pack = (struct sr_pack){.tar = archive_write_new(), .write = write, .ctx = ctx};
 	if (!pack->tar)
 		return sr_err_set(err, SR_E_INTERNAL, "bundle: no memory");
-	/* Not pax_restricted, which drops nanoseconds; no blocking, or bytes wait for a 10 KiB record. */
+	/* Not pax_restricted, which drops nanoseconds.  Blocks, or each header and each padding is written by itself; the last is not filled
+	 * up. */
 	if (archive_write_set_format_pax(pack->tar) || (zstd && archive_write_add_filter_zstd(pack->tar)) ||
-	    archive_write_set_bytes_per_block(pack->tar, 0) || archive_write_set_bytes_in_last_block(pack->tar, 1) ||
+	    archive_write_set_bytes_per_block(pack->tar, SR_BUNDLE_CHUNK) || archive_write_set_bytes_in_last_block(pack->tar, 1) ||
 	    archive_write_open(pack->tar, pack, NULL, on_write, NULL))
 		return pack_fault(pack, err);
 	return SR_OK;

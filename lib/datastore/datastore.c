@@ -87,6 +87,7 @@ enum sr_status sr_datastore_open(struct sr_datastore **out, const struct sr_conf
 		return rc;
 	}
 	d->serve = (struct sr_serve){.replica = d->r, .ready = serve_ready, .older = sr_ds_older, .ctx = d};
+	d->hello = (struct sr_hello){.secret = d->admit.control, .role = "datastore"};
 	*out = d;
 	return SR_OK;
 }
@@ -126,8 +127,10 @@ static enum sr_status scan_all(struct sr_datastore *d, struct sr_err *err)
 	struct sr_err fault;
 
 	for (size_t i = 0; i < d->r->n; i++)
-		if (d->r->stores[i].mode == SR_MODE_READY)
+		if (d->r->stores[i].mode == SR_MODE_READY) {
 			(void)!sr_ds_scan(d, i, &fault); /* it is noted: the others go on */
+			sr_store_expire_parts(d->r->stores[i].store);
+		}
 	if (sr_datastore_broken(d, err))
 		return err ? err->code : SR_E_IO;
 	return sr_ds_advance(d, err);
@@ -296,11 +299,11 @@ static enum sr_status certificate(struct sr_datastore *d, struct sr_err *err)
 
 enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 {
-	struct sr_routes routes[2] = {{.ctx = d}, {.ctx = &d->serve}};
+	struct sr_routes routes[3] = {{.ctx = d}, {.ctx = &d->serve}, {.ctx = &d->hello}};
 	struct sr_server_options o = {.address = d->config->datastore_listen_address,
 				      .port = d->config->datastore_port,
 				      .routes = routes,
-				      .routes_count = 2,
+				      .routes_count = 3,
 				      .authorize = sr_admit_check,
 				      .authorize_ctx = &d->admit,
 				      .workers = WORKERS};
@@ -313,6 +316,7 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 	o.key = d->key;
 	routes[0].at = sr_ds_routes(&routes[0].n);
 	routes[1].at = sr_serve_routes(&routes[1].n);
+	routes[2].at = sr_hello_routes(&routes[2].n);
 	rc = sr_server_start(&server, &o, err);
 	if (rc != SR_OK)
 		return rc;

@@ -2,6 +2,7 @@
  *
  *   datastore.c  open, the thread, close          history.c   roots that were, verdicts, the published copy
  *   found.c      founding, markers, epochs        scan.c      direct edits, upkeep of what old roots need
+ *   upload.c     large files, before their push
  *   push.c       receiving and settling a push    decide.c    which leaves of a push may go
  *   commit.c     stores and state.db as one step  recover.c   what a crash left
  *   registry.c   webservers                       routes.c    HTTP
@@ -14,6 +15,7 @@
 
 #include "lib/datastore/datastore.h"
 #include "lib/replica/admit.h"
+#include "lib/replica/hello.h"
 #include "lib/replica/replica.h"
 #include "lib/replica/serve.h"
 #include "lib/replica/wire.h"
@@ -91,6 +93,7 @@ struct sr_datastore {
 	bool running, stopping, asked;
 
 	struct sr_serve serve;
+	struct sr_hello hello;
 	struct sr_server *server;
 };
 
@@ -211,6 +214,11 @@ SR_MUST enum sr_status sr_ds_recover(struct sr_datastore *d, struct sr_err *err)
 
 enum sr_status sr_ds_push_handler(void *ctx, struct sr_request *req, struct sr_err *err);
 enum sr_status sr_ds_settle_handler(void *ctx, struct sr_request *req, struct sr_err *err);
+
+/* --- upload.c ----------------------------------------------------------------------------------------------------- */
+
+enum sr_status sr_ds_upload_get(void *ctx, struct sr_request *req, struct sr_err *err);
+enum sr_status sr_ds_upload_put(void *ctx, struct sr_request *req, struct sr_err *err);
 
 /* --- registry.c --------------------------------------------------------------------------------------------------- */
 

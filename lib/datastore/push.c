@@ -10,7 +10,6 @@
 #include "lib/base/log.h"
 
 #define MOST_LEAVES 50000000
-#define MOST_FRAME  (256u << 20)
 
 static bool same_uuid(const struct sr_uuid *a, const struct sr_uuid *b)
 {
@@ -93,6 +92,43 @@ static enum sr_status spool(struct sr_ds_push *p, size_t i, const struct sr_leaf
 	return sr_leaves_add(part->leaves, leaf, err);
 }
 
+/* A place for a file's content, or what was uploaded before.  A store that is paused may have no such place, and a file may be larger than
+ * we take: then p->stage stays NULL, and the leaf is refused later on. */
+static enum sr_status open_stage(struct sr_ds_push *p, size_t i, const struct sr_version *to, bool uploaded, struct sr_err *err)
+{
+	struct sr_datastore *d = p->d;
+	struct sr_replica_store *s = &d->r->stores[i];
+	enum sr_status rc = SR_OK;
+
+	pthread_mutex_lock(&d->writer);
+	if (s->mode == SR_MODE_READY && to->bytes <= d->config->resource_max_size)
+		rc = uploaded ? sr_stage_claim(&p->stage, s->store, to, err) : sr_stage_expect(&p->stage, s->store, &to->hash, err);
+	if (p->stage && !p->staged) {
+		p->staged = true;
+		d->staging++;
+	}
+	pthread_mutex_unlock(&d->writer);
+	return rc;
+}
+
+/* A large file's content came before its push.  If it is not here, or is not what it should be, the leaf is left without: then it is void,
+ * unless the very content stands at its path. */
+static enum sr_status claim(struct sr_ds_push *p, size_t i, struct sr_leaf *leaf, struct sr_err *err)
+{
+	struct sr_err why = {0};
+	enum sr_status rc = open_stage(p, i, &leaf->to, true, &why);
+
+	if (rc == SR_OK && p->stage)
+		rc = sr_stage_finish(p->stage, &leaf->to, leaf->mtime_ns, leaf, &why);
+	if (rc == SR_E_DATA)
+		sr_warn("a push comes without a file: %s", why.text);
+	if (rc == SR_OK || rc == SR_E_NOTFOUND || rc == SR_E_BUSY || rc == SR_E_DATA)
+		return SR_OK;
+	if (err)
+		*err = why;
+	return rc;
+}
+
 static enum sr_status take_leaf(void *ctx, const char *store, const struct sr_leaf *sent, bool has_content, struct sr_err *err)
 {
 	struct sr_ds_push *p = ctx;
@@ -104,30 +140,24 @@ static enum sr_status take_leaf(void *ctx, const char *store, const struct sr_le
 		return rc; /* with content: when that has come */
 	leaf.stage = sr_bytes(NULL, 0);
 	leaf.inode = 0;
-	return spool(p, i, &leaf, err);
+	if (leaf.to.kind == SR_KIND_FILE)
+		rc = claim(p, i, &leaf, err);
+	if (rc == SR_OK)
+		rc = spool(p, i, &leaf, err);
+	sr_stage_free(p->stage);
+	p->stage = NULL;
+	return rc;
 }
 
-/* A store that is paused may have no place to stage in, and a file may be larger than we take: such leaves are refused later on. */
 static enum sr_status begin_content(void *ctx, const char *store, const struct sr_leaf *leaf, struct sr_err *err)
 {
 	struct sr_ds_push *p = ctx;
-	struct sr_datastore *d = p->d;
 	size_t i;
 	enum sr_status rc = find_part(p, store, leaf, &i, err);
 
-	if (rc != SR_OK)
-		return rc;
-	pthread_mutex_lock(&d->writer);
-	if (d->r->stores[i].kind != SR_KIND_FILES)
+	if (rc == SR_OK && p->d->r->stores[i].kind != SR_KIND_FILES)
 		rc = sr_err_set(err, SR_E_DATA, "push: a file for a database");
-	else if (d->r->stores[i].mode == SR_MODE_READY && leaf->to.bytes <= d->config->resource_max_size)
-		rc = sr_stage_open(&p->stage, d->r->stores[i].store, err);
-	if (p->stage && !p->staged) {
-		p->staged = true;
-		d->staging++;
-	}
-	pthread_mutex_unlock(&d->writer);
-	return rc;
+	return rc == SR_OK ? open_stage(p, i, &leaf->to, false, err) : rc;
 }
 
 static enum sr_status take_content(void *ctx, const void *at, size_t n, struct sr_err *err)
@@ -236,11 +266,26 @@ static enum sr_status check_early(struct sr_ds_push *p, bool *repeat, struct sr_
 	return rc;
 }
 
+/* What was sent and not used is not sent again: the large files, of which that can be told. */
+static void keep_staged(struct sr_ds_push *p)
+{
+	for (size_t i = 0; i < p->d->r->n; i++) {
+		struct sr_leaves *leaves = p->parts[i].leaves;
+		struct sr_leaf leaf;
+
+		for (size_t k = 0; leaves && k < sr_leaves_count(leaves); k++)
+			if (sr_leaves_at(leaves, k, &leaf, NULL) == SR_OK && leaf.stage.len && leaf.to.bytes >= SR_PART_MIN)
+				sr_stage_keep(p->d->r->stores[i].store, &leaf);
+	}
+}
+
 static void end_staging(struct sr_ds_push *p)
 {
 	struct sr_datastore *d = p->d;
 
 	d->staging -= p->staged;
+	if (p->staged && !(p->status == 200 && p->answer.verdict == SR_VERDICT_OK) && !sr_datastore_broken(d, NULL))
+		keep_staged(p);
 	if (d->staging || sr_datastore_broken(d, NULL))
 		return; /* what is staged may be another's, or evidence */
 	for (size_t i = 0; i < d->r->n; i++)
@@ -251,7 +296,7 @@ static void end_staging(struct sr_ds_push *p)
 static enum sr_status take_push(struct sr_ds_push *p, struct sr_request *req, struct sr_err *err)
 {
 	struct sr_bundle_limits limits = {
-		.bytes = UINT64_MAX, .leaves = MOST_LEAVES, .file = UINT64_MAX, .frame = MOST_FRAME};
+		.bytes = UINT64_MAX, .leaves = MOST_LEAVES, .file = UINT64_MAX, .frame = SR_BUNDLE_FRAME};
 	struct sr_bundle_reader *reader = NULL;
 	bool repeat = false;
 	char why[256];

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "http/certificate.h"
 #include "lib/state/datastore_state.h"
 
 #define MOST_WEBSERVERS 10000 /* a check-in may name any UUID: do not let that fill the memory */
@@ -187,12 +188,25 @@ static bool take_text(const json_t *o, const char *name, char **out)
 	return true;
 }
 
+/* null says that there is no key (any more), and is not the same as nothing said. */
+static bool take_pin(const json_t *o, char **out)
+{
+	const json_t *v = json_object_get(o, "pin");
+
+	if (json_is_null(v)) {
+		free(*out);
+		*out = NULL;
+		return true;
+	}
+	return !v || (json_is_string(v) && sr_pin_valid(json_string_value(v)) && take_text(o, "pin", out));
+}
+
 static bool take_row(const json_t *o, struct sr_webserver_row *row)
 {
 	const json_t *port = json_object_get(o, "sync_port"), *status = json_object_get(o, "status");
 
 	if (!json_is_object(o) || !take_text(o, "name", &row->name) || !take_text(o, "external_addr", &row->external_addr) ||
-	    !take_text(o, "version", &row->version) || !take_text(o, "pin", &row->pin))
+	    !take_text(o, "version", &row->version) || !take_pin(o, &row->pin))
 		return false;
 	if (port) {
 		if (!json_is_integer(port) || json_integer_value(port) < 0 || json_integer_value(port) > 65535)

@@ -197,6 +197,8 @@ static const struct sr_route routes[] = {
 	{"GET", "/api/tree", get_tree, SR_ROUTE_QUICK, 0},
 	{"POST", "/api/push", sr_ds_push_handler, 0, MOST_PUSH},
 	{"DELETE", "/api/push/{}", sr_ds_settle_handler, 0, 0},
+	{"GET", "/api/upload/{}", sr_ds_upload_get, 0, 0},
+	{"PUT", "/api/upload/{}", sr_ds_upload_put, 0, MOST_PUSH},
 	{"GET", "/api/webservers", sr_ds_webservers_get, SR_ROUTE_QUICK, 0},
 	{"PUT", "/api/webservers/{}", sr_ds_webserver_put, 0, MOST_SMALL},
 	{"GET", "/api/admin/status", sr_ds_admin_status, SR_ROUTE_QUICK | SR_ROUTE_ADMIN, 0},

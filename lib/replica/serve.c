@@ -422,6 +422,7 @@ static enum sr_status add_wanted(struct reading *rd, struct sr_bundle_writer *w,
 	struct sr_content content = {.fd = -1};
 	bool voided, body = leaf->to.kind == SR_KIND_FILE || leaf->to.kind == SR_KIND_ROW ||
 			    sr_bytes_eq(leaf->path, sr_bytes_of(SR_SCHEMA_PATH));
+	bool bare = leaf->to.kind == SR_KIND_FILE && sr_version_eq(&leaf->expect, &leaf->to);
 	size_t i;
 	enum sr_status rc = SR_OK;
 
@@ -442,7 +443,7 @@ static enum sr_status add_wanted(struct reading *rd, struct sr_bundle_writer *w,
 		leaf->record = content.record;
 		leaf->mtime_ns = content.mtime_ns;
 	}
-	rc = sr_bundle_add(w, store, leaf, content.fd, &voided, err);
+	rc = sr_bundle_add(w, store, leaf, bare ? -1 : content.fd, &voided, err);
 	if (content.fd >= 0)
 		close(content.fd);
 	return rc;
@@ -788,25 +789,83 @@ static enum sr_status reply_blob(struct sr_request *req, const struct find *f, c
 		sr_reply_header(req, "Content-Range", range);
 		free(range);
 	}
-	if (f->version.kind == SR_KIND_FILE)
+	if (f->version.kind == SR_KIND_FILE) {
+		char *mtime = sr_format("%" PRId64, c->mtime_ns);
+
+		sr_reply_header(req, SR_HEADER_MTIME, mtime);
+		free(mtime);
 		return sr_reply_file(req, part ? 206 : 200, "application/octet-stream", c->fd, from, length, err);
+	}
 	sr_reply_bytes(req, part ? 206 : 200, "application/octet-stream", sr_bytes(c->record.at + from, length));
 	return SR_OK;
 }
 
-/* Open the content that has f->hash.  A file may be another by now: its size says so here, its hash is for the receiver to check. */
-static enum sr_status open_blob(struct sr_serve *sv, struct find *f, struct sr_buf *record, struct sr_content *out, struct sr_err *err)
+/* A file may be another by now: its size says so here, its hash is for the receiver to check. */
+static enum sr_status check_size(const struct sr_content *c, uint64_t bytes)
+{
+	struct stat st;
+
+	return c->fd >= 0 && (fstat(c->fd, &st) || (uint64_t)st.st_size != bytes) ? SR_E_NOTFOUND : SR_OK;
+}
+
+/* Where the request says that it is; else wherever it is found in the current tree. */
+static enum sr_status open_current(struct reading *rd, struct find *f, const struct place *hint, struct sr_content *out, struct sr_err *err)
+{
+	struct sr_replica *r = rd->sv->replica;
+	bool found;
+	size_t i;
+	enum sr_status rc;
+
+	if (hint->path.len) {
+		i = hint->i;
+		sr_buf_bytes(&f->path, sr_buf_view(&hint->path));
+		sr_replica_read_lock(r);
+		found = sr_store_get(r->nodes, hint->store->kind, &hint->store->map, sr_buf_view(&f->path), &f->version, NULL) == SR_OK &&
+			(f->version.kind == SR_KIND_FILE || f->version.kind == SR_KIND_ROW) && sr_hash_eq(&f->version.hash, &f->hash);
+		sr_replica_unlock(r);
+	} else {
+		found = find_blob(r, f, &i);
+	}
+	if (!found)
+		return SR_E_NOTFOUND;
+	rc = read_version(rd, i, sr_buf_view(&f->path), &f->version, out, err);
+	return rc == SR_OK ? check_size(out, f->version.bytes) : rc;
+}
+
+/* What only older roots have. */
+static enum sr_status open_older(struct reading *rd, struct find *f, const struct place *hint, struct sr_content *out, struct sr_err *err)
+{
+	struct sr_replica *r = rd->sv->replica;
+	enum sr_status rc = SR_E_NOTFOUND;
+	struct stat st;
+
+	for (size_t i = 0; rd->sv->older && rc == SR_E_NOTFOUND && i < r->n; i++) {
+		if (hint->store && hint->i != i)
+			continue;
+		f->version =
+			(struct sr_version){.kind = r->stores[i].kind == SR_KIND_FILES ? SR_KIND_FILE : SR_KIND_ROW, .hash = f->hash};
+		rc = rd->sv->older(rd->sv->ctx, i, sr_bytes(NULL, 0), &f->version, &rd->older, out, err);
+	}
+	if (rc == SR_OK)
+		f->version.bytes = out->fd < 0 ? out->record.len : fstat(out->fd, &st) ? 0 : (uint64_t)st.st_size;
+	return rc;
+}
+
+/* Open the content that has f->hash. */
+static enum sr_status open_blob(struct sr_serve *sv, struct find *f, const struct place *hint, struct sr_buf *record, struct sr_content *out,
+				struct sr_err *err)
 {
 	struct reading rd;
-	struct stat st;
-	size_t i;
-	enum sr_status rc = SR_E_NOTFOUND;
+	enum sr_status rc;
 
 	reading_start(&rd, sv);
-	if (find_blob(sv->replica, f, &i))
-		rc = read_version(&rd, i, sr_buf_view(&f->path), &f->version, out, err);
-	if (rc == SR_OK && out->fd >= 0 && (fstat(out->fd, &st) || (uint64_t)st.st_size != f->version.bytes))
-		rc = SR_E_NOTFOUND;
+	rc = open_current(&rd, f, hint, out, err);
+	if (rc == SR_E_NOTFOUND) {
+		if (out->fd >= 0)
+			close(out->fd);
+		out->fd = -1;
+		rc = open_older(&rd, f, hint, out, err);
+	}
 	if (rc == SR_OK && out->fd < 0) {
 		sr_buf_bytes(record, out->record);
 		out->record = sr_buf_view(record);
@@ -819,6 +878,8 @@ static enum sr_status get_blob(void *ctx, struct sr_request *req, struct sr_err 
 {
 	struct sr_serve *sv = ctx;
 	struct find f = {0};
+	struct place hint = {0};
+	struct sr_bytes text = {0};
 	struct sr_content content = {.fd = -1};
 	struct sr_buf record = {0};
 	enum sr_status rc;
@@ -828,13 +889,17 @@ static enum sr_status get_blob(void *ctx, struct sr_request *req, struct sr_err 
 	rc = enter(sv, err);
 	if (rc != SR_OK)
 		return rc;
-	rc = open_blob(sv, &f, &record, &content, err);
+	(void)sr_request_query(req, "path", &text);
+	rc = parse_place(sv, text, &hint, err);
+	if (rc == SR_OK)
+		rc = open_blob(sv, &f, &hint, &record, &content, err);
 	sr_replica_unuse(sv->replica); /* what is open now needs no store */
 	if (rc == SR_OK)
 		rc = reply_blob(req, &f, &content, err);
 	if (content.fd >= 0)
 		close(content.fd);
 	sr_buf_free(&record);
+	sr_buf_free(&hint.path);
 	sr_buf_free(&f.path);
 	return rc;
 }

@@ -25,10 +25,13 @@
 #define SR_HEADER_CHECK_IN     "Sameroot-Check-In"
 #define SR_HEADER_KEY          "Sameroot-Key"
 #define SR_HEADER_ROOT         "Sameroot-Root"
+#define SR_HEADER_MTIME        "Sameroot-Mtime" /* of a blob that is a file: ns since 1970, decimal */
 #define SR_WALK_PAIRS          4096
 #define SR_WALK_BYTES          (256u << 10)
 #define SR_BUNDLE_WANTED       10000 /* leaves in one POST /api/bundle */
 #define SR_BUNDLE_WANTED_BYTES (16u << 20)
+#define SR_BUNDLE_FRAME        (256u << 20) /* bytes of one leaf's frame: the largest row */
+#define SR_BUNDLE_CONTENT      (64u << 20) /* bytes of content that a webserver asks for at once: what a cut costs it at most */
 
 struct sr_anchor { /* a point of a datastore's history; instance none: no anchor */
 	struct sr_uuid instance;
@@ -125,7 +128,8 @@ void sr_push_answer_print(struct sr_buf *out, const struct sr_push_answer *a);
 SR_MUST enum sr_status sr_push_answer_parse(struct sr_bytes json, struct sr_push_answer *out, struct sr_err *err);
 void sr_push_answer_free(struct sr_push_answer *a);
 
-/* Frames of POST /api/bundle. */
+/* Frames of POST /api/bundle.  A FILE whose expect is its `to` is there already: its leaf comes without content, for the time that goes
+ * with it. */
 void sr_wanted_add(struct sr_buf *out, const char *store, const struct sr_leaf *leaf);
 /* Take the next frame off *in.  *store is OWNED BY CALLER (free); leaf BORROWS in. */
 SR_MUST enum sr_status sr_wanted_next(struct sr_reader *in, char **store, struct sr_leaf *leaf, struct sr_err *err);

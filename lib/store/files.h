@@ -4,6 +4,7 @@
  *   files_signature.c  the stat cache
  *   files_scan.c       see everything
  *   files_stage.c      new content, not yet visible
+ *   files_parts.c      content of which only the beginning came, or that was not used
  *   files_apply.c      prepare, commit, recover: which leaves, in which order
  *   files_step.c       one leaf's step: the renames, and how each is undone
  *
@@ -95,6 +96,32 @@ SR_MUST enum sr_status sr_files_own(const struct sr_files *f, int fd, struct sr_
 SR_MUST bool sr_files_hash(struct sr_files *f, int dirfd, const char *name, struct stat *st, struct sr_hash *out, enum sr_unknown_why *why);
 
 int64_t sr_files_mtime(const struct stat *st); /* ns since 1970 */
+
+/* --- staging ------------------------------------------------------------------------------------------------------- */
+
+struct sr_stage {
+	struct sr_files *f;
+	int dir, fd;             /* dir: its own, for the store may let go of its root meanwhile */
+	int parts;               /* the directory of parts while it is one; else -1 */
+	int twin;                /* the file of which it shall be a copy, or -1 */
+	char name[SR_STAGE_NAME]; /* in dir, or in parts */
+	struct sr_hash hash;     /* that it shall have; none: not said */
+	struct sr_hasher *hasher;
+	uint64_t bytes;
+	bool hashed;             /* the hasher has seen all of them */
+	bool bad;                /* a part that is not what its name says, or that the disk has no room for */
+	bool finished;
+};
+
+/* A stage without a file yet. */
+SR_MUST enum sr_status sr_files_stage_new(struct sr_stage **out, struct sr_store *st, const struct sr_hash *hash, struct sr_err *err);
+/* A name in staging.  With a hash it says that; `again`: the likely one is taken. */
+void sr_files_stage_name(char name[SR_STAGE_NAME], const struct sr_hash *hash, bool again);
+/* Rename the part into staging, under s->name. */
+SR_MUST enum sr_status sr_files_part_to_stage(struct sr_stage *s, ino_t inode, struct sr_err *err);
+/* Make a part of `name` in staging; false: it is none that is worth it. */
+bool sr_files_stage_to_part(struct sr_files *f, int stage, int parts, const char *name);
+int sr_files_parts(struct sr_files *f, bool make); /* the directory, OWNED BY CALLER (close); -1 and errno */
 
 /* --- applying ------------------------------------------------------------------------------------------------------- */
 

@@ -13,27 +13,30 @@
 
 #define FLUSH_SINGLY 32 /* so many files are made durable each by itself; more of them by one syncfs, at a quarter of the cost */
 
-struct sr_stage {
-	struct sr_files *f;
-	int dir, fd;             /* dir: its own, for the store may let go of its root meanwhile */
-	char name[SR_STAGE_NAME];
-	struct sr_hasher *hasher;
-	uint64_t bytes;
-	bool finished;
-};
-
-static void fresh_name(char name[SR_STAGE_NAME])
+static void hex(char *out, const uint8_t *at, size_t n)
 {
 	static const char digits[] = "0123456789abcdef";
-	uint8_t random[16];
 
-	sr_random(random, sizeof(random));
-	*name++ = 's';
-	for (size_t i = 0; i < sizeof(random); i++) {
-		*name++ = digits[random[i] >> 4];
-		*name++ = digits[random[i] & 15];
+	for (size_t i = 0; i < n; i++) {
+		*out++ = digits[at[i] >> 4];
+		*out++ = digits[at[i] & 15];
 	}
-	*name = '\0';
+	*out = '\0';
+}
+
+void sr_files_stage_name(char name[SR_STAGE_NAME], const struct sr_hash *hash, bool again)
+{
+	uint8_t random[16] = {0};
+
+	name[0] = 's';
+	if (!hash || again)
+		sr_random(random, sizeof(random));
+	if (hash) {
+		sr_hash_text(name + 1, hash);
+		hex(name + SR_HASH_TEXT, random, 3);
+	} else {
+		hex(name + 1, random, sizeof(random));
+	}
 }
 
 static enum sr_status only_files(const struct sr_store *st, struct sr_err *err)
@@ -41,50 +44,117 @@ static enum sr_status only_files(const struct sr_store *st, struct sr_err *err)
 	return st->kind == SR_KIND_FILES ? SR_OK : sr_err_set(err, SR_E_INTERNAL, "store %s: a database has no staging", st->name);
 }
 
-enum sr_status sr_stage_open(struct sr_stage **out, struct sr_store *st, struct sr_err *err)
+enum sr_status sr_files_stage_new(struct sr_stage **out, struct sr_store *st, const struct sr_hash *hash, struct sr_err *err)
 {
 	enum sr_status status = only_files(st, err);
 	struct sr_stage *s;
+	int dir;
 
 	if (status == SR_OK)
 		status = sr_files_hold_stage(sr_files(st), err);
 	if (status != SR_OK)
 		return status;
+	dir = fcntl(sr_files(st)->stage, F_DUPFD_CLOEXEC, 0);
+	if (dir < 0)
+		return sr_err_sys(err, SR_E_IO, "stage a file in %s", st->path);
 	s = sr_alloc(sizeof(*s));
-	s->f = sr_files(st);
-	fresh_name(s->name);
-	s->dir = fcntl(s->f->stage, F_DUPFD_CLOEXEC, 0);
-	s->fd = s->dir < 0 ? -1 : openat(s->dir, s->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (s->fd < 0) {
-		status = sr_err_sys(err, SR_E_IO, "stage a file in %s", st->path);
-		if (s->dir >= 0)
-			close(s->dir);
-		free(s);
-		return status;
-	}
+	*s = (struct sr_stage){.f = sr_files(st), .dir = dir, .fd = -1, .parts = -1, .twin = -1, .hashed = true};
+	if (hash)
+		s->hash = *hash;
 	s->hasher = sr_hasher_new(st->key);
 	*out = s;
 	return SR_OK;
 }
 
+static enum sr_status make_file(struct sr_stage *s, struct sr_err *err)
+{
+	const struct sr_hash *hash = sr_hash_none(&s->hash) ? NULL : &s->hash;
+
+	for (int tries = 0; s->fd < 0 && tries < 8; tries++) {
+		sr_files_stage_name(s->name, hash, tries > 0);
+		s->fd = openat(s->dir, s->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+		if (s->fd < 0 && errno != EEXIST)
+			break;
+	}
+	return s->fd < 0 ? sr_err_sys(err, SR_E_IO, "stage a file in %s", s->f->st.path) : SR_OK;
+}
+
+enum sr_status sr_stage_expect(struct sr_stage **out, struct sr_store *st, const struct sr_hash *hash, struct sr_err *err)
+{
+	struct sr_stage *s = NULL;
+	enum sr_status status = sr_files_stage_new(&s, st, hash, err);
+
+	if (status == SR_OK)
+		status = make_file(s, err);
+	if (status == SR_OK)
+		*out = s;
+	else
+		sr_stage_free(s);
+	return status;
+}
+
+enum sr_status sr_stage_open(struct sr_stage **out, struct sr_store *st, struct sr_err *err)
+{
+	return sr_stage_expect(out, st, NULL, err);
+}
+
 enum sr_status sr_stage_write(struct sr_stage *s, const void *at, size_t n, struct sr_err *err)
 {
-	sr_hasher_add(s->hasher, at, n);
+	if (s->hashed)
+		sr_hasher_add(s->hasher, at, n);
 	s->bytes += n;
 	for (const char *from = at; n;) {
 		ssize_t done = write(s->fd, from, n);
 
 		if (done < 0 && errno == EINTR)
 			continue;
-		if (done < 0)
+		if (done < 0) {
+			s->bad = true; /* the room is needed by others */
 			return sr_err_sys(err, SR_E_IO, "stage a file in %s", s->f->st.path);
+		}
 		from += done;
 		n -= (size_t)done;
 	}
 	return SR_OK;
 }
 
-static enum sr_status check(const struct sr_stage *s, const struct sr_version *to, struct sr_err *err)
+/* All of fd's content: written into s, or only hashed because it is s's own. */
+static enum sr_status read_through(struct sr_stage *s, int fd, bool copy, struct sr_err *err)
+{
+	uint8_t *chunk = sr_alloc(SR_FILES_CHUNK); /* its own: stages may end in several threads */
+	enum sr_status status = SR_OK;
+	uint64_t at = 0;
+	ssize_t got = 0;
+
+	while (status == SR_OK) {
+		got = pread(fd, chunk, SR_FILES_CHUNK, (off_t)at);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		at += (uint64_t)got;
+		if (copy)
+			status = sr_stage_write(s, chunk, (size_t)got, err);
+		else
+			sr_hasher_add(s->hasher, chunk, (size_t)got);
+	}
+	if (got < 0)
+		status = sr_err_sys(err, SR_E_IO, "read back what is staged in %s", s->f->st.path);
+	if (!copy)
+		s->bytes = at;
+	free(chunk);
+	return status;
+}
+
+/* What was not seen being written is read. */
+static enum sr_status complete(struct sr_stage *s, struct sr_err *err)
+{
+	if (s->twin >= 0)
+		return read_through(s, s->twin, true, err);
+	return s->hashed ? SR_OK : read_through(s, s->fd, false, err);
+}
+
+static enum sr_status check(struct sr_stage *s, const struct sr_version *to, struct sr_err *err)
 {
 	char is[SR_HASH_TEXT], should[SR_HASH_TEXT];
 	struct sr_hash hash;
@@ -92,6 +162,7 @@ static enum sr_status check(const struct sr_stage *s, const struct sr_version *t
 	sr_hasher_get(s->hasher, &hash);
 	if (to->kind == SR_KIND_FILE && s->bytes == to->bytes && sr_hash_eq(&hash, &to->hash))
 		return SR_OK;
+	s->bad = true;
 	sr_hash_text(is, &hash);
 	sr_hash_text(should, &to->hash);
 	return sr_err_set(err, SR_E_DATA, "what was staged is %" PRIu64 " bytes, hash %s, and should be %" PRIu64 " bytes, hash %s",
@@ -102,12 +173,14 @@ enum sr_status sr_stage_finish(struct sr_stage *s, const struct sr_version *to, 
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = mtime_ns / 1000000000, .tv_nsec = mtime_ns % 1000000000}};
 	struct stat st;
-	enum sr_status status = check(s, to, err);
+	enum sr_status status = complete(s, err);
 
 	if (times[1].tv_nsec < 0) { /* before 1970 */
 		times[1].tv_nsec += 1000000000;
 		times[1].tv_sec--;
 	}
+	if (status == SR_OK)
+		status = check(s, to, err);
 	if (status == SR_OK)
 		status = sr_files_own(s->f, s->fd, err); /* before the mode: it would clear bits */
 	if (status != SR_OK)
@@ -116,6 +189,10 @@ enum sr_status sr_stage_finish(struct sr_stage *s, const struct sr_version *to, 
 		return sr_err_sys(err, SR_E_IO, "stage a file in %s", s->f->st.path);
 	if (atomic_fetch_add(&s->f->unflushed, 1) < FLUSH_SINGLY && fsync(s->fd))
 		return sr_err_sys(err, SR_E_IO, "stage a file in %s", s->f->st.path);
+	if (s->parts >= 0)
+		status = sr_files_part_to_stage(s, st.st_ino, err);
+	if (status != SR_OK)
+		return status;
 	s->finished = true;
 	leaf->stage = sr_bytes_of(s->name);
 	leaf->inode = st.st_ino;
@@ -142,9 +219,14 @@ void sr_stage_free(struct sr_stage *s)
 {
 	if (!s)
 		return;
-	if (!s->finished)
-		unlinkat(s->dir, s->name, 0);
-	close(s->fd);
+	if (s->fd >= 0 && !s->finished && (s->parts < 0 || s->bad || !s->bytes))
+		unlinkat(s->parts < 0 ? s->dir : s->parts, s->name, 0);
+	if (s->fd >= 0)
+		close(s->fd);
+	if (s->twin >= 0)
+		close(s->twin);
+	if (s->parts >= 0)
+		close(s->parts);
 	close(s->dir);
 	sr_hasher_free(s->hasher);
 	free(s);
@@ -202,15 +284,49 @@ enum sr_status sr_stage_copy(struct sr_store *st, struct sr_bytes path, struct s
 	return status;
 }
 
+/* The name of something that an apply put there: a sign, what was displaced. */
+static bool is_displaced(const char *name)
+{
+	return name[0] == 'd';
+}
+
+static bool any_apply(DIR *dir)
+{
+	bool any = false;
+	struct dirent *e;
+
+	while (!any && (e = readdir(dir)))
+		any = is_displaced(e->d_name);
+	rewinddir(dir);
+	return any;
+}
+
+static void sweep(struct sr_files *f, DIR *dir, int parts, bool displaced)
+{
+	struct dirent *e;
+
+	while ((e = readdir(dir))) {
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || is_displaced(e->d_name) != displaced)
+			continue;
+		if (parts >= 0 && sr_files_stage_to_part(f, dirfd(dir), parts, e->d_name))
+			continue;
+		if (unlinkat(dirfd(dir), e->d_name, 0) && errno == EISDIR)
+			unlinkat(dirfd(dir), e->d_name, AT_REMOVEDIR);
+	}
+	rewinddir(dir);
+}
+
+/* Once an apply began, a name with a hash may stand for what was there before.  What says that one did goes last, so that a sweep that is
+ * cut short is none that sees no apply. */
 void sr_store_sweep_stage(struct sr_store *st)
 {
 	struct sr_files *f = sr_files(st);
-	struct dirent *e;
+	int fd, parts;
 	DIR *dir;
-	int fd;
 
 	if (st->kind != SR_KIND_FILES || sr_files_hold_root(f, NULL) != SR_OK)
 		return;
+	sr_store_expire_parts(st);
 	fd = sr_files_open_below(f->root, sr_bytes(SR_OWN_DIR "\0stage", sizeof(SR_OWN_DIR "\0stage") - 1), O_RDONLY | O_DIRECTORY);
 	dir = fd < 0 ? NULL : fdopendir(fd);
 	if (!dir) {
@@ -218,8 +334,10 @@ void sr_store_sweep_stage(struct sr_store *st)
 			close(fd);
 		return;
 	}
-	while ((e = readdir(dir)))
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..") && unlinkat(dirfd(dir), e->d_name, 0) && errno == EISDIR)
-			unlinkat(dirfd(dir), e->d_name, AT_REMOVEDIR);
+	parts = any_apply(dir) ? -1 : sr_files_parts(f, true);
+	sweep(f, dir, parts, false);
+	sweep(f, dir, -1, true);
+	if (parts >= 0)
+		close(parts);
 	closedir(dir);
 }

@@ -137,15 +137,45 @@ SR_MUST enum sr_status sr_stage_write(struct sr_stage *s, const void *at, size_t
 /* Check size and hash against `to` (SR_E_DATA names both when they differ), set mode, owner and mtime; durable after sr_stage_flush.  Fills leaf->stage (VALID UNTIL the stage is freed)
  * and leaf->inode. */
 SR_MUST enum sr_status sr_stage_finish(struct sr_stage *s, const struct sr_version *to, int64_t mtime_ns, struct sr_leaf *leaf, struct sr_err *err);
+/* Content that will be of this hash: what of it is complete outlives a cut, as a part (below). */
+SR_MUST enum sr_status sr_stage_expect(struct sr_stage **out, struct sr_store *st, const struct sr_hash *hash, struct sr_err *err);
 /* Make durable what was staged, names included: before the intents that name it. */
 SR_MUST enum sr_status sr_stage_flush(struct sr_store *st, struct sr_err *err);
-void sr_stage_free(struct sr_stage *s); /* not finished: removed.  Finished: the staged file stays for an apply. */
+void sr_stage_free(struct sr_stage *s); /* not finished: removed, unless it is a part.  Finished: the staged file stays for an apply. */
 /* Stage the content that is at `path` here under leaf->to.mode and leaf->mtime_ns (a move: content from another path); SR_E_CHANGED if it is not leaf->to.hash.
  * leaf->stage is VALID UNTIL the next sr_stage_copy.  A change of nothing but the mode needs no staging: a FILE without leaf->stage whose content is already
  * leaf->to.hash gets the mode in place. */
 SR_MUST enum sr_status sr_stage_copy(struct sr_store *st, struct sr_bytes path, struct sr_leaf *leaf, struct sr_err *err);
-/* Remove every staged file that no apply will use (after recovery, before a round). */
+/* Remove every staged file that no apply will use (after recovery, before a round).  If no apply began since the last sweep, what
+ * sr_stage_expect and sr_stage_resume staged becomes a part again. */
 void sr_store_sweep_stage(struct sr_store *st);
+
+/* --- parts (files) ---------------------------------------------------------------------------------------------------- */
+
+/* A *part* is content that came and was not used: all of it, or its beginning.  It lies below <store>/.sameroot/parts/ under the hash that
+ * it shall have, over restarts, and is forgotten after a day without a write.  Nothing vouches for it until sr_stage_finish has hashed it
+ * to the last byte; one that turns out to be something else is removed there.  In a store that is `ours` only parts of SR_PART_MIN bytes are
+ * kept, and at most SR_PARTS_MOST of them. */
+#define SR_PART_MIN   (1u << 20) /* bytes: from here on a file travels by itself, and goes on where it was cut */
+#define SR_PARTS_MOST 10000
+
+/* Go on with the part of `to`, or begin one; *have bytes are there, what is written follows them.  sr_stage_free without sr_stage_finish
+ * keeps it.  One writer at a time - SR_E_BUSY: another has it, and wrote within half a minute; one who did not has lost it.  SR_E_FULL: the
+ * rest would not fit on the disk.  SR_E_LIMIT: too many parts. */
+SR_MUST enum sr_status sr_stage_resume(struct sr_stage **out, struct sr_store *st, const struct sr_version *to, uint64_t *have,
+                                       struct sr_err *err);
+/* It is none of ours: begin at its beginning. */
+SR_MUST enum sr_status sr_stage_restart(struct sr_stage *s, struct sr_err *err);
+/* As sr_stage_resume if all of it is here: as a part, or staged for another leaf, of which sr_stage_finish then makes a copy.  SR_E_NOTFOUND: it is
+ * not.  Nothing is to be written. */
+SR_MUST enum sr_status sr_stage_claim(struct sr_stage **out, struct sr_store *st, const struct sr_version *to, struct sr_err *err);
+/* Would sr_stage_claim find it?  And how long is the part of this hash, 0: none? */
+bool sr_stage_has(struct sr_store *st, const struct sr_version *to);
+uint64_t sr_stage_part(struct sr_store *st, const struct sr_hash *hash);
+/* Forget parts that nobody wrote to for a day; sr_store_sweep_stage does it, too. */
+void sr_store_expire_parts(struct sr_store *st);
+/* A staged leaf of which it is known that no apply began with it: its content becomes a part again. */
+void sr_stage_keep(struct sr_store *st, const struct sr_leaf *leaf);
 
 /* --- applying ------------------------------------------------------------------------------------------------------- */
 

@@ -10,6 +10,7 @@
 #include "lib/base/log.h"
 #include "lib/replica/address.h"
 #include "lib/replica/admit.h"
+#include "lib/replica/hello.h"
 #include "lib/replica/report.h"
 #include "lib/replica/serve.h"
 
@@ -20,6 +21,7 @@ struct sr_sync_daemon {
 	struct sr_sync *sync;
 	struct sr_admit admit;
 	struct sr_serve serve;
+	struct sr_hello hello;
 	struct sr_server *server;
 
 	pthread_mutex_t lock;
@@ -125,6 +127,14 @@ static enum sr_status post_sync(void *ctx, struct sr_request *req, struct sr_err
 	return SR_OK;
 }
 
+static enum sr_status post_forget_key(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_sync_daemon *d = ctx;
+
+	sr_sync_forget_key(d->sync);
+	return post_sync(ctx, req, err);
+}
+
 static const struct sr_route own_routes[] = {
 	{"GET", "/healthz", get_health, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
 	{"GET", "/readyz", get_ready, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
@@ -132,6 +142,7 @@ static const struct sr_route own_routes[] = {
 	{"GET", "/api/admin/status", get_status, SR_ROUTE_ADMIN, 0},
 	{"GET", "/api/admin/conflicts", get_conflicts, SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/sync", post_sync, SR_ROUTE_ADMIN, 0},
+	{"POST", "/api/admin/forget-key", post_forget_key, SR_ROUTE_ADMIN, 0},
 };
 
 static enum sr_status ensure_certificate(const struct sr_config *c, char **cert, char **key, struct sr_err *err)
@@ -147,16 +158,18 @@ static enum sr_status listen_on(struct sr_sync_daemon *d, struct sr_err *err)
 {
 	const struct sr_config *c = d->config;
 	char *cert = NULL, *key = NULL;
-	struct sr_routes routes[2] = {{.at = own_routes, .n = sizeof own_routes / sizeof *own_routes, .ctx = d}, {.ctx = &d->serve}};
+	struct sr_routes routes[3] = {
+		{.at = own_routes, .n = sizeof own_routes / sizeof *own_routes, .ctx = d}, {.ctx = &d->serve}, {.ctx = &d->hello}};
 	struct sr_server_options o = {.address = c->sync_listen_address,
 				      .port = c->sync_port,
 				      .routes = routes,
-				      .routes_count = 2,
+				      .routes_count = 3,
 				      .authorize = sr_admit_check,
 				      .authorize_ctx = &d->admit};
 	enum sr_status rc = ensure_certificate(c, &cert, &key, err);
 
 	routes[1].at = sr_serve_routes(&routes[1].n);
+	routes[2].at = sr_hello_routes(&routes[2].n);
 	o.certificate = cert;
 	o.key = key;
 	if (rc == SR_OK)
@@ -205,6 +218,7 @@ enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_
 	rc = open_sync(&d->sync, &d->admit, config, version, err);
 	if (rc == SR_OK) {
 		d->serve = (struct sr_serve){.replica = sr_sync_replica(d->sync), .ready = is_ready, .ctx = d};
+		d->hello = (struct sr_hello){.secret = d->admit.control, .role = "webserver"};
 		rc = listen_on(d, err);
 	}
 	if (rc == SR_OK)
@@ -213,7 +227,7 @@ enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_
 		sr_sync_daemon_close(d);
 		return rc;
 	}
-	sr_sync_set_port(d->sync, sr_server_port(d->server));
+	sr_sync_set_server(d->sync, sr_server_port(d->server), sr_server_pin(d->server));
 	*out = d;
 	return SR_OK;
 }
@@ -242,7 +256,8 @@ void sr_sync_daemon_close(struct sr_sync_daemon *d)
 static void log_round(struct sr_sync_daemon *d, enum sr_status rc, const struct sr_sync_result *result, const struct sr_err *err)
 {
 	if (rc != SR_OK && strncmp(d->told, err->text, sizeof d->told - 1) != 0)
-		sr_warn("%s%s", err->text, rc == SR_E_UNAVAILABLE ? " (asked again until it answers)" : "");
+		sr_log(rc == SR_E_AUTH ? SR_LOG_ERROR : SR_LOG_WARN, "%s%s", err->text,
+		       rc == SR_E_UNAVAILABLE ? " (asked again until it answers)" : "");
 	else if (rc != SR_OK)
 		sr_debug("%s", err->text);
 	else if (d->last != SR_OK)

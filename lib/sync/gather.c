@@ -8,6 +8,8 @@
 
 #include "lib/sync/internal.h"
 
+#define ROW_MAX (SR_BUNDLE_FRAME - (1u << 20)) /* bytes of a record: its frame holds the path, and so the key, as well */
+
 void sr_store_plan_clear(struct sr_store_plan *p)
 {
 	free(p->items);
@@ -119,12 +121,19 @@ static enum sr_status find_items(struct finding *f)
 
 /* --- deciding ------------------------------------------------------------------------------------------------------------- */
 
+int sr_noted_cmp(const void *a, const void *b)
+{
+	const struct sr_noted *x = a, *y = b;
+
+	return x->store != y->store ? (x->store < y->store ? -1 : 1) : sr_bytes_cmp(sr_buf_view(&x->path), sr_buf_view(&y->path));
+}
+
 static uint8_t note_of(const struct sr_sync *s, size_t i, struct sr_bytes path)
 {
-	for (size_t k = 0; k < s->noteds; k++)
-		if (s->noted[k].store == i && sr_bytes_eq(sr_buf_view(&s->noted[k].path), path))
-			return s->noted[k].note;
-	return SR_NOTE_NONE;
+	struct sr_noted key = {.store = i, .path = {.at = (uint8_t *)(uintptr_t)path.at, .len = path.len}}, *found;
+
+	found = s->noteds ? bsearch(&key, s->noted, s->noteds, sizeof key, sr_noted_cmp) : NULL;
+	return found ? found->note : SR_NOTE_NONE;
 }
 
 /* Until one of the two changes, it need not be asked again. */
@@ -199,6 +208,10 @@ static enum sr_status decide(struct finding *f, struct sr_item *it)
 	if (it->act == SR_ACT_PUSH && it->local.kind == SR_KIND_FILE && f->s->info.max_file && it->local.bytes > f->s->info.max_file) {
 		it->act = SR_ACT_SKIP;
 		it->why = "it is larger than the datastore's Resource-Max-Size";
+	}
+	if (it->act == SR_ACT_PUSH && it->local.kind == SR_KIND_ROW && it->local.bytes > ROW_MAX && !sr_path_is_bag(it->path)) {
+		it->act = SR_ACT_SKIP;
+		it->why = "the row is larger than a bundle carries";
 	}
 	return SR_OK;
 }

@@ -2,12 +2,14 @@
 #ifndef SR_SYNC_INTERNAL_H
 #define SR_SYNC_INTERNAL_H
 
+#include "lib/sync/contact.h"
 #include "lib/sync/plan.h"
+#include "lib/sync/progress.h"
 #include "lib/sync/sync.h"
 
 #define SR_TRIES 3 /* of a push within one round */
 
-struct sr_noted { /* what the datastore refused of a union, until the round is over */
+struct sr_noted { /* what the datastore refused of a union, until the round is over; sorted */
 	size_t store;
 	struct sr_buf path;
 	uint8_t note; /* enum sr_note */
@@ -42,9 +44,11 @@ struct sr_store_plan { /* one store's part of a round */
 struct sr_sync {
 	const struct sr_config *config;
 	struct sr_replica *r;
-	struct sr_client *client;
+	struct sr_contact *contact;
+	struct sr_client *client; /* the contact's */
 	char *version;
-	unsigned port;
+	unsigned port;         /* of our own server; 0: there is none */
+	char pin[SR_PIN_TEXT]; /* of its key; "": plain HTTP */
 
 	struct sr_anchor anchor; /* as kept in state.db */
 	struct sr_uuid last_push;
@@ -69,6 +73,7 @@ struct sr_sync {
 	bool quiet;
 
 	struct sr_sync_result result; /* of the round under way */
+	struct sr_progress progress;  /* and how far it is */
 	pthread_mutex_t report_lock;
 	struct sr_buf report; /* JSON text, made at the end of each round */
 	enum sr_status trouble_code;
@@ -116,6 +121,13 @@ SR_MUST enum sr_status sr_sync_recover(struct sr_sync *s, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_take(struct sr_sync *s, size_t i, struct sr_leaves *leaves, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_agree(struct sr_sync *s, size_t i, struct sr_err *err);
 
+/* upload.c */
+/* Does its content go before the push, instead of in it? */
+bool sr_sync_uploads(const struct sr_leaf *leaf);
+/* Send the large files of plans[].push; those that cannot be sent are taken out of it.  *changed: some because they are other than was
+ * planned. */
+SR_MUST enum sr_status sr_sync_upload(struct sr_sync *s, bool *changed, struct sr_err *err);
+
 /* push.c */
 SR_MUST enum sr_status sr_sync_settle(struct sr_sync *s, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_cancel_all(struct sr_sync *s, struct sr_err *err);
@@ -127,6 +139,7 @@ SR_MUST enum sr_status sr_sync_set_bases(struct sr_sync *s, size_t i, struct sr_
 
 /* plan of one store: plan.c is pure, gather.c finds the items */
 SR_MUST enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err);
+int sr_noted_cmp(const void *a, const void *b); /* by store and path */
 void sr_store_plan_clear(struct sr_store_plan *p);
 
 #endif

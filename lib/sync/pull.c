@@ -1,5 +1,10 @@
 /* pull.c - fetching the datastore's versions: contents are staged and verified, so that nothing is begun that cannot be ended; take.c puts
- * them in place. */
+ * them in place.
+ *
+ * Rows and small files come in bundles, a large file by itself, which goes on where the last attempt was cut.  What was staged when the
+ * connection went away, or the root (410), or this process, lies in the store's parts at the next attempt, and is asked for without its
+ * content then. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,6 +12,8 @@
 #include "lib/sync/internal.h"
 
 #define FRAME_MAX (1u << 30) /* of one row; SQLite's own limit on a row is about this */
+#define HINT_MAX  2048       /* bytes of a path in a request's line */
+#define CHUNK     65536
 
 /* --- fetching ------------------------------------------------------------------------------------------------------------ */
 
@@ -16,10 +23,17 @@ struct fetching {
 	struct sr_leaves *ready; /* what will be applied */
 	struct sr_leaves *theirs; /* the datastore's records of rows to be merged */
 	bool *got;               /* a plan item at a time */
+	bool *here;              /* asked for without content */
+	struct sr_leaves *parts; /* of these, what came in the bundle at work */
 	uint64_t gone;           /* files that could not be sent */
 	struct sr_stage *stage;
 	uint64_t wanted, received;
 };
+
+static struct sr_store *store_of(const struct fetching *f)
+{
+	return f->s->r->stores[f->i].store;
+}
 
 static bool has_content(const struct sr_leaf *leaf)
 {
@@ -70,6 +84,7 @@ static enum sr_status add_ready(struct fetching *f, const struct sr_leaf *leaf, 
 		return sr_err_set(err, SR_E_DATA, "bundle: it holds another version than was asked for");
 	f->got[at] = true;
 	f->received++;
+	sr_progress_add(&f->s->progress, 1, want.to.kind == SR_KIND_FILE ? 0 : want.to.bytes);
 	out = want;
 	out.record = leaf->record;
 	out.mtime_ns = leaf->mtime_ns;
@@ -99,6 +114,19 @@ static enum sr_status got_none(struct fetching *f, struct sr_bytes path, struct 
 	return SR_OK;
 }
 
+/* A file that is here; when the bundle is over it is claimed, for that may mean to read all of it. */
+static enum sr_status got_without(struct fetching *f, const struct sr_leaf *leaf, struct sr_err *err)
+{
+	struct sr_leaf want;
+	size_t at;
+
+	if (!find_wanted(f, leaf->path, &at, &want, err))
+		return SR_E_DATA;
+	if (!f->here[at] || f->got[at])
+		return sr_err_set(err, SR_E_DATA, "bundle: a file without its content");
+	return sr_leaves_add(f->parts, leaf, err);
+}
+
 static enum sr_status got_leaf(void *ctx, const char *store, const struct sr_leaf *leaf, bool content, struct sr_err *err)
 {
 	struct fetching *f = ctx;
@@ -108,7 +136,7 @@ static enum sr_status got_leaf(void *ctx, const char *store, const struct sr_lea
 	if (leaf->flags & SR_LEAF_GONE)
 		return got_none(f, leaf->path, err);
 	if (leaf->to.kind == SR_KIND_FILE)
-		return content ? SR_OK : sr_err_set(err, SR_E_DATA, "bundle: a file without its content");
+		return content ? SR_OK : got_without(f, leaf, err);
 	return add_ready(f, leaf, NULL, err);
 }
 
@@ -116,13 +144,16 @@ static enum sr_status got_begin(void *ctx, const char *store, const struct sr_le
 {
 	struct fetching *f = ctx;
 
-	(void)store, (void)leaf;
-	return sr_stage_open(&f->stage, f->s->r->stores[f->i].store, err);
+	(void)store;
+	return sr_stage_expect(&f->stage, store_of(f), &leaf->to.hash, err);
 }
 
 static enum sr_status got_data(void *ctx, const void *at, size_t n, struct sr_err *err)
 {
-	return sr_stage_write(((struct fetching *)ctx)->stage, at, n, err);
+	struct fetching *f = ctx;
+
+	sr_progress_add(&f->s->progress, 0, n);
+	return sr_stage_write(f->stage, at, n, err);
 }
 
 static enum sr_status got_end(void *ctx, const char *store, const struct sr_leaf *leaf, bool ok, struct sr_err *err)
@@ -184,6 +215,174 @@ static enum sr_status fetch_bundle(struct fetching *f, struct sr_bytes wanted, u
 	return rc;
 }
 
+/* --- what is here already -------------------------------------------------------------------------------------------- */
+
+/* A part that is not what it should be, or was needed by another leaf: as if the datastore had not sent it, so that the next attempt asks
+ * for its content. */
+static enum sr_status claim(struct fetching *f, const struct sr_leaf *leaf, struct sr_err *err)
+{
+	struct sr_leaf staged = {0};
+	enum sr_status rc = sr_stage_claim(&f->stage, store_of(f), &leaf->to, err);
+
+	if (rc == SR_OK)
+		rc = sr_stage_finish(f->stage, &leaf->to, leaf->mtime_ns, &staged, err);
+	if (rc == SR_E_NOTFOUND || rc == SR_E_BUSY || rc == SR_E_DATA) {
+		rc = got_none(f, leaf->path, err);
+	} else if (rc == SR_OK) {
+		sr_progress_add(&f->s->progress, 0, leaf->to.bytes);
+		rc = add_ready(f, leaf, &staged, err);
+	}
+	sr_stage_free(f->stage);
+	f->stage = NULL;
+	return rc;
+}
+
+static enum sr_status claim_parts(struct fetching *f, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+	struct sr_leaf leaf;
+
+	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(f->parts); k++) {
+		rc = sr_leaves_at(f->parts, k, &leaf, err);
+		if (rc == SR_OK)
+			rc = claim(f, &leaf, err);
+	}
+	sr_leaves_free(f->parts);
+	f->parts = sr_leaves_new(sr_state_dir(f->s->r->state));
+	return rc;
+}
+
+/* --- a large file ---------------------------------------------------------------------------------------------------- */
+
+/* Where the datastore has it; no path if that would make a request too long, then it looks everywhere. */
+static char *blob_target(const struct fetching *f, const struct sr_leaf *leaf)
+{
+	struct sr_buf text = {0}, target = {0};
+	char hash[SR_HASH_TEXT];
+
+	sr_hash_text(hash, &leaf->to.hash);
+	sr_leaf_path_text(&text, f->s->r->stores[f->i].name, SR_KIND_FILES, leaf->path);
+	sr_buf_printf(&target, "/api/blob/%s", hash);
+	if (text.len <= HINT_MAX) {
+		sr_buf_printf(&target, "?path=");
+		sr_percent(&target, sr_buf_view(&text), "/");
+	}
+	sr_buf_free(&text);
+	return (char *)sr_buf_text(&target);
+}
+
+/* Does the answer begin at `have`, and is the whole of the size that was asked for?  A 200 is all of it, from the beginning. */
+static enum sr_status check_answer(struct fetching *f, const struct sr_answer *answer, uint64_t *have, uint64_t bytes, struct sr_err *err)
+{
+	const char *range = sr_answer_header(answer, "Content-Range");
+	uint64_t from, to, total;
+
+	if (answer->status != 206) {
+		*have = 0;
+		return sr_stage_restart(f->stage, err);
+	}
+	if (!range || sscanf(range, "bytes %" SCNu64 "-%" SCNu64 "/%" SCNu64, &from, &to, &total) != 3 || from != *have || total != bytes)
+		return sr_err_set(err, SR_E_DATA, "blob: not the part that was asked for");
+	return SR_OK;
+}
+
+static enum sr_status read_mtime(const struct sr_answer *answer, int64_t *out, struct sr_err *err)
+{
+	const char *text = sr_answer_header(answer, SR_HEADER_MTIME);
+	char end;
+
+	return text && sscanf(text, "%" SCNd64 "%c", out, &end) == 1 ? SR_OK : sr_err_set(err, SR_E_DATA, "blob: without its mtime");
+}
+
+static enum sr_status take_stream(struct fetching *f, struct sr_stream *stream, uint64_t left, struct sr_err *err)
+{
+	uint8_t *chunk = sr_alloc(CHUNK);
+	enum sr_status rc = SR_OK;
+	size_t got = 1;
+
+	while (rc == SR_OK && got) {
+		rc = sr_stream_read(stream, chunk, CHUNK, &got, err);
+		if (rc == SR_OK && got > left)
+			rc = sr_err_set(err, SR_E_DATA, "blob: more than was asked for");
+		else if (rc == SR_OK)
+			rc = sr_stage_write(f->stage, chunk, got, err);
+		if (rc != SR_OK)
+			break;
+		left -= got;
+		sr_progress_add(&f->s->progress, 0, got);
+	}
+	free(chunk);
+	return rc;
+}
+
+/* All that is missing, into the open part. */
+static enum sr_status fetch_rest(struct fetching *f, const struct sr_leaf *leaf, uint64_t have, int64_t *mtime_ns, struct sr_err *err)
+{
+	char range[64];
+	const char *headers[] = {range, NULL};
+	char *target = blob_target(f, leaf);
+	struct sr_call call = {.target = target, .headers = have ? headers : NULL};
+	struct sr_answer answer = {0};
+	struct sr_stream *stream = NULL;
+	enum sr_status rc;
+
+	snprintf(range, sizeof range, "Range: bytes=%" PRIu64 "-", have);
+	rc = sr_client_open(f->s->client, &call, &answer, &stream, err);
+	if (rc == SR_OK)
+		rc = check_answer(f, &answer, &have, leaf->to.bytes, err);
+	if (rc == SR_OK)
+		rc = read_mtime(&answer, mtime_ns, err);
+	sr_progress_add(&f->s->progress, 0, rc == SR_OK ? have : 0);
+	if (rc == SR_OK)
+		rc = take_stream(f, stream, leaf->to.bytes - have, err);
+	sr_stream_close(stream);
+	sr_answer_free(&answer);
+	free(target);
+	return rc;
+}
+
+/* *again: what was here before is not the beginning of it. */
+static enum sr_status fetch_once(struct fetching *f, const struct sr_leaf *leaf, struct sr_leaf *staged, bool *again, struct sr_err *err)
+{
+	uint64_t have = 0;
+	enum sr_status rc = sr_stage_resume(&f->stage, store_of(f), &leaf->to, &have, err);
+
+	*again = false;
+	if (rc == SR_OK)
+		rc = fetch_rest(f, leaf, have, &staged->mtime_ns, err);
+	if (rc == SR_OK) {
+		rc = sr_stage_finish(f->stage, &leaf->to, staged->mtime_ns, staged, err);
+		*again = rc == SR_E_DATA && have;
+		if (rc == SR_E_DATA)
+			rc = SR_E_NOTFOUND; /* the datastore's file changed while it was sent */
+	}
+	return rc;
+}
+
+static enum sr_status fetch_file(struct fetching *f, const struct sr_leaf *leaf, struct sr_err *err)
+{
+	struct sr_leaf staged = {0}, found = *leaf;
+	bool again = true;
+	enum sr_status rc = SR_OK;
+
+	f->wanted++;
+	while (again) {
+		sr_stage_free(f->stage);
+		f->stage = NULL;
+		rc = fetch_once(f, leaf, &staged, &again, err);
+	}
+	found.mtime_ns = staged.mtime_ns;
+	if (rc == SR_E_NOTFOUND || rc == SR_E_GONE)
+		rc = got_none(f, leaf->path, err);
+	else if (rc == SR_OK)
+		rc = add_ready(f, &found, &staged, err);
+	sr_stage_free(f->stage);
+	f->stage = NULL;
+	return rc;
+}
+
+/* --- all of it ------------------------------------------------------------------------------------------------------- */
+
 /* A loser by its mode alone: its content stands, so only what it was is kept. */
 static enum sr_status archive_mode(struct fetching *f, const struct sr_leaf *leaf, struct sr_err *err)
 {
@@ -209,15 +408,61 @@ static enum sr_status add_without(struct fetching *f, struct sr_leaf *leaf, bool
 	*done = mode_only || !has_content(leaf) || (leaf->record.len && sr_path_is_bag(leaf->path));
 	if (!*done)
 		return SR_OK;
+	sr_progress_add(&f->s->progress, 1, has_content(leaf) ? leaf->to.bytes : 0);
 	rc = mode_only && (leaf->flags & SR_LEAF_ARCHIVE) ? archive_mode(f, leaf, err) : SR_OK;
 	return rc == SR_OK ? sr_leaves_add(f->ready, leaf, err) : rc;
+}
+
+static void begin_progress(struct fetching *f)
+{
+	struct sr_leaves *pull = f->s->plans[f->i].pull;
+	uint64_t bytes = 0;
+	struct sr_leaf leaf;
+
+	for (size_t k = 0; k < sr_leaves_count(pull); k++)
+		if (sr_leaves_at(pull, k, &leaf, NULL) == SR_OK && has_content(&leaf))
+			bytes += leaf.to.bytes;
+	sr_progress_begin(&f->s->progress, "fetching", sr_leaves_count(pull), bytes);
+}
+
+struct asking { /* for a bundle */
+	struct sr_buf wanted;
+	uint64_t n, bytes;
+};
+
+static enum sr_status ask(struct fetching *f, struct asking *q, struct sr_err *err)
+{
+	enum sr_status rc = q->n ? fetch_bundle(f, sr_buf_view(&q->wanted), q->n, q->bytes, err) : SR_OK;
+
+	sr_buf_clear(&q->wanted);
+	q->n = q->bytes = 0;
+	return rc == SR_OK ? claim_parts(f, err) : rc;
+}
+
+static enum sr_status want(struct fetching *f, struct asking *q, size_t k, struct sr_leaf *leaf, struct sr_err *err)
+{
+	bool file = leaf->to.kind == SR_KIND_FILE;
+	struct sr_leaf asked = {.path = leaf->path, .to = *wanted_version(leaf)};
+
+	f->here[k] = file && sr_stage_has(store_of(f), &leaf->to);
+	if (file && !f->here[k] && leaf->to.bytes >= SR_PART_MIN)
+		return fetch_file(f, leaf, err);
+	if (f->here[k])
+		asked.expect = asked.to;
+	sr_wanted_add(&q->wanted, f->s->r->stores[f->i].name, &asked);
+	f->wanted++;
+	q->n++;
+	q->bytes += f->here[k] ? 0 : leaf->to.bytes;
+	if (q->n < SR_BUNDLE_WANTED && q->bytes < SR_BUNDLE_CONTENT && q->wanted.len <= SR_BUNDLE_WANTED_BYTES / 2)
+		return SR_OK;
+	return ask(f, q, err);
 }
 
 static enum sr_status fetch_all(struct fetching *f, struct sr_err *err)
 {
 	struct sr_leaves *pull = f->s->plans[f->i].pull;
-	struct sr_buf wanted = {0}, path = {0};
-	uint64_t n = 0, bytes = 0;
+	struct asking q = {0};
+	struct sr_buf path = {0};
 	enum sr_status rc = SR_OK;
 
 	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(pull); k++) {
@@ -231,26 +476,15 @@ static enum sr_status fetch_all(struct fetching *f, struct sr_err *err)
 		sr_buf_bytes(&path, leaf.path);
 		leaf.path = sr_buf_view(&path);
 		rc = add_without(f, &leaf, &done, err);
-		if (rc == SR_OK && !done) {
-			sr_wanted_add(&wanted, f->s->r->stores[f->i].name,
-				      &(struct sr_leaf){.path = leaf.path, .to = *wanted_version(&leaf)});
-			f->wanted++;
-			n++;
-			bytes += leaf.to.bytes;
-		}
-		if (rc == SR_OK && n &&
-		    (n == SR_BUNDLE_WANTED || wanted.len > SR_BUNDLE_WANTED_BYTES / 2 || k + 1 == sr_leaves_count(pull))) {
-			rc = fetch_bundle(f, sr_buf_view(&wanted), n, bytes, err);
-			sr_buf_clear(&wanted);
-			n = bytes = 0;
-		}
+		if (rc == SR_OK && !done)
+			rc = want(f, &q, k, &leaf, err);
 	}
-	if (rc == SR_OK && n)
-		rc = fetch_bundle(f, sr_buf_view(&wanted), n, bytes, err);
+	if (rc == SR_OK)
+		rc = ask(f, &q, err);
 	if (rc == SR_OK && f->received != f->wanted)
 		rc = sr_err_set(err, SR_E_DATA, "bundle: %llu leaves were asked for, %llu came", (unsigned long long)f->wanted,
 				(unsigned long long)f->received);
-	sr_buf_free(&wanted);
+	sr_buf_free(&q.wanted);
 	sr_buf_free(&path);
 	return rc;
 }
@@ -278,8 +512,12 @@ enum sr_status sr_sync_pull(struct sr_sync *s, size_t i, struct sr_err *err)
 		return SR_OK;
 	f.ready = sr_leaves_new(sr_state_dir(s->r->state));
 	f.theirs = sr_leaves_new(sr_state_dir(s->r->state));
+	f.parts = sr_leaves_new(sr_state_dir(s->r->state));
 	f.got = sr_alloc(sr_leaves_count(p->pull) * sizeof *f.got);
+	f.here = sr_alloc(sr_leaves_count(p->pull) * sizeof *f.here);
+	begin_progress(&f);
 	rc = fetch_all(&f, err);
+	sr_progress_end(&s->progress);
 	if (rc == SR_OK)
 		rc = sr_sync_merge(s, i, f.theirs, f.ready, err);
 	if (rc == SR_OK)
@@ -291,6 +529,8 @@ enum sr_status sr_sync_pull(struct sr_sync *s, size_t i, struct sr_err *err)
 	if (rc == SR_OK)
 		rc = take_ready(&f, err);
 	free(f.got);
+	free(f.here);
+	sr_leaves_free(f.parts);
 	sr_leaves_free(f.ready);
 	sr_leaves_free(f.theirs);
 	return rc == SR_OK ? rc : sr_err_context(err, "store %s: pull", s->r->stores[i].name);

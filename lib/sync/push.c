@@ -13,6 +13,8 @@
 #include "lib/base/log.h"
 #include "lib/sync/internal.h"
 
+#define MOST_ANSWER (1u << 30) /* bytes: it may name every leaf of a push */
+
 /* --- the body: a thread writes the bundle into a pipe, the client reads from it ------------------------------------------- */
 
 struct body {
@@ -42,13 +44,18 @@ static enum sr_status pipe_write(void *ctx, const void *at, size_t n, struct sr_
 	return SR_OK;
 }
 
+static uint64_t bytes_of(const struct sr_leaf *leaf)
+{
+	return leaf->to.kind == SR_KIND_FILE || leaf->to.kind == SR_KIND_ROW ? leaf->to.bytes : 0;
+}
+
 static enum sr_status add_leaf(struct body *b, struct sr_bundle_writer *w, size_t i, struct sr_view *files, struct sr_leaf *leaf)
 {
 	struct sr_content content = {.fd = -1};
 	bool voided = false;
 	enum sr_status rc;
 
-	if (leaf->to.kind == SR_KIND_FILE) {
+	if (leaf->to.kind == SR_KIND_FILE && !sr_sync_uploads(leaf)) {
 		rc = sr_view_read(files, leaf->path, &content, &b->err);
 		if (rc != SR_OK) /* gone since the plan: no bytes, so that the bundle tells it as void */
 			content.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -57,6 +64,8 @@ static enum sr_status add_leaf(struct body *b, struct sr_bundle_writer *w, size_
 	rc = sr_bundle_add(w, b->s->r->stores[i].name, leaf, content.fd, &voided, &b->err);
 	if (content.fd >= 0)
 		close(content.fd);
+	if (rc == SR_OK)
+		sr_progress_add(&b->s->progress, 1, sr_sync_uploads(leaf) ? 0 : bytes_of(leaf));
 	return rc;
 }
 
@@ -112,7 +121,7 @@ static enum sr_status read_body(void *ctx, void *at, size_t n, size_t *got, stru
 static enum sr_status send_body(struct sr_sync *s, const char *head, struct sr_answer *answer, struct sr_err *err)
 {
 	struct body b = {.s = s, .head = head};
-	struct sr_call call = {.method = "POST", .target = "/api/push", .read = read_body, .read_ctx = &b, .quiet_s = 300};
+	struct sr_call call = {.method = "POST", .target = "/api/push", .read = read_body, .read_ctx = &b, .max_answer = MOST_ANSWER, .quiet_s = 300};
 	enum sr_status rc;
 
 	if (pipe(b.pipe) != 0)
@@ -132,12 +141,29 @@ static enum sr_status send_body(struct sr_sync *s, const char *head, struct sr_a
 
 /* --- bases after an answer ---------------------------------------------------------------------------------------------------- */
 
-static const struct sr_refused *refused(const struct sr_push_answer *a, const char *store, struct sr_bytes path)
+static int by_place(const void *a, const void *b)
 {
-	for (size_t k = 0; a && k < a->n; k++)
-		if (strcmp(a->refused[k].store, store) == 0 && sr_bytes_eq(a->refused[k].path, path))
-			return &a->refused[k];
-	return NULL;
+	const struct sr_refused *x = a, *y = b;
+	int c = strcmp(x->store, y->store);
+
+	return c ? c : sr_bytes_cmp(x->path, y->path);
+}
+
+/* There may be as many refusals as leaves: they are sorted once, when the answer has come. */
+static enum sr_status parse_answer(const struct sr_answer *answer, struct sr_push_answer *out, struct sr_err *err)
+{
+	enum sr_status rc = sr_push_answer_parse(sr_buf_view(&answer->body), out, err);
+
+	if (rc == SR_OK && out->n)
+		qsort(out->refused, out->n, sizeof *out->refused, by_place);
+	return rc;
+}
+
+static bool refused(const struct sr_push_answer *a, const char *store, struct sr_bytes path)
+{
+	struct sr_refused key = {.store = (char *)(uintptr_t)store, .path = path};
+
+	return a && a->n && bsearch(&key, a->refused, a->n, sizeof key, by_place);
 }
 
 enum sr_status sr_sync_set_bases(struct sr_sync *s, size_t i, struct sr_leaves *leaves, const struct sr_push_answer *but, uint64_t epoch,
@@ -239,7 +265,7 @@ static enum sr_status delete_push(struct sr_sync *s, const char *what, const str
 {
 	char node[SR_UUID_TEXT], last[SR_UUID_TEXT];
 	struct sr_answer answer = {0};
-	struct sr_call call = {.method = "DELETE"};
+	struct sr_call call = {.method = "DELETE", .max_answer = MOST_ANSWER};
 	char *target;
 	enum sr_status rc;
 
@@ -249,7 +275,7 @@ static enum sr_status delete_push(struct sr_sync *s, const char *what, const str
 	call.target = target;
 	rc = sr_client_call(s->client, &call, &answer, err);
 	if (rc == SR_OK || answer.status == 409) {
-		rc = sr_push_answer_parse(sr_buf_view(&answer.body), out, err);
+		rc = parse_answer(&answer, out, err);
 	}
 	sr_answer_free(&answer);
 	free(target);
@@ -350,6 +376,8 @@ static void note_refusals(struct sr_sync *s, const struct sr_push_answer *a)
 		*n = (struct sr_noted){.store = i, .note = (uint8_t)note};
 		sr_buf_bytes(&n->path, f->path);
 	}
+	if (s->noteds)
+		qsort(s->noted, s->noteds, sizeof *s->noted, sr_noted_cmp);
 }
 
 /* A table that the datastore's could not be made into. */
@@ -391,6 +419,18 @@ static uint64_t count_pushes(const struct sr_sync *s)
 	return n;
 }
 
+static void begin_progress(struct sr_sync *s)
+{
+	uint64_t bytes = 0;
+	struct sr_leaf leaf;
+
+	for (size_t i = 0; i < s->r->n; i++)
+		for (size_t k = 0; s->plans[i].push && k < sr_leaves_count(s->plans[i].push); k++)
+			if (sr_leaves_at(s->plans[i].push, k, &leaf, NULL) == SR_OK)
+				bytes += bytes_of(&leaf);
+	sr_progress_begin(&s->progress, "sending", count_pushes(s), bytes);
+}
+
 /* Refused for reasons that another try does not mend. */
 static void count_stuck(struct sr_sync *s, const struct sr_push_answer *a)
 {
@@ -415,7 +455,7 @@ static enum sr_status send_push(struct sr_sync *s, const struct sr_push_head *he
 	rc = send_body(s, sr_buf_text(&text), &answer, err);
 	if (rc == SR_OK || answer.status == 409) {
 		struct sr_err parse;
-		enum sr_status parsed = sr_push_answer_parse(sr_buf_view(&answer.body), a, &parse);
+		enum sr_status parsed = parse_answer(&answer, a, &parse);
 
 		if (rc == SR_OK || parsed == SR_OK) {
 			rc = parsed;
@@ -428,7 +468,8 @@ static enum sr_status send_push(struct sr_sync *s, const struct sr_push_head *he
 	return rc;
 }
 
-enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct sr_err *err)
+/* Its n leaves, whose large files are there. */
+static enum sr_status push_all(struct sr_sync *s, unsigned try, uint64_t n, bool *again, struct sr_err *err)
 {
 	struct sr_outbox o = {.id = sr_uuid_random(),
 			      .prev = s->last_push,
@@ -438,21 +479,14 @@ enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct
 			      .start = s->info.start};
 	struct sr_push_head head = {.id = o.id, .prev = o.prev, .webserver = s->r->node, .start = o.start, .at = s->info.at, .try = try};
 	struct sr_push_answer a = {0};
-	uint64_t n;
-	enum sr_status rc;
+	enum sr_status rc = write_outbox(s, &o, err);
 
-	*again = false;
-	mark_stores(s);
-	n = count_pushes(s);
-	if (!n)
-		return SR_OK;
-	rc = write_outbox(s, &o, err);
 	if (rc == SR_OK)
 		rc = send_push(s, &head, &a, err);
 	/* A datastore that refuses a push early, as made under another start, may hang up before its answer is read. */
 	s->info_stale = rc != SR_OK || a.verdict == SR_VERDICT_STALE;
 	if (rc != SR_OK)
-		return sr_err_context(err, "push"); /* the outbox stays: settled at the next round */
+		return rc; /* the outbox stays: settled at the next round */
 	if (a.verdict == SR_VERDICT_STALE) {
 		*again = true; /* and settled there */
 	} else {
@@ -469,4 +503,25 @@ enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct
 	}
 	sr_push_answer_free(&a);
 	return rc;
+}
+
+enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct sr_err *err)
+{
+	bool changed = false;
+	uint64_t n;
+	enum sr_status rc;
+
+	*again = false;
+	if (!count_pushes(s))
+		return SR_OK;
+	begin_progress(s);
+	rc = sr_sync_upload(s, &changed, err);
+	if (rc == SR_OK) {
+		mark_stores(s);
+		n = count_pushes(s);
+		rc = n ? push_all(s, try, n, again, err) : SR_OK;
+	}
+	sr_progress_end(&s->progress);
+	*again |= changed && try < SR_TRIES; /* another version of it may stay longer */
+	return rc == SR_OK ? rc : sr_err_context(err, "push");
 }

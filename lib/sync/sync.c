@@ -18,23 +18,9 @@
 
 /* --- open and close -------------------------------------------------------------------------------------------------- */
 
-static char *base_url(const struct sr_config *c)
-{
-	bool v6 = strchr(c->datastore.host, ':') != NULL;
-
-	return sr_format("%s://%s%s%s:%u", c->datastore_insecure_disable_tls ? "http" : "https", v6 ? "[" : "", c->datastore.host,
-			 v6 ? "]" : "", c->datastore.port ? c->datastore.port : 9405);
-}
-
 enum sr_status sr_sync_open(struct sr_sync **out, const struct sr_sync_options *options, struct sr_err *err)
 {
 	struct sr_sync *s = sr_alloc(sizeof *s);
-	char *url = base_url(options->config);
-	struct sr_client_options o = {
-		.url = url,
-		.pin = options->config->datastore_key_pin,
-		.insecure = options->config->datastore_insecure_skip_tls_verify,
-	};
 	enum sr_status rc;
 
 	s->config = options->config;
@@ -44,12 +30,12 @@ enum sr_status sr_sync_open(struct sr_sync **out, const struct sr_sync_options *
 	if (rc == SR_OK)
 		rc = sr_sync_load(s, err);
 	if (rc == SR_OK)
-		rc = sr_client_new(&s->client, &o, err);
-	free(url);
+		rc = sr_contact_open(&s->contact, s->config, s->r->state, err);
 	if (rc != SR_OK) {
 		sr_sync_close(s);
 		return rc;
 	}
+	s->client = sr_contact_client(s->contact);
 	if (s->r->keyed)
 		s->plans = sr_alloc((s->r->n + 1) * sizeof *s->plans);
 	*out = s;
@@ -76,7 +62,7 @@ void sr_sync_close(struct sr_sync *s)
 	free(s->declined);
 	if (s->have_info)
 		sr_tree_info_free(&s->info);
-	sr_client_free(s->client);
+	sr_contact_close(s->contact);
 	sr_replica_close(s->r);
 	sr_buf_free(&s->report);
 	pthread_mutex_destroy(&s->report_lock);
@@ -91,14 +77,25 @@ struct sr_replica *sr_sync_replica(struct sr_sync *s)
 
 void sr_sync_set_secret(struct sr_sync *s, const char *secret)
 {
-	sr_client_set_bearer(s->client, secret);
+	sr_contact_set_secret(s->contact, secret);
 }
 
-void sr_sync_set_port(struct sr_sync *s, unsigned port)
+void sr_sync_set_server(struct sr_sync *s, unsigned port, const char *pin)
 {
-	if (s->port != port)
-		s->told_registry = false;
+	s->told_registry = false;
 	s->port = port;
+	snprintf(s->pin, sizeof s->pin, "%s", pin ? pin : "");
+}
+
+void sr_sync_forget_key(struct sr_sync *s)
+{
+	sr_contact_forget_soon(s->contact);
+}
+
+void sr_sync_show_progress(struct sr_sync *s, void (*show)(void *ctx, const struct sr_progress *p), void *ctx)
+{
+	s->progress.show = show;
+	s->progress.ctx = ctx;
 }
 
 /* --- the guard --------------------------------------------------------------------------------------------------------- */
@@ -230,6 +227,8 @@ static enum sr_status tell_registry(struct sr_sync *s, struct sr_err *err)
 	json_object_set_new(o, "name", json_string(s->config->external.host ? s->config->external.host : ""));
 	json_object_set_new(o, "external_addr", json_string(s->config->external.text ? s->config->external.text : ""));
 	json_object_set_new(o, "sync_port", json_integer(s->port));
+	if (s->port) /* else there is no server, and nothing is known of its key */
+		json_object_set_new(o, "pin", s->pin[0] ? json_string(s->pin) : json_null());
 	json_object_set_new(o, "version", json_string(s->version));
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
@@ -574,7 +573,7 @@ static void make_report(struct sr_sync *s)
 	json_object_set_new(o, "root", json_string(root));
 	json_object_set_new(o, "leaves", json_integer((json_int_t)s->r->leaves));
 	json_object_set_new(o, "bytes", json_integer((json_int_t)s->r->bytes));
-	json_object_set_new(datastore, "url", json_string(sr_client_url(s->client)));
+	sr_contact_report(s->contact, datastore);
 	json_object_set_new(datastore, "instance", sr_uuid_none(&s->anchor.instance) ? json_null() : json_string(instance));
 	json_object_set_new(datastore, "epoch", json_integer((json_int_t)s->anchor.epoch));
 	json_object_set_new(datastore, "seq", json_integer((json_int_t)s->anchor.seq));
@@ -610,20 +609,43 @@ void sr_sync_report(struct sr_sync *s, struct sr_buf *out)
 	pthread_mutex_unlock(&s->report_lock);
 }
 
+static enum sr_status attempts(struct sr_sync *s, struct sr_err *err)
+{
+	bool again = true;
+	enum sr_status rc = SR_OK;
+
+	for (unsigned try = 1; rc == SR_OK && again && try <= SR_TRIES; try++)
+		rc = attempt(s, s->try = try, &again, err);
+	return rc == SR_OK ? tell_registry(s, err) : rc;
+}
+
+/* *before: counted from where the round began, which is after first contact. */
+static enum sr_status trusted_attempts(struct sr_sync *s, struct sr_client_counts *before, struct sr_err *err)
+{
+	enum sr_status rc = sr_contact_begin(s->contact, s->r->state, err);
+
+	sr_client_counts(s->client, before);
+	if (rc != SR_OK)
+		return rc;
+	rc = attempts(s, err);
+	if (rc == SR_OK)
+		return rc;
+	rc = sr_contact_retry(s->contact, s->r->state, err);
+	if (rc != SR_OK)
+		return rc;
+	sr_client_counts(s->client, before);
+	return attempts(s, err);
+}
+
 enum sr_status sr_sync_round(struct sr_sync *s, struct sr_sync_result *result, struct sr_err *err)
 {
 	struct sr_client_counts before, after;
-	bool again = true;
-	enum sr_status rc = SR_OK;
+	enum sr_status rc;
 
 	memset(&s->result, 0, sizeof s->result);
 	for (size_t i = 0; s->plans && i < s->r->n; i++)
 		s->plans[i].failed = s->plans[i].no_merges = false;
-	sr_client_counts(s->client, &before);
-	for (unsigned try = 1; rc == SR_OK && again && try <= SR_TRIES; try++)
-		rc = attempt(s, s->try = try, &again, err);
-	if (rc == SR_OK)
-		rc = tell_registry(s, err);
+	rc = trusted_attempts(s, &before, err);
 	forget_notes(s);
 	sr_client_counts(s->client, &after);
 	s->result.requests = after.requests - before.requests;

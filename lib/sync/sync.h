@@ -9,6 +9,7 @@
 #include "http/client.h"
 #include "lib/replica/replica.h"
 #include "lib/replica/wire.h"
+#include "lib/sync/progress.h"
 
 struct sr_sync;
 
@@ -34,8 +35,14 @@ SR_MUST enum sr_status sr_sync_round(struct sr_sync *s, struct sr_sync_result *r
 
 /* Control-Auth, to be sent to the datastore; COPIED. */
 void sr_sync_set_secret(struct sr_sync *s, const char *secret);
-/* The port that the daemon's own HTTP listens on (after it is known), for the registry. */
-void sr_sync_set_port(struct sr_sync *s, unsigned port);
+/* The daemon's own server, for the registry: its port and the pin of its key (NULL: plain HTTP); COPIED. */
+void sr_sync_set_server(struct sr_sync *s, unsigned port, const char *pin);
+/* From any thread: before the next round the key that was pinned at first contact is forgotten. */
+void sr_sync_forget_key(struct sr_sync *s);
+
+/* Let somebody look at how far a round is; NULL: nobody.  Called in the thread that runs rounds, or while that waits: quick, and no calls
+ * back. */
+void sr_sync_show_progress(struct sr_sync *s, void (*show)(void *ctx, const struct sr_progress *p), void *ctx);
 
 /* What to tell an operator, as JSON: datastore, anchor, last round, stores, skipped items, outbox.  Thread-safe. */
 void sr_sync_report(struct sr_sync *s, struct sr_buf *out);

@@ -149,6 +149,7 @@ static void on_applied(void *ctx, size_t k, const struct sr_leaf *leaf, uint64_t
 
 	(void)k;
 	a->s->plans[a->i].again |= merged && !sr_version_eq(&leaf->to, &leaf->base); /* it goes to the datastore now */
+	sr_progress_add(&a->s->progress, 1, 0);
 	if (a->rc == SR_OK)
 		a->rc = sr_leaves_add(a->taken, &t, a->err);
 }
@@ -288,6 +289,7 @@ enum sr_status sr_sync_take(struct sr_sync *s, size_t i, struct sr_leaves *leave
 		return rc;
 	applying_start(&a, s, i, err);
 	ops = ops_of(&a);
+	sr_progress_begin(&s->progress, "applying", sr_leaves_count(leaves), 0);
 	rc = sr_apply_prepare(st->store, leaves, &marker, &ops, err);
 	if (rc == SR_OK)
 		rc = let_go_of_evicted(&a, err);
@@ -296,6 +298,7 @@ enum sr_status sr_sync_take(struct sr_sync *s, size_t i, struct sr_leaves *leave
 		rc = sr_apply_commit(st->store, err);
 	else
 		sr_apply_rollback(st->store);
+	sr_progress_end(&s->progress);
 	/* SR_E_CHANGED: a file that could not be put in place leaves the others applied.  Anything else may have been done in part: the
 	 * intents stay, and the next round decides by evidence. */
 	if (!tried || rc == SR_OK || rc == SR_E_CHANGED) {

@@ -1094,6 +1094,152 @@ static void test_stage_checks(void **state)
 	assert_int_equal(in_staging(w), 1);
 }
 
+/* ---- parts ---- */
+
+static char *part(struct world *w, const struct sr_version *of)
+{
+	char name[SR_HASH_TEXT], path[80];
+
+	sr_hash_text(name, &of->hash);
+	snprintf(path, sizeof(path), ".sameroot/parts/%s", name);
+	return at(w, path);
+}
+
+/* Write `text` to the part of `to`, which has to have `have` bytes before, and go away. */
+static void begin_part(struct world *w, const struct sr_version *to, uint64_t have, const char *text)
+{
+	uint64_t is = 99;
+	struct sr_stage *s;
+
+	assert_int_equal(sr_stage_resume(&s, w->st, to, &is, NULL), SR_OK);
+	assert_int_equal(is, have);
+	assert_int_equal(sr_stage_write(s, text, strlen(text), NULL), SR_OK);
+	sr_stage_free(s);
+	assert_int_equal(sr_stage_part(w->st, &to->hash), have + strlen(text));
+}
+
+/* Claim the content of `to`; SR_OK: it is staged, and what it should be. */
+static enum sr_status claim(struct world *w, const struct sr_version *to)
+{
+	struct sr_leaf l = {.to = *to};
+	struct sr_stage *s = NULL;
+	enum sr_status status = sr_stage_claim(&s, w->st, to, NULL);
+
+	if (status == SR_OK)
+		status = sr_stage_finish(s, to, 0, &l, NULL);
+	sr_stage_free(s);
+	return status;
+}
+
+static void test_a_part_goes_on(void **state)
+{
+	struct world *w = *state;
+	struct sr_version to = file_v(w, "all of it", 0640);
+	struct sr_leaf l = {.path = path_of(w, "f"), .to = to};
+	uint64_t have;
+	struct sr_stage *s, *other;
+
+	assert_int_equal(sr_stage_part(w->st, &to.hash), 0);
+	begin_part(w, &to, 0, "all");
+	assert_false(sr_stage_has(w->st, &to));
+	assert_int_equal(claim(w, &to), SR_E_NOTFOUND);
+	open_store(w, 0, NULL, 0); /* over a restart */
+	sr_store_sweep_stage(w->st);
+	begin_part(w, &to, 3, " of");
+	assert_int_equal(sr_stage_resume(&s, w->st, &to, &have, NULL), SR_OK);
+	assert_int_equal(have, 6);
+	assert_int_equal(sr_stage_resume(&other, w->st, &to, &have, NULL), SR_E_BUSY);
+	assert_int_equal(sr_stage_claim(&other, w->st, &to, NULL), SR_E_BUSY);
+	assert_int_equal(sr_stage_write(s, " it", 3, NULL), SR_OK);
+	assert_int_equal(sr_stage_finish(s, &to, 1, &l, NULL), SR_OK);
+	assert_int_equal(sr_stage_part(w->st, &to.hash), 0);
+	assert_int_equal(sr_leaves_add(w->leaves, &l, NULL), SR_OK);
+	sr_stage_free(s);
+	assert_int_equal(apply(w, NULL), SR_OK);
+	assert_string_equal(content(w, "f"), "all of it");
+	assert_int_equal(mode_of(w, "f"), 0640);
+}
+
+static void test_a_part_that_is_something_else(void **state)
+{
+	struct world *w = *state;
+	struct sr_version to = file_v(w, "right", 0644), none = {0};
+	char name[ROOM];
+
+	begin_part(w, &to, 0, "wrong");
+	assert_true(sr_stage_has(w->st, &to));
+	assert_int_equal(claim(w, &to), SR_E_DATA);
+	assert_int_equal(in_staging(w), 0);
+	begin_part(w, &to, 0, "r"); /* it begins anew */
+	begin_part(w, &to, 1, "eading");
+	begin_part(w, &to, 0, "r"); /* too long */
+	snprintf(name, sizeof(name), "%s", part(w, &to));
+	assert_int_equal(link(name, at(w, "live")), 0); /* a second name: not ours to write to */
+	begin_part(w, &to, 0, "right");
+	assert_string_equal(content(w, "live"), "r");
+	assert_int_equal(claim(w, &to), SR_OK);
+	assert_int_equal(claim(w, &none), SR_E_NOTFOUND);
+}
+
+static void test_staged_content_is_kept(void **state)
+{
+	struct world *w = *state;
+	struct sr_version to = file_v(w, "content", 0400);
+	struct sr_leaf l = {.path = path_of(w, "f"), .to = to};
+	struct sr_stage *s;
+
+	assert_int_equal(sr_stage_expect(&s, w->st, &to.hash, NULL), SR_OK);
+	assert_int_equal(sr_stage_write(s, "content", 7, NULL), SR_OK);
+	assert_int_equal(sr_stage_finish(s, &to, 0, &l, NULL), SR_OK);
+	sr_stage_free(s);
+	assert_true(sr_stage_has(w->st, &to)); /* staged: for a second leaf it is copied */
+	assert_int_equal(claim(w, &to), SR_OK);
+	assert_int_equal(in_staging(w), 2);
+	sr_store_sweep_stage(w->st);
+	assert_int_equal(in_staging(w), 0);
+	assert_int_equal(sr_stage_part(w->st, &to.hash), 7);
+
+	assert_int_equal(sr_stage_claim(&s, w->st, &to, NULL), SR_OK);
+	assert_int_equal(sr_stage_finish(s, &to, 0, &l, NULL), SR_OK);
+	sr_stage_free(s);
+	put(w, "f", "there before");
+	assert_int_equal(sr_leaves_add(w->leaves, &l, NULL), SR_OK);
+	w->told.verdict = SR_TAKE;
+	assert_int_equal(apply(w, NULL), SR_OK);
+	sr_stage_keep(w->st, &l); /* what has its name in staging now is what was there before */
+	sr_store_sweep_stage(w->st);
+	assert_int_equal(in_staging(w), 0);
+	assert_int_equal(sr_stage_part(w->st, &to.hash), 0);
+}
+
+static void test_parts_are_forgotten(void **state)
+{
+	struct world *w = *state;
+	struct sr_version to = file_v(w, "content", 0644);
+	struct sr_stage *dead, *s;
+	uint64_t have;
+
+	begin_part(w, &to, 0, "con");
+	assert_int_equal(sr_stage_resume(&dead, w->st, &to, &have, NULL), SR_OK);
+	w->ahead_ms = 31000; /* a writer that is silent for so long has lost it ... */
+	assert_int_equal(sr_stage_resume(&s, w->st, &to, &have, NULL), SR_OK);
+	assert_int_equal(have, 3);
+	assert_int_equal(sr_stage_write(dead, "XXXX", 4, NULL), SR_OK); /* ... and when he wakes up, nobody sees what he writes */
+	assert_int_equal(sr_stage_write(s, "tent", 4, NULL), SR_OK);
+	sr_stage_free(dead);
+	sr_stage_free(s);
+	assert_int_equal(claim(w, &to), SR_OK);
+
+	sr_store_sweep_stage(w->st);
+	assert_int_equal(sr_stage_part(w->st, &to.hash), 7);
+	w->ahead_ms = 86400000 - 60000;
+	sr_store_sweep_stage(w->st);
+	assert_int_equal(sr_stage_part(w->st, &to.hash), 7);
+	w->ahead_ms = 86400000 + 60000;
+	sr_store_sweep_stage(w->st);
+	assert_int_equal(sr_stage_part(w->st, &to.hash), 0);
+}
+
 static void test_setuid_never(void **state)
 {
 	struct world *w = *state;
@@ -1271,6 +1417,10 @@ int main(void)
 		T(test_owners),
 		T(test_owner_option),
 		T(test_stage_checks),
+		T(test_a_part_goes_on),
+		T(test_a_part_that_is_something_else),
+		T(test_staged_content_is_kept),
+		T(test_parts_are_forgotten),
 		T(test_setuid_never),
 		T(test_recover_before_anything_happened),
 		T(test_recover_when_all_was_done_but_told),

@@ -32,6 +32,8 @@
 #define SANITIZER_THREADS 0
 #endif
 
+#define ZEROS "sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+
 struct fixture {
 	struct sr_server *server;
 	char dir[64], cert[96], key[96], url[64];
@@ -1100,7 +1102,8 @@ static void test_wrong_addresses(void **state)
 	assert_int_equal(sr_client_new(&client, &(struct sr_client_options){ .url = "ftp://x" }, &err), SR_E_CONFIG);
 	assert_int_equal(sr_client_new(&client, &(struct sr_client_options){ .url = "http://x/path" }, &err), SR_E_CONFIG);
 	assert_int_equal(sr_client_new(&client, &(struct sr_client_options){ .url = "http://u:p@x" }, &err), SR_E_CONFIG);
-	assert_int_equal(sr_client_new(&client, &(struct sr_client_options){ .url = f->url, .pin = "sha256//x" }, &err), SR_E_CONFIG);
+	for (const char *const *pin = (const char *const[]){ "sha256//x", "", ";", ZEROS ";", ";" ZEROS, ZEROS ZEROS, ZEROS ";x", NULL }; *pin; pin++)
+		assert_int_equal(sr_client_new(&client, &(struct sr_client_options){ .url = f->url, .pin = *pin }, &err), SR_E_CONFIG);
 	assert_int_equal(sr_server_start(&second, &(struct sr_server_options){ .address = "127.0.0.1", .port = sr_server_port(f->server) }, &err),
 	                 SR_E_BUSY);
 	assert_int_equal(sr_server_start(&second, &(struct sr_server_options){ .address = "192.0.2.1" }, &err), SR_E_CONFIG);
@@ -1143,6 +1146,7 @@ static void assert_trust(const struct fixture *f, struct sr_client_options o, en
 		fail_msg("expected %d: %d %s", expect, status, err.text);
 	if (expect)
 		assert_non_null(strstr(err.text, f->url));
+	assert_int_equal(sr_client_distrusts(client), expect != SR_OK);
 	sr_answer_free(&answer);
 	sr_client_free(client);
 }
@@ -1157,6 +1161,7 @@ static void test_trust(void **state)
 
 	assert_int_equal(sr_certificate_pin(f->cert, pin, &err), SR_OK);
 	assert_true(sr_pin_valid(pin));
+	assert_string_equal(sr_server_pin(f->server), pin);
 	snprintf(wrong, sizeof(wrong), "%s", pin);
 	wrong[8] = wrong[8] == 'A' ? 'B' : 'A';
 	assert_trust(f, (struct sr_client_options){ .pin = pin }, SR_OK);
@@ -1174,6 +1179,8 @@ static void test_trust(void **state)
 	sr_client_set_pin(client, wrong);
 	assert_int_equal(get(client, "/hello", &answer, &err), SR_E_AUTH);
 	sr_client_set_pin(client, seen);
+	assert_int_equal(get(client, "/secret", &answer, &err), SR_E_AUTH);
+	assert_false(sr_client_distrusts(client)); /* a 401 is no distrust of ours */
 	sr_client_set_bearer(client, SECRET);
 	assert_int_equal(get(client, "/secret", &answer, &err), SR_OK);
 	sr_answer_free(&answer);

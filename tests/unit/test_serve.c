@@ -551,6 +551,8 @@ static enum sr_status got_leaf(void *ctx, const char *store, const struct sr_lea
 	} else if (leaf->to.kind == SR_KIND_ROW) {
 		assert_int_equal(sr_record_json(&json, leaf->record, err), SR_OK);
 		note(g, store, leaf, sr_buf_text(&json));
+	} else if (leaf->to.kind == SR_KIND_FILE && !has_content) {
+		note(g, store, leaf, "there");
 	} else if (leaf->to.kind == SR_KIND_TABLE) {
 		note(g, store, leaf, leaf->record.len ? "schema" : "table");
 	} else if (!has_content) {
@@ -627,6 +629,22 @@ static void a_bundle_of_all_kinds(void **state)
 	sr_buf_clear(&body);
 	assert_int_equal(post(t, "/api/bundle", &body), 200);
 	assert_string_equal(unpacked(t), "");
+	sr_buf_free(&body);
+}
+
+static void a_file_that_is_there_comes_without_content(void **state)
+{
+	struct site *t = *state;
+	struct sr_leaf leaf = {.path = file_path("top"), .to = version_at(t->w, RESOURCES, file_path("top"))};
+	struct sr_buf body = {0};
+
+	leaf.expect = leaf.to;
+	sr_wanted_add(&body, "resources", &leaf);
+	assert_int_equal(post(t, "/api/bundle", &body), 200);
+	assert_string_equal(unpacked(t), "resources/top: there\n");
+	unlink(below(t->w, "res/top"));
+	assert_int_equal(post(t, "/api/bundle", &body), 200);
+	assert_string_equal(unpacked(t), "resources/top: gone\n");
 	sr_buf_free(&body);
 }
 
@@ -892,6 +910,31 @@ static void a_record_is_a_blob(void **state)
 	assert_int_equal(t->answer.body.len, 2);
 }
 
+static void a_blob_where_it_should_be(void **state)
+{
+	struct site *t = *state;
+	struct sr_hash hash = version_at(t->w, RESOURCES, file_path("img/a b.png")).hash;
+	char hex[SR_HASH_TEXT], target[96];
+
+	sr_hash_text(hex, &hash);
+	snprintf(target, sizeof target, "/api/blob/%s?path=resources/img/a%%2520b.png", hex);
+	assert_int_equal(get(t, target), 200);
+	body_is(t, "picture");
+	assert_non_null(sr_answer_header(&t->answer, SR_HEADER_MTIME));
+	snprintf(target, sizeof target, "/api/blob/%s?path=resources/top", hex); /* it is in the tree, but not there */
+	assert_int_equal(get(t, target), 404);
+	snprintf(target, sizeof target, "/api/blob/%s?path=nothing/top", hex);
+	assert_int_equal(get(t, target), 404);
+	put(t->w, "kept", "picture");
+	t->kept = "kept";
+	unlink(below(t->w, "res/img/a b.png"));
+	scan_all(t->w);
+	snprintf(target, sizeof target, "/api/blob/%s?path=resources/img/a%%2520b.png", hex);
+	assert_int_equal(call(t, "GET", target, sr_bytes(NULL, 0), "Range: bytes=2-"), 206); /* only an older root has it */
+	body_is(t, "cture");
+	assert_string_equal(sr_answer_header(&t->answer, "Content-Range"), "bytes 2-6/7");
+}
+
 static void blobs_that_are_not_there(void **state)
 {
 	struct site *t = *state;
@@ -999,6 +1042,7 @@ int main(void)
 		site_test(places_that_are_none),
 		site_test(limits_of_a_listing),
 		site_test(a_bundle_of_all_kinds),
+		site_test(a_file_that_is_there_comes_without_content),
 		site_test(what_is_gone_meanwhile_is_named),
 		site_test(older_versions_come_from_where_they_are_kept),
 		site_test(nothing_is_read_from_a_paused_store),
@@ -1009,6 +1053,7 @@ int main(void)
 		site_test(a_large_file_is_streamed),
 		site_test(blobs_whole_and_in_part),
 		site_test(a_record_is_a_blob),
+		site_test(a_blob_where_it_should_be),
 		site_test(blobs_that_are_not_there),
 		site_test(conflicts_are_reported),
 		site_test(the_key_may_change_under_a_transfer),

@@ -1,0 +1,264 @@
+#!/usr/bin/env bats
+# What is large: a file that is cut in the middle, parts that are not what they seem, many entries, long paths, a row of 50 MB.
+
+load lib
+
+MIB=1048576
+
+# From now on webservers reach the datastore over wire.py, which does what `wire` says.
+start_wire() {
+	touch "$T/wire"
+	mkdir -p "$T/meter"
+	REAL_PORT=$DATASTORE_PORT
+	launch wire python3 "$HERE/wire.py" "$REAL_PORT" "$T/wire" "$T/meter"
+	DATASTORE_PORT=${URL[wire]##*:}
+}
+
+wire() { # MODE [BYTES]; see wire.py
+	rm -f "$T/meter/held"
+	echo "$*" >"$T/wire.new"
+	mv "$T/wire.new" "$T/wire"
+}
+
+# up or down: bytes that passed so far
+passed() {
+	local up down
+	read -r up down <"$T/meter/bytes"
+	if [[ $1 == up ]]; then echo "$up"; else echo "$down"; fi
+}
+
+# FILE MIBS [SEED]: bytes that do not compress, always the same
+big_file() {
+	mkdir -p "$(dirname "$1")"
+	head -c $(($2 * MIB)) /dev/zero | openssl enc -aes-128-ctr -nosalt -pass "pass:${3:-seed}" -pbkdf2 -iter 1 >"$1"
+}
+
+# DIR FROM TO [TEXT]: small files
+entries() {
+	python3 - "$@" <<-'PYTHON'
+		import sys
+		for k in range(int(sys.argv[2]), int(sys.argv[3])):
+		    with open(f"{sys.argv[1]}/entry-{k:05}", "w") as file:
+		        file.write(f"{k} {sys.argv[4:]}\n")
+	PYTHON
+}
+
+# NAME up|down: a round that a cut ends
+cut_short() {
+	! once "$1" || fail "the round of $1 went through"
+	grep -q "^cut $2 " "$T/wire.log" || fail "nothing was cut"
+}
+
+# NAME: rounds until one finds all well; a cut ends some of them
+rounds_through() {
+	local tries
+	for tries in 1 2 3 4 5; do
+		once "$1" && return
+	done
+	fail "$tries rounds of $1 were not enough: $(<"$T/$1.once")"
+}
+
+parts_of() {
+	find "$T/$1/resources/.sameroot/parts" -type f 2>/dev/null
+}
+
+# Dumps of such rows would be long.
+assert_digests() {
+	local name first=
+	for name in datastore A B; do
+		sum=$(sql "$T/$name/webstore.db" 'SELECT hex(substr(body, 1, 100)), length(body), hex(substr(body, -100)) FROM t')
+		[[ -n $sum && $sum == "${first:=$sum}" ]] || fail "the row of $name differs" || return 1
+	done
+}
+
+same_file() {
+	cmp "$T/$1/resources/$3" "$T/$2/resources/$3"
+}
+
+@test "a push that is cut in the middle of a file sends only the rest, and the datastore may have been restarted" {
+	start_datastore
+	start_wire
+	big_file "$T/A/resources/big" 48
+	touch -d '2020-02-02 02:02:02.123456789' "$T/A/resources/big"
+	cp "$T/A/resources/big" "$T/A/resources/twin" # travels once
+	wire cut-up $((30 * MIB))
+	cut_short A up
+	[ -n "$(parts_of datastore)" ]
+	[ ! -e "$T/datastore/resources/big" ]
+	stop datastore
+	DATASTORE_PORT=$REAL_PORT start_datastore
+	DATASTORE_PORT=${URL[wire]##*:}
+	rounds_through A
+	same_file A datastore big
+	same_file A datastore twin
+	[ "$(stat -c %.9Y "$T/datastore/resources/big")" = "$(stat -c %.9Y "$T/A/resources/big")" ]
+	(($(passed up) < 50 * MIB))
+	[ -z "$(parts_of datastore)" ]
+}
+
+@test "a pull that is cut in the middle of a file fetches only the rest, after kill -9, too" {
+	start_datastore
+	big_file "$T/A/resources/dir/big file" 48
+	touch -d '1969-02-02 02:02:02.123456789' "$T/A/resources/dir/big file"
+	rounds A
+	start_wire
+	wire cut-down $((20 * MIB))
+	cut_short B down
+	[ -n "$(parts_of B)" ]
+	echo other >"$T/A/resources/other" # the root is another by now
+	DATASTORE_PORT=$REAL_PORT rounds A
+	DATASTORE_PORT=${URL[wire]##*:}
+	wire hold-down $((10 * MIB))
+	start_webserver B
+	wait_for 'bytes are held' test -e "$T/meter/held"
+	stop B KILL
+	wire pass
+	rounds_through B
+	same_file A B 'dir/big file'
+	[ "$(stat -c %.9Y "$T/B/resources/dir/big file")" = "$(stat -c %.9Y "$T/A/resources/dir/big file")" ]
+	(($(passed down) < 51 * MIB))
+	[ "$(cat "$T/B/resources/other")" = other ]
+	[ -z "$(parts_of B)" ]
+}
+
+@test "small files that came before a cut are not fetched again, and keep their times" {
+	start_datastore
+	mkdir -p "$T/A/resources/many"
+	for k in $(seq 400); do head -c 50000 /dev/urandom >"$T/A/resources/many/$k"; done
+	cp -p "$T/A/resources/many/7" "$T/A/resources/many/7-again"
+	touch -d '2001-01-01 01:01:01.5' "$T/A/resources/many"/*
+	rounds A
+	start_wire
+	wire cut-down 15000000
+	cut_short B down
+	rounds_through B
+	assert_same A B datastore
+	[ -z "$(find "$T/B/resources/many" -type f -not -newermt '2001-01-01 01:01:00' -o -type f -newermt '2001-01-01 01:01:02')" ]
+	(($(passed down) < 21500000))
+}
+
+@test "a part that was damaged on the disk is noticed and comes anew, in both directions" {
+	start_datastore
+	start_wire
+	big_file "$T/A/resources/big" 12
+	wire cut-up $((8 * MIB))
+	cut_short A up
+	part=$(parts_of datastore)
+	printf X | dd of="$part" bs=1 seek=$((2 * MIB)) conv=notrunc status=none
+	rounds_through A
+	same_file A datastore big
+	wire cut-down $((8 * MIB))
+	cut_short B down
+	part=$(parts_of B)
+	printf X | dd of="$part" bs=1 seek=$((2 * MIB)) conv=notrunc status=none
+	rounds_through B
+	same_file A B big
+	assert_same
+	[ -z "$(parts_of datastore)$(parts_of B)" ]
+}
+
+@test "a file that is written to while it is sent is left out, what goes with it is not; then it is sent as it is" {
+	start_datastore
+	start_wire
+	big_file "$T/A/resources/big" 12
+	echo small >"$T/A/resources/small"
+	wire hold-up $((6 * MIB))
+	start_webserver A
+	wait_for 'bytes are held' test -e "$T/meter/held"
+	printf X | dd of="$T/A/resources/big" conv=notrunc status=none
+	printf X | dd of="$T/A/resources/big" bs=1M seek=11 conv=notrunc status=none
+	wire pass
+	wait_same datastore A
+	same_file A datastore big
+	same_file A datastore small
+	(($(passed up) < 21 * MIB)) # no more of what it no longer was
+}
+
+@test "two webservers push the same large content at once" {
+	start_datastore
+	start_wire
+	big_file "$T/A/resources/big" 24
+	big_file "$T/B/resources/big" 24
+	wire hold-up $((10 * MIB))
+	start_webserver A
+	wait_for 'bytes are held' test -e "$T/meter/held"
+	DATASTORE_PORT=$REAL_PORT start_webserver B
+	sync_now B # it finds the other's part, and leaves its file alone
+	[ "$(status_of B '.stores[] | select(.name == "resources").skipped')" -gt 0 ]
+	wire pass
+	wait_same
+	same_file A datastore big
+	[ -z "$(conflicts A '.[]')$(conflicts B '.[]')$(conflicts datastore '.[]')" ]
+	(($(passed up) < 26 * MIB)) # not twice
+}
+
+@test "what a webserver uploads is bounded, and needs the secret" {
+	start_datastore
+	hash=0123456789abcdef0123456789abcdef
+	put() { api datastore "/api/upload/$1" -X PUT --data-binary @"$T/body" -o "$T/answer" -w '%{http_code}'; }
+	head -c $((2 * MIB)) /dev/zero >"$T/body"
+	[ "$(put "$hash?store=resources&size=$((3 * MIB))&offset=0")" = 200 ]
+	[ "$(jq .have "$T/answer")" = $((2 * MIB)) ]
+	[ "$(api datastore "/api/upload/$hash?store=resources" | jq .have)" = $((2 * MIB)) ]
+	[ "$(put "$hash?store=resources&size=$((3 * MIB))&offset=$MIB")" = 409 ]
+	[ "$(jq .have "$T/answer")" = $((2 * MIB)) ]
+	[ "$(put "$hash?store=resources&size=$((3 * MIB))&offset=$((2 * MIB))")" = 400 ] # more than its size
+	[ "$(put "$hash?store=resources&size=99999999999&offset=0")" = 413 ]
+	[ "$(put "$hash?store=resources&size=100&offset=0")" = 400 ]
+	[ "$(put "$hash?store=users.db&size=$((3 * MIB))&offset=0")" = 404 ]
+	[ "$(put "..%2f..%2fout?store=resources&size=$((3 * MIB))&offset=0")" = 400 ]
+	[ "$(curl -sS -o /dev/null -w '%{http_code}' "${URL[datastore]}/api/upload/$hash?store=resources")" = 401 ]
+	[ "$(parts_of datastore | wc -l)" = 1 ]
+	rounds A
+}
+
+@test "a directory of 5000 entries, both ways" {
+	start_datastore
+	mkdir -p "$T/A/resources/dir"
+	entries "$T/A/resources/dir" 0 5000
+	rounds A B
+	assert_same
+	rm "$T/B/resources/dir"/entry-000*
+	entries "$T/B/resources/dir" 4500 6000 again
+	rounds B A
+	assert_same
+}
+
+@test "a path of 4000 bytes, and names of 255, with any bytes" {
+	start_datastore
+	mkdir -p "$T/A/resources"
+	long=$(printf '%248s' '' | tr ' ' x)$'\xe4%?&' # 252 bytes, no UTF-8
+	many=$(printf 'd/%.0s' {1..60})
+	(
+		cd "$T/A/resources"
+		for k in {1..15}; do mkdir "$long$k" && cd "$long$k"; done # 3,816 bytes
+		echo deep >"$(printf '%0190d' 7)"
+		big_file large 2
+		cd "$T/A/resources"
+		mkdir -p "$many"
+		echo many >"${many}file"
+	)
+	rounds A B
+	assert_same
+	(cd "$T/B/resources" && for k in {1..15}; do cd "$long$k"; done && echo changed >"$(printf '%0190d' 7)" && big_file large 2 other)
+	rounds B A
+	assert_same
+	rm -rf "$T/A/resources"/*
+	echo one >"$T/A/resources/one"
+	rounds A B
+	assert_same
+}
+
+@test "a row of 50 MB, both ways, and as the loser of a conflict" {
+	start_datastore
+	sql "$T/A/webstore.db" "CREATE TABLE t(id INTEGER PRIMARY KEY, body BLOB); INSERT INTO t VALUES(1, randomblob(50000000))"
+	rounds A B
+	assert_digests
+	sql "$T/A/webstore.db" "UPDATE t SET body = randomblob(50000001)"
+	sql "$T/B/webstore.db" "UPDATE t SET body = randomblob(50000002)"
+	rounds A B A
+	assert_digests
+	[ "$(sql "$T/datastore/webstore.db" 'SELECT length(body) FROM t')" = 50000001 ]
+	[ "$(conflicts B length)" = 1 ]
+	(($(find "$T/B/state/archive" -name '*.data' -printf '%s\n') > 50000002))
+}
