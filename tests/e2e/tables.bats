@@ -215,6 +215,62 @@ says_paused() {
 	stop "$1"
 }
 
+columns() { # NAME TABLE
+	value "$1" "SELECT group_concat(name || ' ' || type || coalesce(' ' || dflt_value, '')) FROM pragma_table_info('$2')"
+}
+
+grow() { # NAME: what an upgrade of the application does
+	value "$1" "ALTER TABLE users ADD COLUMN phone TEXT; ALTER TABLE groups ADD COLUMN level INT DEFAULT 7; ALTER TABLE groups ADD COLUMN label TEXT NOT NULL DEFAULT 'none'"
+}
+
+@test "columns are added on A: they spread to the datastore, B waits for its own upgrade, and nothing is lost" {
+	begin
+	grow A
+	value A "UPDATE users SET phone = '555' WHERE uid = 1; INSERT INTO users(uid, name, phone) VALUES(5, 'Emil', '556');
+		UPDATE groups SET level = 9 WHERE gid = 1; UPDATE groups SET level = 7 WHERE gid = 2"
+	rounds A
+	[ "$(columns datastore users)" = "$(columns A users)" ]
+	[ "$(columns datastore groups)" = "$(columns A groups)" ]
+	[ "$(value datastore 'SELECT phone FROM users WHERE uid = 5')" = 556 ]
+	value B "UPDATE users SET email = 'of B' WHERE uid = 2; INSERT INTO users VALUES(6, 'Frida', 'of B', 0); DELETE FROM members WHERE uid = 2"
+	round B
+	says_paused B users
+	value A "UPDATE users SET email = 'of A' WHERE uid = 3; UPDATE members SET since = 'A' WHERE uid = 3"
+	rounds A
+	round B A # other tables go on, both ways
+	[ "$(value B 'SELECT since FROM members WHERE uid = 3')" = A ]
+	[ "$(value datastore 'SELECT count(*) FROM members WHERE uid = 2')" = 0 ]
+	[ "$(value B 'SELECT email FROM users WHERE uid = 3')" = c@example.org ]
+	[ "$(value B 'SELECT email FROM users WHERE uid = 2')" = 'of B' ]
+	[ "$(value datastore 'SELECT count(*) FROM users WHERE uid = 6')" = 0 ]
+	grow B
+	rounds B A
+	assert_same
+	check_databases
+	no_conflicts
+	everywhere "SELECT group_concat(uid || coalesce(email, '-') || coalesce(phone, '-')) FROM (SELECT * FROM users ORDER BY uid)" \
+		'1ada@example.org555,2of B-,3of A-,5-556,6of B-'
+	everywhere 'SELECT group_concat(gid || level || label) FROM (SELECT * FROM groups ORDER BY gid)' 19none,27none
+	value B "UPDATE groups SET label = 'of B' WHERE gid = 2; INSERT INTO groups(gid, name) VALUES(3, 'new')"
+	rounds B A
+	assert_same
+	everywhere 'SELECT level || label FROM groups WHERE gid = 3' 7none
+	no_conflicts
+}
+
+@test "both upgrade before they meet again, and a third comes with nothing" {
+	begin
+	write_config C
+	grow A
+	grow B
+	value A "UPDATE users SET phone = '555' WHERE uid = 1"
+	value B "UPDATE groups SET label = 'of B' WHERE gid = 2"
+	rounds A B A C
+	assert_same datastore A B C
+	[ "$(columns C groups)" = "$(columns A groups)" ]
+	no_conflicts
+}
+
 @test "a table is added on A: it spreads to the datastore, B waits for its own" {
 	begin
 	value A "CREATE TABLE notes(id INTEGER PRIMARY KEY, uid INT REFERENCES users(uid), text TEXT); INSERT INTO notes VALUES(1, 1, 'of A')"
