@@ -1,4 +1,5 @@
 /* sameroot-sync - the sync daemon beside a webserver: arguments, configuration, signals, exit codes. */
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,11 +24,18 @@ static const struct sr_cli_option options[] = {
 };
 static const struct sr_cli cli = {
 	.program = "sameroot-sync",
-	.usage = "[-c FILE] [--once] [--check-config [--json]]",
+	.usage = "[-c FILE] [--once | --check-config] [--json]",
 	.what = "Keep this webserver's stores equal to the datastore's.",
 	.options = options,
 	.n = sizeof options / sizeof *options,
 };
+
+static void print_result(const struct sr_sync_result *r)
+{
+	printf("{\"in_sync\":%s,\"pulled\":%" PRIu64 ",\"pushed\":%" PRIu64 ",\"agreed\":%" PRIu64 ",\"conflicts\":%" PRIu64
+	       ",\"skipped\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"sent\":%" PRIu64 ",\"received\":%" PRIu64 "}\n",
+	       r->in_sync ? "true" : "false", r->pulled, r->pushed, r->agreed, r->conflicts, r->skipped, r->requests, r->sent, r->received);
+}
 
 static int run_once(const struct sr_config *config)
 {
@@ -35,6 +43,8 @@ static int run_once(const struct sr_config *config)
 	struct sr_err err = {0};
 	enum sr_status rc = sr_sync_once(config, SR_VERSION, ONCE_WAIT_MS, &result, &err);
 
+	if (rc == SR_OK && json)
+		print_result(&result);
 	if (rc == SR_OK && !result.in_sync)
 		fprintf(stderr, "%s: not in sync: %llu items are held, paused or were skipped; see `sameroot status`\n", cli.program,
 			(unsigned long long)result.skipped);

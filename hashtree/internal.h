@@ -35,6 +35,12 @@ void sr_nodes_add(struct sr_nodes *s, const struct sr_node *node, struct sr_hash
 SR_MUST enum sr_status sr_nodes_load(const struct sr_nodes *s, const struct sr_hash *hash, const uint8_t *place, unsigned depth,
                                      struct sr_node *out, struct sr_err *err);
 
+/* The way on from a node to `name`, whose place is `place`, without decoding all of it: what is in the set was checked when it came in.
+ * NOTHING: no way on, or the node is not here or may not stand there: sr_nodes_load tells. */
+enum sr_peek { SR_PEEK_NOTHING, SR_PEEK_CHILD, SR_PEEK_ENTRY };
+enum sr_peek sr_nodes_peek(const struct sr_nodes *s, const struct sr_hash *hash, const uint8_t *place, unsigned depth, struct sr_bytes name,
+			   struct sr_hash *child, struct sr_entry *entry);
+
 /* Whether this node and all that it reaches are here.  False may only mean "not known yet": sr_nodes_settle looks at its children, which
  * must have been settled before.  Once true it stays true, for a node keeps what it reaches.  Safe among readers. */
 bool sr_nodes_whole(const struct sr_nodes *s, const struct sr_hash *hash);

@@ -398,33 +398,25 @@ const struct sr_entry *sr_node_entry(const struct sr_node *node, struct sr_bytes
 enum sr_status sr_map_get_below(const struct sr_nodes *s, const struct sr_hash *at, unsigned depth, struct sr_bytes name,
                                 struct sr_entry *out, struct sr_err *err)
 {
-	struct sr_hash next = *at;
+	struct sr_hash here = *at;
 	uint8_t place[SR_HASH_LEN];
+	enum sr_peek seen = SR_PEEK_CHILD;
+	struct sr_node node;
+	enum sr_status st;
 
 	sr_map_place(s, name, place);
-	while (!sr_hash_none(&next)) {
-		const struct sr_child *child;
-		const struct sr_entry *entry;
-		struct sr_node node;
-		enum sr_status st = sr_nodes_load(s, &next, place, depth, &node, err);
-		bool found = false;
-
+	for (; !sr_hash_none(&here); depth++) {
+		seen = sr_nodes_peek(s, &here, place, depth, name, &here, out);
+		if (seen == SR_PEEK_ENTRY)
+			return SR_OK;
+		if (seen == SR_PEEK_NOTHING)
+			break;
+	}
+	if (seen == SR_PEEK_NOTHING) { /* is there really nothing, or is it a node that cannot be told of? */
+		st = sr_nodes_load(s, &here, place, depth, &node, err);
 		if (st != SR_OK)
 			return st;
-		memset(&next, 0, sizeof next);
-		if (node.inner) {
-			child = sr_node_child(&node, place[depth++]);
-			if (child)
-				next = child->hash;
-		} else {
-			entry = sr_node_entry(&node, name);
-			found = entry != NULL;
-			if (found)
-				*out = *entry;
-		}
 		sr_node_free(&node);
-		if (found)
-			return SR_OK;
 	}
 	return sr_err_set(err, SR_E_NOTFOUND, "no such entry");
 }

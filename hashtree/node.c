@@ -535,6 +535,65 @@ enum sr_status sr_nodes_load(const struct sr_nodes *s, const struct sr_hash *has
 	return st;
 }
 
+static bool peek_child(struct sr_reader *r, uint64_t n, uint8_t want, struct sr_hash *out)
+{
+	for (uint64_t i = 0; i < n; i++) {
+		uint8_t byte = sr_read_byte(r);
+		struct sr_bytes hash = sr_read_bytes(r, SR_HASH_LEN);
+
+		if (r->bad || byte > want)
+			return false;
+		if (byte == want) {
+			memcpy(out->b, hash.at, SR_HASH_LEN);
+			return true;
+		}
+		for (int k = 0; k < 3; k++)
+			(void)sr_read_varint(r);
+	}
+	return false;
+}
+
+static bool peek_entry(struct sr_reader *r, uint64_t n, struct sr_bytes name, struct sr_entry *out)
+{
+	for (uint64_t i = 0; i < n; i++) {
+		struct sr_entry e = {.name = sr_read_string(r), .kind = sr_read_byte(r)};
+		int order = sr_bytes_cmp(e.name, name);
+		struct sr_bytes hash;
+
+		if (r->bad || order > 0)
+			return false;
+		e.mode = sr_kind_has_mode(e.kind) ? (uint16_t)sr_read_varint(r) : 0;
+		hash = sr_read_bytes(r, SR_HASH_LEN);
+		e.leaves = sr_read_varint(r);
+		e.bytes = sr_read_varint(r);
+		if (order == 0 && !r->bad) {
+			memcpy(e.hash.b, hash.at, SR_HASH_LEN);
+			*out = e;
+			return true;
+		}
+	}
+	return false;
+}
+
+enum sr_peek sr_nodes_peek(const struct sr_nodes *s, const struct sr_hash *hash, const uint8_t *place, unsigned depth, struct sr_bytes name,
+			   struct sr_hash *child, struct sr_entry *entry)
+{
+	struct sr_bytes bytes;
+	struct sr_reader r;
+	bool inner;
+	uint64_t n;
+
+	if (!sr_nodes_get(s, hash, &bytes))
+		return SR_PEEK_NOTHING;
+	r = sr_reader(bytes);
+	inner = sr_read_byte(&r) == SR_NODE_INNER;
+	(void)sr_read_string(&r);
+	n = sr_read_varint(&r);
+	if (inner)
+		return depth < SR_HASH_LEN && peek_child(&r, n, place[depth], child) ? SR_PEEK_CHILD : SR_PEEK_NOTHING;
+	return peek_entry(&r, n, name, entry) ? SR_PEEK_ENTRY : SR_PEEK_NOTHING;
+}
+
 bool sr_nodes_whole(const struct sr_nodes *s, const struct sr_hash *hash)
 {
 	struct blob *b = blob_find(s, hash);

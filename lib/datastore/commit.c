@@ -502,7 +502,8 @@ static void roll_back(struct sr_ds_push *p)
 /* A fault that is this store's, or of what was sent for it: the others of the push go on. */
 static bool is_of_store(enum sr_status rc)
 {
-	return rc == SR_E_DATA || rc == SR_E_CHANGED || rc == SR_E_BUSY || rc == SR_E_NOINPUT || rc == SR_E_NOTFOUND;
+	return rc == SR_E_DATA || rc == SR_E_CHANGED || rc == SR_E_BUSY || rc == SR_E_NOINPUT || rc == SR_E_NOTFOUND ||
+	       rc == SR_E_LIMIT;
 }
 
 /* The rows of one database go together or not at all. */

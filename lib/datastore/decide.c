@@ -10,24 +10,10 @@
 
 size_t sr_ds_leaf_find(struct sr_leaves *leaves, struct sr_bytes path)
 {
-	size_t lo = 0, hi = leaves ? sr_leaves_count(leaves) : 0;
+	struct sr_leaf leaf;
+	size_t at;
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-		struct sr_leaf leaf;
-		int c;
-
-		if (sr_leaves_at(leaves, mid, &leaf, NULL) != SR_OK)
-			return SIZE_MAX;
-		c = sr_bytes_cmp(leaf.path, path);
-		if (c == 0)
-			return mid;
-		if (c < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return SIZE_MAX;
+	return leaves && sr_leaves_find(leaves, path, &at, &leaf, NULL) == SR_OK && at < sr_leaves_count(leaves) ? at : SIZE_MAX;
 }
 
 /* --- one leaf ----------------------------------------------------------------------------------------------------- */
@@ -256,10 +242,12 @@ static enum sr_status check_children(struct deciding *c, size_t k, struct sr_err
 	struct children ch = {.c = c};
 	struct sr_hash map;
 	struct sr_leaf leaf;
-	enum sr_status rc = sr_leaves_at(c->part->leaves, k, &leaf, err);
+	enum sr_status rc;
 
-	if (rc != SR_OK || c->part->fate[k] != SR_FATE_GO || c->s->kind != SR_KIND_FILES || leaf.to.kind == SR_KIND_DIR ||
-	    !directory_map(c, leaf.path, &map))
+	if (c->part->fate[k] != SR_FATE_GO)
+		return SR_OK;
+	rc = sr_leaves_at(c->part->leaves, k, &leaf, err);
+	if (rc != SR_OK || leaf.to.kind == SR_KIND_DIR || !directory_map(c, leaf.path, &map))
 		return rc;
 	sr_buf_bytes(&ch.path, leaf.path);
 	sr_buf_byte(&ch.path, 0);
@@ -292,7 +280,7 @@ static enum sr_status decide_part(struct sr_ds_push *p, size_t i, size_t *refuse
 		rc = decide_leaf(&c, k, &fate, &c.part->why[k], err);
 		c.part->fate[k] = (uint8_t)fate;
 	}
-	for (size_t k = n; k-- > 0 && rc == SR_OK;)
+	for (size_t k = c.s->kind == SR_KIND_FILES ? n : 0; k-- > 0 && rc == SR_OK;)
 		rc = check_children(&c, k, err);
 	if (rc == SR_OK && c.s->kind == SR_KIND_DATABASE && p->head.try >= SR_DS_TRIES)
 		rc = sr_ds_decide_depending(p, i, err);
@@ -304,10 +292,11 @@ static enum sr_status decide_part(struct sr_ds_push *p, size_t i, size_t *refuse
 
 enum sr_status sr_ds_decide(struct sr_ds_push *p, size_t *refused, struct sr_err *err)
 {
-	enum sr_status rc = SR_OK;
+	enum sr_status rc = sr_state_begin(p->d->r->state, err); /* one moment, and one lock, for all that is looked up */
 
 	*refused = 0;
 	for (size_t i = 0; i < p->d->r->n && rc == SR_OK; i++)
 		rc = decide_part(p, i, refused, err);
+	sr_state_rollback(p->d->r->state); /* nothing was written */
 	return rc;
 }

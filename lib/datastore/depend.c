@@ -1,8 +1,8 @@
 /* depend.c - rows that depend on refused rows by a foreign key, when a push is committed without the latter.
  *
  * Coarse, by table, from the text of CREATE TABLE: no row is put into a table that refers (over any number of steps) to one with a refused
- * row, and none is deleted from a table that such a one refers to.  Too much is left out rather than too little; the webserver sends it
- * again. */
+ * row, and none is deleted from a table that such a one refers to; rows without a key go with all others of their table.  Too much is left
+ * out rather than too little; the webserver sends it again. */
 #include "lib/datastore/internal.h"
 
 #include <ctype.h>
@@ -139,6 +139,12 @@ static enum sr_status mark_refused(struct sr_ds_part *part, struct tables *t, bo
 	return rc;
 }
 
+/* A row without a key that was updated is one less of these and one more of those: not one without the other. */
+static bool stands_with(const struct table *table, const struct sr_leaf *leaf)
+{
+	return table->refused && sr_path_is_bag(leaf->path);
+}
+
 static enum sr_status refuse_depending(struct sr_ds_part *part, struct tables *t, struct sr_err *err)
 {
 	enum sr_status rc = SR_OK;
@@ -153,7 +159,8 @@ static enum sr_status refuse_depending(struct sr_ds_part *part, struct tables *t
 		if (rc != SR_OK)
 			break;
 		table = find(t, table_of(&leaf));
-		if (table && (leaf.to.kind == SR_KIND_NONE ? table->no_take : leaf.to.kind == SR_KIND_ROW && table->no_put)) {
+		if (table && (stands_with(table, &leaf) ||
+			      (leaf.to.kind == SR_KIND_NONE ? table->no_take : leaf.to.kind == SR_KIND_ROW && table->no_put))) {
 			part->fate[k] = SR_FATE_REFUSED;
 			part->why[k] = SR_REFUSED_DEPENDS;
 		}

@@ -16,7 +16,8 @@
 #include <unistd.h>
 
 #define TAIL_MAX (1u << 20)
-#define WINDOW 8192          /* bytes read from the file at once: many small leaves in a row */
+#define WINDOW_LEAST 1024    /* bytes read from the file at once: one small leaf, somewhere ... */
+#define WINDOW_MOST 65536    /* ... and many in a row */
 #define FRAME_HEAD 4
 #define RUN_BYTES (4u << 20) /* of paths that a run's sort holds */
 
@@ -128,11 +129,24 @@ enum sr_status sr_leaves_add(struct sr_leaves *l, const struct sr_leaf *leaf, st
 
 /* ---- reading ---- */
 
+/* How much to read at `at`: more and more as long as reading goes on where the window ends. */
+static size_t window_size(const struct sr_leaves *l, uint64_t at)
+{
+	uint64_t end = l->window_at + l->window.len;
+	bool goes_on = l->window.len && at >= l->window_at && at <= end;
+
+	if (!goes_on)
+		return WINDOW_LEAST;
+	return l->window.len < WINDOW_MOST / 2 ? 2 * l->window.len : WINDOW_MOST;
+}
+
 /* At least `need` bytes of the file at `at`, in the window. */
 static enum sr_status look_at_file(struct sr_leaves *l, uint64_t at, size_t need, const uint8_t **out, struct sr_err *err)
 {
-	size_t want = need > WINDOW ? need : WINDOW;
+	size_t want = window_size(l, at);
 
+	if (want < need)
+		want = need;
 	if (at < l->window_at || at + need > l->window_at + l->window.len) {
 		sr_buf_clear(&l->window);
 		sr_buf_room(&l->window, want);
@@ -187,6 +201,30 @@ enum sr_status sr_leaves_at(struct sr_leaves *l, size_t i, struct sr_leaf *out, 
 	assert(i < l->n);
 	rc = encoded_at(l, l->at[i], &encoded, err);
 	return rc ? rc : sr_leaf_decode(encoded, out, err);
+}
+
+enum sr_status sr_leaves_find(struct sr_leaves *l, struct sr_bytes path, size_t *at, struct sr_leaf *out, struct sr_err *err)
+{
+	size_t low = 0, high = sr_leaves_count(l);
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		enum sr_status rc = sr_leaves_at(l, middle, out, err);
+		int order = rc == SR_OK ? sr_bytes_cmp(out->path, path) : 0;
+
+		if (rc != SR_OK)
+			return rc;
+		if (order == 0) {
+			*at = middle;
+			return SR_OK;
+		}
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	*at = sr_leaves_count(l);
+	return SR_OK;
 }
 
 /* ---- sorting ---- */
@@ -362,15 +400,42 @@ static enum sr_status merge_runs(struct merge *m, uint64_t *out, struct sr_err *
 	return rc;
 }
 
+/* Most spools are filled in order. */
+static enum sr_status is_sorted(struct sr_leaves *l, bool *yes, struct sr_err *err)
+{
+	struct sr_buf last = {0};
+	enum sr_status rc = SR_OK;
+
+	*yes = true;
+	for (size_t i = 0; !rc && *yes && i < l->n; i++) {
+		struct sr_bytes path;
+
+		rc = path_at(l, l->at[i], &path, err);
+		if (rc)
+			break;
+		*yes = !i || sr_bytes_cmp(sr_buf_view(&last), path) < 0;
+		sr_buf_clear(&last);
+		sr_buf_bytes(&last, path);
+	}
+	sr_buf_free(&last);
+	return rc;
+}
+
 enum sr_status sr_leaves_sort(struct sr_leaves *l, struct sr_err *err)
 {
-	struct merge m = {.l = l, .sorted = sr_alloc(l->n * sizeof(*m.sorted))};
-	uint64_t *out = sr_alloc(l->n * sizeof(*out));
-	enum sr_status rc = make_runs(&m, err);
+	struct merge m = {.l = l};
+	uint64_t *out;
+	bool sorted;
+	enum sr_status rc = is_sorted(l, &sorted, err);
 
+	if (rc || sorted)
+		return rc;
+	m.sorted = sr_alloc(l->n * sizeof(*m.sorted));
+	out = sr_alloc(l->n * sizeof(*out));
+	rc = make_runs(&m, err);
 	if (!rc)
 		rc = merge_runs(&m, out, err);
-	if (!rc && l->n)
+	if (!rc)
 		memcpy(l->at, out, l->n * sizeof(*out));
 	for (size_t i = 0; i < m.n; i++)
 		sr_buf_free(&m.runs[i].path);

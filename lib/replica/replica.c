@@ -10,7 +10,8 @@
 
 #define META_NODE  "node"
 #define META_KEY   "tree-key"
-#define LOAD_BATCH 65536 /* leaf rows turned into edits at a time: bounds the memory of a start */
+#define BATCH_LEAST 65536 /* leaves turned into edits at a time, and ... */
+#define BATCH_PART  4     /* ... that part of those that are in the map: few rebuilds, and no more memory than the map itself takes */
 
 /* --- open and close ---------------------------------------------------------------------------------------------- */
 
@@ -170,18 +171,33 @@ static void set_map(struct sr_replica *r, struct sr_replica_store *s, const stru
 	s->map = *map;
 }
 
-static enum sr_status edit_map(struct sr_replica *r, struct sr_replica_store *s, struct edits *e, struct sr_err *err)
+/* *map, which is held, with the edits; the nodes that were only its own go. */
+static enum sr_status edit_map(struct sr_replica *r, uint8_t kind, struct sr_hash *map, struct edits *e, struct sr_err *err)
 {
-	struct sr_hash map;
+	struct sr_hash next;
 	enum sr_status rc;
 
 	if (!e->n)
 		return SR_OK;
-	rc = sr_store_edit(r->nodes, s->kind, &s->map, edits_ready(e), e->n, &map, err);
-	if (rc == SR_OK)
-		set_map(r, s, &map);
+	rc = sr_store_edit(r->nodes, kind, map, edits_ready(e), e->n, &next, err);
+	if (rc == SR_OK) {
+		sr_nodes_hold(r->nodes, &next);
+		sr_nodes_release(r->nodes, map);
+		*map = next;
+	}
+	sr_nodes_sweep(r->nodes);
 	edits_clear(e);
 	return rc;
+}
+
+/* Are these enough for one go? */
+static bool is_batch(const struct sr_replica *r, const struct sr_hash *map, const struct edits *e)
+{
+	uint64_t leaves = 0, bytes;
+
+	if (e->n < BATCH_LEAST || e->n % 1024)
+		return false;
+	return sr_map_counts(r->nodes, map, &leaves, &bytes) != SR_OK || e->n >= leaves / BATCH_PART;
 }
 
 struct load {
@@ -199,7 +215,7 @@ static enum sr_status load_row(void *ctx, const struct sr_leaf_row *row, struct 
 	if (row->signature)
 		sr_store_remember(l->s->store, row->path, row->signature);
 	edits_add(&l->edits, row->path, &row->local);
-	return l->edits.n < LOAD_BATCH ? SR_OK : edit_map(l->r, l->s, &l->edits, err);
+	return is_batch(l->r, &l->s->map, &l->edits) ? edit_map(l->r, l->s->kind, &l->s->map, &l->edits, err) : SR_OK;
 }
 
 static enum sr_status load_map(struct sr_replica *r, struct sr_replica_store *s, struct sr_err *err)
@@ -213,9 +229,8 @@ static enum sr_status load_map(struct sr_replica *r, struct sr_replica_store *s,
 	s->map = empty;
 	rc = sr_state_leaves(r->state, &s->row, false, load_row, &l, err);
 	if (rc == SR_OK)
-		rc = edit_map(r, s, &l.edits, err);
+		rc = edit_map(r, s->kind, &s->map, &l.edits, err);
 	edits_free(&l.edits);
-	sr_nodes_sweep(r->nodes);
 	return rc;
 }
 
@@ -451,6 +466,7 @@ bool sr_replica_unknown_below(const struct sr_replica *r, size_t i, struct sr_by
 struct record {
 	struct sr_replica *r;
 	size_t i;
+	struct sr_leaves *changes; /* expect: from */
 	struct sr_buf signatures; /* be64 signature, string path */
 	sr_changed_fn *fn;
 	void *ctx;
@@ -490,15 +506,20 @@ static bool unseen(const struct sr_replica *r, size_t i, struct sr_bytes path, c
 	return sr_replica_unknown(r, i, path) || (to->kind == SR_KIND_NONE && sr_replica_unknown_below(r, i, path));
 }
 
-static enum sr_status record_change(void *ctx, struct sr_bytes path, const struct sr_version *from, const struct sr_version *to)
+static enum sr_status spool_change(void *ctx, struct sr_bytes path, const struct sr_version *from, const struct sr_version *to)
 {
 	struct record *c = ctx;
+	struct sr_leaf leaf = {.path = path, .expect = *from, .to = *to};
+
+	return unseen(c->r, c->i, path, to) ? SR_OK : sr_leaves_add(c->changes, &leaf, c->err);
+}
+
+static enum sr_status record_change(struct record *c, struct sr_bytes path, const struct sr_version *from, const struct sr_version *to)
+{
 	struct sr_replica_store *s = &c->r->stores[c->i];
 	struct sr_leaf_row row;
 	enum sr_status rc;
 
-	if (unseen(c->r, c->i, path, to))
-		return SR_OK;
 	rc = begin_once(c);
 	if (rc == SR_OK)
 		rc = sr_state_leaf(c->r->state, &s->row, path, &row, c->err);
@@ -527,11 +548,23 @@ static enum sr_status record_signatures(struct record *c)
 	return rc;
 }
 
-/* From the old map to the new one, in the leaf rows. */
+/* From the old map to the new one, in the leaf rows.  In path order, as the rows lie in state.db: a map has another. */
 static enum sr_status record_scan(struct record *c, const struct sr_hash *before, const struct sr_hash *after)
 {
-	enum sr_status rc = sr_store_diff(c->r->nodes, c->r->stores[c->i].kind, before, after, record_change, c, c->err);
+	enum sr_status rc;
 
+	c->changes = sr_leaves_new(sr_state_dir(c->r->state));
+	rc = sr_store_diff(c->r->nodes, c->r->stores[c->i].kind, before, after, spool_change, c, c->err);
+	if (rc == SR_OK)
+		rc = sr_leaves_sort(c->changes, c->err);
+	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(c->changes); k++) {
+		struct sr_leaf leaf;
+
+		rc = sr_leaves_at(c->changes, k, &leaf, c->err);
+		if (rc == SR_OK)
+			rc = record_change(c, leaf.path, &leaf.expect, &leaf.to);
+	}
+	sr_leaves_free(c->changes);
 	if (rc == SR_OK)
 		rc = record_signatures(c);
 	if (c->own && c->begun) {
@@ -699,6 +732,16 @@ void sr_replica_reroot(struct sr_replica *r)
 
 /* --- after an apply ------------------------------------------------------------------------------------------------ */
 
+static enum sr_status edit_map_locked(struct sr_replica *r, uint8_t kind, struct sr_hash *map, struct edits *e, struct sr_err *err)
+{
+	enum sr_status rc;
+
+	sr_replica_write_lock(r);
+	rc = edit_map(r, kind, map, e, err);
+	sr_replica_unlock(r);
+	return rc;
+}
+
 static enum sr_status take_row(struct sr_replica *r, struct sr_replica_store *s, const struct sr_leaf *leaf, enum sr_take_what what,
 			       uint64_t epoch, uint64_t seq, struct sr_err *err)
 {
@@ -729,8 +772,12 @@ enum sr_status sr_replica_take(struct sr_replica *r, size_t i, struct sr_leaves 
 {
 	struct sr_replica_store *s = &r->stores[i];
 	struct edits edits = {0};
+	struct sr_hash map = s->map; /* what it becomes; others see it when it is done */
 	enum sr_status rc = sr_leaves_sort(taken, err);
 
+	sr_replica_write_lock(r);
+	sr_nodes_hold(r->nodes, &map);
+	sr_replica_unlock(r);
 	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(taken); k++) {
 		struct sr_leaf leaf;
 
@@ -741,13 +788,17 @@ enum sr_status sr_replica_take(struct sr_replica *r, size_t i, struct sr_leaves 
 			rc = take_row(r, s, &leaf, what, epoch, seq, err);
 		if (rc == SR_OK)
 			edits_add(&edits, leaf.path, &leaf.to);
+		if (rc == SR_OK && is_batch(r, &map, &edits))
+			rc = edit_map_locked(r, s->kind, &map, &edits, err);
 	}
-	if (rc == SR_OK) {
-		sr_replica_write_lock(r);
-		rc = edit_map(r, s, &edits, err);
-		sr_nodes_sweep(r->nodes);
-		sr_replica_unlock(r);
-	}
+	sr_replica_write_lock(r);
+	if (rc == SR_OK)
+		rc = edit_map(r, s->kind, &map, &edits, err);
+	if (rc == SR_OK)
+		set_map(r, s, &map);
+	sr_nodes_release(r->nodes, &map);
+	sr_nodes_sweep(r->nodes);
+	sr_replica_unlock(r);
 	edits_free(&edits);
 	return rc;
 }

@@ -607,6 +607,19 @@ static enum sr_status tar_file(struct tarring *t, const struct sr_leaf *leaf, st
 	return rc == SR_E_CHANGED ? SR_OK : rc; /* for people: the member is there, its file was being written */
 }
 
+/* Equal rows of a bag are so many lines. */
+static enum sr_status tar_row(struct tarring *t, const struct sr_leaf *leaf, struct sr_bytes record, struct sr_err *err)
+{
+	uint64_t times = sr_path_is_bag(leaf->path) ? leaf->to.bytes : 1;
+	enum sr_status rc = SR_OK;
+
+	while (rc == SR_OK && times--) {
+		rc = sr_record_json(&t->rows, record, err);
+		sr_buf_byte(&t->rows, '\n');
+	}
+	return rc;
+}
+
 static enum sr_status tar_item(struct tarring *t, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
 {
 	struct sr_replica_store *s = &t->rd.sv->replica->stores[i];
@@ -629,10 +642,7 @@ static enum sr_status tar_item(struct tarring *t, size_t i, const struct sr_leaf
 		tar_name(&t->name, s->name, leaf->path);
 		if (rc == SR_OK && leaf->to.kind == SR_KIND_FILE)
 			return tar_file(t, leaf, &c, err);
-		if (rc == SR_OK)
-			rc = sr_record_json(&t->rows, c.record, err);
-		sr_buf_byte(&t->rows, '\n');
-		return rc;
+		return rc == SR_OK ? tar_row(t, leaf, c.record, err) : rc;
 	default:
 		return SR_OK;
 	}

@@ -70,7 +70,9 @@
 	  "INSERT INTO journal (epoch, seq, store, path, before, after, webserver, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)") \
 	X(JOURNAL_EACH, "journal: list", \
 	  "SELECT epoch, seq, store, path, before, after, webserver, at_ms FROM journal WHERE (epoch, seq) > (?, ?) ORDER BY epoch, seq, n") \
-	X(JOURNAL_TRIM, "journal: trim", "DELETE FROM journal WHERE (epoch, seq) < (SELECT epoch, seq FROM journal WHERE n = ?)") \
+	/* All before the commit that the row is of; by n, for that commit may be a giant that is looked at again and again as it grows. */ \
+	X(JOURNAL_TRIM, "journal: trim", \
+	  "DELETE FROM journal WHERE n < (SELECT min(n) FROM journal WHERE (epoch, seq) = (SELECT epoch, seq FROM journal WHERE n = ?))") \
 \
 	X(REPLACED_PUT, "replaced: write", \
 	  "INSERT INTO replaced (hash, record, epoch, seq) VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE SET " \

@@ -27,12 +27,16 @@ struct sr_store_impl {
 	                            struct sr_scan *out, struct sr_err *err); /* *out is zeroed before; on failure store.c frees it */
 	enum sr_status (*view_read)(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err);
 	bool (*view_dangling)(struct sr_view *v, struct sr_bytes path, bool there); /* NULL: never */
+	bool (*view_is_grown)(struct sr_view *v, struct sr_bytes path, struct sr_bytes record,
+	                      const struct sr_version *from); /* NULL: never */
 	void (*remember)(struct sr_store *st, struct sr_bytes path, uint64_t signature); /* NULL: nothing to remember */
 
 	enum sr_status (*apply_prepare)(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
 	                                const struct sr_apply_ops *ops, struct sr_err *err);
 	enum sr_status (*apply_commit)(struct sr_store *st, struct sr_err *err);
 	void (*apply_rollback)(struct sr_store *st); /* nothing prepared: no-op */
+	int64_t (*apply_held_ms)(const struct sr_store *st);               /* NULL: 0 */
+	size_t (*rank)(const struct sr_store *st, struct sr_bytes table); /* NULL: 0 */
 	enum sr_status (*apply_recover)(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
 	                                const struct sr_apply_ops *ops, struct sr_err *err);
 };

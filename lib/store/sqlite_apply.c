@@ -1,8 +1,9 @@
 /* sqlite_apply.c - leaves into a database, in one transaction with the marker.
  *
- * Under BEGIN IMMEDIATE every row is read again and judged, and deletions are made; then updates, in place, then inserts.  What a UNIQUE
- * constraint stops waits for the others (settle): tried again in both directions; then rows that are not part of the apply are asked about;
- * what is left is a cycle, whose rows are deleted and inserted.  Each write is proven by reading the row again.
+ * Under BEGIN IMMEDIATE every row is read again, judged, and deleted, updated in place or inserted.  What a UNIQUE constraint stops waits
+ * for the others (settle): tried again in both directions; then rows that are not part of the apply are asked about; what is left is a
+ * cycle, whose rows are deleted and inserted.  Each write is proven: by its values, which the column cannot but keep, else by reading the
+ * row again.
  *
  * A leaf of a bag is a difference: so many equal rows more, or fewer.  Rows go before any come; what it meets is counted by an index made
  * before the lock (sqlite_bag.c).
@@ -17,6 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What does not fit is written before the commit, which in a rollback journal's mode needs the readers out of the way from then on. */
+#define CACHE_OF_APPLY "PRAGMA cache_size=-16384"
+#define CACHE          "PRAGMA cache_size=-2000" /* SQLite's own */
+
+#define EQUALS_MOST  10000000 /* equal rows that one leaf may add: a few bytes must not fill a disk */
 #define RETRY_ROUNDS 8 /* of both directions; then delete-and-insert costs less */
 
 static void apply_free(struct sr_sql_apply *a)
@@ -96,27 +102,9 @@ struct sr_sql_table *sr_sql_apply_table(struct sr_sql_apply *a, const struct sr_
 /* The place of the leaf at `path`, or a->n. */
 enum sr_status sr_sql_apply_find(struct sr_sql_apply *a, struct sr_bytes path, size_t *out, struct sr_err *err)
 {
-	size_t low = 0, high = a->n;
+	struct sr_leaf leaf;
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		struct sr_leaf leaf;
-		enum sr_status st = sr_leaves_at(a->leaves, middle, &leaf, err);
-		int c = st == SR_OK ? sr_bytes_cmp(leaf.path, path) : 0;
-
-		if (st != SR_OK)
-			return st;
-		if (c == 0) {
-			*out = middle;
-			return SR_OK;
-		}
-		if (c < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	*out = a->n;
-	return SR_OK;
+	return sr_leaves_find(a->leaves, path, out, &leaf, err);
 }
 
 /* --- writing one row -------------------------------------------------------------------------------------------- */
@@ -143,6 +131,39 @@ static enum sr_status spread(struct sr_sql *sql, const struct sr_sql_table *t, s
 	return st;
 }
 
+/* Is it sure that a column holds exactly this value once it was written to it?  So it is by its affinity, of all values that it has nothing to
+ * convert in; no trigger and no ON CONFLICT of the table comes in between.  When in doubt, it is not: then the row is read. */
+static bool kept_as_is(const struct sr_sql_schema *schema, const struct sr_sql_column *c, const struct sr_value *v)
+{
+	const uint8_t *at = v->b.at, *end = at + v->b.len;
+
+	switch (v->class) {
+	case SR_INT:
+		return c->affinity != 'B' && c->affinity != 'E';
+	case SR_REAL: /* -0.0 is stored as 0.0, NaN as NULL, a whole number may become an INT */
+		return c->affinity != 'B' && v->real < 0x1p52 && v->real > -0x1p52 && v->real != (double)(int64_t)v->real;
+	case SR_TEXT:
+		if (c->affinity >= 'C') { /* what might be read as a number */
+			while (at < end && strchr("\t\n\v\f\r ", *at))
+				at++;
+			if (at == end || strchr("+-.0123456789", *at))
+				return false;
+		}
+		return schema->utf8;
+	default:
+		return true;
+	}
+}
+
+static bool all_kept_as_is(const struct sr_sql *sql, const struct sr_sql_table *t)
+{
+	bool sure = true;
+
+	for (size_t i = 0; sure && i < t->n; i++)
+		sure = kept_as_is(sql->schema, &t->columns[i], &sql->columns[i].value);
+	return sure;
+}
+
 /* Run a statement of `verb`, with the columns of the leaf's record and with `key` bound as it has them.  *blocked: another row has one of
  * its unique values. */
 static enum sr_status run(struct sr_sql_apply *a, struct sr_sql_table *t, enum sr_sql_verb verb, const struct sr_leaf *leaf,
@@ -162,10 +183,12 @@ static enum sr_status run(struct sr_sql_apply *a, struct sr_sql_table *t, enum s
 		st = sr_sql_bind_key(sql, t, stmt, record ? t->n + 1 : 1, key, err);
 	if (st != SR_OK)
 		return st;
-	rc = sqlite3_step(stmt);
+	a->sure = record && all_kept_as_is(sql, t);
+	rc = sr_sql_fts_step(sql, stmt);
 	*blocked = rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_ROWID;
 	if (rc != SQLITE_DONE && !*blocked)
 		st = sr_sql_fail(err, sql, rc, "not written");
+	a->sure = a->sure && rc == SQLITE_DONE && sqlite3_changes(sql->db) == 1;
 	sqlite3_reset(stmt);
 	sqlite3_clear_bindings(stmt);
 	return st;
@@ -212,10 +235,12 @@ static enum sr_status read_old(struct sr_sql_apply *a, struct sr_sql_table *t, s
 			       struct sr_err *err)
 {
 	enum sr_status st = sr_sql_row_read(&a->s->main, &a->s->st, t, key, out, err);
+	struct sr_buf record = a->s->main.record;
 
-	sr_buf_clear(&a->old);
-	if (st == SR_OK)
-		sr_buf_bytes(&a->old, sr_buf_view(&a->s->main.record));
+	a->s->main.record = a->old;
+	a->old = record;
+	if (st != SR_OK)
+		sr_buf_clear(&a->old);
 	return st;
 }
 
@@ -266,37 +291,44 @@ static enum sr_status note_lent(struct sr_sql_apply *a, size_t i, const struct s
 	return st;
 }
 
-/* Delete the row of leaf i, which is there, and tell so. */
+/* Delete the row of leaf i, which is *old and a->old, and tell so. */
+static enum sr_status remove_old(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t, struct sr_bytes key,
+				 const struct sr_version *old, struct sr_err *err)
+{
+	bool blocked;
+	enum sr_status st = run(a, t, SR_SQL_REMOVE, leaf, key, &blocked, err);
+
+	a->wrote = true;
+	if (st == SR_OK)
+		st = tell_displaced(a, i, leaf, leaf->path, old, sr_buf_view(&a->old), sr_version_eq(old, &leaf->expect), err);
+	return st == SR_OK ? note_gone(a, i, t, sr_buf_view(&a->old), sr_bytes(NULL, 0), err) : st;
+}
+
 static enum sr_status remove_row(struct sr_sql_apply *a, size_t i, struct sr_err *err)
 {
 	struct sr_leaf leaf;
 	struct sr_bytes key;
 	struct sr_version old;
 	struct sr_sql_table *t;
-	bool blocked;
 	enum sr_status st = sr_leaves_at(a->leaves, i, &leaf, err);
 
 	if (st != SR_OK)
 		return st;
 	t = sr_sql_apply_table(a, &leaf, &key);
 	st = read_old(a, t, key, &old, err);
-	if (st == SR_OK && old.kind == SR_KIND_ROW) {
-		st = run(a, t, SR_SQL_REMOVE, &leaf, key, &blocked, err);
-		a->wrote = true;
-		if (st == SR_OK)
-			st = tell_displaced(a, i, &leaf, leaf.path, &old, sr_buf_view(&a->old), sr_version_eq(&old, &leaf.expect), err);
-		if (st == SR_OK)
-			st = note_gone(a, i, t, sr_buf_view(&a->old), sr_bytes(NULL, 0), err);
-	}
-	return st;
+	return st == SR_OK && old.kind == SR_KIND_ROW ? remove_old(a, i, &leaf, t, key, &old, err) : st;
 }
 
-/* Is the row now what the leaf says? */
+/* Is the row that `run` wrote what the leaf says? */
 static enum sr_status prove(struct sr_sql_apply *a, struct sr_sql_table *t, const struct sr_leaf *leaf, struct sr_bytes key,
 			    struct sr_err *err)
 {
 	struct sr_version now;
-	enum sr_status st = sr_sql_row_read(&a->s->main, &a->s->st, t, key, &now, err);
+	enum sr_status st;
+
+	if (a->sure)
+		return SR_OK;
+	st = sr_sql_row_read(&a->s->main, &a->s->st, t, key, &now, err);
 
 	if (st == SR_OK && !sr_version_eq(&now, &leaf->to))
 		st = sr_err_set(err, SR_E_DATA, "the database made another row of it");
@@ -328,13 +360,14 @@ static enum sr_status probe(struct sr_sql_apply *a, struct sr_sql_table *t, cons
 		st = sr_sql_bind(sql, stmt, i + 1, &sql->columns[i].value, err);
 	if (st != SR_OK)
 		return st;
-	rc = sqlite3_step(stmt);
+	rc = sr_sql_fts_step(sql, stmt);
 	if (rc == SQLITE_ROW) {
 		*named = sr_sql_row(sql, t, stmt);
 		*rowid = t->rowid ? sqlite3_column_int64(stmt, (int)t->n) : 0;
-	} else {
-		st = sr_sql_fail(err, sql, rc, "not written");
+		rc = sqlite3_step(stmt); /* to its end: a reset before it takes the transaction back when virtual tables were written */
 	}
+	if (rc != SQLITE_DONE)
+		st = sr_sql_fail(err, sql, rc, "not written");
 	sqlite3_reset(stmt);
 	sqlite3_clear_bindings(stmt);
 	return st;
@@ -395,15 +428,39 @@ static enum sr_status write_equals(struct sr_sql_apply *a, size_t i, const struc
 	return SR_OK;
 }
 
-/* Write leaf i, unless a UNIQUE constraint stops it: then nothing has happened, and it waits. */
+/* Write leaf i where *old and a->old are (SR_KIND_NONE: nothing is), unless a UNIQUE constraint stops it: then nothing has happened, and it
+ * waits. */
+static enum sr_status write_over(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t, struct sr_bytes key,
+				 const struct sr_version *old, struct sr_err *err)
+{
+	enum sr_sql_verb verb = SR_SQL_INSERT;
+	bool blocked = false, there = old->kind == SR_KIND_ROW;
+	enum sr_status st;
+
+	if (there)
+		verb = same_key_bytes(t, sr_buf_view(&a->old), leaf->record) ? SR_SQL_UPDATE : SR_SQL_REKEY;
+	st = run(a, t, verb, leaf, key, &blocked, err);
+	if (st == SR_OK && blocked)
+		return SR_OK;
+	a->wrote = true;
+	if (st == SR_OK)
+		st = prove(a, t, leaf, key, err);
+	if (st == SR_OK && there)
+		st = tell_displaced(a, i, leaf, leaf->path, old, sr_buf_view(&a->old), sr_version_eq(old, &leaf->expect), err);
+	if (st == SR_OK && there)
+		st = note_gone(a, i, t, sr_buf_view(&a->old), leaf->record, err);
+	if (st == SR_OK)
+		sr_sql_apply_set(a, i, LEAF_APPLIED);
+	return st;
+}
+
+/* Write leaf i, which waits. */
 static enum sr_status write_row(struct sr_sql_apply *a, size_t i, struct sr_err *err)
 {
 	struct sr_leaf leaf;
 	struct sr_bytes key;
 	struct sr_version old;
 	struct sr_sql_table *t;
-	bool blocked = false;
-	enum sr_sql_verb verb = SR_SQL_INSERT;
 	enum sr_status st = sr_leaves_at(a->leaves, i, &leaf, err);
 
 	if (st != SR_OK)
@@ -414,23 +471,9 @@ static enum sr_status write_row(struct sr_sql_apply *a, size_t i, struct sr_err 
 		return st == SR_OK ? SR_OK : leaf_fault(a, &leaf, err);
 	}
 	st = read_old(a, t, key, &old, err);
-	if (st == SR_OK && old.kind == SR_KIND_ROW)
-		verb = same_key_bytes(t, sr_buf_view(&a->old), leaf.record) ? SR_SQL_UPDATE : SR_SQL_REKEY;
 	if (st == SR_OK)
-		st = run(a, t, verb, &leaf, key, &blocked, err);
-	if (st == SR_OK && blocked)
-		return SR_OK;
-	a->wrote = true;
-	if (st == SR_OK)
-		st = prove(a, t, &leaf, key, err);
-	if (st == SR_OK && old.kind == SR_KIND_ROW)
-		st = tell_displaced(a, i, &leaf, leaf.path, &old, sr_buf_view(&a->old), sr_version_eq(&old, &leaf.expect), err);
-	if (st == SR_OK && old.kind == SR_KIND_ROW)
-		st = note_gone(a, i, t, sr_buf_view(&a->old), leaf.record, err);
-	if (st != SR_OK)
-		return leaf_fault(a, &leaf, err);
-	sr_sql_apply_set(a, i, LEAF_APPLIED);
-	return SR_OK;
+		st = write_over(a, i, &leaf, t, key, &old, err);
+	return st == SR_OK ? SR_OK : leaf_fault(a, &leaf, err);
 }
 
 /* --- judging ---------------------------------------------------------------------------------------------------- */
@@ -461,9 +504,34 @@ static enum sr_status check_record(struct sr_sql_apply *a, const struct sr_leaf 
 /* Go on with this row?  Asks when it is not as expected. */
 static bool take(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual)
 {
-	if (sr_version_eq(actual, &leaf->expect))
+	if (sr_version_eq(actual, &leaf->expect) ||
+	    (a->grown && sr_sql_is_grown(&a->s->main, a->s->st.key, leaf->path, sr_buf_view(&a->old), &leaf->expect)))
 		return true;
-	return a->ops->clash && a->ops->clash(a->ops->ctx, i, leaf, actual, sr_buf_view(&a->s->main.record)) == SR_TAKE;
+	return a->ops->clash && a->ops->clash(a->ops->ctx, i, leaf, actual, sr_buf_view(&a->old)) == SR_TAKE;
+}
+
+/* Before there is a lock: the records, by the schema as it was seen last.  Should it be another under the lock, judge_row checks again. */
+static enum sr_status check_records(struct sr_sql_apply *a, struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	enum sr_status st = SR_OK;
+
+	if (!sql->schema)
+		return SR_OK;
+	a->checked = sql->schema->version;
+	for (size_t i = 0; st == SR_OK && i < a->n; i++) {
+		struct sr_leaf leaf;
+		struct sr_bytes key;
+		struct sr_sql_table *t;
+
+		st = sr_leaves_at(a->leaves, i, &leaf, err);
+		t = st == SR_OK && leaf.to.kind == SR_KIND_ROW ? sr_sql_apply_table(a, &leaf, &key) : NULL;
+		if (!t)
+			continue;
+		if (check_record(a, &leaf, t, key, NULL) == SR_OK) /* if not, it is told under the lock */
+			a->state[i] = LEAF_CHECKED;
+	}
+	return st;
 }
 
 /* Remove `n` of the equal rows at these places: those that came last. */
@@ -501,8 +569,12 @@ static enum sr_status judge_equals(struct sr_sql_apply *a, size_t i, const struc
 		actual = (struct sr_version){.kind = SR_KIND_ROW, .bytes = n, .hash = places->hash};
 		st = sr_sql_bag_read(sql, t, key, places->rowid, &same, err);
 	}
+	if (st == SR_OK && after > before && after - before > EQUALS_MOST)
+		st = sr_err_set(err, SR_E_LIMIT, "%llu equal rows more, at once", (unsigned long long)(after - before));
 	if (st != SR_OK)
 		return st;
+	sr_buf_clear(&a->old);
+	sr_buf_bytes(&a->old, sr_buf_view(&sql->record));
 	if (!take(a, i, leaf, &actual)) {
 		sr_sql_apply_set(a, i, LEAF_KEPT);
 		return SR_OK;
@@ -529,26 +601,30 @@ static enum sr_status judge_row(struct sr_sql_apply *a, size_t i, const struct s
 		sr_sql_apply_set(a, i, LEAF_KEPT);
 		return SR_OK;
 	}
-	if (leaf->to.kind == SR_KIND_ROW) {
+	if (leaf->to.kind == SR_KIND_ROW && (a->state[i] != LEAF_CHECKED || a->checked != a->s->main.schema->version)) {
 		st = check_record(a, leaf, t, key, err);
 		if (st != SR_OK)
 			return st;
 	}
 	if (sr_key_is_bag(key))
 		return judge_equals(a, i, leaf, t, key, err);
-	st = sr_sql_row_read(&a->s->main, &a->s->st, t, key, &actual, err);
+	st = read_old(a, t, key, &actual, err);
 	if (st != SR_OK)
 		return st;
-	if (sr_version_eq(&actual, &leaf->to))
+	if (sr_version_eq(&actual, &leaf->to)) {
 		sr_sql_apply_set(a, i, LEAF_SAME);
-	else if (!take(a, i, leaf, &actual))
+		return SR_OK;
+	}
+	if (!take(a, i, leaf, &actual)) {
 		sr_sql_apply_set(a, i, LEAF_KEPT);
-	else if (leaf->to.kind == SR_KIND_NONE) {
+		return SR_OK;
+	}
+	if (leaf->to.kind == SR_KIND_NONE) {
 		sr_sql_apply_set(a, i, LEAF_APPLIED);
-		return remove_row(a, i, err);
-	} else
-		sr_sql_apply_set(a, i, actual.kind == SR_KIND_ROW ? LEAF_UPDATE : LEAF_INSERT);
-	return SR_OK;
+		return remove_old(a, i, leaf, t, key, &actual, err);
+	}
+	sr_sql_apply_set(a, i, actual.kind == SR_KIND_ROW ? LEAF_UPDATE : LEAF_INSERT);
+	return write_over(a, i, leaf, t, key, &actual, err);
 }
 
 static enum sr_status judge(struct sr_sql_apply *a, size_t i, struct sr_err *err)
@@ -556,7 +632,7 @@ static enum sr_status judge(struct sr_sql_apply *a, size_t i, struct sr_err *err
 	struct sr_leaf leaf;
 	enum sr_status st = sr_leaves_at(a->leaves, i, &leaf, err);
 
-	if (st != SR_OK || a->state[i] != LEAF_NEW)
+	if (st != SR_OK || (a->state[i] != LEAF_NEW && a->state[i] != LEAF_CHECKED))
 		return st;
 	st = judge_row(a, i, &leaf, err);
 	return st == SR_OK ? SR_OK : sr_sql_apply_fault(a, i, err);
@@ -821,19 +897,45 @@ static enum sr_status look_for_schema(struct sr_sql_apply *a, struct sr_err *err
 	return SR_OK;
 }
 
+/* Tables of this apply that are here, and have fewer columns. */
+static enum sr_status grow_tables(struct sr_sql_apply *a, struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	enum sr_status st = SR_OK;
+
+	for (size_t i = 0; st == SR_OK && i < a->n; i++) {
+		const struct sr_sql_table *t;
+		struct sr_leaf leaf;
+
+		st = sr_leaves_at(a->leaves, i, &leaf, err);
+		t = st == SR_OK && leaf.to.kind == SR_KIND_TABLE && a->state[i] == LEAF_NEW ? sr_sql_table(sql, leaf.path) : NULL;
+		if (t && t->synced && !sr_hash_eq(&t->fingerprint, &leaf.to.hash))
+			st = sr_sql_grow(sql, &a->s->st, sr_buf_view(&a->schema), leaf.path, &leaf.to.hash, &a->grown, err);
+	}
+	return st;
+}
+
+/* From the schema text: a whole database, or what an existing one of ours lacks of the sender's. */
 static enum sr_status create_tables(struct sr_sql_apply *a, struct sr_err *err)
 {
 	struct sr_sql *sql = &a->s->main;
+	struct sr_bytes text = sr_buf_view(&a->schema);
 	bool empty = sr_sql_empty(sql);
 	enum sr_status st;
 
 	if (!a->has_schema || (!empty && !a->s->st.ours))
 		return SR_OK;
-	st = sr_sql_schema_create(sql, sr_buf_view(&a->schema), empty ? NULL : is_missing, a, err);
+	a->clean = false;
+	a->fills = empty;
+	st = sr_sql_schema_create(sql, text, empty ? NULL : is_missing, a, err);
 	if (st == SR_OK)
 		st = sr_sql_schema(sql, &a->s->st, err);
-	a->clean = false;
-	return st;
+	if (st != SR_OK || empty)
+		return st;
+	st = grow_tables(a, err);
+	if (st == SR_OK)
+		st = sr_sql_schema_complete(sql, text, err);
+	return st == SR_OK ? sr_sql_schema_again(sql, &a->s->st, err) : st;
 }
 
 /* TABLE leaves: applied when the table is here and of that shape; its rows are left alone otherwise.  No table is ever dropped. */
@@ -900,6 +1002,8 @@ static enum sr_status begin(struct sr_sql_apply *a, struct sr_err *err)
 
 	if (st == SR_OK)
 		st = look_for_schema(a, err);
+	if (st == SR_OK)
+		st = check_records(a, err);
 	if (st == SR_OK && a->has_schema)
 		st = sr_sql_int(sql, "SELECT count(*) FROM sqlite_master", &tables, err);
 	a->first = !tables;
@@ -908,7 +1012,10 @@ static enum sr_status begin(struct sr_sql_apply *a, struct sr_err *err)
 	if (st == SR_OK)
 		st = index_bags(a, err);
 	if (st == SR_OK)
-		st = sr_sql_exec(sql, "BEGIN IMMEDIATE", err);
+		st = sr_sql_exec(sql, CACHE_OF_APPLY, err);
+	if (st == SR_OK)
+		st = sr_sql_begin(sql, &a->s->st, err);
+	a->s->locked_at = sr_ticks_ms();
 	if (st == SR_OK)
 		st = sr_sql_schema(sql, &a->s->st, err);
 	return st == SR_OK ? sr_sql_bags_doubt(sql, err) : st;
@@ -939,20 +1046,18 @@ static enum sr_status write_all(struct sr_sql_apply *a, struct sr_err *err)
 
 	if (st == SR_OK)
 		st = judge_tables(a, err);
+	if (st == SR_OK && !a->fills)
+		st = sr_sql_fts_begin(&a->s->main, err);
 	for (size_t i = 0; st == SR_OK && i < a->n; i++)
 		st = judge(a, i, err);
-	for (size_t i = 0; st == SR_OK && i < a->n; i++)
-		if (a->state[i] == LEAF_UPDATE)
-			st = write_row(a, i, err);
-	for (size_t i = 0; st == SR_OK && i < a->n; i++)
-		if (a->state[i] == LEAF_INSERT)
-			st = write_row(a, i, err);
 	if (st == SR_OK)
 		st = settle(a, err);
 	if (st == SR_OK)
 		st = sr_sql_look_for_orphans(a, err);
 	if (st == SR_OK)
 		st = sr_sql_ask_parentless(a, err);
+	if (st == SR_OK)
+		st = a->fills ? sr_sql_fts_fill(&a->s->main, err) : sr_sql_fts_end(&a->s->main, err);
 	return st == SR_OK ? note_kept(a, err) : st;
 }
 
@@ -982,6 +1087,15 @@ enum sr_status sr_sql_apply_prepare(struct sr_store *st, struct sr_leaves *leave
 	return status;
 }
 
+/* The apply is over, one way or the other. */
+static void end(struct sr_sql_store *s)
+{
+	if (s->main.db)
+		sqlite3_exec(s->main.db, CACHE, NULL, NULL, NULL);
+	apply_free(s->apply);
+	s->apply = NULL;
+}
+
 static void tell_applied(struct sr_leaves *leaves, size_t i, const struct sr_apply_ops *ops)
 {
 	struct sr_leaf leaf;
@@ -1007,11 +1121,14 @@ enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err)
 
 	assert(a && !a->refused);
 	status = sr_sql_exec(&s->main, "COMMIT", err);
+	s->held_ms = sr_ticks_ms() - s->locked_at;
+	if (status == SR_OK)
+		status = sr_sql_sync(&s->main, err);
 	if (status != SR_OK) {
+		sr_sql_gate_open(&s->gate); /* it may have been committed */
 		sr_sql_apply_rollback(st);
 		return sr_err_context(err, "%s", st->name), status;
 	}
-	s->apply = NULL;
 	if (!a->clean)
 		sr_sql_gate_open(&s->gate);
 	else if (a->wrote)
@@ -1021,7 +1138,7 @@ enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err)
 			tell_applied(a->leaves, i, a->ops);
 	if (a->first)
 		empty_log(&s->main);
-	apply_free(a);
+	end(s);
 	return SR_OK;
 }
 
@@ -1031,11 +1148,17 @@ void sr_sql_apply_rollback(struct sr_store *st)
 
 	if (!s->apply)
 		return;
-	if (s->main.db && !sqlite3_get_autocommit(s->main.db))
+	if (s->main.db && !sqlite3_get_autocommit(s->main.db)) {
 		sqlite3_exec(s->main.db, "ROLLBACK", NULL, NULL, NULL);
+		s->held_ms = sr_ticks_ms() - s->locked_at;
+	}
 	sr_sql_schema_free(&s->main); /* it may know of tables that were rolled back, under a version that comes again */
-	apply_free(s->apply);
-	s->apply = NULL;
+	end(s);
+}
+
+int64_t sr_sql_apply_held_ms(const struct sr_store *st)
+{
+	return ((const struct sr_sql_store *)st)->held_ms;
 }
 
 static bool was_kept(const struct sr_store *st, const struct sr_buf *kept, struct sr_bytes path)

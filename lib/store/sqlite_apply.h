@@ -6,6 +6,7 @@
 
 enum leaf_state {
 	LEAF_NEW,
+	LEAF_CHECKED,  /* its record is that of its hash and its name */
 	LEAF_UPDATE,   /* to be written: the row is there */
 	LEAF_INSERT,   /* it is not */
 	LEAF_UNSEATED, /* it was, and was deleted so that others can move: it has to be inserted */
@@ -21,14 +22,18 @@ struct sr_sql_apply {
 	size_t n;
 	uint8_t *state; /* enum leaf_state of each leaf */
 	int64_t *rowid; /* of the row that was written last for it, in a bag; NULL: no leaf is of a bag */
+	int64_t checked; /* by this version of the schema */
 	size_t waiting; /* leaves to be written */
 	bool clean;     /* exactly these leaves go in: who knows the map before knows the one after */
 	bool wrote;
 	struct sr_buf schema; /* schema text, when there is a leaf of it */
 	bool has_schema;
 	bool first; /* the database has no table yet */
+	bool fills;   /* the tables are new, all of them */
+	bool grown;   /* a table got columns: its rows are others than they were when this was planned */
 	char **paused; /* tables whose TABLE leaf does not fit what is here */
 	size_t pauses;
+	bool sure; /* the row that was written last holds exactly what was written to it */
 	struct sr_buf old, kept;
 	struct sr_buf gone; /* rows that others may have referred to: varint leaf, string table, string record (sr_sql_referred) */
 	bool refused;       /* by `parentless`: to be rolled back */

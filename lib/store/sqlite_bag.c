@@ -94,7 +94,7 @@ enum sr_status sr_sql_bag_remove(struct sr_sql *sql, struct sr_sql_table *t, str
 		st = statement_at(sql, t, SR_SQL_BAG_REMOVE, rowid, &stmt, err);
 	if (st != SR_OK)
 		return st;
-	rc = sqlite3_step(stmt);
+	rc = sr_sql_fts_step(sql, stmt);
 	if (rc != SQLITE_DONE)
 		st = sr_sql_fail(err, sql, rc, "not removed");
 	sqlite3_reset(stmt);

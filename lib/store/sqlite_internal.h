@@ -4,13 +4,17 @@
  * buffers for the row that was read last.  The store has one main connection; extra views bring their own.
  *
  * sqlite.c         connections, presence, marker, creation, stale WAL
- * sqlite_schema.c  tables, keys, fingerprints, schema text and creation from it
+ * sqlite_schema.c  tables, keys, fingerprints, statements
+ * sqlite_create.c  schema text, and creation from it
+ * sqlite_text.c    CREATE statements, cut into tokens
  * sqlite_scan.c    rows into records and names; views, scan and read
  * sqlite_bag.c     rows without a key: which of them are equal, and where they are
  * sqlite_apply.c   prepare, commit, rollback, recover (with sqlite_apply.h)
  * sqlite_log.c       was the file overwritten beside its log?
  * sqlite_orphans.c   what foreign keys say at the end of an apply
- * sqlite_references.c  foreign keys */
+ * sqlite_references.c  foreign keys
+ * sqlite_fts.c     full-text indexes follow what an apply writes
+ * sqlite_grow.c    columns that were added to a table */
 #ifndef SR_STORE_SQLITE_INTERNAL_H
 #define SR_STORE_SQLITE_INTERNAL_H
 
@@ -50,6 +54,9 @@ enum sr_sql_verb {
 
 struct sr_sql_bag; /* see sqlite_bag.c */
 
+struct sr_sql_added;
+struct sr_sql_fts;
+
 struct sr_sql_table {
 	char *name;  /* OWNED */
 	bool synced; /* else `why` says what it is reported as, and nothing below is set */
@@ -65,6 +72,9 @@ struct sr_sql_table {
 	size_t keys;                  /* 0: no row has a key */
 	const char *rowid;            /* by this name rows without a key are reached; NULL: there are none, or none can be reached */
 	struct sr_sql_bag *bag;       /* OWNED; the index of these rows, for the length of a transaction; NULL: not made */
+	size_t rank;                  /* see sr_store_rank */
+	bool conflicts; /* its CREATE says what to do ON CONFLICT */
+	struct sr_sql_added *added; /* OWNED; see sqlite_grow.c; NULL: not asked for yet */
 	struct sr_hash fingerprint;
 	sqlite3_stmt *stmt[SR_SQL_VERBS]; /* OWNED; prepared when first asked for */
 };
@@ -84,6 +94,7 @@ struct sr_sql_schema {
 	size_t n;
 	struct sr_sql_reference *references; /* OWNED */
 	size_t n_references;
+	struct sr_sql_fts *fts; /* OWNED; how indexes are fed; NULL: not looked at yet */
 };
 
 struct sr_sql {
@@ -95,6 +106,7 @@ struct sr_sql {
 	struct sr_column *columns;    /* scratch, and */
 	struct sr_value *values;      /* scratch, `room` each */
 	size_t room;
+	bool log;           /* the last transaction went to a write-ahead log, which is to be synced */
 	int64_t busy_since; /* tick at which the wait for a lock began */
 };
 
@@ -114,6 +126,7 @@ struct sr_sql_store {
 	struct sr_sql main;
 	struct sr_sql_gate gate;
 	struct sr_sql_apply *apply;         /* prepared, or NULL */
+	int64_t locked_at, held_ms;         /* tick of the last BEGIN IMMEDIATE of an apply, and what it came to */
 	bool viewed;                        /* the main view is open */
 	atomic_uint extras;                 /* extra views that are open */
 	int64_t quiet_version, quiet_since; /* data_version at the last look, and the tick since which it has not moved */
@@ -125,12 +138,17 @@ struct sr_sql_store {
 /* Connect and configure; touches no page.  *sql stays where it is until it is disconnected.  EXTRA connections only read.  Whether there is
  * a file at all is the caller's to look at. */
 SR_MUST enum sr_status sr_sql_connect(struct sr_sql *sql, const struct sr_store *st, enum sr_view_kind kind, struct sr_err *err);
+/* Connect to an empty database in memory. */
+SR_MUST enum sr_status sr_sql_scratch(struct sr_sql *sql, struct sr_err *err);
 void sr_sql_disconnect(struct sr_sql *sql);
 /* The main connection, for a view or an apply.  SR_E_NOINPUT: no file; SR_E_CHANGED: another file is there now, look again. */
 SR_MUST enum sr_status sr_sql_main(struct sr_sql_store *s, struct sr_err *err);
 /* Fill *err from a result code of SQLite: "what: its message". */
 enum sr_status sr_sql_fail(struct sr_err *err, struct sr_sql *sql, int rc, const char *fmt, ...) SR_PRINTF(4, 5);
 SR_MUST enum sr_status sr_sql_exec(struct sr_sql *sql, const char *text, struct sr_err *err);
+/* BEGIN IMMEDIATE.  The transaction is durable when sr_sql_sync() has said SR_OK after its COMMIT. */
+SR_MUST enum sr_status sr_sql_begin(struct sr_sql *sql, const struct sr_store *st, struct sr_err *err);
+SR_MUST enum sr_status sr_sql_sync(struct sr_sql *sql, struct sr_err *err);
 /* The single integer that `text` answers. */
 SR_MUST enum sr_status sr_sql_int(struct sr_sql *sql, const char *text, int64_t *out, struct sr_err *err);
 /* Inside a transaction: the marker of the apply in progress, and the paths of the leaves that it leaves out (hashes, `kept`; may be NULL).
@@ -151,6 +169,10 @@ bool sr_sql_overwritten(const struct sr_store *st);
 SR_MUST enum sr_status sr_sql_schema(struct sr_sql *sql, const struct sr_store *st, struct sr_err *err);
 void sr_sql_schema_free(struct sr_sql *sql);
 struct sr_sql_table *sr_sql_table(const struct sr_sql *sql, struct sr_bytes name); /* NULL: there is none */
+bool sr_sql_internal_name(const char *name); /* SQLite's or ours, and no application's */
+/* Prepare a query; `arg` (may be NULL; BORROWED until the statement's end) is bound to ?1.  A result code. */
+int sr_sql_prepare(struct sr_sql *sql, const char *text, const char *arg, sqlite3_stmt **stmt);
+const char *sr_sql_text_at(sqlite3_stmt *stmt, int i); /* never NULL; VALID UNTIL the statement moves */
 bool sr_sql_empty(const struct sr_sql *sql);                                       /* no table but our own */
 /* A statement of a table, reset and without bindings.  OWNED by the schema. */
 SR_MUST enum sr_status sr_sql_statement(struct sr_sql *sql, struct sr_sql_table *t, enum sr_sql_verb verb, sqlite3_stmt **out,
@@ -159,16 +181,71 @@ SR_MUST enum sr_status sr_sql_statement(struct sr_sql *sql, struct sr_sql_table 
 void sr_sql_add_name(struct sr_buf *b, const char *name);
 void sr_sql_add_columns(struct sr_buf *b, const struct sr_sql_table *t);
 void sr_sql_add_where(struct sr_buf *b, const struct sr_sql_table *t, size_t first);
-/* Append the schema text (store.h, SR_SCHEMA_PATH).  Virtual tables and what belongs to them are left out.  Rows of type "pragma" come
- * first: encoding, user_version, application_id, where they are not the default. */
+/* Read again all that depends on the schema, whatever its version says: after a savepoint was rolled back. */
+SR_MUST enum sr_status sr_sql_schema_again(struct sr_sql *sql, const struct sr_store *st, struct sr_err *err);
+
+/* --- sqlite_create.c --- */
+
+/* Append the schema text (store.h, SR_SCHEMA_PATH).  Of virtual tables it holds those that sr_sql_index knows, and no shadow tables.  Rows
+ * of type "pragma" come first: encoding, user_version, application_id, where they are not the default. */
 SR_MUST enum sr_status sr_sql_schema_text(struct sr_sql *sql, struct sr_buf *out, struct sr_err *err);
 /* Before the transaction that fills an empty database: take over the text encoding. */
 SR_MUST enum sr_status sr_sql_schema_encoding(struct sr_sql *sql, struct sr_bytes text, struct sr_err *err);
-/* Create from schema text.  wanted NULL: everything.  Else the tables that `wanted` names, with their indexes and triggers, and the views
- * that are missing (one that cannot be made is left out).  Text from outside: only CREATE in main is let through. */
+/* Create from schema text, of which only CREATE in main is let through.  wanted NULL: everything; a virtual table that cannot be made is
+ * left out, and so are triggers that name it.  Else the tables that `wanted` names, and nothing else. */
 typedef bool sr_sql_wanted_fn(void *ctx, struct sr_bytes table);
 SR_MUST enum sr_status sr_sql_schema_create(struct sr_sql *sql, struct sr_bytes text, sr_sql_wanted_fn *wanted, void *ctx,
 					    struct sr_err *err);
+/* Make what the text has and this database lacks: indexes and triggers of synchronised tables and of views, views, virtual tables.  What
+ * cannot be made is left out. */
+SR_MUST enum sr_status sr_sql_schema_complete(struct sr_sql *sql, struct sr_bytes text, struct sr_err *err);
+
+/* --- sqlite_text.c: what has to be known of a statement before SQLite is given it.  Authorizers decide what it may do. --- */
+
+struct sr_sql_token {
+	char kind;            /* 'w': a word or number; 'q': a quoted name or string; 0: the end; else the character that it is */
+	struct sr_bytes text; /* BORROWED; with its quotes */
+};
+struct sr_sql_token sr_sql_token(struct sr_bytes *rest);
+bool sr_sql_token_is(const struct sr_sql_token *t, const char *word);    /* that word without quotes, in any case of letters */
+bool sr_sql_token_names(const struct sr_sql_token *t, const char *name); /* with or without */
+char *sr_sql_token_name(const struct sr_sql_token *t);                   /* without its quotes; OWNED BY CALLER (free) */
+bool sr_sql_text_names(struct sr_bytes text, const char *name);          /* does any token? */
+/* The next part of a list up to its closing parenthesis or the end, without blanks and comments around it.  False: there is none. */
+bool sr_sql_part(struct sr_bytes *rest, char separator, struct sr_bytes *part);
+
+/* A virtual table that indexes what other tables hold: fts3, fts4, fts5, rtree, rtree_i32. */
+struct sr_sql_index {
+	const char *module;
+	struct sr_bytes parts; /* of its definition; BORROWED from the text */
+};
+/* From the text of its CREATE.  False: it is none, or not one that may be made from outside. */
+bool sr_sql_index(struct sr_bytes text, struct sr_sql_index *out);
+/* The value of an option in its definition, without quotes; NULL: not given.  OWNED BY CALLER (free). */
+char *sr_sql_index_option(const struct sr_sql_index *x, const char *name);
+
+/* --- sqlite_fts.c --- */
+
+/* In an apply's transaction, when its tables are there and before its first row: from now on rows that are written to synchronised tables
+ * with sr_sql_fts_step feed the full-text indexes.  Until sr_sql_fts_end, or a rollback. */
+SR_MUST enum sr_status sr_sql_fts_begin(struct sr_sql *sql, struct sr_err *err);
+/* sqlite3_step() of a statement that writes such a table.  An index that cannot follow is no reason not to write the row. */
+int sr_sql_fts_step(struct sr_sql *sql, sqlite3_stmt *stmt);
+SR_MUST enum sr_status sr_sql_fts_end(struct sr_sql *sql, struct sr_err *err);
+/* Instead, when all tables were empty before: rows are written without, and then all are given to the indexes, which costs far less. */
+SR_MUST enum sr_status sr_sql_fts_fill(struct sr_sql *sql, struct sr_err *err);
+void sr_sql_fts_free(struct sr_sql_fts *fts);
+
+/* --- sqlite_grow.c --- */
+
+/* Add to the table the columns that it lacks and the schema text gives it, if that makes its fingerprint `want`: then *grown is set.  Else
+ * nothing is changed.  Ends every table of the schema. */
+SR_MUST enum sr_status sr_sql_grow(struct sr_sql *sql, const struct sr_store *st, struct sr_bytes text, struct sr_bytes table,
+				   const struct sr_hash *want, bool *grown, struct sr_err *err);
+/* See sr_view_is_grown. */
+bool sr_sql_is_grown(struct sr_sql *sql, const struct sr_tree_key *key, struct sr_bytes path, struct sr_bytes record,
+		     const struct sr_version *from);
+void sr_sql_added_free(struct sr_sql_added *added);
 
 /* --- sqlite_references.c --- */
 
@@ -185,6 +262,8 @@ SR_MUST enum sr_status sr_sql_orphans(struct sr_sql *sql, const struct sr_sql_re
 				      struct sr_buf *keys, struct sr_err *err);
 /* Append the record's columns that foreign keys refer to, as a record. */
 SR_MUST enum sr_status sr_sql_referred(const struct sr_sql_table *t, struct sr_bytes record, struct sr_buf *out, struct sr_err *err);
+/* See sr_store_rank. */
+size_t sr_sql_rank(const struct sr_store *st, struct sr_bytes table);
 /* See sr_view_dangling. */
 bool sr_sql_dangling(struct sr_sql *sql, struct sr_bytes path, bool there);
 
@@ -216,6 +295,7 @@ void sr_sql_view_close(struct sr_view *v);
 enum sr_status sr_sql_view_scan(struct sr_view *v, struct sr_nodes *nodes, const struct sr_hash *before, sr_signature_fn *changed,
 				void *ctx, struct sr_scan *out, struct sr_err *err);
 enum sr_status sr_sql_view_read(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err);
+bool sr_sql_view_is_grown(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, const struct sr_version *from);
 bool sr_sql_view_dangling(struct sr_view *v, struct sr_bytes path, bool there);
 void sr_sql_gate_open(struct sr_sql_gate *gate); /* the next scan reads everything */
 
@@ -262,6 +342,7 @@ enum sr_status sr_sql_apply_prepare(struct sr_store *st, struct sr_leaves *leave
 				    const struct sr_apply_ops *ops, struct sr_err *err);
 enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err);
 void sr_sql_apply_rollback(struct sr_store *st);
+int64_t sr_sql_apply_held_ms(const struct sr_store *st);
 enum sr_status sr_sql_apply_recover(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
 				    const struct sr_apply_ops *ops, struct sr_err *err);
 

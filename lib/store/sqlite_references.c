@@ -230,6 +230,24 @@ static enum sr_status load_from(struct sr_sql *sql, size_t child, struct sr_err 
 	return SR_OK;
 }
 
+/* A table below each that it refers to.  In a circle there is no such order: that ends with as many turns as there are tables. */
+static void rank_tables(struct sr_sql_schema *schema)
+{
+	bool moved = true;
+
+	for (size_t turn = 0; moved && turn < schema->n; turn++) {
+		moved = false;
+		for (size_t i = 0; i < schema->n_references; i++) {
+			const struct sr_sql_reference *r = &schema->references[i];
+
+			if (r->parent == schema->n || r->parent == r->child || schema->tables[r->child].rank > schema->tables[r->parent].rank)
+				continue;
+			schema->tables[r->child].rank = schema->tables[r->parent].rank + 1;
+			moved = true;
+		}
+	}
+}
+
 enum sr_status sr_sql_references_load(struct sr_sql *sql, struct sr_err *err)
 {
 	enum sr_status st = SR_OK;
@@ -237,7 +255,16 @@ enum sr_status sr_sql_references_load(struct sr_sql *sql, struct sr_err *err)
 	for (size_t i = 0; st == SR_OK && i < sql->schema->n; i++)
 		if (sql->schema->tables[i].synced)
 			st = load_from(sql, i, err);
+	rank_tables(sql->schema);
 	return st;
+}
+
+size_t sr_sql_rank(const struct sr_store *st, struct sr_bytes table)
+{
+	const struct sr_sql *sql = &((const struct sr_sql_store *)st)->main;
+	const struct sr_sql_table *t = sql->schema ? sr_sql_table(sql, table) : NULL;
+
+	return t ? t->rank : 0;
 }
 
 void sr_sql_references_free(struct sr_sql_schema *schema)

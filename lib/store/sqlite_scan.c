@@ -623,6 +623,11 @@ enum sr_status sr_sql_view_read(struct sr_view *v, struct sr_bytes path, struct 
 	return status;
 }
 
+bool sr_sql_view_is_grown(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, const struct sr_version *from)
+{
+	return sr_sql_is_grown(((struct sql_view *)v)->sql, v->st->key, path, record, from);
+}
+
 bool sr_sql_view_dangling(struct sr_view *v, struct sr_bytes path, bool there)
 {
 	return sr_sql_dangling(((struct sql_view *)v)->sql, path, there);

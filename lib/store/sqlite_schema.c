@@ -1,4 +1,4 @@
-/* sqlite_schema.c - which tables there are, what they are keyed by, and how they are made in another database.
+/* sqlite_schema.c - which tables there are, what they are keyed by, and the statements that read and write them.
  *
  * The fingerprint of a table is the keyed hash of
  *   - string "sameroot table 1", string table name, byte WITHOUT ROWID, byte STRICT, byte "the key is the rowid";
@@ -12,7 +12,6 @@
 #include "lib/store/sqlite_internal.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,7 +53,7 @@ static enum sr_sql_collation collation_of(const char *name)
 	return SR_COLLATION_UNKNOWN;
 }
 
-static const char *text_at(sqlite3_stmt *stmt, int i)
+const char *sr_sql_text_at(sqlite3_stmt *stmt, int i)
 {
 	const char *s = (const char *)sqlite3_column_text(stmt, i);
 
@@ -76,7 +75,7 @@ static size_t column_called(const struct sr_sql_table *t, const char *name)
 	return t->all;
 }
 
-static int prepare(struct sr_sql *sql, const char *text, const char *arg, sqlite3_stmt **stmt)
+int sr_sql_prepare(struct sr_sql *sql, const char *text, const char *arg, sqlite3_stmt **stmt)
 {
 	int rc = sqlite3_prepare_v2(sql->db, text, -1, stmt, NULL);
 
@@ -86,7 +85,7 @@ static int prepare(struct sr_sql *sql, const char *text, const char *arg, sqlite
 static enum sr_status load_columns(struct sr_sql *sql, struct sr_sql_table *t, struct sr_err *err)
 {
 	sqlite3_stmt *stmt = NULL;
-	int rc = prepare(sql, "SELECT name, type, hidden FROM pragma_table_xinfo(?1, 'main')", t->name, &stmt);
+	int rc = sr_sql_prepare(sql, "SELECT name, type, hidden FROM pragma_table_xinfo(?1, 'main')", t->name, &stmt);
 
 	while (rc == SQLITE_OK || rc == SQLITE_ROW) {
 		const char *collation = NULL;
@@ -98,8 +97,8 @@ static enum sr_status load_columns(struct sr_sql *sql, struct sr_sql_table *t, s
 		t->columns = sr_realloc(t->columns, (t->all + 1) * sizeof *t->columns);
 		c = &t->columns[t->all++];
 		memset(c, 0, sizeof *c);
-		c->name = sr_strdup(text_at(stmt, 0));
-		c->type = upper(text_at(stmt, 1));
+		c->name = sr_strdup(sr_sql_text_at(stmt, 0));
+		c->type = upper(sr_sql_text_at(stmt, 1));
 		c->affinity = affinity_of(c->type, t->strict);
 		c->generated = sqlite3_column_int(stmt, 2) != 0;
 		t->n += !c->generated;
@@ -126,7 +125,7 @@ static void add_key(struct sr_sql_table *t, const char *column, enum sr_sql_coll
 static enum sr_status load_key(struct sr_sql *sql, struct sr_sql_table *t, struct sr_err *err)
 {
 	sqlite3_stmt *stmt = NULL;
-	int rc = prepare(sql,
+	int rc = sr_sql_prepare(sql,
 			 "SELECT x.name, x.coll FROM pragma_index_list(?1, 'main') AS i, pragma_index_xinfo(i.name, 'main') AS x "
 			 "WHERE i.origin = 'pk' AND x.key = 1 AND x.cid >= 0 ORDER BY x.seqno",
 			 t->name, &stmt);
@@ -134,22 +133,36 @@ static enum sr_status load_key(struct sr_sql *sql, struct sr_sql_table *t, struc
 	while (rc == SQLITE_OK || rc == SQLITE_ROW) {
 		rc = sqlite3_step(stmt);
 		if (rc == SQLITE_ROW)
-			add_key(t, text_at(stmt, 0), collation_of(text_at(stmt, 1)));
+			add_key(t, sr_sql_text_at(stmt, 0), collation_of(sr_sql_text_at(stmt, 1)));
 	}
 	sqlite3_finalize(stmt);
 	stmt = NULL;
 	if (rc == SQLITE_DONE && !t->keys) {
-		rc = prepare(sql, "SELECT name FROM pragma_table_xinfo(?1, 'main') WHERE pk = 1", t->name, &stmt);
+		rc = sr_sql_prepare(sql, "SELECT name FROM pragma_table_xinfo(?1, 'main') WHERE pk = 1", t->name, &stmt);
 		if (rc == SQLITE_OK)
 			rc = sqlite3_step(stmt);
 		if (rc == SQLITE_ROW) {
-			add_key(t, text_at(stmt, 0), SR_BINARY);
+			add_key(t, sr_sql_text_at(stmt, 0), SR_BINARY);
 			t->alias = true;
 			rc = SQLITE_DONE;
 		}
 		sqlite3_finalize(stmt);
 	}
 	return rc == SQLITE_DONE ? SR_OK : sr_sql_fail(err, sql, rc, "key of %s", t->name);
+}
+
+/* Does its CREATE hold the word?  Anywhere: too often does no harm. */
+static enum sr_status load_conflicts(struct sr_sql *sql, struct sr_sql_table *t, struct sr_err *err)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc = sr_sql_prepare(sql, "SELECT sql LIKE '%conflict%' FROM main.sqlite_master WHERE type = 'table' AND name = ?1", t->name,
+				&stmt);
+
+	if (rc == SQLITE_OK)
+		rc = sqlite3_step(stmt);
+	t->conflicts = rc == SQLITE_ROW && sqlite3_column_int(stmt, 0);
+	sqlite3_finalize(stmt);
+	return rc == SQLITE_ROW || rc == SQLITE_DONE ? SR_OK : sr_sql_fail(err, sql, rc, "%s", t->name);
 }
 
 static void fingerprint(struct sr_sql_table *t, const struct sr_tree_key *key)
@@ -225,9 +238,13 @@ static enum sr_status load_table(struct sr_sql *sql, const struct sr_store *st, 
 	else if (excluded(st, t->name))
 		t->why = SR_UNKNOWN_EXCLUDED;
 	t->hidden = strcmp(type, "table") != 0;
+	if (t->hidden && t->why == SR_UNKNOWN_TABLE)
+		t->why = SR_UNKNOWN_VIRTUAL;
 	if (t->hidden || t->why != SR_UNKNOWN_TABLE)
 		return SR_OK;
-	status = load_columns(sql, t, err);
+	status = load_conflicts(sql, t, err);
+	if (status == SR_OK)
+		status = load_columns(sql, t, err);
 	if (status == SR_OK)
 		status = load_key(sql, t, err);
 	if (status != SR_OK)
@@ -236,7 +253,10 @@ static enum sr_status load_table(struct sr_sql *sql, const struct sr_store *st, 
 	if (!nameable(t))
 		t->keys = 0;
 	t->rowid = t->without_rowid || t->alias ? NULL : free_rowid(t);
-	t->synced = (t->keys || t->rowid) && sr_sql_statement(sql, t, SR_SQL_INSERT, &stmt, NULL) == SR_OK;
+	if (!t->keys && !t->rowid)
+		return SR_OK;
+	t->why = SR_UNKNOWN_APPLICATION; /* what else is there that stops it? */
+	t->synced = sr_sql_statement(sql, t, SR_SQL_INSERT, &stmt, NULL) == SR_OK;
 	return SR_OK;
 }
 
@@ -268,6 +288,7 @@ static void find_hidden_shadows(struct sr_sql *sql)
 				if (!sqlite3_strnicmp(t->name, v->name, (int)len) && t->name[len] == '_') {
 					t->synced = false;
 					t->hidden = true;
+					t->why = SR_UNKNOWN_VIRTUAL;
 				}
 			}
 		sqlite3_finalize(stmt);
@@ -275,7 +296,7 @@ static void find_hidden_shadows(struct sr_sql *sql)
 	}
 }
 
-static bool internal_name(const char *name)
+bool sr_sql_internal_name(const char *name)
 {
 	return !sqlite3_strnicmp(name, "sqlite_", 7) || !sqlite3_strnicmp(name, "_sameroot_", 10);
 }
@@ -285,7 +306,7 @@ static enum sr_status load(struct sr_sql *sql, const struct sr_store *st, struct
 	struct sr_sql_schema *schema = sql->schema;
 	sqlite3_stmt *stmt = NULL;
 	enum sr_status status = SR_OK;
-	int rc = prepare(
+	int rc = sr_sql_prepare(
 		sql,
 		"SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual', 'shadow')",
 		NULL, &stmt);
@@ -294,14 +315,14 @@ static enum sr_status load(struct sr_sql *sql, const struct sr_store *st, struct
 		struct sr_sql_table *t;
 
 		rc = sqlite3_step(stmt);
-		if (rc != SQLITE_ROW || internal_name(text_at(stmt, 0)))
+		if (rc != SQLITE_ROW || sr_sql_internal_name(sr_sql_text_at(stmt, 0)))
 			continue;
 		schema->tables = sr_realloc(schema->tables, (schema->n + 1) * sizeof *schema->tables);
 		t = &schema->tables[schema->n++];
-		*t = (struct sr_sql_table){.name = sr_strdup(text_at(stmt, 0)),
+		*t = (struct sr_sql_table){.name = sr_strdup(sr_sql_text_at(stmt, 0)),
 					   .without_rowid = sqlite3_column_int(stmt, 2) != 0,
 					   .strict = sqlite3_column_int(stmt, 3) != 0};
-		status = load_table(sql, st, t, text_at(stmt, 1), err);
+		status = load_table(sql, st, t, sr_sql_text_at(stmt, 1), err);
 	}
 	sqlite3_finalize(stmt);
 	if (status == SR_OK && rc != SQLITE_DONE)
@@ -325,13 +346,19 @@ enum sr_status sr_sql_schema(struct sr_sql *sql, const struct sr_store *st, stru
 	sr_sql_schema_free(sql);
 	sql->schema = sr_alloc(sizeof *sql->schema);
 	sql->schema->version = version;
-	if (prepare(sql, "PRAGMA main.encoding", NULL, &stmt) == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW)
-		sql->schema->utf8 = !strcmp(text_at(stmt, 0), "UTF-8");
+	if (sr_sql_prepare(sql, "PRAGMA main.encoding", NULL, &stmt) == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW)
+		sql->schema->utf8 = !strcmp(sr_sql_text_at(stmt, 0), "UTF-8");
 	sqlite3_finalize(stmt);
 	status = load(sql, st, err);
 	if (status != SR_OK)
 		sr_sql_schema_free(sql);
 	return status;
+}
+
+enum sr_status sr_sql_schema_again(struct sr_sql *sql, const struct sr_store *st, struct sr_err *err)
+{
+	sr_sql_schema_free(sql);
+	return sr_sql_schema(sql, st, err);
 }
 
 void sr_sql_schema_free(struct sr_sql *sql)
@@ -352,9 +379,11 @@ void sr_sql_schema_free(struct sr_sql *sql)
 		free(t->key);
 		free(t->folds);
 		sr_sql_bag_free(t->bag);
+		sr_sql_added_free(t->added);
 		free(t->name);
 	}
 	sr_sql_references_free(sql->schema);
+	sr_sql_fts_free(sql->schema->fts);
 	free(sql->schema->tables);
 	free(sql->schema);
 	sql->schema = NULL;
@@ -427,10 +456,16 @@ void sr_sql_add_where(struct sr_buf *b, const struct sr_sql_table *t, size_t fir
 	}
 }
 
-/* OR ABORT: a table may have been declared with ON CONFLICT REPLACE, which would delete other rows unasked. */
+/* A table may have been declared with ON CONFLICT REPLACE, which would delete other rows unasked.  Where it was not, nothing is said: it
+ * would hold for what triggers write, too, and overrule their own OR REPLACE. */
+static const char *or_abort(const struct sr_sql_table *t)
+{
+	return t->conflicts ? " OR ABORT" : "";
+}
+
 static void add_insert(struct sr_buf *b, const struct sr_sql_table *t)
 {
-	sr_buf_printf(b, "INSERT OR ABORT INTO main.");
+	sr_buf_printf(b, "INSERT%s INTO main.", or_abort(t));
 	sr_sql_add_name(b, t->name);
 	sr_buf_byte(b, '(');
 	sr_sql_add_columns(b, t);
@@ -446,7 +481,7 @@ static void add_update(struct sr_buf *b, const struct sr_sql_table *t, bool reke
 {
 	const char *comma = "";
 
-	sr_buf_printf(b, "UPDATE OR ABORT main.");
+	sr_buf_printf(b, "UPDATE%s main.", or_abort(t));
 	sr_sql_add_name(b, t->name);
 	sr_buf_printf(b, " SET ");
 	for (size_t i = 0; i < t->n; i++) {
@@ -535,280 +570,4 @@ enum sr_status sr_sql_statement(struct sr_sql *sql, struct sr_sql_table *t, enum
 	sqlite3_clear_bindings(t->stmt[verb]);
 	*out = t->stmt[verb];
 	return SR_OK;
-}
-
-/* --- schema text ------------------------------------------------------------------------------------------------ */
-
-static void add_item(struct sr_buf *out, const char *type, const char *name, const char *table, const char *text)
-{
-	sr_buf_string(out, sr_bytes_of(type));
-	sr_buf_string(out, sr_bytes_of(name));
-	sr_buf_string(out, sr_bytes_of(table));
-	sr_buf_string(out, sr_bytes_of(text));
-}
-
-/* What a database file carries in its header, where it is not the default. */
-static enum sr_status add_header(struct sr_sql *sql, struct sr_buf *out, struct sr_err *err)
-{
-	static const struct {
-		const char *name, *plain, *ask;
-	} pragmas[] = {
-		{"encoding", "UTF-8", "SELECT encoding FROM pragma_encoding"},
-		{"user_version", "0", "SELECT user_version FROM pragma_user_version"},
-		{"application_id", "0", "SELECT application_id FROM pragma_application_id"},
-	};
-
-	for (size_t i = 0; i < sizeof pragmas / sizeof *pragmas; i++) {
-		sqlite3_stmt *stmt = NULL;
-		int rc = prepare(sql, pragmas[i].ask, NULL, &stmt);
-
-		if (rc == SQLITE_OK)
-			rc = sqlite3_step(stmt);
-		if (rc == SQLITE_ROW && strcmp(text_at(stmt, 0), pragmas[i].plain))
-			add_item(out, "pragma", pragmas[i].name, "", text_at(stmt, 0));
-		sqlite3_finalize(stmt);
-		if (rc != SQLITE_ROW)
-			return sr_sql_fail(err, sql, rc, "%s", pragmas[i].name);
-	}
-	return SR_OK;
-}
-
-enum sr_status sr_sql_schema_text(struct sr_sql *sql, struct sr_buf *out, struct sr_err *err)
-{
-	sqlite3_stmt *stmt = NULL;
-	enum sr_status st = add_header(sql, out, err);
-	int rc;
-
-	if (st != SR_OK)
-		return st;
-	rc = prepare(sql, "SELECT type, name, tbl_name, sql FROM main.sqlite_master WHERE sql IS NOT NULL ORDER BY rowid", NULL, &stmt);
-	while (rc == SQLITE_OK || rc == SQLITE_ROW) {
-		const struct sr_sql_table *t;
-
-		rc = sqlite3_step(stmt);
-		if (rc != SQLITE_ROW || internal_name(text_at(stmt, 1)) || internal_name(text_at(stmt, 2)))
-			continue;
-		t = sr_sql_table(sql, sr_bytes_of(text_at(stmt, 2)));
-		if (!t || !t->hidden)
-			add_item(out, text_at(stmt, 0), text_at(stmt, 1), text_at(stmt, 2), text_at(stmt, 3));
-	}
-	sqlite3_finalize(stmt);
-	return rc == SQLITE_DONE ? SR_OK : sr_sql_fail(err, sql, rc, "schema");
-}
-
-/* --- creating from text that came from outside -------------------------------------------------------------------- */
-
-struct item {
-	struct sr_bytes type, name, table, text;
-};
-
-static bool next_item(struct sr_reader *r, struct item *out)
-{
-	if (r->bad || sr_read_done(r))
-		return false;
-	out->type = sr_read_string(r);
-	out->name = sr_read_string(r);
-	out->table = sr_read_string(r);
-	out->text = sr_read_string(r);
-	return !r->bad;
-}
-
-static bool is(struct sr_bytes b, const char *text)
-{
-	return sr_bytes_eq(b, sr_bytes_of(text));
-}
-
-static bool starts(struct sr_bytes b, const char *text)
-{
-	return b.len >= strlen(text) && !memcmp(b.at, text, strlen(text));
-}
-
-static bool internal_item(const struct item *it)
-{
-	char *name = sr_text(it->name), *table = sr_text(it->table);
-	bool yes = internal_name(name) || internal_name(table);
-
-	free(name);
-	free(table);
-	return yes;
-}
-
-/* An index of its own, or one that UNIQUE and PRIMARY KEY bring with their table. */
-static bool fits_index(const struct item *it, const char *name)
-{
-	return is(it->type, "index") ? is(it->name, name) : is(it->type, "table") && !strncmp(name, "sqlite_autoindex_", 17);
-}
-
-/* May this one CREATE do that?  Whatever is not named here is not needed for a CREATE in main. */
-static int authorize(void *ctx, int action, const char *a, const char *b, const char *db, const char *via)
-{
-	const struct item *it = ctx;
-
-	(void)via;
-	if (db && strcmp(db, "main"))
-		return SQLITE_DENY;
-	switch (action) {
-	case SQLITE_CREATE_TABLE: /* sqlite_sequence comes with the first AUTOINCREMENT */
-		return is(it->type, "table") && (is(it->name, a) || !strcmp(a, "sqlite_sequence")) ? SQLITE_OK : SQLITE_DENY;
-	case SQLITE_CREATE_INDEX:
-		return is(it->table, b) && fits_index(it, a) ? SQLITE_OK : SQLITE_DENY;
-	case SQLITE_CREATE_VIEW:
-		return is(it->type, "view") && is(it->name, a) ? SQLITE_OK : SQLITE_DENY;
-	case SQLITE_CREATE_TRIGGER:
-		return is(it->type, "trigger") && is(it->name, a) && is(it->table, b) ? SQLITE_OK : SQLITE_DENY;
-	case SQLITE_REINDEX:
-		return SQLITE_OK;
-	case SQLITE_INSERT:
-	case SQLITE_UPDATE:
-		return !strcmp(a, "sqlite_master") ? SQLITE_OK : SQLITE_DENY;
-	case SQLITE_READ: /* the columns in an index, CHECK or generated column of the table itself */
-		return !strcmp(a, "sqlite_master") || is(it->table, a) ? SQLITE_OK : SQLITE_DENY;
-	case SQLITE_FUNCTION: /* in DEFAULT, CHECK, generated columns and indexes; those with side effects have no place there */
-		return !sqlite3_stricmp(b, "load_extension") || !sqlite3_stricmp(b, "fts3_tokenizer") ? SQLITE_DENY : SQLITE_OK;
-	default:
-		return SQLITE_DENY;
-	}
-}
-
-/* Nothing behind the statement but what separates statements. */
-static bool blank(const char *tail)
-{
-	while (*tail == ';' || isspace((unsigned char)*tail))
-		tail++;
-	return !*tail;
-}
-
-static enum sr_status create_one(struct sr_sql *sql, struct item *it, struct sr_err *err)
-{
-	char *text = sr_text(it->text), *name = sr_text(it->name);
-	const char *tail = "";
-	sqlite3_stmt *stmt = NULL;
-	enum sr_status st = SR_OK;
-	int rc;
-
-	sqlite3_set_authorizer(sql->db, authorize, it);
-	if (!starts(it->text, "CREATE ") || memchr(it->text.at, 0, it->text.len)) {
-		st = sr_err_set(err, SR_E_DATA, "schema of %s: not a CREATE", name);
-		goto out;
-	}
-	rc = sqlite3_prepare_v2(sql->db, text, -1, &stmt, &tail);
-	if (rc == SQLITE_OK && !blank(tail)) {
-		st = sr_err_set(err, SR_E_DATA, "schema of %s: more than one statement", name);
-		goto out;
-	}
-	if (rc == SQLITE_OK)
-		rc = sqlite3_step(stmt);
-	if (rc == SQLITE_AUTH)
-		st = sr_err_set(err, SR_E_DATA, "schema of %s: it does more than to create it", name);
-	else if (rc != SQLITE_DONE)
-		st = sr_sql_fail(err, sql, rc, "schema of %s", name);
-out:
-	sqlite3_finalize(stmt);
-	sqlite3_set_authorizer(sql->db, NULL, NULL);
-	free(text);
-	free(name);
-	return st;
-}
-
-static bool exists(struct sr_sql *sql, struct sr_bytes name)
-{
-	sqlite3_stmt *stmt = NULL;
-	int rc = prepare(sql, "SELECT 1 FROM main.sqlite_master WHERE name = ?1 COLLATE NOCASE", NULL, &stmt);
-
-	if (rc == SQLITE_OK)
-		sqlite3_bind_text(stmt, 1, (const char *)name.at, (int)name.len, SQLITE_STATIC);
-	rc = rc == SQLITE_OK ? sqlite3_step(stmt) : rc;
-	sqlite3_finalize(stmt);
-	return rc == SQLITE_ROW;
-}
-
-/* Items of one type; see sr_sql_schema_create. */
-static enum sr_status create_type(struct sr_sql *sql, const char *type, struct sr_bytes text, sr_sql_wanted_fn *wanted, void *ctx,
-				  struct sr_err *err)
-{
-	struct sr_reader r = sr_reader(text);
-	bool view = !strcmp(type, "view");
-	enum sr_status st = SR_OK;
-	struct item it;
-
-	while (st == SR_OK && next_item(&r, &it)) {
-		if (!is(it.type, type) || starts(it.text, "CREATE VIRTUAL ") || internal_item(&it))
-			continue;
-		if (!wanted) {
-			st = create_one(sql, &it, err);
-		} else if (view && !exists(sql, it.name)) {
-			if (create_one(sql, &it, NULL) != SR_OK)
-				continue; /* the application's own would not have been made here either */
-		} else if (!view && wanted(ctx, it.table)) {
-			st = create_one(sql, &it, err);
-		}
-	}
-	return st;
-}
-
-static bool number(struct sr_bytes b, char out[32])
-{
-	size_t i = 0;
-
-	if (b.len == 0 || b.len > 11)
-		return false;
-	for (; i < b.len; i++) {
-		if (!isdigit(b.at[i]) && !(i == 0 && b.at[i] == '-'))
-			return false;
-		out[i] = (char)b.at[i];
-	}
-	out[i] = 0;
-	return true;
-}
-
-static enum sr_status take_header(struct sr_sql *sql, struct sr_bytes text, struct sr_err *err)
-{
-	struct sr_reader r = sr_reader(text);
-	enum sr_status st = SR_OK;
-	struct item it;
-	char value[32];
-
-	while (st == SR_OK && next_item(&r, &it)) {
-		const char *name = is(it.name, "user_version") ? "user_version" : is(it.name, "application_id") ? "application_id" : NULL;
-		char *pragma;
-
-		if (!is(it.type, "pragma") || !name || !number(it.text, value))
-			continue;
-		pragma = sr_format("PRAGMA main.%s=%s", name, value);
-		st = sr_sql_exec(sql, pragma, err);
-		free(pragma);
-	}
-	return st;
-}
-
-enum sr_status sr_sql_schema_encoding(struct sr_sql *sql, struct sr_bytes text, struct sr_err *err)
-{
-	struct sr_reader r = sr_reader(text);
-	struct item it;
-
-	while (next_item(&r, &it)) {
-		if (!is(it.type, "pragma") || !is(it.name, "encoding"))
-			continue;
-		if (is(it.text, "UTF-16le"))
-			return sr_sql_exec(sql, "PRAGMA encoding='UTF-16le'", err);
-		if (is(it.text, "UTF-16be"))
-			return sr_sql_exec(sql, "PRAGMA encoding='UTF-16be'", err);
-	}
-	return SR_OK;
-}
-
-enum sr_status sr_sql_schema_create(struct sr_sql *sql, struct sr_bytes text, sr_sql_wanted_fn *wanted, void *ctx, struct sr_err *err)
-{
-	static const char *const order[] = {"table", "index", "view", "trigger"};
-	struct sr_reader r = sr_reader(text);
-	struct item it;
-	enum sr_status st = SR_OK;
-
-	while (next_item(&r, &it))
-		;
-	if (r.bad)
-		return sr_err_set(err, SR_E_DATA, "schema text is cut short");
-	for (size_t i = 0; st == SR_OK && i < sizeof order / sizeof *order; i++)
-		st = create_type(sql, order[i], text, wanted, ctx, err);
-	return st == SR_OK && !wanted ? take_header(sql, text, err) : st;
 }

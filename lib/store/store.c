@@ -208,6 +208,10 @@ const char *sr_unknown_text(enum sr_unknown_why why)
 		return "its name cannot be carried";
 	case SR_UNKNOWN_TABLE:
 		return "a table that cannot be synchronised";
+	case SR_UNKNOWN_VIRTUAL:
+		return "a virtual table, or part of one";
+	case SR_UNKNOWN_APPLICATION:
+		return "it needs a function or collation of the application's own";
 	}
 	return "unknown";
 }
@@ -272,6 +276,11 @@ bool sr_view_dangling(struct sr_view *v, struct sr_bytes path, bool there)
 	return v->st->impl->view_dangling && v->st->impl->view_dangling(v, path, there);
 }
 
+bool sr_view_is_grown(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, const struct sr_version *from)
+{
+	return v->st->impl->view_is_grown && v->st->impl->view_is_grown(v, path, record, from);
+}
+
 /* ---- applying ---- */
 
 enum sr_status sr_apply_prepare(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
@@ -291,15 +300,19 @@ void sr_apply_rollback(struct sr_store *st)
 	st->impl->apply_rollback(st);
 }
 
+int64_t sr_apply_held_ms(const struct sr_store *st)
+{
+	return st->impl->apply_held_ms ? st->impl->apply_held_ms(st) : 0;
+}
+
+size_t sr_store_rank(const struct sr_store *st, struct sr_bytes table)
+{
+	return st->impl->rank ? st->impl->rank(st, table) : 0;
+}
+
 enum sr_status sr_apply_recover(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
                                 const struct sr_apply_ops *ops,
                                 struct sr_err *err)
 {
 	return st->impl->apply_recover(st, leaves, marker, ops, err);
-}
-
-bool sr_view_is_grown(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, const struct sr_version *from)
-{
-	(void)v, (void)path, (void)record, (void)from;
-	return false;
 }

@@ -53,7 +53,7 @@ enum sr_presence sr_store_look(struct sr_store *st, struct sr_marker *marker, bo
 /* Make an absent store: the directory with .sameroot, or an empty database file in WAL mode.  Parents are made too. */
 SR_MUST enum sr_status sr_store_create(struct sr_store *st, struct sr_err *err);
 
-/* Write the marker durably, and with it what the application wrote before (databases: synchronous=FULL; files: syncfs). */
+/* Write the marker durably, and with it what the application wrote before (databases: a durable commit; files: syncfs). */
 SR_MUST enum sr_status sr_store_mark(struct sr_store *st, const struct sr_marker *marker, struct sr_err *err);
 
 /* Design section 6, "a database file copied over ours": `inode` and `node` are what state.db remembers of this store (0 / zero: nothing
@@ -77,8 +77,10 @@ void sr_view_close(struct sr_view *v);
 
 enum sr_unknown_why {
 	SR_UNKNOWN_EXCLUDED, SR_UNKNOWN_KIND /* symlink, device, socket, FIFO, another filesystem's mount point is fine */, SR_UNKNOWN_UNREADABLE,
-	SR_UNKNOWN_SIZE, SR_UNKNOWN_BUSY /* changed while it was read */, SR_UNKNOWN_NAME /* cannot be carried */, SR_UNKNOWN_TABLE /* cannot be
-	synchronised: virtual, or not to be written here, or its rows have neither key nor rowid */,
+	SR_UNKNOWN_SIZE, SR_UNKNOWN_BUSY /* changed while it was read */, SR_UNKNOWN_NAME /* cannot be carried */, SR_UNKNOWN_TABLE /* its rows
+	have neither key nor rowid */,
+	SR_UNKNOWN_VIRTUAL /* a virtual table or what it keeps its own in: each database's own affair */,
+	SR_UNKNOWN_APPLICATION /* a table that only the application can write: a function or collation of its own */,
 };
 const char *sr_unknown_text(enum sr_unknown_why why);
 struct sr_unknown {
@@ -117,15 +119,14 @@ struct sr_content {
 	int64_t mtime_ns;
 };
 /* SR_E_NOTFOUND: not there (or neither file, directory nor row; a directory gives its version and fd -1).  SR_SCHEMA_PATH gives the schema text: (type, name, table, sql) of sqlite_master, in creation order,
- * each as four strings (sr_buf_string), of all but sqlite_* and _sameroot_*; version kind TABLE. */
+ * each as four strings (sr_buf_string), of all but sqlite_* and _sameroot_*, shadow tables, and virtual tables other than fts3, fts4, fts5 and rtree; version kind TABLE. */
 SR_MUST enum sr_status sr_view_read(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err);
 
 /* Does this very view hold a foreign-key violation over `path`: its row (there) refers to none, or it is not there and rows still refer to
  * it?  Such a leaf travels with SR_LEAF_PARENTLESS.  False when it cannot be told.  Ends the record of the last sr_view_read. */
 bool sr_view_dangling(struct sr_view *v, struct sr_bytes path, bool there);
-
-/* Is `record`, a row of path's table as it is now in this view, the row `from` with nothing but columns added since, at their defaults?  (The
- * table grew by ADD COLUMN after `from` was agreed on.)  Ends the record of the last sr_view_read unless `record` is the caller's own. */
+/* Is `record`, a row of path's table as it is now in this view, the row `from` with nothing but columns added since, at their defaults?
+ * (The table grew by ADD COLUMN after `from` was agreed on.)  The record of the last sr_view_read stays.  False for a row in a bag. */
 bool sr_view_is_grown(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, const struct sr_version *from);
 
 /* --- staging (files) ------------------------------------------------------------------------------------------------ */
@@ -224,10 +225,16 @@ struct sr_apply_ops {
  * the rows are looked through before the lock is taken; equal ones that others add meanwhile stay, and are not counted.  SR_E_BUSY after the busy timeout. */
 SR_MUST enum sr_status sr_apply_prepare(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker, const struct sr_apply_ops *ops,
                                         struct sr_err *err);
-/* Step two: COMMIT (synchronous=FULL); files: exchange, displace, fsync directories, marker.  `applied` is called for what is durable.  A single file that fails is not
+/* Step two: COMMIT, durable (a write-ahead log is synced when the lock is free again); files: exchange, displace, fsync directories, marker.  `applied` is called for what is durable.  A single file that fails is not
  * applied and named in *err of the returned SR_E_CHANGED...; the others go on.  Files: with SR_OK and SR_E_CHANGED alike the new marker is written. */
 SR_MUST enum sr_status sr_apply_commit(struct sr_store *st, struct sr_err *err);
 void sr_apply_rollback(struct sr_store *st);
+/* For how long the last apply held the database's write lock, in ms by the door's clock: from BEGIN IMMEDIATE to the end of COMMIT or ROLLBACK.  Files: 0. */
+int64_t sr_apply_held_ms(const struct sr_store *st);
+
+/* The place of a table in the order of foreign keys: more than that of each table it refers to, but for itself and where they go round in a circle; 0 also when the table is
+ * not known.  Of the schema as it was seen last, so a hint. */
+size_t sr_store_rank(const struct sr_store *st, struct sr_bytes table);
 
 /* After a crash: `leaves` are the intents (path, expect, to, flags, stage, inode) of an apply that carried `marker`.  Decide each by evidence - the marker in the database; the staged
  * inode gone - never by comparing content; call `displaced` for what still lies in staging and `applied` for what was applied.  Idempotent. */

@@ -1,7 +1,10 @@
 /* gather.c - the items of a store that a round has to decide: what differs between local and remote, and what is open in state.db.
  *
  * Source of each version: local from the scan's map, remote from the datastore's map, base from state.db.  Runs while the scan's view is
- * open, so that the records of rows to push are those of the very snapshot that was planned on. */
+ * open, so that the records of rows to push are those of the very snapshot that was planned on.
+ *
+ * The items of a directory tree are held all at once, for one decides on another (sr_plan_shape).  Those of a database pass by one at a
+ * time, in path order: a table, then its rows.  A first round has millions. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,16 +13,21 @@
 
 #define ROW_MAX (SR_BUNDLE_FRAME - (1u << 20)) /* bytes of a record: its frame holds the path, and so the key, as well */
 
-void sr_store_plan_clear(struct sr_store_plan *p)
+static void free_items(struct sr_store_plan *p)
 {
 	free(p->items);
 	sr_buf_free(&p->paths);
 	sr_buf_free(&p->open_paths);
+	p->items = NULL;
+	p->n = p->cap = 0;
+}
+
+void sr_store_plan_clear(struct sr_store_plan *p)
+{
+	free_items(p);
 	sr_leaves_free(p->pull);
 	sr_leaves_free(p->push);
 	sr_leaves_free(p->agree);
-	p->items = NULL;
-	p->n = p->cap = 0;
 	p->pull = p->push = p->agree = NULL;
 	p->skipped = p->gone = 0;
 	p->first_skip = NULL;
@@ -34,7 +42,12 @@ struct finding {
 	struct sr_store_plan *p;
 	size_t i;
 	struct sr_hash remote;
-	size_t found; /* items of the difference, sorted; what follows are open rows */
+	bool table_pulls, table_pushes; /* a table is new on the other side */
+	size_t found;                   /* files: items of the difference, sorted; what follows are open rows */
+	struct sr_leaves *differing;    /* database: the difference, sorted; expect is local, to is remote */
+	size_t next;                    /* of it */
+	struct sr_item table;           /* database: the last one that passed by; no path: none */
+	struct sr_buf named;            /* the path that was named last among those left alone */
 	struct sr_err *err;
 };
 
@@ -174,10 +187,11 @@ static void spare_grown(struct finding *f, struct sr_item *it)
 	it->why = NULL;
 }
 
-static enum sr_status decide(struct finding *f, struct sr_item *it)
+/* row: what state.db has of the item; NULL: to be looked up. */
+static enum sr_status decide(struct finding *f, struct sr_item *it, const struct sr_leaf_row *row)
 {
 	struct sr_replica *r = f->s->r;
-	struct sr_leaf_row row;
+	struct sr_leaf_row looked_up;
 	enum sr_status rc;
 
 	if (sr_replica_unknown(r, f->i, it->path)) {
@@ -185,17 +199,20 @@ static enum sr_status decide(struct finding *f, struct sr_item *it)
 		it->why = "it cannot be seen here";
 		return SR_OK;
 	}
-	rc = sr_state_leaf(r->state, &r->stores[f->i].row, it->path, &row, f->err);
-	if (rc != SR_OK)
-		return rc;
-	it->base_state = row.base_state;
-	it->base = row.base;
+	if (!row) {
+		rc = sr_state_leaf(r->state, &r->stores[f->i].row, it->path, &looked_up, f->err);
+		if (rc != SR_OK)
+			return rc;
+		row = &looked_up;
+	}
+	it->base_state = row->base_state;
+	it->base = row->base;
 	it->note = note_of(f->s, f->i, it->path);
 	if (it->local.kind == SR_KIND_TABLE && was_declined(f->s, f->i, it))
 		it->note = SR_NOTE_DECLINED;
 	if (it->note == SR_NOTE_NONE && f->p->no_merges && it->local.kind == SR_KIND_ROW && !sr_path_is_bag(it->path))
 		it->note = SR_NOTE_CONFLICT;
-	set_as_of(it, &r->stores[f->i].row, &row);
+	set_as_of(it, &r->stores[f->i].row, row);
 	sr_plan_item(it);
 	if (it->act == SR_ACT_MERGE || (it->act == SR_ACT_PULL && it->archive))
 		spare_grown(f, it);
@@ -285,15 +302,15 @@ static enum sr_status add_agree(struct finding *f, const struct sr_item *it)
 }
 
 /* The schema text goes along when a table is new on the other side. */
-static enum sr_status add_schema(struct finding *f, bool pulls, bool pushes)
+static enum sr_status add_schema(struct finding *f)
 {
 	struct sr_leaf leaf = {.path = sr_bytes_of(SR_SCHEMA_PATH), .to = {.kind = SR_KIND_TABLE, .hash = f->remote}};
 	struct sr_content content = {.fd = -1};
 	enum sr_status rc = SR_OK;
 
-	if (pulls)
+	if (f->table_pulls)
 		rc = sr_leaves_add(f->p->pull, &leaf, f->err);
-	if (rc == SR_OK && pushes) {
+	if (rc == SR_OK && f->table_pushes) {
 		rc = sr_view_read(f->s->r->stores[f->i].view, leaf.path, &content, f->err);
 		if (rc == SR_OK) {
 			sr_hash_of(&leaf.to.hash, &f->s->r->key, content.record);
@@ -305,18 +322,20 @@ static enum sr_status add_schema(struct finding *f, bool pulls, bool pushes)
 }
 
 /* What is below one that was named goes without saying: the rows of a table. */
-static void note_skip(struct finding *f, const struct sr_item *it, struct sr_bytes *named)
+static void note_skip(struct finding *f, const struct sr_item *it)
 {
 	const struct sr_replica_store *st = &f->s->r->stores[f->i];
 	struct sr_store_plan *p = f->p;
 	struct sr_buf text = {0};
+	struct sr_bytes named = sr_buf_view(&f->named);
 	size_t len = strlen(p->skips);
 
 	p->skipped++;
-	if (named->len && named->len < it->path.len && !memcmp(named->at, it->path.at, named->len) &&
-	    it->path.at[named->len] == (st->kind == SR_KIND_DATABASE ? 0 : '/'))
+	if (named.len && named.len < it->path.len && !memcmp(named.at, it->path.at, named.len) &&
+	    it->path.at[named.len] == (st->kind == SR_KIND_DATABASE ? 0 : '/'))
 		return;
-	*named = it->path;
+	sr_buf_clear(&f->named);
+	sr_buf_bytes(&f->named, it->path);
 	sr_leaf_path_text(&text, st->name, st->kind, it->path);
 	if (len + text.len + strlen(it->why) + sizeof "; : ; ..." <= sizeof p->skips)
 		snprintf(p->skips + len, sizeof p->skips - len, "%s%s: %s", len ? "; " : "", sr_buf_text(&text), it->why);
@@ -326,40 +345,132 @@ static void note_skip(struct finding *f, const struct sr_item *it, struct sr_byt
 	sr_buf_free(&text);
 }
 
-static enum sr_status hand_on(struct finding *f)
+static enum sr_status hand_on(struct finding *f, const struct sr_item *it)
 {
-	struct sr_bytes named = {0};
 	struct sr_store_plan *p = f->p;
-	bool table_pulls = false, table_pushes = false;
-	enum sr_status rc = SR_OK;
 
-	for (size_t k = 0; rc == SR_OK && k < p->n; k++) {
-		const struct sr_item *it = &p->items[k];
-
-		switch (it->act) {
-		case SR_ACT_AGREE:
-			rc = add_agree(f, it);
-			break;
-		case SR_ACT_PULL:
-			table_pulls |= it->remote.kind == SR_KIND_TABLE;
-			rc = add_pull(f, it);
-			break;
-		case SR_ACT_PUSH:
-			table_pushes |= it->local.kind == SR_KIND_TABLE;
-			p->grows |= it->local.kind == SR_KIND_TABLE && it->remote.kind == SR_KIND_TABLE;
-			rc = add_push(f, it);
-			break;
-		case SR_ACT_MERGE:
-			rc = add_merge(f, it);
-			break;
-		case SR_ACT_SKIP:
-			note_skip(f, it, &named);
-			break;
-		default:
-			break;
-		}
+	switch (it->act) {
+	case SR_ACT_AGREE:
+		return add_agree(f, it);
+	case SR_ACT_PULL:
+		f->table_pulls |= it->remote.kind == SR_KIND_TABLE;
+		return add_pull(f, it);
+	case SR_ACT_PUSH:
+		f->table_pushes |= it->local.kind == SR_KIND_TABLE;
+		p->grows |= it->local.kind == SR_KIND_TABLE && it->remote.kind == SR_KIND_TABLE;
+		return add_push(f, it);
+	case SR_ACT_MERGE:
+		return add_merge(f, it);
+	case SR_ACT_SKIP:
+		note_skip(f, it);
+		return SR_OK;
+	default:
+		return SR_OK;
 	}
-	return rc == SR_OK ? add_schema(f, table_pulls, table_pushes) : rc;
+}
+
+static enum sr_status gather_files(struct finding *f)
+{
+	struct sr_store_plan *p = f->p;
+	enum sr_status rc = find_items(f);
+
+	for (size_t k = 0; rc == SR_OK && k < p->n; k++)
+		rc = decide(f, &p->items[k], NULL);
+	if (rc == SR_OK)
+		sr_plan_shape(p->items, p->n);
+	for (size_t k = 0; rc == SR_OK && k < p->n; k++)
+		rc = hand_on(f, &p->items[k]);
+	free_items(p);
+	return rc;
+}
+
+/* --- a database, item by item ----------------------------------------------------------------------------------------------- */
+
+static enum sr_status spool_difference(void *ctx, struct sr_bytes path, const struct sr_version *local, const struct sr_version *remote)
+{
+	struct finding *f = ctx;
+	struct sr_leaf leaf = {.path = path, .expect = *local, .to = *remote};
+
+	return sr_leaves_add(f->differing, &leaf, f->err);
+}
+
+/* The table stays in mind, for its rows go as it goes. */
+static void remember_table(struct finding *f, const struct sr_item *it)
+{
+	sr_buf_clear(&f->p->paths);
+	sr_buf_bytes(&f->p->paths, it->path);
+	f->table = *it;
+	f->table.path = sr_buf_view(&f->p->paths);
+}
+
+static enum sr_status pass_by(struct finding *f, struct sr_item *it, const struct sr_leaf_row *row)
+{
+	bool fill = !f->s->r->stores[f->i].has_content, is_table = !memchr(it->path.at, 0, it->path.len);
+	struct sr_item pair[2];
+	enum sr_status rc = decide(f, it, row);
+
+	if (rc != SR_OK)
+		return rc;
+	if (is_table || !f->table.path.len) {
+		sr_plan_tables(it, 1, fill);
+	} else {
+		pair[0] = f->table;
+		pair[1] = *it;
+		sr_plan_tables(pair, 2, fill);
+		*it = pair[1];
+	}
+	if (is_table)
+		remember_table(f, it);
+	return hand_on(f, it);
+}
+
+/* What differs before `row` in path order (NULL: all that is left), and then, if row itself does not differ: it is open, and both sides
+ * have what it says. */
+static enum sr_status pass_up_to(void *ctx, const struct sr_leaf_row *row, struct sr_err *err)
+{
+	struct finding *f = ctx;
+	enum sr_status rc = SR_OK;
+	int order = -1;
+
+	(void)err;
+	while (rc == SR_OK && order < 0 && f->next < sr_leaves_count(f->differing)) {
+		struct sr_item it = {0};
+		struct sr_leaf leaf;
+
+		rc = sr_leaves_at(f->differing, f->next, &leaf, f->err);
+		order = rc == SR_OK && row ? sr_bytes_cmp(leaf.path, row->path) : -1;
+		if (rc != SR_OK || order > 0)
+			break;
+		f->next++;
+		it = (struct sr_item){.path = leaf.path, .local = leaf.expect, .remote = leaf.to};
+		rc = pass_by(f, &it, order == 0 ? row : NULL);
+	}
+	if (rc == SR_OK && row && order != 0) {
+		struct sr_item it = {.path = row->path, .local = row->local, .remote = row->local};
+
+		rc = pass_by(f, &it, row);
+	}
+	return rc;
+}
+
+static enum sr_status gather_rows(struct finding *f)
+{
+	struct sr_replica_store *st = &f->s->r->stores[f->i];
+	enum sr_status rc;
+
+	f->differing = sr_leaves_new(sr_state_dir(f->s->r->state));
+	rc = sr_store_diff(f->s->r->nodes, st->kind, &st->map, &f->remote, spool_difference, f, f->err);
+	if (rc == SR_OK)
+		rc = sr_leaves_sort(f->differing, f->err);
+	if (rc == SR_OK)
+		rc = sr_state_leaves(f->s->r->state, &st->row, true, pass_up_to, f, f->err);
+	if (rc == SR_OK)
+		rc = pass_up_to(f, NULL, f->err);
+	if (rc == SR_OK)
+		rc = add_schema(f);
+	sr_leaves_free(f->differing);
+	free_items(f->p);
+	return rc;
 }
 
 enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err)
@@ -380,15 +491,11 @@ enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err)
 		return SR_OK;
 	}
 	p->compared = true;
-	rc = find_items(&f);
-	for (size_t k = 0; rc == SR_OK && k < p->n; k++)
-		rc = decide(&f, &p->items[k]);
-	if (rc == SR_OK && st->kind == SR_KIND_FILES)
-		sr_plan_shape(p->items, p->n);
-	if (rc == SR_OK && st->kind == SR_KIND_DATABASE)
-		sr_plan_tables(p->items, p->n, !st->has_content);
+	rc = sr_state_begin(s->r->state, err); /* one moment, and one lock, for all that is looked up */
 	if (rc == SR_OK)
-		rc = hand_on(&f);
+		rc = st->kind == SR_KIND_FILES ? gather_files(&f) : gather_rows(&f);
+	sr_state_rollback(s->r->state); /* nothing was written */
+	sr_buf_free(&f.named);
 	if (rc == SR_OK)
 		rc = sr_leaves_sort(p->pull, err);
 	if (rc == SR_OK)

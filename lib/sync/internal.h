@@ -2,6 +2,7 @@
 #ifndef SR_SYNC_INTERNAL_H
 #define SR_SYNC_INTERNAL_H
 
+#include "lib/sync/chunks.h"
 #include "lib/sync/contact.h"
 #include "lib/sync/plan.h"
 #include "lib/sync/progress.h"
@@ -37,6 +38,7 @@ struct sr_store_plan { /* one store's part of a round */
 	bool evicted;           /* rows were taken out of the way: what was planned to be pushed may not be here any more */
 	bool again;             /* there is more to do now: rows were merged, or were changed while it was planned */
 	bool no_merges;         /* in this round: the database did not take them */
+	struct sr_pace pace;    /* of what is pulled; kept from round to round */
 	bool failed;            /* in this round: */
 	char trouble[320];      /* what went wrong with this store alone, kept to log it once */
 };

@@ -20,36 +20,14 @@ struct merging {
 	struct sr_view *view;
 };
 
-static enum sr_status find(struct sr_leaves *leaves, struct sr_bytes path, struct sr_leaf *out, bool *found, struct sr_err *err)
-{
-	size_t lo = 0, hi = sr_leaves_count(leaves);
-
-	*found = false;
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-		enum sr_status rc = sr_leaves_at(leaves, mid, out, err);
-		int c = rc == SR_OK ? sr_bytes_cmp(out->path, path) : 0;
-
-		if (rc != SR_OK)
-			return rc;
-		*found = c == 0;
-		if (c == 0)
-			return SR_OK;
-		if (c < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return SR_OK;
-}
-
 /* Our side of it, as planned: expect is what is here, record its record. */
 static enum sr_status ours_of(struct merging *m, struct sr_bytes path, struct sr_leaf *out, struct sr_err *err)
 {
-	bool found;
-	enum sr_status rc = find(m->s->plans[m->i].pull, path, out, &found, err);
+	struct sr_leaves *pull = m->s->plans[m->i].pull;
+	size_t at;
+	enum sr_status rc = sr_leaves_find(pull, path, &at, out, err);
 
-	return rc == SR_OK && !found ? sr_err_set(err, SR_E_INTERNAL, "a row to merge that was not planned") : rc;
+	return rc == SR_OK && at == sr_leaves_count(pull) ? sr_err_set(err, SR_E_INTERNAL, "a row to merge that was not planned") : rc;
 }
 
 /* --- what becomes of a row ------------------------------------------------------------------------------------------------ */
@@ -123,15 +101,15 @@ static enum sr_status got_base(void *ctx, const char *store, const struct sr_lea
 {
 	struct merging *m = ctx;
 	struct sr_leaf theirs;
-	bool found;
+	size_t at;
 	enum sr_status rc;
 
 	if (strcmp(store, m->s->r->stores[m->i].name) != 0 || content)
 		return sr_err_set(err, SR_E_DATA, "bundle: it holds a leaf that was not asked for");
 	if (leaf->flags & SR_LEAF_GONE)
 		return SR_OK; /* out of the datastore's memory */
-	rc = find(m->theirs, leaf->path, &theirs, &found, err);
-	if (rc == SR_OK && (!found || !sr_version_eq(&theirs.base, &leaf->to)))
+	rc = sr_leaves_find(m->theirs, leaf->path, &at, &theirs, err);
+	if (rc == SR_OK && (at == sr_leaves_count(m->theirs) || !sr_version_eq(&theirs.base, &leaf->to)))
 		rc = sr_err_set(err, SR_E_DATA, "bundle: it holds another version than was asked for");
 	if (rc == SR_OK)
 		rc = sr_leaves_add(m->bases, &(struct sr_leaf){.path = leaf->path, .to = leaf->to, .record = leaf->record}, err);
@@ -168,16 +146,18 @@ static enum sr_status fetch_bases(struct merging *m, struct sr_err *err)
 static enum sr_status resolve(struct merging *m, size_t k, struct sr_err *err)
 {
 	struct sr_leaf theirs, ours, base;
-	bool found;
+	size_t at;
 	enum sr_status rc = sr_leaves_at(m->theirs, k, &theirs, err);
 
 	if (rc == SR_OK)
 		rc = ours_of(m, theirs.path, &ours, err);
 	if (rc == SR_OK)
-		rc = find(m->bases, theirs.path, &base, &found, err);
+		rc = sr_leaves_find(m->bases, theirs.path, &at, &base, err);
 	if (rc != SR_OK)
 		return rc;
-	return found ? merge_row(m, &theirs, &ours, base.record, err) : take_theirs(m, &theirs, &ours, err);
+	if (at == sr_leaves_count(m->bases))
+		return take_theirs(m, &theirs, &ours, err);
+	return merge_row(m, &theirs, &ours, base.record, err);
 }
 
 enum sr_status sr_sync_merge(struct sr_sync *s, size_t i, struct sr_leaves *theirs, struct sr_leaves *ready, struct sr_err *err)

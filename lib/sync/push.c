@@ -385,20 +385,18 @@ static void note_declined(struct sr_sync *s, const struct sr_push_answer *a)
 {
 	for (size_t k = 0; k < a->n; k++) {
 		const struct sr_refused *f = &a->refused[k];
-		size_t i;
+		struct sr_leaves *pushed;
+		struct sr_leaf leaf;
+		size_t i, at;
 
 		if (f->why != SR_REFUSED_PAUSED || f->current.kind != SR_KIND_TABLE || !sr_replica_find(s->r, sr_bytes_of(f->store), &i))
 			continue;
-		for (size_t n = 0; n < s->plans[i].n; n++) {
-			const struct sr_item *it = &s->plans[i].items[n];
-
-			if (it->local.kind != SR_KIND_TABLE || !sr_bytes_eq(it->path, f->path))
-				continue;
-			s->declined = sr_realloc(s->declined, (s->declineds + 1) * sizeof *s->declined);
-			s->declined[s->declineds++] =
-				(struct sr_declined){.store = i, .here = it->local.hash, .there = f->current.hash};
-			s->plans[i].grows = true; /* plan again, without it */
-		}
+		pushed = s->plans[i].push;
+		if (!pushed || sr_leaves_find(pushed, f->path, &at, &leaf, NULL) != SR_OK || at == sr_leaves_count(pushed))
+			continue;
+		s->declined = sr_realloc(s->declined, (s->declineds + 1) * sizeof *s->declined);
+		s->declined[s->declineds++] = (struct sr_declined){.store = i, .here = leaf.to.hash, .there = f->current.hash};
+		s->plans[i].grows = true; /* plan again, without it */
 	}
 }
 

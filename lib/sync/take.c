@@ -2,12 +2,107 @@
  *
  * Order, and why: (1) the intents are durable before the first visible change, so that a crash can be decided by evidence; (2) a loser is in
  * the archive before it is overwritten (rows) or before its displaced inode is let go (files); (3) base := what was proven applied, in the
- * same step in which the intents go. */
+ * same step in which the intents go.
+ *
+ * A database is not locked for longer than an application's writer can wait (SR_PACE_MS): what is more than that goes in chunks (chunks.h).
+ *   - Each chunk is an apply of its own, with intents, marker, commit and base: a crash or a failure leaves those before it applied and
+ *     recorded, and the next round plans the rest.  Only the last one's marker says that all up to the planned root is here.
+ *   - A first fill is one transaction: nobody is to see half of it.  So is what changes few rows, as an application does in one of its own.
+ *   - A row that is itself to change, in a later chunk, is no stranger: nothing that is in its way evicts it, nor is it an orphan.  The chunk
+ *     is rolled back, that row joins it, and it is begun anew.  A row that refers to one of a later chunk is not parentless.
+ *   - Many losers are archived, which takes time, without the lock: the chunk is rolled back, and begun anew when they are in the archive.
+ *   - After a chunk the lock is left alone for as long as SQLite's own busy handler sleeps (25 ms within the first 100), so that whoever
+ *     waited gets it. */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/base/log.h"
 #include "lib/sync/internal.h"
+
+#define LOSERS_UNDER_LOCK 4 /* so many are archived before the commit, more before the chunk is begun anew */
+#define ARCHIVINGS_MOST   3 /* of one chunk, without the lock */
+#define PAUSE_MS          25
+
+/* --- losers of a database ------------------------------------------------------------------------------------------------- */
+
+/* Collected while a chunk is prepared, archived before it is committed; each once, however often the chunk is begun. */
+struct losers {
+	struct sr_leaves *spool; /* path, expect: the winner, to and record: the loser */
+	const char **why;        /* of each */
+	struct sr_hash *done;    /* archived: of path and version, sorted */
+	size_t n_done;
+	unsigned archivings; /* without the lock, of this chunk */
+};
+
+static struct sr_hash loser_id(const struct sr_sync *s, struct sr_bytes path, const struct sr_version *version)
+{
+	struct sr_buf b = {0};
+	struct sr_hash id;
+
+	sr_buf_bytes(&b, path);
+	sr_buf_add(&b, version->hash.b, sizeof version->hash.b);
+	sr_hash_of(&id, &s->r->key, sr_buf_view(&b));
+	sr_buf_free(&b);
+	return id;
+}
+
+static int by_id(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct sr_hash));
+}
+
+static void losers_drop(struct losers *l)
+{
+	sr_leaves_free(l->spool);
+	l->spool = NULL;
+	free(l->why);
+	l->why = NULL;
+}
+
+static enum sr_status losers_add(struct losers *l, const struct sr_sync *s, const struct sr_loser *loser, struct sr_bytes record,
+				 struct sr_err *err)
+{
+	struct sr_leaf leaf = {.path = loser->path, .expect = loser->winner, .to = loser->version, .record = record};
+	struct sr_hash id = loser_id(s, loser->path, &loser->version);
+	size_t n;
+
+	if (l->n_done && bsearch(&id, l->done, l->n_done, sizeof id, by_id))
+		return SR_OK;
+	if (!l->spool)
+		l->spool = sr_leaves_new(sr_state_dir(s->r->state));
+	n = sr_leaves_count(l->spool);
+	l->why = sr_realloc(l->why, (n + 1) * sizeof *l->why);
+	l->why[n] = loser->reason;
+	return sr_leaves_add(l->spool, &leaf, err);
+}
+
+static enum sr_status losers_archive(struct losers *l, struct sr_sync *s, const struct sr_replica_store *st, struct sr_err *err)
+{
+	size_t n = l->spool ? sr_leaves_count(l->spool) : 0;
+	enum sr_status rc = SR_OK;
+
+	l->done = sr_realloc(l->done, (l->n_done + n + 1) * sizeof *l->done);
+	for (size_t k = 0; rc == SR_OK && k < n; k++) {
+		struct sr_loser loser = {.store = st->name, .store_kind = st->kind, .reason = l->why[k]};
+		struct sr_leaf leaf;
+
+		rc = sr_leaves_at(l->spool, k, &leaf, err);
+		if (rc != SR_OK)
+			break;
+		loser.path = leaf.path;
+		loser.version = leaf.to;
+		loser.winner = leaf.expect;
+		rc = sr_archive_record(s->r->archive, &loser, leaf.record, err);
+		if (rc != SR_OK)
+			break;
+		s->result.conflicts++;
+		l->done[l->n_done++] = loser_id(s, leaf.path, &leaf.to);
+	}
+	qsort(l->done, l->n_done, sizeof *l->done, by_id);
+	losers_drop(l);
+	return rc;
+}
 
 /* --- applying ---------------------------------------------------------------------------------------------------------- */
 
@@ -16,6 +111,8 @@ struct applying {
 	size_t i;
 	struct sr_leaves *taken;   /* proven: path, to, expect := to (the base), inode := signature */
 	struct sr_leaves *evicted; /* rows to be fetched again: removed here, or deleted here and needed all the same */
+	struct sr_chunks *chunks;  /* BORROWED, as is: */
+	struct losers *losers;     /* both NULL in recovery, which displaces no row */
 	enum sr_status rc;         /* of gathering */
 	struct sr_err *err;
 };
@@ -72,7 +169,11 @@ static enum sr_verdict on_way(void *ctx, size_t k, const struct sr_leaf *leaf, s
 	struct applying *a = ctx;
 	enum sr_verdict verdict = SR_KEEP;
 
-	(void)k, (void)leaf, (void)record;
+	(void)k, (void)record;
+	if (sr_bytes_eq(path, leaf->path))
+		return SR_TAKE; /* of a bag: both sides added it, and UNIQUE knows it only once */
+	if (a->rc == SR_OK && sr_chunks_join(a->chunks, path))
+		return SR_KEEP; /* this try is rolled back */
 	if (a->rc == SR_OK)
 		a->rc = may_go(a, path, actual, &verdict);
 	if (a->rc == SR_OK && verdict != SR_KEEP)
@@ -88,7 +189,7 @@ static enum sr_verdict on_parentless(void *ctx, size_t k, const struct sr_leaf *
 	struct sr_version there = {0};
 
 	(void)k, (void)leaf;
-	if (a->rc == SR_OK && parent.len)
+	if (a->rc == SR_OK && parent.len && !sr_chunks_waits(a->chunks, parent))
 		a->rc = version_there(a, parent, &there);
 	if (a->rc == SR_OK && there.kind == SR_KIND_ROW)
 		a->rc = sr_leaves_add(a->evicted, &(struct sr_leaf){.path = parent}, a->err);
@@ -133,9 +234,9 @@ static enum sr_status on_displaced(void *ctx, size_t k, const struct sr_leaf *le
 	(void)k;
 	if (!keep || old->version.kind == SR_KIND_NONE || old->version.kind == SR_KIND_TABLE)
 		return SR_OK;
-	a->s->result.conflicts++;
 	if (old->version.kind == SR_KIND_ROW)
-		return sr_archive_record(a->s->r->archive, &loser, old->record, err);
+		return losers_add(a->losers, a->s, &loser, old->record, err);
+	a->s->result.conflicts++;
 	if (old->version.kind == SR_KIND_FILE)
 		return sr_archive_file(a->s->r->archive, &loser, old->dirfd, old->name, err);
 	return sr_archive_bare(a->s->r->archive, &loser, err);
@@ -271,33 +372,71 @@ static enum sr_status intend(struct sr_sync *s, size_t i, const struct sr_intent
 	return rc;
 }
 
-enum sr_status sr_sync_take(struct sr_sync *s, size_t i, struct sr_leaves *leaves, struct sr_err *err)
+/* --- taking ------------------------------------------------------------------------------------------------------------ */
+
+struct taking { /* all of what is pulled into a store */
+	struct sr_sync *s;
+	size_t i;
+	struct sr_chunks *chunks;
+	struct losers losers;
+	int64_t released; /* tick at which the last chunk gave the lock back */
+};
+
+/* What a prepared chunk still needs before its commit.  *again: it needs it without the lock. */
+static enum sr_status complete(struct taking *t, struct applying *a, bool *again, struct sr_err *err)
 {
-	struct sr_replica_store *st = &s->r->stores[i];
+	struct losers *l = &t->losers;
+	enum sr_status rc = a->rc;
+
+	*again = sr_chunks_joined(t->chunks) ||
+		 (l->spool && sr_leaves_count(l->spool) > LOSERS_UNDER_LOCK && l->archivings < ARCHIVINGS_MOST);
+	if (rc == SR_OK && !*again)
+		rc = losers_archive(l, t->s, &t->s->r->stores[t->i], err);
+	return rc == SR_OK && !*again ? let_go_of_evicted(a, err) : rc;
+}
+
+/* Only when all is here, the marker says so: whoever finds it without our state.db must not take a row for newer than it is. */
+static struct sr_marker marker_of(const struct taking *t, const struct sr_intent_head *head)
+{
+	const struct sr_sync *s = t->s;
+	bool last = sr_chunks_last(t->chunks);
+
+	return (struct sr_marker){.id = head->marker,
+				  .node = s->r->node,
+				  .instance = s->info.at.instance,
+				  .epoch = last ? head->epoch : s->as_of_epoch,
+				  .seq = last ? head->seq : s->as_of_seq};
+}
+
+static enum sr_status take_chunk(struct taking *t, struct sr_leaves *leaves, bool *again, struct sr_err *err)
+{
+	struct sr_sync *s = t->s;
+	struct sr_replica_store *st = &s->r->stores[t->i];
 	struct sr_intent_head head = {.marker = sr_uuid_random(), .epoch = s->info.at.epoch, .seq = s->info.at.seq};
-	struct sr_marker marker = {
-		.id = head.marker, .node = s->r->node, .instance = s->info.at.instance, .epoch = head.epoch, .seq = head.seq};
+	struct sr_marker marker = marker_of(t, &head);
 	struct applying a;
 	struct sr_apply_ops ops;
 	struct sr_err later;
 	bool tried;
-	enum sr_status rc = sr_stage_flush(st->store, err), finished;
+	enum sr_status rc = intend(s, t->i, &head, leaves, err), finished;
 
-	if (rc == SR_OK)
-		rc = intend(s, i, &head, leaves, err);
+	*again = false;
 	if (rc != SR_OK)
 		return rc;
-	applying_start(&a, s, i, err);
+	applying_start(&a, s, t->i, err);
+	a.chunks = t->chunks;
+	a.losers = &t->losers;
 	ops = ops_of(&a);
 	sr_progress_begin(&s->progress, "applying", sr_leaves_count(leaves), 0);
 	rc = sr_apply_prepare(st->store, leaves, &marker, &ops, err);
 	if (rc == SR_OK)
-		rc = let_go_of_evicted(&a, err);
-	tried = rc == SR_OK;
+		rc = complete(t, &a, again, err);
+	tried = rc == SR_OK && !*again;
 	if (tried)
 		rc = sr_apply_commit(st->store, err);
 	else
 		sr_apply_rollback(st->store);
+	t->released = sr_ticks_ms();
 	sr_progress_end(&s->progress);
 	/* SR_E_CHANGED: a file that could not be put in place leaves the others applied.  Anything else may have been done in part: the
 	 * intents stay, and the next round decides by evidence. */
@@ -309,9 +448,74 @@ enum sr_status sr_sync_take(struct sr_sync *s, size_t i, struct sr_leaves *leave
 			rc = finished;
 	}
 	s->result.pulled += sr_leaves_count(a.taken);
-	if (rc == SR_OK && sr_leaves_count(a.taken) < sr_leaves_count(leaves))
-		s->plans[i].skipped += sr_leaves_count(leaves) - sr_leaves_count(a.taken);
+	if (rc == SR_OK && tried && sr_leaves_count(a.taken) < sr_leaves_count(leaves))
+		s->plans[t->i].skipped += sr_leaves_count(leaves) - sr_leaves_count(a.taken);
 	applying_end(&a);
+	return rc;
+}
+
+/* What has to happen before the chunk is begun anew. */
+static enum sr_status begin_anew(struct taking *t, struct sr_leaves **leaves, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	if (sr_chunks_joined(t->chunks))
+		losers_drop(&t->losers); /* they will come again */
+	else {
+		t->losers.archivings++;
+		rc = losers_archive(&t->losers, t->s, &t->s->r->stores[t->i], err);
+	}
+	return rc == SR_OK ? sr_chunks_again(t->chunks, leaves, err) : rc;
+}
+
+static enum sr_status go_on(struct taking *t, struct sr_leaves **leaves, struct sr_err *err)
+{
+	const struct sr_replica_store *st = &t->s->r->stores[t->i];
+	struct sr_pace *pace = &t->s->plans[t->i].pace;
+	int64_t ms = sr_apply_held_ms(st->store);
+
+	sr_debug("store %s: %zu leaves applied, in %lld ms under the lock", st->name, sr_leaves_count(*leaves), (long long)ms);
+	if (sr_chunks_divided(t->chunks))
+		sr_pace_learn(pace, sr_leaves_count(*leaves), sr_chunks_bytes(t->chunks), ms);
+	t->losers.archivings = 0;
+	return sr_chunks_next(t->chunks, pace, leaves, err);
+}
+
+static void let_others_in(const struct taking *t)
+{
+	int64_t rest = t->released + PAUSE_MS - sr_ticks_ms();
+
+	if (rest > 0 && rest <= PAUSE_MS)
+		nanosleep(&(struct timespec){.tv_nsec = rest * 1000000}, NULL);
+}
+
+static size_t rank(void *ctx, struct sr_bytes table)
+{
+	return sr_store_rank(ctx, table);
+}
+
+enum sr_status sr_sync_take(struct sr_sync *s, size_t i, struct sr_leaves *leaves, struct sr_err *err)
+{
+	struct sr_replica_store *st = &s->r->stores[i];
+	struct taking t = {.s = s, .i = i};
+	struct sr_leaves *chunk = NULL;
+	bool again, whole = st->kind != SR_KIND_DATABASE || !st->has_content;
+	enum sr_status rc = sr_stage_flush(st->store, err);
+
+	if (rc == SR_OK)
+		rc = sr_chunks_new(&t.chunks, leaves, sr_state_dir(s->r->state), whole, rank, st->store, err);
+	if (rc == SR_OK)
+		rc = sr_chunks_next(t.chunks, &s->plans[i].pace, &chunk, err);
+	while (rc == SR_OK && chunk) {
+		rc = take_chunk(&t, chunk, &again, err);
+		if (rc == SR_OK)
+			rc = again ? begin_anew(&t, &chunk, err) : go_on(&t, &chunk, err);
+		if (rc == SR_OK && chunk)
+			let_others_in(&t);
+	}
+	sr_chunks_free(t.chunks);
+	losers_drop(&t.losers);
+	free(t.losers.done);
 	return rc;
 }
 

@@ -78,6 +78,15 @@ everywhere() { # SQL EXPECTED
 	check_databases
 }
 
+@test "both add the row that UNIQUE allows only once" {
+	begin
+	for name in A B; do on "$name" "INSERT INTO settings VALUES('same', 1)"; done
+	rounds A B A B
+	assert_same
+	everywhere "SELECT count(*) FROM settings WHERE name = 'same'" 1
+	[ "$(conflicts B length)" -eq 0 ]
+}
+
 @test "rows with NULL in their key beside rows with a key" {
 	begin
 	on A "INSERT INTO notes VALUES(NULL, 'loose'), ('b', 'loose'); UPDATE notes SET id = 'c' WHERE body = 'other'"

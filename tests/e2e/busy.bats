@@ -1,171 +1,176 @@
 #!/usr/bin/env bats
-# Things that do not hold still: a row that is edited without pause, a root that moves while a slow webserver walks.  Nobody starves, and no value is lost.
+# An application that locks, reads, checkpoints, vacuums and switches journals while the daemon is at work: nobody waits for long, and nothing is lost.
 
-# shellcheck disable=SC2034,SC2154 # lib.bash reads them; keys of PID
+# shellcheck disable=SC2154 # keys of PID
 
 load lib
 
-# NAME: it has ended well by itself
-over() {
-	wait "${PID[$1]}"
-	unset "PID[$1]"
-}
+TABLES="CREATE TABLE kept(id INTEGER PRIMARY KEY, value TEXT); CREATE TABLE named(name TEXT PRIMARY KEY, value TEXT)"
 
-# --- a row that is edited without pause -----------------------------------------------------------------------------------------
-
-kept_at() { # NAME KEY [VALUE]: there, and that
-	local found
-	found=$(value "$1" "SELECT value FROM kept WHERE key = '$2'")
-	[[ -n $found && $found == "${3:-$found}" ]]
-}
-
-moved_on() { # NAME KEY BEFORE
-	[[ $(value "$1" "SELECT value FROM kept WHERE key = '$2'") != "$3" ]]
-}
-
-# KEY NAME...: these edit that row without pause, and all go on with others
-hot_row() {
-	local key=$1 before
-	shift
-	for name in A B; do python3 "$HERE/application.py" make "$T/$name"; done
+begin() { # [JOURNAL_MODE]
+	local name
+	for name in A B; do
+		sql "$T/$name/users.db" "PRAGMA journal_mode=${1:-wal}; $TABLES" >/dev/null
+		sql "$T/$name/webstore.db" "PRAGMA journal_mode=${1:-wal}; $TABLES" >/dev/null
+	done
+	sql "$T/A/users.db" "INSERT INTO kept VALUES(1, 'one'); INSERT INTO named VALUES('n', 'one')"
 	start_all
 	wait_same
-	for name; do
-		python3 "$HERE/application.py" hot "$T/$name" "$name" "$key" "$T/enough" 3>&- &
-		PID[hot-$name]=$!
+}
+
+# An application on B: lines of SQL from a FIFO, each answered in $T/app.out.
+start_app() { # DATABASE
+	mkfifo "$T/app.in"
+	python3 - "$1" "$T/app.in" >"$T/app.out" 2>"$T/app.log" 3>&- <<'PY' &
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)
+for line in open(sys.argv[2]):
+	print(repr(db.execute(line).fetchall()), flush=True)
+PY
+	PID[app]=$!
+	exec {APP}>"$T/app.in"
+}
+
+answered() {
+	[ "$(wc -l <"$T/app.out")" -ge "$1" ] || ! alive "${PID[app]}"
+}
+
+app() { # SQL
+	local answers
+	answers=$(($(wc -l <"$T/app.out") + 1))
+	echo "$1" >&"$APP"
+	wait_for 'the application answers' answered "$answers"
+	sed -n "${answers}p" "$T/app.out"
+}
+
+has() { # NAME DATABASE SQL: is there a row?
+	[ -n "$(sql "$T/$1/$2" "$3")" ]
+}
+
+locked_out() {
+	grep -q 'users.db.*locked' "$T/B.log"
+}
+
+holds_the_lock() { # JOURNAL_MODE
+	begin "$1"
+	start_app "$T/B/users.db"
+	app 'BEGIN IMMEDIATE'
+	app "INSERT INTO kept VALUES(2, 'of the application')"
+	sql "$T/A/users.db" "UPDATE kept SET value = 'of A'; INSERT INTO named VALUES('a', 'of A')"
+	wait_for 'B cannot get the lock' locked_out # it waits 5 s
+	sql "$T/A/webstore.db" "INSERT INTO kept VALUES(3, 'beside')"
+	mkdir -p "$T/A/resources"
+	echo beside >"$T/A/resources/beside"
+	wait_for 'the other database goes on' has B webstore.db 'SELECT 1 FROM kept WHERE id = 3'
+	wait_for 'the files go on' test -s "$T/B/resources/beside"
+	app 'SELECT count(*) FROM named' | grep -x '\[(1,)\]'
+	app 'COMMIT'
+	wait_same
+	has A users.db "SELECT 1 FROM kept WHERE id = 2 AND value = 'of the application'"
+	has B users.db "SELECT 1 FROM kept WHERE id = 1 AND value = 'of A'"
+	[ "$(conflicts B length)" -eq 0 ]
+	check_databases
+}
+
+@test "the application holds the write lock for longer than we wait: the other stores go on, it is caught up with (WAL)" {
+	holds_the_lock wal
+}
+
+@test "the application holds the write lock for longer than we wait: the other stores go on, it is caught up with (rollback journal)" {
+	holds_the_lock delete
+}
+
+@test "a reader's snapshot stands while much is pulled, and nothing of ours keeps the log from being emptied" {
+	begin
+	start_app "$T/B/users.db"
+	app 'BEGIN'
+	app 'SELECT count(*) FROM kept'
+	for n in 1 2 3; do
+		sql "$T/A/users.db" "WITH RECURSIVE k(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM k WHERE n < 1500)
+			INSERT INTO kept SELECT $n * 10000 + n, hex(randomblob(20)) FROM k"
+		wait_for 'B has it' has B users.db "SELECT 1 FROM kept WHERE id = $n * 10000 + 1500"
 	done
-	for k in 1 2; do
-		python3 "$HERE/application.py" change "$T/A" A $k 20
-		value A "INSERT INTO kept VALUES('A-own-$k', 'a', NULL)"
-		value B "INSERT INTO kept VALUES('B-own-$k', 'b', NULL)"
-		before=$(value datastore "SELECT value FROM kept WHERE key = '$key'")
-		wait_for "A's row at B" kept_at B A-own-$k a
-		wait_for "B's row at A" kept_at A B-own-$k b
-		wait_for "the row itself at the datastore" moved_on datastore "$key" "$before"
-	done
-	touch "$T/enough"
-	for name; do over "hot-$name"; done
+	app 'SELECT count(*) FROM kept' | grep -x '\[(1,)\]'
+	app 'COMMIT'
+	wait_same
+	app 'PRAGMA wal_checkpoint(TRUNCATE)' | grep -x '\[(0, 0, 0)\]'
+	[ ! -s "$T/B/users.db-wal" ]
 	wait_same
 	check_databases
-	python3 "$HERE/application.py" judge "$T" datastore A B
 }
 
-@test "a row edited without pause on B, while A changes others: nobody starves, and no value is lost" {
-	hot_row B-hot B
-	no_conflicts
-}
-
-@test "a row edited without pause on both: nobody starves, and no value is lost" {
-	hot_row shared-hot A B
-	[ "$(conflicts A length)" -gt 0 ] || [ "$(conflicts B length)" -gt 0 ]
-}
-
-# --- a root that moves while a slow webserver walks -------------------------------------------------------------------------------
-
-# A datastore whose clock is ahead by what $T/ahead says: a root stays readable for 120 s.
-start_datastore_ahead() {
-	local preload
-	cat >"$T/clock.c" <<-'END'
-		#define _GNU_SOURCE
-		#include <dlfcn.h>
-		#include <fcntl.h>
-		#include <stdlib.h>
-		#include <time.h>
-		#include <unistd.h>
-
-		int clock_gettime(clockid_t clock, struct timespec *t)
-		{
-			int rc = ((int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime"))(clock, t);
-			int fd = open(getenv("AHEAD"), O_RDONLY | O_CLOEXEC);
-			char text[16] = "";
-
-			if (fd >= 0 && read(fd, text, sizeof text - 1) > 0 && clock == CLOCK_REALTIME)
-				t->tv_sec += atoi(text);
-			if (fd >= 0)
-				close(fd);
-			return rc;
-		}
-	END
-	cc -shared -fPIC -O1 -o "$T/clock.so" "$T/clock.c" -ldl
-	# A sanitizer's own library has to come first.
-	preload="$(ldd "$BIN/sameroot-datastore" | awk '/lib(asan|ubsan|tsan)/ { printf "%s ", $3 }')$T/clock.so"
-	AHEAD=$T/ahead LD_PRELOAD=$preload launch datastore "$BIN/sameroot-datastore" -c "$T/datastore.conf"
-	DATASTORE_PORT=${URL[datastore]##*:}
-	wait_for 'the datastore is ready' ready datastore
-}
-
-# A pushes more than 64 commits, one as soon as the other is over.
-many_commits() {
-	local seq
-	seq=$(status_of datastore .seq)
-	rm -f "$T/enough"
-	python3 "$HERE/application.py" hot "$T/A" A A-hot "$T/enough" 3>&- &
-	PID[hot]=$!
-	until (($(status_of datastore .seq) > seq + 66)); do
-		for ((k = 0; k < 20; k++)); do kill -USR1 "${PID[A]}" && sleep 0.03; done
-	done
-	touch "$T/enough"
-	over hot
-}
-
-@test "a root that is gone while a webserver walks, and while it fetches what it planned: it goes on with the next one, in the same round" {
-	local pid mode
-	for name in A B; do python3 "$HERE/application.py" make "$T/$name"; done
-	start_datastore_ahead
-	rounds A B A B
-	echo first >"$T/A/resources/first"
-	value A "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900) INSERT INTO kept SELECT 'row ' || i, 'first', NULL FROM n"
-	start_webserver A
+@test "while the datastore lets us wait, no transaction of ours is open" {
+	begin
 	start_proxy
-	for mode in nodes-wait bundle-wait; do
-		value A "UPDATE kept SET value = 'before' WHERE key IN ('row 7', 'row 9')"
-		wait_same datastore A
-		value B "INSERT INTO kept VALUES('B-$mode', 'b', NULL)"
-		echo 'of B' >"$T/B/resources/of-B-$mode"
-		rm -f "$T/go"
-		tamper $mode 1
-		once B &
-		pid=$!
-		wait_for 'B hangs' grep -q "^tamper $mode" "$T/proxy.log"
-		value A "UPDATE kept SET value = '$mode' WHERE key IN ('row 7', 'row 500'); DELETE FROM kept WHERE key = 'row 8'"
-		many_commits
-		echo $(($(cat "$T/ahead" 2>/dev/null) + 130)) >"$T/ahead"
-		echo "$mode" >"$T/A/resources/last"
-		rm -f "$T/A/resources/first"
-		wait_same datastore A
-		touch "$T/go"
-		wait "$pid" || fail "B's round: $(<"$T/B.once")"
-		[ $mode = bundle-wait ] || grep -A 1 "^tamper $mode" "$T/proxy.log" | grep -qx 'answer 410'
-		[ "$(cat "$T/B/resources/last")" = $mode ]
-		kept_at datastore "B-$mode" b
-		[ "$(value B "SELECT group_concat(DISTINCT value) FROM kept WHERE key IN ('row 7', 'row 500')")" = "$mode" ]
-	done
-	[ ! -e "$T/B/resources/first" ]
-	rounds_without_proxy B
-	wait_same datastore A
-	same_content datastore B
-	no_conflicts
-}
-
-@test "a slow webserver is not starved by one that pushes without pause" {
-	for name in A B; do python3 "$HERE/application.py" make "$T/$name"; done
-	start_datastore
-	start_webserver A
-	start_proxy
-	tamper slow
+	stop B
 	start_webserver B
-	DATASTORE_PORT=$REAL_PORT
+	tamper bundle-held
+	sql "$T/A/users.db" "INSERT INTO kept VALUES(2, 'of A')"
+	wait_for 'B waits for a bundle' grep -q 'tamper bundle-held' "$T/proxy.log"
+	sql "$T/B/users.db" "INSERT INTO kept VALUES(3, 'of B')"
+	[ "$(sql "$T/B/users.db" 'PRAGMA wal_checkpoint(TRUNCATE)')" = '0|0|0' ]
+	tamper push-held
+	touch "$T/go"
+	wait_for 'B has it' has B users.db 'SELECT 1 FROM kept WHERE id = 2'
+	rm "$T/go"
+	sql "$T/B/users.db" "INSERT INTO kept VALUES(4, 'of B')"
+	wait_for 'B waits for a push' grep -q 'tamper push-held' "$T/proxy.log"
+	[ "$(sql "$T/B/users.db" 'PRAGMA wal_checkpoint(TRUNCATE)')" = '0|0|0' ]
+	touch "$T/go"
 	wait_same
-	python3 "$HERE/application.py" hot "$T/A" A A-hot "$T/enough" 3>&- &
-	PID[hot]=$!
-	for k in 1 2 3; do
-		value A "INSERT INTO kept VALUES('A-own-$k', 'a', NULL)"
-		value B "INSERT INTO kept VALUES('B-own-$k', 'b', NULL)"
-		wait_for "A's row at B" kept_at B A-own-$k a
-		wait_for "B's row at A" kept_at A B-own-$k b
+	has A users.db 'SELECT 1 FROM kept WHERE id = 4'
+}
+
+# Checkpoints, in all ways, until the flag file is there.
+checkpointer() { # DATABASE FLAG
+	python3 - "$@" <<'PY'
+import os, sqlite3, sys, time
+db = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)
+n = 0
+while not os.path.exists(sys.argv[2]):
+	db.execute(f"INSERT INTO kept VALUES({1000000 + n}, 'of the checkpointer')")
+	db.execute("PRAGMA wal_checkpoint(" + ("PASSIVE", "FULL", "RESTART", "TRUNCATE")[n % 4] + ")")
+	n += 1
+	time.sleep(0.002)
+PY
+}
+
+@test "the application checkpoints all the time, in all ways, while much is pulled" {
+	begin
+	checkpointer "$T/B/users.db" "$T/over" >"$T/checkpointer" 2>&1 3>&- &
+	PID[checkpointer]=$!
+	for n in 1 2; do
+		sql "$T/A/users.db" "WITH RECURSIVE k(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM k WHERE n < 3000)
+			INSERT INTO kept SELECT $n * 10000 + n, hex(randomblob(20)) FROM k; UPDATE kept SET value = value || '.' WHERE id < 1000000"
+		wait_for 'B has it' has B users.db "SELECT 1 FROM kept WHERE id = $n * 10000 + 3000"
 	done
-	touch "$T/enough"
-	over hot
+	touch "$T/over"
+	wait "${PID[checkpointer]}" || fail "$(cat "$T/checkpointer")"
+	unset "PID[checkpointer]"
 	wait_same
-	no_conflicts
+	[ "$(conflicts B length)" -eq 0 ]
+	check_databases
+}
+
+@test "the application switches to a write-ahead log, and vacuums" {
+	begin delete
+	sql "$T/A/users.db" "WITH RECURSIVE k(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM k WHERE n < 300) INSERT INTO named SELECT n, 'x' FROM k"
+	wait_same
+	[ "$(sql "$T/B/users.db" 'PRAGMA journal_mode=wal')" = wal ]
+	sql "$T/B/users.db" "INSERT INTO kept VALUES(2, 'of B'); DELETE FROM named WHERE name < 2; VACUUM"
+	sql "$T/A/users.db" "INSERT INTO kept VALUES(3, 'of A'); VACUUM"
+	wait_same
+	sql "$T/B/users.db" "UPDATE kept SET value = 'after it'; VACUUM"
+	wait_same
+	sync_now B
+	[ "$(status_of B '.last_round | .pulled + .pushed + .conflicts')" -eq 0 ] # VACUUM alone is no change
+	has A users.db "SELECT 1 FROM kept WHERE id = 3 AND value = 'after it'"
+	stop B
+	[ "$(sql "$T/B/users.db" 'PRAGMA journal_mode=delete')" = delete ]
+	sql "$T/B/users.db" "INSERT INTO kept VALUES(4, 'of B')"
+	start_webserver B
+	wait_same
+	has A users.db 'SELECT 1 FROM kept WHERE id = 4'
+	[ "$(conflicts B length)" -eq 0 ]
+	check_databases
 }

@@ -19,6 +19,7 @@ MODE-FILE holds "MODE [TIMES]"; after TIMES tamperings it is as if it said pass.
   bundle-extra       it is asked for with the leaves of the request before as well
   bundle-other       it is the answer to the request before
   bundle-empty       200 without a body
+  bundle-held        it comes when DIR/go is there; a push is held by push-held
   error              500 with a body that is no JSON
   KIND-hold          the answer to a request of that KIND (push, nodes, bundle, tree) is there, but held until DIR/go exists
   KIND-wait          the request itself is held until then
@@ -129,6 +130,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body += b"garbage" * 100
         if mode == "push-flip":
             body = flip(body, len(body) // 2)
+        while mode in ("push-held", "bundle-held") and not os.path.exists(os.path.join(directory, "go")):
+            time.sleep(0.01)
         if mode in ("push-never", "push-late"):
             if mode == "push-late":
                 memory["late"] = (dict(self.headers), body)

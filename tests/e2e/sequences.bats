@@ -9,7 +9,7 @@
 #   an answer lost                       hostile.bats    "a push whose answer was lost is settled, ..."; review.bats "... stays known though its database is locked ..."
 #   a UNIQUE clash of two new rows       conflicts.bats  "two new rows that clash in a UNIQUE column"; review.bats "a row that was in the way ..." (all five)
 #   a child of a deleted parent          conflicts.bats  "a child inserted here, its parent deleted there: ..." (both orders) and the three after them
-#   a row or a root that moves on         busy.bats
+#   a row or a root that moves on         moving.bats
 #   values, bags, merges, schemas         tables.bats
 #   UNIQUE values swapped                triggers.bats   "values of a UNIQUE column are swapped, and rotated among many"
 

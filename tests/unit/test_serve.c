@@ -841,6 +841,18 @@ static void a_table_with_a_path_for_a_name(void **state)
 	assert_int_not_equal(stat(below(w, "up.jsonl"), &st), 0);
 }
 
+static void equal_rows_are_as_many_lines(void **state)
+{
+	struct site *t = *state;
+	struct world *w = t->w;
+
+	sql(w, "users.db", "CREATE TABLE log (a); INSERT INTO log VALUES (1), (1), (1)");
+	scan_all(w);
+	assert_int_equal(get(t, "/api/bundle?path=users.db/log"), 200);
+	extract(t);
+	assert_string_equal(file_text(w, "out/users.db/log.jsonl"), "{\"a\": 1}\n{\"a\": 1}\n{\"a\": 1}\n");
+}
+
 static void a_large_file_is_streamed(void **state)
 {
 	struct site *t = *state;
@@ -1050,6 +1062,7 @@ int main(void)
 		site_test(tar_extracts_a_bundle),
 		site_test(tar_extracts_a_part),
 		site_test(a_table_with_a_path_for_a_name),
+		site_test(equal_rows_are_as_many_lines),
 		site_test(a_large_file_is_streamed),
 		site_test(blobs_whole_and_in_part),
 		site_test(a_record_is_a_blob),
