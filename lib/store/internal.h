@@ -55,6 +55,7 @@ struct sr_store {
 	size_t excludes;
 	uint64_t max_size, wal_limit;
 	bool ours;
+	bool overwritten; /* another content was put into the file, beside the log of what was there */
 	const struct sr_tree_key *key; /* BORROWED */
 };
 

@@ -490,29 +490,47 @@ static enum sr_status move_aside(const struct sr_store *st, bool *any, struct sr
 	return status == SR_OK && *any ? sync_directory(st, err) : status;
 }
 
+static bool before(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec < b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
+}
+
 /* Is there a -wal or -journal with content that was last written before the database file was put here?  One that was written later belongs
- * to the file, whoever's marker the file carries: that of the node from which it was once copied stays in it until the next checkpoint. */
-static bool leftovers(const struct sr_store *st)
+ * to the file, whoever's marker the file carries: that of the node from which it was once copied stays in it until the next checkpoint.
+ * times: of the file and of the older log. */
+static bool leftovers(const struct sr_store *st, struct timespec times[2])
 {
 	struct stat db, sb;
 	bool yes = false;
 
 	if (stat(st->path, &db) < 0 || !S_ISREG(db.st_mode) || db.st_size == 0)
 		return false;
+	times[0] = db.st_ctim;
 	for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
 		char *path = sr_format("%s%s", st->path, suffixes[i]);
 
 		if (strcmp(suffixes[i], "-shm") && stat(path, &sb) == 0 && sb.st_size > 0) {
-			if (sb.st_mtim.tv_sec > db.st_ctim.tv_sec ||
-			    (sb.st_mtim.tv_sec == db.st_ctim.tv_sec && sb.st_mtim.tv_nsec > db.st_ctim.tv_nsec)) {
+			if (before(&db.st_ctim, &sb.st_mtim)) {
 				free(path);
 				return false;
 			}
+			times[1] = sb.st_mtim;
 			yes = true;
 		}
 		free(path);
 	}
 	return yes;
+}
+
+/* A checkpoint, too, leaves a log that is older than the file.  It is judged once: that costs the connection, and with it a scan. */
+static bool judged(struct sr_sql_store *s, const struct timespec times[2])
+{
+	for (size_t i = 0; i < 2; i++)
+		if (before(&s->judged[i], &times[i]) || before(&times[i], &s->judged[i])) {
+			memcpy(s->judged, times, sizeof s->judged);
+			return false;
+		}
+	return true;
 }
 
 /* Only while this process has no connection: closing any fd of the -shm drops all of its POSIX locks there. */
@@ -567,20 +585,30 @@ static bool lock_out_others(struct sr_sql *sql)
 static enum sr_status shed_stale_wal(struct sr_store *st, uint64_t known_inode, const struct sr_uuid *node, bool *any, struct sr_err *err)
 {
 	struct sr_sql_store *s = (struct sr_sql_store *)st;
+	struct timespec times[2] = {0};
 	struct sr_marker marker;
 	struct sr_sql alone = {0};
 	enum sr_status status = SR_OK;
 
 	*any = false;
-	if (!known_inode || !node || sr_uuid_none(node) || s->viewed || s->apply || atomic_load(&s->extras) || !leftovers(st))
+	if (!known_inode || !node || sr_uuid_none(node) || s->viewed || s->apply || atomic_load(&s->extras))
+		return SR_OK;
+	if (!leftovers(st, times)) {
+		st->overwritten = false;
+		return SR_OK;
+	}
+	if (judged(s, times))
 		return SR_OK;
 	forget_connection(s);
 	if (wal_in_use(st))
 		return SR_OK;
+	st->overwritten = sr_sql_overwritten(st);
 	/* Whatever cannot be read is no evidence. */
 	if (connect_alone(&alone, st, NULL) == SR_OK && sr_sql_marker_read(&alone, &marker, NULL, NULL) == SR_OK &&
 	    !sr_uuid_none(&marker.id) && (inode(st) != known_inode || memcmp(&marker.node, node, sizeof *node)) && lock_out_others(&alone))
 		status = move_aside(st, any, err);
+	if (*any)
+		st->overwritten = false; /* what its marker says is what it is */
 	sr_sql_disconnect(&alone);
 	return status;
 }

@@ -266,6 +266,31 @@ static enum sr_status note_gone(struct sr_sql_apply *a, size_t i, const struct s
 	return st;
 }
 
+/* As note_gone(), of a row that comes back under its key: what refers to that is left as it is. */
+static enum sr_status note_lent(struct sr_sql_apply *a, size_t i, const struct sr_sql_table *t, struct sr_bytes record, struct sr_err *err)
+{
+	struct sr_column *columns;
+	struct sr_buf rest = {0};
+	size_t n, kept = 0;
+	enum sr_status st = sr_record_decode(record, &columns, &n, err);
+
+	if (st != SR_OK)
+		return st;
+	for (size_t c = 0; c < n; c++) {
+		bool in_key = false;
+
+		for (size_t k = 0; k < t->keys && !in_key; k++)
+			in_key = sr_bytes_eq(sr_bytes_of(t->columns[t->key[k]].name), columns[c].name);
+		if (!in_key)
+			columns[kept++] = columns[c];
+	}
+	sr_record_encode(&rest, columns, kept);
+	st = note_gone(a, i, t, sr_buf_view(&rest), sr_bytes(NULL, 0), err);
+	sr_buf_free(&rest);
+	free(columns);
+	return st;
+}
+
 /* Delete the row of leaf i, which is *old and a->old, and tell so. */
 static enum sr_status remove_old(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t, struct sr_bytes key,
 				 const struct sr_version *old, struct sr_err *err)
@@ -695,17 +720,21 @@ enum sr_status sr_sql_apply_evict(struct sr_sql_apply *a, size_t i, const struct
 				  struct sr_bytes path, struct sr_bytes key, struct sr_bytes rowids, bool *gone, struct sr_err *err)
 {
 	struct sr_version old;
+	enum sr_verdict verdict;
 	enum sr_status st = read_found(a, t, key, rowids, &old, err);
 
 	*gone = false;
-	if (st != SR_OK || old.kind != SR_KIND_ROW || !a->ops->in_the_way ||
-	    a->ops->in_the_way(a->ops->ctx, i, leaf, path, &old, sr_buf_view(&a->old)) == SR_KEEP)
+	if (st != SR_OK || old.kind != SR_KIND_ROW || !a->ops->in_the_way)
 		return st;
+	verdict = a->ops->in_the_way(a->ops->ctx, i, leaf, path, &old, sr_buf_view(&a->old));
+	if (verdict == SR_KEEP)
+		return SR_OK;
 	st = remove_found(a, leaf, t, key, rowids, err);
 	if (st == SR_OK)
 		st = tell_displaced(a, i, leaf, path, &old, sr_buf_view(&a->old), false, err);
 	if (st == SR_OK)
-		st = note_gone(a, i, t, sr_buf_view(&a->old), sr_bytes(NULL, 0), err);
+		st = verdict == SR_LEND ? note_lent(a, i, t, sr_buf_view(&a->old), err)
+					: note_gone(a, i, t, sr_buf_view(&a->old), sr_bytes(NULL, 0), err);
 	a->wrote = true;
 	a->clean = false; /* the caller's map knows nothing of that row */
 	*gone = true;
@@ -977,7 +1006,8 @@ static enum sr_status begin(struct sr_sql_apply *a, struct sr_err *err)
 		st = check_records(a, err);
 	if (st == SR_OK && a->has_schema)
 		st = sr_sql_int(sql, "SELECT count(*) FROM sqlite_master", &tables, err);
-	if (st == SR_OK && !tables)
+	a->first = !tables;
+	if (st == SR_OK && a->first)
 		st = sr_sql_schema_encoding(sql, sr_buf_view(&a->schema), err);
 	if (st == SR_OK)
 		st = index_bags(a, err);
@@ -1075,6 +1105,14 @@ static void tell_applied(struct sr_leaves *leaves, size_t i, const struct sr_app
 		ops->applied(ops->ctx, i, &leaf, 0);
 }
 
+/* After a first fill all of it lies in the log, and programs that look at the file itself - at its size, or with cp - see an empty one.  To
+ * leave WAL mode takes the exclusive lock, so nobody else checkpoints meanwhile; where somebody has it open already it is left as it is. */
+static void empty_log(struct sr_sql *sql)
+{
+	if (sqlite3_exec(sql->db, "PRAGMA main.journal_mode=DELETE", NULL, NULL, NULL) == SQLITE_OK)
+		sqlite3_exec(sql->db, "PRAGMA main.journal_mode=WAL", NULL, NULL, NULL);
+}
+
 enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err)
 {
 	struct sr_sql_store *s = (struct sr_sql_store *)st;
@@ -1098,6 +1136,8 @@ enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err)
 	for (size_t i = 0; i < a->n; i++)
 		if (sr_sql_leaf_applied(a->state[i]))
 			tell_applied(a->leaves, i, a->ops);
+	if (a->first)
+		empty_log(&s->main);
 	end(s);
 	return SR_OK;
 }

@@ -28,6 +28,7 @@ struct sr_sql_apply {
 	bool wrote;
 	struct sr_buf schema; /* schema text, when there is a leaf of it */
 	bool has_schema;
+	bool first; /* the database has no table yet */
 	bool fills;   /* the tables are new, all of them */
 	bool grown;   /* a table got columns: its rows are others than they were when this was planned */
 	char **paused; /* tables whose TABLE leaf does not fit what is here */

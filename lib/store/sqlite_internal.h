@@ -10,6 +10,7 @@
  * sqlite_scan.c    rows into records and names; views, scan and read
  * sqlite_bag.c     rows without a key: which of them are equal, and where they are
  * sqlite_apply.c   prepare, commit, rollback, recover (with sqlite_apply.h)
+ * sqlite_log.c       was the file overwritten beside its log?
  * sqlite_orphans.c   what foreign keys say at the end of an apply
  * sqlite_references.c  foreign keys
  * sqlite_fts.c     full-text indexes follow what an apply writes
@@ -129,6 +130,7 @@ struct sr_sql_store {
 	bool viewed;                        /* the main view is open */
 	atomic_uint extras;                 /* extra views that are open */
 	int64_t quiet_version, quiet_since; /* data_version at the last look, and the tick since which it has not moved */
+	struct timespec judged[2];          /* times of the file and of the log beside it when they were last held against each other */
 };
 
 /* --- sqlite.c --- */
@@ -154,6 +156,12 @@ SR_MUST enum sr_status sr_sql_int(struct sr_sql *sql, const char *text, int64_t 
 SR_MUST enum sr_status sr_sql_marker_write(struct sr_sql *sql, const struct sr_marker *marker, const struct sr_buf *kept,
 					   struct sr_err *err);
 SR_MUST enum sr_status sr_sql_marker_read(struct sr_sql *sql, struct sr_marker *marker, struct sr_buf *kept, struct sr_err *err);
+
+/* --- sqlite_log.c --- */
+
+/* Of a database whose file was written after its write-ahead log: by somebody who put another content into it?  A checkpoint writes what is in
+ * the log; if no page is as the log has it, it was not that.  Only while this process has no connection. */
+bool sr_sql_overwritten(const struct sr_store *st);
 
 /* --- sqlite_schema.c --- */
 

@@ -188,8 +188,10 @@ bool sr_store_doubtful(struct sr_store *st, uint64_t inode)
 {
 	struct stat db;
 
-	if (!inode || st->kind != SR_KIND_DATABASE || stat(st->path, &db) || db.st_ino == inode)
+	if (!inode || st->kind != SR_KIND_DATABASE || stat(st->path, &db))
 		return false;
+	if (db.st_ino == inode)
+		return st->overwritten;
 	return older_log(st->path, &db, "-wal") || older_log(st->path, &db, "-journal");
 }
 

@@ -66,7 +66,8 @@ SR_MUST enum sr_status sr_store_mark(struct sr_store *st, const struct sr_marker
 /* Design section 6, "a database file copied over ours": `inode` and `node` are what state.db remembers of this store (0 / zero: nothing
  * remembered, then nothing is done).  Moves stale -wal, -shm, -journal aside only with all the evidence; *moved says so. */
 SR_MUST enum sr_status sr_store_shed_stale_wal(struct sr_store *st, uint64_t inode, const struct sr_uuid *node, bool *moved, struct sr_err *err);
-/* To be asked before any look: is the database file another than that of `inode` (0: not known), with an older write-ahead log or journal beside it?  Opening it may
+/* To be asked before any look: is the database file another than that of `inode` (0: not known), or was another content put into it, with an older write-ahead log or
+ * journal beside it?  Opening it may
  * replay what belongs to the old one, its marker included: whatever the marker says then proves nothing. */
 bool sr_store_doubtful(struct sr_store *st, uint64_t inode);
 uint64_t sr_store_inode(struct sr_store *st); /* of the database file or root directory; 0 when absent */
@@ -189,6 +190,7 @@ void sr_stage_keep(struct sr_store *st, const struct sr_leaf *leaf);
 enum sr_verdict {
 	SR_TAKE,   /* go on and replace what is there */
 	SR_KEEP,   /* leave what is there; this leaf is not applied */
+	SR_LEND,   /* in_the_way: as SR_TAKE, but a row of that key is fetched again: what refers to it by its key can wait for it */
 };
 
 /* Old content that is about to go (a row, before the commit) or just went (a file, displaced into staging). */
@@ -210,7 +212,8 @@ struct sr_apply_ops {
 	enum sr_verdict (*clash)(void *ctx, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual, struct sr_bytes record);
 	/* A row that is not part of this apply stands in the way of `leaf` by a UNIQUE constraint.  SR_TAKE: it is displaced (told) and removed; SR_KEEP: `leaf` is not applied.
 	 * Or, when all is written: it is a foreign-key child of a row that went for leaf's sake - leaf's own, deleted or with another key now, or one in its way, or a child
-	 * of these - and refers to nothing any more.  SR_TAKE: as above, and its own children are asked about in turn; SR_KEEP: it stays as it is.  NULL: SR_KEEP.
+	 * of these - and refers to nothing any more.  SR_TAKE: as above, and its own children are asked about in turn (SR_LEND: but not those that refer to
+	 * its key); SR_KEEP: it stays as it is.  NULL: SR_KEEP.
 	 * Equal rows of a bag are asked about as one, actual->bytes of them.  With path equal to leaf's own: such a row is there, and UNIQUE allows no second.
 	 * SR_TAKE: nothing is displaced, and the leaf counts as applied; SR_KEEP: as above. */
 	enum sr_verdict (*in_the_way)(void *ctx, size_t i, const struct sr_leaf *leaf, struct sr_bytes path, const struct sr_version *actual, struct sr_bytes record);

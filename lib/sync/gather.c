@@ -5,6 +5,7 @@
  *
  * The items of a directory tree are held all at once, for one decides on another (sr_plan_shape).  Those of a database pass by one at a
  * time, in path order: a table, then its rows.  A first round has millions. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +31,7 @@ void sr_store_plan_clear(struct sr_store_plan *p)
 	p->pull = p->push = p->agree = NULL;
 	p->skipped = p->gone = 0;
 	p->first_skip = NULL;
+	p->skips[0] = 0;
 	p->compared = p->evicted = p->again = p->merges = p->grows = false;
 }
 
@@ -45,6 +47,7 @@ struct finding {
 	struct sr_leaves *differing;    /* database: the difference, sorted; expect is local, to is remote */
 	size_t next;                    /* of it */
 	struct sr_item table;           /* database: the last one that passed by; no path: none */
+	struct sr_buf named;            /* the path that was named last among those left alone */
 	struct sr_err *err;
 };
 
@@ -323,6 +326,30 @@ static enum sr_status add_schema(struct finding *f)
 	return rc;
 }
 
+/* What is below one that was named goes without saying: the rows of a table. */
+static void note_skip(struct finding *f, const struct sr_item *it)
+{
+	const struct sr_replica_store *st = &f->s->r->stores[f->i];
+	struct sr_store_plan *p = f->p;
+	struct sr_buf text = {0};
+	struct sr_bytes named = sr_buf_view(&f->named);
+	size_t len = strlen(p->skips);
+
+	p->skipped++;
+	if (named.len && named.len < it->path.len && !memcmp(named.at, it->path.at, named.len) &&
+	    it->path.at[named.len] == (st->kind == SR_KIND_DATABASE ? 0 : '/'))
+		return;
+	sr_buf_clear(&f->named);
+	sr_buf_bytes(&f->named, it->path);
+	sr_leaf_path_text(&text, st->name, st->kind, it->path);
+	if (len + text.len + strlen(it->why) + sizeof "; : ; ..." <= sizeof p->skips)
+		snprintf(p->skips + len, sizeof p->skips - len, "%s%s: %s", len ? "; " : "", sr_buf_text(&text), it->why);
+	else if (len && strcmp(p->skips + len - 3, "..."))
+		strcat(p->skips, "; ...");
+	p->first_skip = len || *p->skips ? p->skips : it->why;
+	sr_buf_free(&text);
+}
+
 static enum sr_status hand_on(struct finding *f, const struct sr_item *it)
 {
 	struct sr_store_plan *p = f->p;
@@ -345,7 +372,7 @@ static enum sr_status hand_on(struct finding *f, const struct sr_item *it)
 	case SR_ACT_MERGE:
 		return add_merge(f, it);
 	case SR_ACT_SKIP:
-		p->first_skip = p->skipped++ ? p->first_skip : it->why;
+		note_skip(f, it);
 		return SR_OK;
 	default:
 		return SR_OK;
@@ -481,6 +508,7 @@ enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err)
 	if (rc == SR_OK)
 		rc = st->kind == SR_KIND_FILES ? gather_files(&f) : gather_rows(&f);
 	sr_state_rollback(s->r->state); /* nothing was written */
+	sr_buf_free(&f.named);
 	if (rc == SR_OK)
 		rc = sr_leaves_sort(p->pull, err);
 	if (rc == SR_OK)

@@ -29,7 +29,8 @@ struct sr_store_plan { /* one store's part of a round */
 	struct sr_leaves *push;
 	struct sr_leaves *agree; /* path, to; expect := to */
 	uint64_t skipped;
-	const char *first_skip; /* why the first one was */
+	const char *first_skip; /* which were, and why: the first few */
+	char skips[400];        /* what it points to, of those that the plan names */
 	uint64_t gone;          /* files that the datastore could not send */
 	uint64_t excluded;      /* items that differ and are none of our business; as of the last plan */
 	bool compared;          /* with the datastore's map */

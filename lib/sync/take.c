@@ -146,7 +146,7 @@ static enum sr_status version_there(struct applying *a, struct sr_bytes path, st
 
 /* May a row be removed that the datastore's leaves do not speak of?  Not where nothing is known of it - its table is another there, or it
  * is unknown here - nor when it is what the datastore has: then the datastore holds the same violation. */
-static enum sr_status may_go(struct applying *a, struct sr_bytes path, const struct sr_version *actual, bool *go)
+static enum sr_status may_go(struct applying *a, struct sr_bytes path, const struct sr_version *actual, enum sr_verdict *out)
 {
 	struct sr_replica_store *st = &a->s->r->stores[a->i];
 	const uint8_t *nul = memchr(path.at, 0, path.len);
@@ -158,7 +158,8 @@ static enum sr_status may_go(struct applying *a, struct sr_bytes path, const str
 		rc = version_there(a, table, &there);
 	if (rc == SR_OK)
 		rc = version_there(a, path, &row);
-	*go = rc == SR_OK && sr_version_eq(&here, &there) && !sr_version_eq(&row, actual) && !sr_replica_unknown(a->s->r, a->i, path);
+	if (rc == SR_OK && sr_version_eq(&here, &there) && !sr_version_eq(&row, actual) && !sr_replica_unknown(a->s->r, a->i, path))
+		*out = row.kind == SR_KIND_ROW && !sr_path_is_bag(path) ? SR_LEND : SR_TAKE;
 	return rc;
 }
 
@@ -166,7 +167,7 @@ static enum sr_verdict on_way(void *ctx, size_t k, const struct sr_leaf *leaf, s
 			      struct sr_bytes record)
 {
 	struct applying *a = ctx;
-	bool go = false;
+	enum sr_verdict verdict = SR_KEEP;
 
 	(void)k, (void)record;
 	if (sr_bytes_eq(path, leaf->path))
@@ -174,10 +175,10 @@ static enum sr_verdict on_way(void *ctx, size_t k, const struct sr_leaf *leaf, s
 	if (a->rc == SR_OK && sr_chunks_join(a->chunks, path))
 		return SR_KEEP; /* this try is rolled back */
 	if (a->rc == SR_OK)
-		a->rc = may_go(a, path, actual, &go);
-	if (a->rc == SR_OK && go)
+		a->rc = may_go(a, path, actual, &verdict);
+	if (a->rc == SR_OK && verdict != SR_KEEP)
 		a->rc = sr_leaves_add(a->evicted, &(struct sr_leaf){.path = path}, a->err);
-	return go ? SR_TAKE : SR_KEEP;
+	return verdict;
 }
 
 /* A row that is taken refers to one that was deleted here, and that the datastore has: the deletion loses.  Its row is fetched again, or

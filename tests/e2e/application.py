@@ -2,6 +2,7 @@
 
   application.py make DIR                  a node's databases and directories, empty
   application.py change DIR SIDE ROUND N   changes on one side: some N rows and N/4 files, keys of its own and keys that both sides write
+  application.py hot DIR SIDE KEY FILE         edits one row of users.db without pause until FILE exists; journals as `change` does
   application.py judge T NAME...           after all came to rest: exit 1 if a file is torn or a committed value is neither current, superseded nor archived
 
 A value is a token <SIDE-ROUND-NUMBER> that exists once.  DIR/journal holds a line of JSON for each change: the token and the one it replaced, which is seen
@@ -15,6 +16,7 @@ import random
 import re
 import sqlite3
 import sys
+import time
 
 TOKEN = re.compile(rb"<[A-Z]-\d+-\d+>")
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
@@ -122,6 +124,18 @@ class Side:
             sys.exit(f"{path}: what was there is torn: {len(over)} bytes")
         return self.note("resources", key, token, TOKEN.match(over).group().decode())
 
+    def hot(self, key, until):
+        db = connect(self.directory, "users.db")
+        while not os.path.exists(until):
+            token = self.token()
+            db.execute("BEGIN IMMEDIATE")
+            found = db.execute("SELECT value FROM kept WHERE key = ?", (key,)).fetchone()
+            db.execute("INSERT INTO kept VALUES(?1, ?2, NULL) ON CONFLICT(key) DO UPDATE SET value = ?2", (key, token))
+            db.execute("COMMIT")
+            self.note("users.db", key, token, found[0] if found else None)
+            time.sleep(0.002)
+        db.close()
+
     def change(self):
         self.rows("users.db")
         for _ in range(self.n // 4):
@@ -197,5 +211,7 @@ if sys.argv[1] == "make":
     make(sys.argv[2])
 elif sys.argv[1] == "change":
     Side(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])).change()
+elif sys.argv[1] == "hot":
+    Side(sys.argv[2], sys.argv[3], 99, 0).hot(*sys.argv[4:6])
 elif sys.argv[1] == "judge":
     sys.exit(0 if judge(sys.argv[2], sys.argv[3:]) else 1)

@@ -349,6 +349,30 @@ archived() {
 	echo "$T/$1/state/archive/$2.data"
 }
 
+# --- what most tests do -----------------------------------------------------------------------------------------------------
+
+# NAME...: a round of each, whatever it says
+round() {
+	local name
+	for name; do once "$name" || true; done
+}
+
+value() { # NAME SQL: of its users.db
+	sql "$T/$1/users.db" "$2"
+}
+
+everywhere() { # SQL ANSWER: that of users.db on all three
+	local name answer
+	for name in datastore A B; do
+		answer=$(value "$name" "$1")
+		[[ $answer == "$2" ]] || fail "$name: $answer" || return 1
+	done
+}
+
+no_conflicts() {
+	[ "$(conflicts A length)$(conflicts B length)$(conflicts datastore length)" = 000 ] || fail "$(conflicts A) $(conflicts B) $(conflicts datastore)"
+}
+
 # --- sample data ------------------------------------------------------------------------------------------------------------------
 
 USERS_SCHEMA="

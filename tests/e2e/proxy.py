@@ -21,6 +21,9 @@ MODE-FILE holds "MODE [TIMES]"; after TIMES tamperings it is as if it said pass.
   bundle-empty       200 without a body
   bundle-held        it comes when DIR/go is there; a push is held by push-held
   error              500 with a body that is no JSON
+  KIND-hold          the answer to a request of that KIND (push, nodes, bundle, tree) is there, but held until DIR/go exists
+  KIND-wait          the request itself is held until then
+  slow               what a webserver walks, fetches and pushes comes 0.3 s later
 """
 import http.client
 import http.server
@@ -54,6 +57,12 @@ def mode_for(kinds):
         done[identity] = count + 1
     say("tamper", words[0], count + 1)
     return words[0]
+
+
+def until_go():
+    end = time.monotonic() + 120
+    while not os.path.exists(os.path.join(directory, "go")) and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 def flip(data, at):
@@ -104,12 +113,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         bundle = self.command == "POST" and self.path == "/api/bundle"
         nodes = self.path == "/api/tree/nodes"
         tree = self.path.split("?")[0] == "/api/tree"
+        kinds += ["slow"] * (push or bundle or nodes)
         kinds += ["push"] * push + ["bundle"] * bundle + ["nodes"] * nodes + ["tree"] * tree
         mode = mode_for(kinds)
         if mode == "busy":
             return self.reply(503, [("Content-Type", "application/json")], b'{"error": "unavailable", "detail": "not ready"}')
         if mode == "error":
             return self.reply(500, [], b"\x00\xff<html>oh")
+        if mode == "slow":
+            time.sleep(0.3)
+        if mode.endswith("-wait"):
+            until_go()
         if mode == "push-cut":
             body = body[: len(body) * 2 // 3]
         if mode == "push-garbage":
@@ -128,6 +142,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif bundle:
             memory["wanted"] = body
         status, headers, data = self.ask(self.command, self.path, self.headers, body)
+        if mode.endswith("-hold"):
+            until_go()
+        if mode != "pass":
+            say("answer", status)
         if mode == "push-lost":
             self.close_connection = True
             return None

@@ -77,3 +77,16 @@ begin_quiet() {
 		efforts $name | diff "$T/$name.efforts" - || fail "$name did something"
 	done
 }
+
+@test "after a checkpoint of the application nothing is read again and again" {
+	begin_quiet
+	for name in datastore A B; do sql "$T/$name/users.db" 'PRAGMA wal_checkpoint' >/dev/null; done
+	rounds=$(status_of A .rounds)
+	wait_for 'it is quiet' quiet_rounds $((rounds + 4))
+	for name in datastore A B; do efforts $name >"$T/$name.efforts"; done
+	rounds=$(status_of A .rounds)
+	wait_for 'three more rounds' quiet_rounds $((rounds + 3))
+	for name in datastore A B; do
+		efforts $name | diff "$T/$name.efforts" - || fail "$name did something"
+	done
+}

@@ -1842,6 +1842,18 @@ static bool shed(struct fix *f, uint64_t inode, const struct sr_uuid *node)
 	return moved;
 }
 
+static bool doubtful(struct fix *f, uint64_t inode, const struct sr_uuid *node)
+{
+	struct sr_store *st = store(f, "a.db");
+	bool moved, yes;
+
+	ok(sr_store_shed_stale_wal(st, inode, node, &moved, &f->err));
+	assert_false(moved);
+	yes = sr_store_doubtful(st, inode);
+	sr_store_close(st);
+	return yes;
+}
+
 static void test_stale_wal(void **state)
 {
 	struct fix *f = *state;
@@ -1871,6 +1883,27 @@ static void test_stale_wal(void **state)
 	assert_true(shed(f, inode, &mine.node));
 	expect(f, "a.db", "SELECT name FROM users", "theirs\n");
 	sound(f, "a.db");
+
+	/* Our own of yesterday, in place: its node says nothing, but nothing of the log is in it.  After a checkpoint, all of it is. */
+	shell(f, "rm -f a.db*");
+	other(f, "a.db", "PRAGMA journal_mode=WAL;" USERS);
+	st = store(f, "a.db");
+	inode = sr_store_inode(st);
+	sr_store_close(st);
+	left_behind(f, &mine);
+	shell(f, "cp a.db yesterday.db");
+	left_behind(f, &mine);
+	assert_false(doubtful(f, inode, &mine.node));
+	left_behind(f, &mine);
+	usleep(20000);
+	shell(f, "sqlite3 a.db 'PRAGMA wal_checkpoint' '.shell kill -9 $PPID' >/dev/null 2>&1 || true; test -s a.db-wal");
+	assert_false(doubtful(f, inode, &mine.node));
+	left_behind(f, &mine);
+	usleep(20000);
+	shell(f, "cp yesterday.db a.db; test -s a.db-wal");
+	assert_true(doubtful(f, inode, &mine.node));
+	shell(f, "rm -f a.db*");
+	other(f, "a.db", "PRAGMA journal_mode=WAL;" USERS);
 
 	/* The same inode, another file's content, but no marker in it: no evidence. */
 	shell(f, "rm -f a.db*; cp theirs.db plain.db; sqlite3 plain.db 'DROP TABLE _sameroot_meta'");

@@ -1,0 +1,171 @@
+#!/usr/bin/env bats
+# Things that do not hold still: a row that is edited without pause, a root that moves while a slow webserver walks.  Nobody starves, and no value is lost.
+
+# shellcheck disable=SC2034,SC2154 # lib.bash reads them; keys of PID
+
+load lib
+
+# NAME: it has ended well by itself
+over() {
+	wait "${PID[$1]}"
+	unset "PID[$1]"
+}
+
+# --- a row that is edited without pause -----------------------------------------------------------------------------------------
+
+kept_at() { # NAME KEY [VALUE]: there, and that
+	local found
+	found=$(value "$1" "SELECT value FROM kept WHERE key = '$2'")
+	[[ -n $found && $found == "${3:-$found}" ]]
+}
+
+moved_on() { # NAME KEY BEFORE
+	[[ $(value "$1" "SELECT value FROM kept WHERE key = '$2'") != "$3" ]]
+}
+
+# KEY NAME...: these edit that row without pause, and all go on with others
+hot_row() {
+	local key=$1 before
+	shift
+	for name in A B; do python3 "$HERE/application.py" make "$T/$name"; done
+	start_all
+	wait_same
+	for name; do
+		python3 "$HERE/application.py" hot "$T/$name" "$name" "$key" "$T/enough" 3>&- &
+		PID[hot-$name]=$!
+	done
+	for k in 1 2; do
+		python3 "$HERE/application.py" change "$T/A" A $k 20
+		value A "INSERT INTO kept VALUES('A-own-$k', 'a', NULL)"
+		value B "INSERT INTO kept VALUES('B-own-$k', 'b', NULL)"
+		before=$(value datastore "SELECT value FROM kept WHERE key = '$key'")
+		wait_for "A's row at B" kept_at B A-own-$k a
+		wait_for "B's row at A" kept_at A B-own-$k b
+		wait_for "the row itself at the datastore" moved_on datastore "$key" "$before"
+	done
+	touch "$T/enough"
+	for name; do over "hot-$name"; done
+	wait_same
+	check_databases
+	python3 "$HERE/application.py" judge "$T" datastore A B
+}
+
+@test "a row edited without pause on B, while A changes others: nobody starves, and no value is lost" {
+	hot_row B-hot B
+	no_conflicts
+}
+
+@test "a row edited without pause on both: nobody starves, and no value is lost" {
+	hot_row shared-hot A B
+	[ "$(conflicts A length)" -gt 0 ] || [ "$(conflicts B length)" -gt 0 ]
+}
+
+# --- a root that moves while a slow webserver walks -------------------------------------------------------------------------------
+
+# A datastore whose clock is ahead by what $T/ahead says: a root stays readable for 120 s.
+start_datastore_ahead() {
+	local preload
+	cat >"$T/clock.c" <<-'END'
+		#define _GNU_SOURCE
+		#include <dlfcn.h>
+		#include <fcntl.h>
+		#include <stdlib.h>
+		#include <time.h>
+		#include <unistd.h>
+
+		int clock_gettime(clockid_t clock, struct timespec *t)
+		{
+			int rc = ((int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime"))(clock, t);
+			int fd = open(getenv("AHEAD"), O_RDONLY | O_CLOEXEC);
+			char text[16] = "";
+
+			if (fd >= 0 && read(fd, text, sizeof text - 1) > 0 && clock == CLOCK_REALTIME)
+				t->tv_sec += atoi(text);
+			if (fd >= 0)
+				close(fd);
+			return rc;
+		}
+	END
+	cc -shared -fPIC -O1 -o "$T/clock.so" "$T/clock.c" -ldl
+	# A sanitizer's own library has to come first.
+	preload="$(ldd "$BIN/sameroot-datastore" | awk '/lib(asan|ubsan|tsan)/ { printf "%s ", $3 }')$T/clock.so"
+	AHEAD=$T/ahead LD_PRELOAD=$preload launch datastore "$BIN/sameroot-datastore" -c "$T/datastore.conf"
+	DATASTORE_PORT=${URL[datastore]##*:}
+	wait_for 'the datastore is ready' ready datastore
+}
+
+# A pushes more than 64 commits, one as soon as the other is over.
+many_commits() {
+	local seq
+	seq=$(status_of datastore .seq)
+	rm -f "$T/enough"
+	python3 "$HERE/application.py" hot "$T/A" A A-hot "$T/enough" 3>&- &
+	PID[hot]=$!
+	until (($(status_of datastore .seq) > seq + 66)); do
+		for ((k = 0; k < 20; k++)); do kill -USR1 "${PID[A]}" && sleep 0.03; done
+	done
+	touch "$T/enough"
+	over hot
+}
+
+@test "a root that is gone while a webserver walks, and while it fetches what it planned: it goes on with the next one, in the same round" {
+	local pid mode
+	for name in A B; do python3 "$HERE/application.py" make "$T/$name"; done
+	start_datastore_ahead
+	rounds A B A B
+	echo first >"$T/A/resources/first"
+	value A "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900) INSERT INTO kept SELECT 'row ' || i, 'first', NULL FROM n"
+	start_webserver A
+	start_proxy
+	for mode in nodes-wait bundle-wait; do
+		value A "UPDATE kept SET value = 'before' WHERE key IN ('row 7', 'row 9')"
+		wait_same datastore A
+		value B "INSERT INTO kept VALUES('B-$mode', 'b', NULL)"
+		echo 'of B' >"$T/B/resources/of-B-$mode"
+		rm -f "$T/go"
+		tamper $mode 1
+		once B &
+		pid=$!
+		wait_for 'B hangs' grep -q "^tamper $mode" "$T/proxy.log"
+		value A "UPDATE kept SET value = '$mode' WHERE key IN ('row 7', 'row 500'); DELETE FROM kept WHERE key = 'row 8'"
+		many_commits
+		echo $(($(cat "$T/ahead" 2>/dev/null) + 130)) >"$T/ahead"
+		echo "$mode" >"$T/A/resources/last"
+		rm -f "$T/A/resources/first"
+		wait_same datastore A
+		touch "$T/go"
+		wait "$pid" || fail "B's round: $(<"$T/B.once")"
+		[ $mode = bundle-wait ] || grep -A 1 "^tamper $mode" "$T/proxy.log" | grep -qx 'answer 410'
+		[ "$(cat "$T/B/resources/last")" = $mode ]
+		kept_at datastore "B-$mode" b
+		[ "$(value B "SELECT group_concat(DISTINCT value) FROM kept WHERE key IN ('row 7', 'row 500')")" = "$mode" ]
+	done
+	[ ! -e "$T/B/resources/first" ]
+	rounds_without_proxy B
+	wait_same datastore A
+	same_content datastore B
+	no_conflicts
+}
+
+@test "a slow webserver is not starved by one that pushes without pause" {
+	for name in A B; do python3 "$HERE/application.py" make "$T/$name"; done
+	start_datastore
+	start_webserver A
+	start_proxy
+	tamper slow
+	start_webserver B
+	DATASTORE_PORT=$REAL_PORT
+	wait_same
+	python3 "$HERE/application.py" hot "$T/A" A A-hot "$T/enough" 3>&- &
+	PID[hot]=$!
+	for k in 1 2 3; do
+		value A "INSERT INTO kept VALUES('A-own-$k', 'a', NULL)"
+		value B "INSERT INTO kept VALUES('B-own-$k', 'b', NULL)"
+		wait_for "A's row at B" kept_at B A-own-$k a
+		wait_for "B's row at A" kept_at A B-own-$k b
+	done
+	touch "$T/enough"
+	over hot
+	wait_same
+	no_conflicts
+}
