@@ -111,7 +111,8 @@ static bool next_item(struct sr_reader *r, struct item *out)
 
 static bool is_of(const struct item *it, enum type type)
 {
-	static const char *const names[] = {[TABLE] = "table", [INDEX] = "index", [VIEW] = "view", [VIRTUAL] = "table", [TRIGGER] = "trigger"};
+	static const char *const names[] = {
+		[TABLE] = "table", [INDEX] = "index", [VIEW] = "view", [VIRTUAL] = "table", [TRIGGER] = "trigger"};
 
 	return is(it->type, names[type]) && it->virtual == (type == VIRTUAL);
 }

@@ -6,7 +6,8 @@
  *     nothing else, with the moment, the columns and the WHEN that it has itself;
  *   - an FTS5 table with external content that no trigger names gets three of our own, if it goes by the rowid of a synchronised table.
  * An authorizer says what a copy does, as SQLite sees it: it is made, a statement that fires it is prepared, and it is gone again.  What
- * was found to be harmless is kept with the schema and made anew by every apply.
+ * was found to be harmless is kept with the schema and made anew by every apply.  Where all tables are new the same statements are run for
+ * all rows at once at the end, by a trigger on a view: row by row an index is flushed for each.
  *
  * An index may have been out of step before, or broken.  A row that it cannot follow is written without it, and the others follow. */
 #include "lib/store/sqlite_internal.h"
@@ -593,7 +594,8 @@ enum sr_status sr_sql_fts_end(struct sr_sql *sql, struct sr_err *err)
 
 /* --- all rows at once ------------------------------------------------------------------------------------------------- */
 
-/* The table as a view, with its rowid under the names that a trigger may call it by.  In main: on a TEMP view not even TEMP triggers fire. */
+/* The table as a view, with its rowid under the names that a trigger may call it by.  In main: on a TEMP view not even TEMP triggers fire.
+ */
 static void add_feed(struct sr_buf *out, const struct sr_sql_table *t)
 {
 	static const char *const names[] = {"rowid", "_rowid_", "oid"};

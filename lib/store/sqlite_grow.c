@@ -213,8 +213,8 @@ static bool try_default(struct sr_sql *scratch, size_t number, char affinity, co
 	struct sr_value v;
 	bool good;
 
-	sr_buf_printf(&text, in_parentheses ? "ALTER TABLE rows ADD COLUMN c%zu %s DEFAULT (%s)" : "ALTER TABLE rows ADD COLUMN c%zu %s DEFAULT %s",
-		      number, type_for(affinity), expression);
+	sr_buf_printf(&text, "ALTER TABLE rows ADD COLUMN c%zu %s DEFAULT ", number, type_for(affinity));
+	sr_buf_printf(&text, in_parentheses ? "(%s)" : "%s", expression);
 	good = sr_sql_prepare(scratch, sr_buf_text(&text), NULL, &stmt) == SQLITE_OK && sqlite3_step(stmt) == SQLITE_DONE;
 	sqlite3_finalize(stmt);
 	stmt = NULL;
