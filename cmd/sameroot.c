@@ -11,10 +11,10 @@
 
 #define PROGRAM "sameroot"
 
-static bool json, yes, adopt_union, as_datastore, as_webserver;
+static bool json, yes, adopt_union, adopt_deletions, as_datastore, as_webserver;
 static const char *config_path;
 
-enum { OPT_CONFIG = 1, OPT_JSON = 2, OPT_YES = 4, OPT_SIDE = 8, OPT_UNION = 16 };
+enum { OPT_CONFIG = 1, OPT_JSON = 2, OPT_YES = 4, OPT_SIDE = 8, OPT_ADOPT = 16 };
 
 static const struct option {
 	unsigned of;
@@ -25,7 +25,8 @@ static const struct option {
 	{OPT_YES, {0, "yes", NULL, "do not ask, do it", .flag = &yes}},
 	{OPT_SIDE, {0, "datastore", NULL, "of this machine's datastore, where it also is a webserver", .flag = &as_datastore}},
 	{OPT_SIDE, {0, "webserver", NULL, "of this machine as a webserver", .flag = &as_webserver}},
-	{OPT_UNION, {0, "union", NULL, "unite the datastore's state with the webservers'", .flag = &adopt_union}},
+	{OPT_ADOPT, {0, "union", NULL, "unite the datastore's state with the webservers'", .flag = &adopt_union}},
+	{OPT_ADOPT, {0, "deletions", NULL, "let through the deletions that are held here", .flag = &adopt_deletions}},
 };
 #define OPTIONS (sizeof options / sizeof *options)
 
@@ -46,8 +47,9 @@ static const struct command {
 	 sr_admin_diff},
 	{"conflicts", "list", "[-c FILE] [--json] [--datastore | --webserver]", "List the conflict archive, oldest first.",
 	 OPT_CONFIG | OPT_JSON | OPT_SIDE, 0, sr_admin_conflicts_list},
-	{"adopt", NULL, "--union [-c FILE] [--json] [--yes]", "On the datastore: let every webserver unite its state with the datastore's.",
-	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_UNION, 0, sr_admin_adopt},
+	{"adopt", NULL, "--union | --deletions [-c FILE] [--json] [--yes] [--datastore | --webserver]",
+	 "Decide what is held: unite every webserver with the datastore, or let deletions through.",
+	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_ADOPT, 0, sr_admin_adopt},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 
@@ -160,6 +162,7 @@ static int run(const struct command *c, const struct sr_cli *cli, const char *pa
 		.json = json,
 		.yes = yes,
 		.adopt_union = adopt_union,
+		.adopt_deletions = adopt_deletions,
 		.path = path,
 		.out = stdout,
 		.notes = stderr,

@@ -15,6 +15,8 @@ void sr_store_plan_clear(struct sr_store_plan *p)
 	sr_leaves_free(p->pull);
 	sr_leaves_free(p->push);
 	sr_leaves_free(p->agree);
+	sr_tally_free(&p->tally[SR_WAY_PUSH]);
+	sr_tally_free(&p->tally[SR_WAY_PULL]);
 	p->items = NULL;
 	p->n = p->cap = 0;
 	p->pull = p->push = p->agree = NULL;
@@ -296,8 +298,10 @@ enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err)
 		sr_plan_shape(p->items, p->n);
 	if (rc == SR_OK && st->kind == SR_KIND_DATABASE)
 		sr_plan_tables(p->items, p->n, !st->has_content);
-	if (rc == SR_OK)
+	if (rc == SR_OK) {
+		sr_sync_limit(s, i, &f.remote);
 		rc = hand_on(&f);
+	}
 	if (rc == SR_OK)
 		rc = sr_leaves_sort(p->pull, err);
 	if (rc == SR_OK)
