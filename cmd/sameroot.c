@@ -11,10 +11,10 @@
 
 #define PROGRAM "sameroot"
 
-static bool json, yes, adopt_union, new_key, as_datastore, as_webserver;
+static bool json, yes, adopt_union, adopt_deletions, new_key, as_datastore, as_webserver;
 static const char *config_path;
 
-enum { OPT_CONFIG = 1, OPT_JSON = 2, OPT_YES = 4, OPT_SIDE = 8, OPT_UNION = 16, OPT_NEW_KEY = 32 };
+enum { OPT_CONFIG = 1, OPT_JSON = 2, OPT_YES = 4, OPT_SIDE = 8, OPT_ADOPT = 16, OPT_NEW_KEY = 32 };
 
 static const struct option {
 	unsigned of;
@@ -26,7 +26,8 @@ static const struct option {
 	{OPT_SIDE, {0, "datastore", NULL, "of this machine's datastore, where it also is a webserver", .flag = &as_datastore}},
 	{OPT_SIDE, {0, "webserver", NULL, "of this machine as a webserver", .flag = &as_webserver}},
 	{OPT_NEW_KEY, {0, "new-key", NULL, "forget the datastore's key, so that the next round makes first contact", .flag = &new_key}},
-	{OPT_UNION, {0, "union", NULL, "unite the datastore's state with the webservers'", .flag = &adopt_union}},
+	{OPT_ADOPT, {0, "union", NULL, "unite the datastore's state with the webservers'", .flag = &adopt_union}},
+	{OPT_ADOPT, {0, "deletions", NULL, "let through the deletions that are held here", .flag = &adopt_deletions}},
 };
 #define OPTIONS (sizeof options / sizeof *options)
 
@@ -50,8 +51,9 @@ static const struct command {
 	{"join", NULL, "[-c FILE] [--json] [--new-key [--yes]]",
 	 "How this webserver knows its datastore: 0 the last round went through, 1 it did not, 75 the daemon does not run.",
 	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_NEW_KEY, 0, sr_admin_join},
-	{"adopt", NULL, "--union [-c FILE] [--json] [--yes]", "On the datastore: let every webserver unite its state with the datastore's.",
-	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_UNION, 0, sr_admin_adopt},
+	{"adopt", NULL, "--union | --deletions [-c FILE] [--json] [--yes] [--datastore | --webserver]",
+	 "Decide what is held: unite every webserver with the datastore, or let deletions through.",
+	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_ADOPT, 0, sr_admin_adopt},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 
@@ -165,6 +167,7 @@ static int run(const struct command *c, const struct sr_cli *cli, const char *pa
 		.yes = yes,
 		.adopt_union = adopt_union,
 		.new_key = new_key,
+		.adopt_deletions = adopt_deletions,
 		.path = path,
 		.out = stdout,
 		.notes = stderr,

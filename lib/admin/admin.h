@@ -17,7 +17,7 @@ enum sr_admin_side { SR_SIDE_CONFIGURED /* a machine with Datastore= is a webser
 struct sr_admin { /* all BORROWED */
 	const struct sr_config *config;
 	enum sr_admin_side side;
-	bool json, yes, adopt_union, new_key;
+	bool json, yes, adopt_union, adopt_deletions, new_key;
 	const char *path; /* ls: NULL is the root */
 	FILE *out, *notes;
 	bool (*confirm)(void *ctx, const char *question); /* NULL: nobody is there to be asked */

@@ -1,9 +1,10 @@
-/* adopt.c - `sameroot adopt --union`, on the datastore: take a history that is not the webservers' for theirs.  See admin.h. */
+/* adopt.c - `sameroot adopt`; --deletions is deletions.c.  `adopt --union`, on the datastore: take a history that is not the webservers' for theirs.  See admin.h. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/admin/deletions.h"
 #include "lib/admin/here.h"
 #include "lib/admin/table.h"
 
@@ -118,8 +119,11 @@ enum sr_status sr_admin_adopt(const struct sr_admin *given, int *status, struct 
 	struct sr_here here = {0};
 	enum sr_status rc;
 
-	if (!a.adopt_union)
-		return sr_err_set(err, SR_E_USAGE, "adopt what? --union: the datastore's and the webservers' states are united");
+	if (a.adopt_union == a.adopt_deletions)
+		return sr_err_set(err, SR_E_USAGE,
+				  "adopt what? --union: the datastore's and the webservers' states are united; --deletions: those that are held go through");
+	if (a.adopt_deletions)
+		return sr_adopt_deletions(&a, status, err);
 	if (a.side == SR_SIDE_WEBSERVER)
 		return sr_err_set(err, SR_E_USAGE, "adopt --union is run on the datastore");
 	if (!a.yes && !a.confirm)

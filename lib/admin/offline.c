@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/replica/limit.h"
+
 /* The names under which lib/replica, lib/sync and lib/datastore keep these in state.db's meta. */
 #define META_NODE     "node"
 #define META_KEY      "tree-key"
@@ -119,6 +121,22 @@ static enum sr_status count_row(void *ctx, const struct sr_leaf_row *row, struct
 	return SR_OK;
 }
 
+/* Deletions that waited when the node was last awake. */
+static enum sr_status add_held(json_t *o, struct sr_state *s, const char *store, struct sr_err *err)
+{
+	struct sr_ledger *ledger = NULL;
+	struct sr_buf text = {0};
+	enum sr_status rc = sr_ledger_open(&ledger, s, err);
+
+	if (rc == SR_OK) {
+		sr_ledger_report(ledger, store, &text);
+		json_object_set_new(o, "held", json_loadb((const char *)text.at, text.len, 0, NULL));
+	}
+	sr_buf_free(&text);
+	sr_ledger_close(ledger);
+	return rc;
+}
+
 static enum sr_status add_store(json_t *stores, struct sr_state *s, const struct sr_config_store *st, struct sr_err *err)
 {
 	struct sr_store_row row;
@@ -139,7 +157,7 @@ static enum sr_status add_store(json_t *stores, struct sr_state *s, const struct
 	json_object_set_new(o, "leaves", json_integer((json_int_t)c.leaves));
 	json_object_set_new(o, "bytes", json_integer((json_int_t)c.bytes));
 	json_array_append_new(stores, o);
-	return rc;
+	return rc == SR_OK ? add_held(o, s, st->name, err) : rc;
 }
 
 static enum sr_status add_webserver(void *ctx, const struct sr_webserver_row *row, struct sr_err *err)

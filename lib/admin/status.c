@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/admin/deletions.h"
 #include "lib/admin/here.h"
 #include "lib/admin/offline.h"
 #include "lib/admin/table.h"
@@ -42,7 +43,8 @@ static const char *state_of(const json_t *store)
 
 static bool store_is_well(const json_t *store)
 {
-	return !is(state_of(store), "paused") && !text(store, "trouble") && !number(store, "skipped");
+	return !is(state_of(store), "paused") && !text(store, "trouble") && !number(store, "skipped") &&
+	       !json_array_size(json_object_get(store, "held"));
 }
 
 /* What the datastore thinks of a webserver's history: these are held until the operator decides. */
@@ -271,9 +273,18 @@ static void add_held(struct sr_table *t, const char *what, const char *why, cons
 static void add_held_store(struct sr_table *t, const json_t *s)
 {
 	const char *name = text_or(s, "name", "-"), *why = text_or(s, "why", "it does not say why");
+	const json_t *held = json_object_get(s, "held");
 	char *skipped;
 
-	if (is(state_of(s), "paused"))
+	for (size_t i = 0; i < json_array_size(held); i++) {
+		struct sr_buf what = {0};
+
+		sr_held_text(json_array_get(held, i), &what);
+		add_held(t, name, sr_buf_text(&what), "`sameroot adopt --deletions` lets them through; or put back what is gone",
+			 number(json_array_get(held, i), "since_ms"));
+		sr_buf_free(&what);
+	}
+	if (is(state_of(s), "paused") && !(json_array_size(held) && !strncmp(why, "held", 4))) /* said already */
 		add_held(t, name, why, remedy(why), number(s, "since_ms"));
 	if (text(s, "trouble"))
 		add_held(t, name, text(s, "trouble"), "it is tried again every round", 0);

@@ -30,6 +30,7 @@ static json_t *store_json(const struct sr_replica_store *s, const struct sr_ds_s
 	json_object_set_new(o, "since_ms", json_integer(shown->since_ms));
 	json_object_set_new(o, "leaves", json_integer((json_int_t)shown->leaves));
 	json_object_set_new(o, "bytes", json_integer((json_int_t)shown->bytes));
+	json_object_set_new(o, "held", shown->held ? json_loads(shown->held, 0, NULL) : json_array());
 	json_object_set_new(o, "unknown", json_integer((json_int_t)shown->unknowns));
 	json_object_set_new(o, "unknown_paths", unknown);
 	return o;
@@ -89,14 +90,20 @@ enum sr_status sr_ds_admin_conflicts(void *ctx, struct sr_request *req, struct s
 
 /* --- adopt ----------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status wants_union(struct sr_bytes body, struct sr_err *err)
+static enum sr_status adopt_what(struct sr_datastore *d, struct sr_bytes body, struct sr_err *err)
 {
 	json_t *o = json_loadb((const char *)body.at, body.len, JSON_REJECT_DUPLICATES, NULL);
 	const char *what = json_string_value(json_object_get(o, "what"));
-	bool ok = what && !strcmp(what, "union");
+	enum sr_status rc;
 
+	if (what && !strcmp(what, "union"))
+		rc = sr_datastore_adopt_union(d, err);
+	else if (what && !strcmp(what, "deletions"))
+		rc = sr_datastore_adopt_deletions(d, err);
+	else
+		rc = sr_err_set(err, SR_E_DATA, "the body is {\"what\": \"union\"} or {\"what\": \"deletions\"}");
 	json_decref(o);
-	return ok ? SR_OK : sr_err_set(err, SR_E_DATA, "the body is {\"what\": \"union\"}");
+	return rc;
 }
 
 enum sr_status sr_ds_admin_adopt(void *ctx, struct sr_request *req, struct sr_err *err)
@@ -105,9 +112,7 @@ enum sr_status sr_ds_admin_adopt(void *ctx, struct sr_request *req, struct sr_er
 	enum sr_status rc = sr_request_read_all(req, &body, MOST_BODY, err);
 
 	if (rc == SR_OK)
-		rc = wants_union(sr_buf_view(&body), err);
-	if (rc == SR_OK)
-		rc = sr_datastore_adopt_union(ctx, err);
+		rc = adopt_what(ctx, sr_buf_view(&body), err);
 	if (rc == SR_OK)
 		sr_ds_reply_json(req, 200, status_json(ctx));
 	sr_buf_free(&body);

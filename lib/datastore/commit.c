@@ -483,6 +483,7 @@ enum sr_status sr_ds_record(struct sr_ds_push *p, struct sr_err *err)
 		return sr_ds_break(d, err);
 	}
 	d->at = c.next;
+	sr_ds_limit_done(p);
 	sr_ds_note_push(d, &p->head);
 	sr_ds_publish(d);
 	return SR_OK;

@@ -56,6 +56,8 @@ static enum sr_status load(struct sr_datastore *d, struct sr_err *err)
 		rc = sr_ds_identity_load(d, err);
 	if (rc == SR_OK)
 		rc = sr_ds_history_load(d, err);
+	if (rc == SR_OK)
+		rc = sr_ds_limit_load(d, err);
 	return rc == SR_OK ? sr_ds_registry_load(d, err) : rc;
 }
 
@@ -148,6 +150,9 @@ static enum sr_status turn(struct sr_datastore *d, struct sr_err *err)
 		return rc;
 	}
 	rc = scan_all(d, err);
+	sr_ledger_settle(d->ledger, NULL, SR_WAY_RECEIVE);
+	if (rc == SR_OK)
+		rc = sr_ledger_save(d->ledger, err);
 	if (rc != SR_OK)
 		return rc;
 	sr_ds_publish(d);
@@ -373,6 +378,7 @@ void sr_datastore_close(struct sr_datastore *d)
 		sr_ds_history_free(d);
 	sr_ds_registry_free(d);
 	sr_state_close(d->old);
+	sr_ledger_close(d->ledger);
 	sr_replica_close(d->r);
 	free(d->fault);
 	free(d->certificate);

@@ -27,6 +27,9 @@ SR_MUST enum sr_status sr_datastore_tick(struct sr_datastore *d, struct sr_err *
  * have reported become predecessors.  SR_E_UNAVAILABLE: before the first turn. */
 SR_MUST enum sr_status sr_datastore_adopt_union(struct sr_datastore *d, struct sr_err *err);
 
+/* The operator lets through the deletions that are held here, and those that webservers hold back from pulling. */
+SR_MUST enum sr_status sr_datastore_adopt_deletions(struct sr_datastore *d, struct sr_err *err);
+
 /* Start a thread that turns now, then every interval and when asked.  Once. */
 SR_MUST enum sr_status sr_datastore_start(struct sr_datastore *d, struct sr_err *err);
 void sr_datastore_scan_now(struct sr_datastore *d);

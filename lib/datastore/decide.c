@@ -280,6 +280,8 @@ static enum sr_status decide_part(struct sr_ds_push *p, size_t i, size_t *refuse
 		rc = decide_leaf(&c, k, &fate, &c.part->why[k], err);
 		c.part->fate[k] = (uint8_t)fate;
 	}
+	if (rc == SR_OK)
+		rc = sr_ds_limit(p, i, err);
 	for (size_t k = c.s->kind == SR_KIND_FILES ? n : 0; k-- > 0 && rc == SR_OK;)
 		rc = check_children(&c, k, err);
 	if (rc == SR_OK && c.s->kind == SR_KIND_DATABASE && p->head.try >= SR_DS_TRIES)

@@ -203,6 +203,19 @@ static bool show_exclude(struct sr_ds_store *shown, const struct sr_replica_stor
 	return true;
 }
 
+static void show_held(struct sr_datastore *d, size_t i)
+{
+	struct sr_buf text = {0};
+
+	free(d->stores[i].held);
+	d->stores[i].held = NULL;
+	if (sr_ledger_holds(d->ledger, d->r->stores[i].name)) {
+		sr_ledger_report(d->ledger, d->r->stores[i].name, &text);
+		d->stores[i].held = sr_text(sr_buf_view(&text));
+	}
+	sr_buf_free(&text);
+}
+
 static void show_store(struct sr_datastore *d, size_t i, uint64_t leaves, uint64_t bytes)
 {
 	const struct sr_replica_store *s = &d->r->stores[i];
@@ -216,6 +229,7 @@ static void show_store(struct sr_datastore *d, size_t i, uint64_t leaves, uint64
 	shown->leaves = leaves;
 	shown->bytes = bytes;
 	show_unknown(shown, s);
+	show_held(d, i);
 }
 
 /* Nodes of the new root are held before anyone is told of it. */
@@ -303,6 +317,7 @@ void sr_ds_history_free(struct sr_datastore *d)
 	for (size_t i = 0; d->stores && i < d->r->n; i++) {
 		forget_unknown(&d->stores[i]);
 		forget_exclude(&d->stores[i]);
+		free(d->stores[i].held);
 	}
 	free(d->stores);
 	free(d->roots);

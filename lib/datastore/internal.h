@@ -6,7 +6,7 @@
  *   push.c       receiving and settling a push    decide.c    which leaves of a push may go
  *   commit.c     stores and state.db as one step  recover.c   what a crash left
  *   registry.c   webservers                       routes.c    HTTP
- *   admin.c      HTTP for the operator
+ *   admin.c      HTTP for the operator             limit.c     too many deletions
  *
  * Two locks, taken in this order: `writer` (stores, state.db, `at`, pushes) and `face` (what quick handlers look at; held for moments,
  * never over disk work).  The replica's own lock is innermost but one: face may not be held when it is taken. */
@@ -18,6 +18,7 @@
 #include "lib/replica/hello.h"
 #include "lib/replica/replica.h"
 #include "lib/replica/serve.h"
+#include "lib/replica/tally.h"
 #include "lib/replica/wire.h"
 
 #define SR_DS_ROOTS         10000  /* roots whose hashes are remembered, for verdicts */
@@ -55,6 +56,7 @@ struct sr_ds_store { /* of the published copy */
 	uint64_t leaves, bytes;
 	size_t unknowns;
 	char *unknown[SR_DS_UNKNOWN_SHOWN]; /* "path: why"; OWNED */
+	char *held;                         /* deletions that wait, as JSON, or NULL; OWNED */
 	char **exclude;                     /* by which `map` was seen; OWNED */
 	size_t excludes;
 };
@@ -70,6 +72,8 @@ struct sr_datastore {
 	struct sr_anchor at; /* instance none: not founded */
 	bool recovered;
 	char (*fault)[256];                  /* per store: why its last scan failed; "" */
+	struct sr_ledger *ledger; /* of deletions */
+	bool judging;             /* a scan's deletions are judged: it is an ordinary one */
 	size_t staging;                      /* pushes that may have staged files; what is left over is swept when there are none */
 	uint64_t trimmed_epoch, trimmed_seq; /* oldest readable root at the last trim */
 
@@ -78,6 +82,7 @@ struct sr_datastore {
 	char why[256];
 	struct sr_err broken;     /* code SR_OK: it is not */
 	struct sr_anchor shown;   /* the published `at` */
+	uint64_t approved_epoch, approved_seq; /* up to there an operator let deletions through; written with writer and face held */
 	uint32_t settings;        /* random; another one when what a check-in is told beside the tree may be another */
 	struct sr_ds_root *roots; /* oldest first */
 	size_t roots_n, roots_cap;
@@ -161,6 +166,7 @@ struct sr_ds_part {               /* what a push has for one store */
 	bool *applied;        /* per go */
 	uint64_t *signature;
 	struct sr_leaves *losers; /* rows to be archived before the commit: path, expect: the loser, to: the winner */
+	struct sr_tally tally;    /* what it deletes, of this attempt */
 	struct sr_buf kept;       /* hashes of files that went to kept/ */
 	struct sr_marker marker;
 	bool prepared, committed;
@@ -222,6 +228,19 @@ enum sr_status sr_ds_settle_handler(void *ctx, struct sr_request *req, struct sr
 
 enum sr_status sr_ds_upload_get(void *ctx, struct sr_request *req, struct sr_err *err);
 enum sr_status sr_ds_upload_put(void *ctx, struct sr_request *req, struct sr_err *err);
+
+/* --- limit.c ------------------------------------------------------------------------------------------------------ */
+
+SR_MUST enum sr_status sr_ds_limit_load(struct sr_datastore *d, struct sr_err *err);
+/* Refuse what the deletion limit holds of part i, whose leaves have their fates. */
+SR_MUST enum sr_status sr_ds_limit(struct sr_ds_push *p, size_t i, struct sr_err *err);
+/* The rest of the push was committed. */
+void sr_ds_limit_done(struct sr_ds_push *p);
+/* sr_judge_fn */
+enum sr_status sr_ds_limit_scan(void *ctx, size_t i, const struct sr_hash *before, const struct sr_hash *after, struct sr_err *err);
+SR_MUST enum sr_status sr_ds_approved_here(struct sr_datastore *d, struct sr_err *err);
+/* What a check-in is told of store i.  With face held. */
+uint64_t sr_ds_approved_seq(const struct sr_datastore *d, size_t i);
 
 /* --- registry.c --------------------------------------------------------------------------------------------------- */
 

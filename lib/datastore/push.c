@@ -44,6 +44,7 @@ void sr_ds_push_free(struct sr_ds_push *p)
 		struct sr_ds_part *part = &p->parts[i];
 
 		sr_ds_part_reset(part);
+		sr_tally_free(&part->tally);
 		sr_leaves_free(part->leaves);
 		free(part->fate);
 		free(part->why);

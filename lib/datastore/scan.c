@@ -82,13 +82,17 @@ static enum sr_status scan(struct sr_datastore *d, size_t i, bool quiet, struct 
 	if (rc != SR_OK)
 		return rc;
 	f.next.seq++;
+	d->judging = !quiet;
 	rc = sr_replica_scan(d->r, i, false, on_change, &f, err);
+	d->judging = false;
 	sr_replica_unview(d->r);
 	if (rc != SR_OK) {
+		const char *held = rc == SR_E_HELD ? strstr(err->text, "held:") : NULL; /* for the operator, as it is */
+
 		sr_state_rollback(d->r->state);
 		if (!d->fault[i][0])
 			sr_warn("%s", err->text);
-		snprintf(d->fault[i], sizeof(d->fault[i]), "%.250s", err->text);
+		snprintf(d->fault[i], sizeof(d->fault[i]), "%.250s", held ? held : err->text);
 		return rc;
 	}
 	d->fault[i][0] = '\0';

@@ -751,6 +751,8 @@ enum sr_status sr_replica_scan(struct sr_replica *r, size_t i, bool own_transact
 	s->hashed_bytes += scan.hashed_bytes;
 	s->rows_read += scan.rows_read;
 	rc = graft_unseen(r, i, &scan.map, err);
+	if (rc == SR_OK && r->judge)
+		rc = r->judge(r->judge_ctx, i, &s->map, &scan.map, err);
 	if (rc == SR_OK)
 		rc = record_scan(&c, &s->map, &scan.map);
 	if (rc == SR_OK)

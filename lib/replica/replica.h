@@ -46,6 +46,9 @@ struct sr_replica_store {
 	uint64_t hashed, hashed_bytes, rows_read; /* sums since start */
 };
 
+/* Asked what a scan found before it is recorded, both maps held.  Not SR_OK: it is as if the scan had failed. */
+typedef enum sr_status sr_judge_fn(void *ctx, size_t i, const struct sr_hash *before, const struct sr_hash *after, struct sr_err *err);
+
 struct sr_replica {
 	enum sr_role role;
 	const struct sr_config *config; /* BORROWED */
@@ -62,6 +65,8 @@ struct sr_replica {
 	pthread_rwlock_t lock;
 	pthread_rwlock_t stores_lock; /* sr_replica_use reads it, sr_replica_start writes it */
 	atomic_bool leaving;          /* sr_replica_start waits for the users */
+	sr_judge_fn *judge;           /* or NULL; the owner's to set, with its context */
+	void *judge_ctx;
 	bool fresh; /* state.db was made by this open */
 };
 

@@ -21,6 +21,7 @@ static const char *const verdicts[] = {
 static const char *const refusals[] = {
 	[SR_REFUSED_CHANGED] = "changed", [SR_REFUSED_DELETED] = "deleted", [SR_REFUSED_NEWER] = "newer", [SR_REFUSED_UNIQUE] = "unique",
 	[SR_REFUSED_VOID] = "void",       [SR_REFUSED_PAUSED] = "paused",   [SR_REFUSED_KIND] = "kind",   [SR_REFUSED_DEPENDS] = "depends",
+	[SR_REFUSED_HELD] = "held",
 };
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
@@ -259,6 +260,7 @@ static json_t *store_json(const struct sr_tree_store *s)
 	json_object_set_new(o, "root", json_hash(&s->map));
 	json_object_set_new(o, "leaves", json_count(s->leaves));
 	json_object_set_new(o, "bytes", json_count(s->bytes));
+	json_object_set_new(o, "approved_seq", json_count(s->approved_seq));
 	if (s->paused)
 		json_object_set_new(o, "paused", json_words(sr_bytes_of(s->paused)));
 	if (s->excludes) {
@@ -337,7 +339,8 @@ static bool read_store(const json_t *o, struct sr_tree_store *out)
 	const char *paused;
 
 	if (!name || !*name || !read_kind(json_string_value(json_object_get(o, "kind")), &out->kind) || !read_hash(o, "root", &out->map) ||
-	    !read_u64(o, "leaves", &out->leaves) || !read_u64(o, "bytes", &out->bytes) || !read_optional(o, "paused", &paused))
+	    !read_u64(o, "leaves", &out->leaves) || !read_u64(o, "bytes", &out->bytes) || !read_optional(o, "paused", &paused) ||
+	    (json_object_get(o, "approved_seq") && !read_u64(o, "approved_seq", &out->approved_seq)))
 		return false;
 	out->name = sr_strdup(name);
 	out->paused = paused ? sr_strdup(paused) : NULL;

@@ -64,6 +64,7 @@ struct sr_tree_store {
 	uint8_t kind;
 	struct sr_hash map;
 	uint64_t leaves, bytes;
+	uint64_t approved_seq; /* the datastore, or an operator, let through the deletions up to there */
 	char *paused;   /* why, or NULL; on the way, bytes that are not UTF-8 become "?" */
 	char **exclude; /* on the way: percent-encoded, for globs are bytes */
 	size_t excludes;
@@ -106,6 +107,7 @@ enum sr_refusal {
 	SR_REFUSED_VOID,    /* it changed while it was sent */
 	SR_REFUSED_PAUSED,  /* the store or table is paused there */
 	SR_REFUSED_KIND,    /* cannot be put there: a parent is a file, a directory not empty, ... */
+	SR_REFUSED_HELD,    /* more deletions than its limit lets through */
 	SR_REFUSED_DEPENDS, /* depends on a refused leaf; or a foreign key would refer to nothing */
 };
 const char *sr_refusal_text(enum sr_refusal why);

@@ -28,6 +28,7 @@ struct sr_sync_daemon {
 	pthread_cond_t wake;
 	bool stop, now, one_round; /* one_round: at least one went through, so that the tree is known */
 	uint64_t interval_ms;
+	bool approve;                /* the operator let deletions through: before the next round */
 	struct sr_config *fresh;     /* of a reload, not taken yet, or NULL */
 	struct sr_config *exclusions; /* of the last reload that was taken, or NULL; the round's own */
 	enum sr_status last;
@@ -137,6 +138,25 @@ static enum sr_status post_forget_key(void *ctx, struct sr_request *req, struct 
 	return post_sync(ctx, req, err);
 }
 
+static enum sr_status post_adopt(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	static const char wanted[] = "{\"what\":\"deletions\"}";
+	struct sr_sync_daemon *d = ctx;
+	struct sr_buf body = {0};
+	enum sr_status rc = sr_request_read_all(req, &body, sizeof wanted, err);
+
+	if (rc == SR_OK && !sr_bytes_eq(sr_buf_view(&body), sr_bytes_of(wanted)))
+		rc = sr_err_set(err, SR_E_DATA, "the body is %s", wanted);
+	sr_buf_free(&body);
+	if (rc != SR_OK)
+		return rc;
+	pthread_mutex_lock(&d->lock);
+	d->approve = true;
+	pthread_mutex_unlock(&d->lock);
+	sr_sync_daemon_now(d);
+	return get_status(ctx, req, err);
+}
+
 static const struct sr_route own_routes[] = {
 	{"GET", "/healthz", get_health, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
 	{"GET", "/readyz", get_ready, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
@@ -145,6 +165,7 @@ static const struct sr_route own_routes[] = {
 	{"GET", "/api/admin/conflicts", get_conflicts, SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/sync", post_sync, SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/forget-key", post_forget_key, SR_ROUTE_ADMIN, 0},
+	{"POST", "/api/admin/adopt", post_adopt, SR_ROUTE_ADMIN, 256},
 };
 
 static enum sr_status ensure_certificate(const struct sr_config *c, char **cert, char **key, struct sr_err *err)
@@ -330,8 +351,13 @@ void sr_sync_daemon_run(struct sr_sync_daemon *d)
 		struct sr_err err = {0};
 		enum sr_status rc;
 
+		bool approve = d->approve;
+
 		take_fresh(d);
+		d->approve = false;
 		pthread_mutex_unlock(&d->lock);
+		if (approve && sr_sync_approve(d->sync, &err) != SR_OK)
+			sr_error("%s", err.text);
 		rc = sr_sync_round(d->sync, &result, &err);
 		log_round(d, rc, &result, &err);
 		failures = rc == SR_OK ? 0 : failures + 1;

@@ -28,6 +28,8 @@ void sr_store_plan_clear(struct sr_store_plan *p)
 	sr_leaves_free(p->pull);
 	sr_leaves_free(p->push);
 	sr_leaves_free(p->agree);
+	sr_tally_free(&p->tally[SR_WAY_PUSH]);
+	sr_tally_free(&p->tally[SR_WAY_PULL]);
 	p->pull = p->push = p->agree = NULL;
 	p->skipped = p->gone = 0;
 	p->first_skip = NULL;
@@ -388,6 +390,8 @@ static enum sr_status gather_files(struct finding *f)
 		rc = decide(f, &p->items[k], NULL);
 	if (rc == SR_OK)
 		sr_plan_shape(p->items, p->n);
+	if (rc == SR_OK)
+		sr_sync_limit_files(f->s, f->i, &f->remote);
 	for (size_t k = 0; rc == SR_OK && k < p->n; k++)
 		rc = hand_on(f, &p->items[k]);
 	free_items(p);
@@ -513,5 +517,7 @@ enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err)
 		rc = sr_leaves_sort(p->pull, err);
 	if (rc == SR_OK)
 		rc = sr_leaves_sort(p->push, err);
+	if (rc == SR_OK && st->kind == SR_KIND_DATABASE)
+		rc = sr_sync_limit_rows(s, i, &f.remote, err);
 	return rc == SR_OK ? rc : sr_err_context(err, "store %s: plan", st->name);
 }

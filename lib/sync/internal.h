@@ -2,6 +2,7 @@
 #ifndef SR_SYNC_INTERNAL_H
 #define SR_SYNC_INTERNAL_H
 
+#include "lib/replica/tally.h"
 #include "lib/sync/chunks.h"
 #include "lib/sync/contact.h"
 #include "lib/sync/plan.h"
@@ -33,6 +34,8 @@ struct sr_store_plan { /* one store's part of a round */
 	char skips[400];        /* what it points to, of those that the plan names */
 	uint64_t gone;          /* files that the datastore could not send */
 	uint64_t excluded;      /* items that differ and are none of our business; as of the last plan */
+	struct sr_tally tally[2]; /* by enum sr_way: the deletions in `push` and `pull` */
+	bool held_there;        /* the datastore holds deletions of it, as it said in this round */
 	bool compared;          /* with the datastore's map */
 	bool merges;            /* rows to be compared column by column are among the pulls */
 	bool grows;             /* columns of a table go to the datastore, and its rows after them */
@@ -66,6 +69,7 @@ struct sr_sync {
 	bool have_remote;
 
 	struct sr_store_plan *plans; /* n of the replica */
+	struct sr_ledger *ledger; /* of deletions */
 	struct sr_noted *noted;
 	size_t noteds;
 	struct sr_declined *declined;
@@ -118,6 +122,19 @@ const struct sr_tree_store *sr_sync_stranger(const struct sr_sync *s, size_t *k)
 bool sr_sync_is_excluded(struct sr_sync *s, size_t i, struct sr_bytes path);
 /* Does the datastore's tree have something excluded below this directory? */
 bool sr_sync_excluded_below(const struct sr_sync *s, size_t i, const struct sr_hash *remote, struct sr_bytes path);
+
+/* The store of the datastore that goes with our store i; NULL: none. */
+const struct sr_tree_store *sr_sync_there(const struct sr_sync *s, size_t i);
+
+/* limit.c */
+/* Hold what the deletion limit does not let through: of the items of a directory tree, before they are handed on, */
+void sr_sync_limit_files(struct sr_sync *s, size_t i, const struct sr_hash *remote);
+/* and of the rows that are to be pulled and pushed. */
+SR_MUST enum sr_status sr_sync_limit_rows(struct sr_sync *s, size_t i, const struct sr_hash *remote, struct sr_err *err);
+/* What was let through of it on this way has happened. */
+void sr_sync_limit_done(struct sr_sync *s, size_t i, enum sr_way way);
+/* The end of a round. */
+SR_MUST enum sr_status sr_sync_limit_save(struct sr_sync *s, struct sr_err *err);
 
 /* pull.c */
 SR_MUST enum sr_status sr_sync_pull(struct sr_sync *s, size_t i, struct sr_err *err);

@@ -369,6 +369,8 @@ static void note_refusals(struct sr_sync *s, const struct sr_push_answer *a)
 		struct sr_noted *n;
 		size_t i;
 
+		if (f->why == SR_REFUSED_HELD && sr_replica_find(s->r, sr_bytes_of(f->store), &i))
+			s->plans[i].held_there = true;
 		if (note == SR_NOTE_NONE || !sr_replica_find(s->r, sr_bytes_of(f->store), &i))
 			continue;
 		s->noted = sr_realloc(s->noted, (s->noteds + 1) * sizeof *s->noted);

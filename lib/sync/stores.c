@@ -7,8 +7,10 @@
 
 /* --- exclusions ------------------------------------------------------------------------------------------------------- */
 
-static const struct sr_tree_store *of_datastore(const struct sr_sync *s, const struct sr_replica_store *st)
+const struct sr_tree_store *sr_sync_there(const struct sr_sync *s, size_t i)
 {
+	const struct sr_replica_store *st = &s->r->stores[i];
+
 	for (size_t k = 0; s->have_info && k < s->info.n; k++)
 		if (!strcmp(s->info.stores[k].name, st->name) && s->info.stores[k].kind == st->kind)
 			return &s->info.stores[k];
@@ -42,7 +44,7 @@ void sr_sync_exclude(struct sr_sync *s)
 		const struct sr_replica_store *st = &s->r->stores[i];
 		const struct sr_config_store *config = sr_config_store(s->exclusions, st->name);
 		const struct sr_config_list *own = config && config->kind == st->config->kind ? &config->exclude : NULL;
-		const struct sr_tree_store *there = of_datastore(s, st);
+		const struct sr_tree_store *there = sr_sync_there(s, i);
 		const char **globs = sr_alloc(((own ? own->count : 0) + (there ? there->excludes : 0)) * sizeof *globs);
 		size_t n = unite(own, there, globs);
 

@@ -28,6 +28,8 @@ enum sr_status sr_sync_open(struct sr_sync **out, const struct sr_sync_options *
 	pthread_mutex_init(&s->report_lock, NULL);
 	rc = sr_replica_open(&s->r, s->config, SR_ROLE_WEBSERVER, err);
 	if (rc == SR_OK)
+		rc = sr_ledger_open(&s->ledger, s->r->state, err);
+	if (rc == SR_OK)
 		rc = sr_sync_load(s, err);
 	if (rc == SR_OK)
 		rc = sr_contact_open(&s->contact, s->config, s->r->state, err);
@@ -64,6 +66,7 @@ void sr_sync_close(struct sr_sync *s)
 		sr_tree_info_free(&s->info);
 	free(s->etag);
 	sr_contact_close(s->contact);
+	sr_ledger_close(s->ledger);
 	sr_replica_close(s->r);
 	sr_buf_free(&s->report);
 	pthread_mutex_destroy(&s->report_lock);
@@ -406,6 +409,8 @@ static enum sr_status take(struct sr_sync *s, bool *gone, struct sr_err *err)
 
 		if (rc == SR_OK && s->plans[i].pull)
 			rc = sr_sync_pull(s, i, err);
+		if (rc == SR_OK)
+			sr_sync_limit_done(s, i, SR_WAY_PULL);
 		if (rc == SR_E_GONE) {
 			*gone = true;
 			return SR_OK;
@@ -434,6 +439,8 @@ static enum sr_status transfer(struct sr_sync *s, unsigned try, bool *again, str
 	*again = evicted || more;
 	if (rc == SR_OK && !evicted && (!more || try == SR_TRIES)) {
 		rc = sr_sync_push(s, try, again, err);
+		for (size_t i = 0; rc == SR_OK && !*again && i < s->r->n; i++)
+			sr_sync_limit_done(s, i, SR_WAY_PUSH);
 		*again |= more;
 	}
 	*again |= gone && try < SR_TRIES; /* it may be that the datastore has moved on; else it stays with what could be sent */
@@ -520,6 +527,7 @@ static json_t *store_report(const struct sr_sync *s, size_t i)
 	const struct sr_replica_store *st = &s->r->stores[i];
 	const struct sr_store_plan *p = &s->plans[i];
 	uint64_t leaves = 0, bytes = 0;
+	struct sr_buf held = {0};
 	char map[SR_HASH_TEXT];
 	json_t *o = json_object();
 
@@ -541,6 +549,9 @@ static json_t *store_report(const struct sr_sync *s, size_t i)
 	json_object_set_new(o, "skipped", json_integer((json_int_t)p->skipped));
 	json_object_set_new(o, "skipped_why", text_or_null(p->first_skip));
 	json_object_set_new(o, "trouble", text_or_null(p->failed ? p->trouble : ""));
+	sr_ledger_report(s->ledger, st->name, &held);
+	json_object_set_new(o, "held", json_loadb((const char *)held.at, held.len, 0, NULL));
+	sr_buf_free(&held);
 	json_object_set_new(o, "excluded", json_integer((json_int_t)p->excluded));
 	json_object_set_new(o, "unknown_count", json_integer((json_int_t)st->scan.unknowns));
 	json_object_set_new(o, "unknown", unknown_json(st));
@@ -643,6 +654,8 @@ static enum sr_status attempts(struct sr_sync *s, struct sr_err *err)
 
 	for (unsigned try = 1; rc == SR_OK && again && try <= SR_TRIES; try++)
 		rc = attempt(s, s->try = try, &again, err);
+	if (rc == SR_OK)
+		rc = sr_sync_limit_save(s, err);
 	return rc == SR_OK ? tell_registry(s, err) : rc;
 }
 
@@ -671,7 +684,7 @@ enum sr_status sr_sync_round(struct sr_sync *s, struct sr_sync_result *result, s
 
 	memset(&s->result, 0, sizeof s->result);
 	for (size_t i = 0; s->plans && i < s->r->n; i++)
-		s->plans[i].failed = s->plans[i].no_merges = false;
+		s->plans[i].failed = s->plans[i].no_merges = s->plans[i].held_there = false;
 	rc = trusted_attempts(s, &before, err);
 	forget_notes(s);
 	sr_client_counts(s->client, &after);

@@ -27,6 +27,9 @@ struct sr_replica *sr_sync_replica(struct sr_sync *s);
  * until another one is given. */
 void sr_sync_set_exclusions(struct sr_sync *s, const struct sr_config *config);
 
+/* The operator lets through the deletions that are held now.  By the owner, between rounds. */
+SR_MUST enum sr_status sr_sync_approve(struct sr_sync *s, struct sr_err *err);
+
 struct sr_sync_result {
 	uint64_t pulled, pushed, agreed, merged, conflicts; /* items */
 	uint64_t skipped;                           /* items that differ and were left alone */

@@ -135,6 +135,9 @@ status_word() { # NODE FILTER
 	run "$BIN/sameroot" diff -c "$T/B.conf"
 	[ "$(wc -l <<<"$output")" -eq 3 ] # and a word about the daemon; the directory, and the one in which it is
 	[[ $output == *resources/docs/empty* ]]
+	rm -r "$T/datastore/resources/docs" # all of it: what is excluded is unknown, and stays in the tree with the way to it
+	restart_datastore
+	[ "$(api datastore '/api/tree/list?path=resources/docs' | jq -r '.entries[].path')" = resources/docs/x.tmp ]
 }
 
 @test "a reload of the datastore reaches running webservers with their next check-in, a webserver's own list adds to it" {

@@ -407,7 +407,7 @@ static void push_answer_goes_round(void **state)
 	assert_memory_equal(&in.id, &out.id, sizeof in.id);
 	assert_memory_equal(&in.start, &out.start, sizeof in.start);
 	assert_memory_equal(&in.at, &out.at, sizeof in.at);
-	assert_int_equal(out.n, 9);
+	assert_int_equal(out.n, 10);
 	for (size_t i = 0; i < out.n; i++) {
 		assert_string_equal(in.refused[i].store, out.refused[i].store);
 		assert_true(sr_bytes_eq(in.refused[i].path, out.refused[i].path));

@@ -1,0 +1,141 @@
+/* deletions.c - `sameroot adopt --deletions`: let through what the deletion limit holds on this node.  See admin.h. */
+#include "lib/admin/deletions.h"
+
+#include <jansson.h>
+#include <string.h>
+
+#include "lib/admin/here.h"
+#include "lib/admin/offline.h"
+#include "lib/admin/table.h"
+#include "lib/replica/limit.h"
+
+#define QUESTION "Let these deletions through? [y/N] "
+
+static const char *text(const json_t *o, const char *name)
+{
+	return json_string_value(json_object_get(o, name));
+}
+
+static long long number(const json_t *o, const char *name)
+{
+	return (long long)json_integer_value(json_object_get(o, name));
+}
+
+void sr_held_text(const json_t *held, struct sr_buf *out)
+{
+	const char *table = text(held, "table"), *way = text(held, "way");
+
+	if (table)
+		sr_buf_printf(out, "table %s: ", table);
+	sr_buf_printf(out, "%lld of %lld %s", number(held, "deletions"), number(held, "leaves"), table ? "rows" : "leaves");
+	if (way && !strcmp(way, "scan"))
+		sr_buf_printf(out, " were deleted directly");
+	else if (way && !strcmp(way, "receive"))
+		sr_buf_printf(out, " would be deleted by a webserver");
+	else
+		sr_buf_printf(out, way && !strcmp(way, "pull") ? " would be deleted here" : " would be deleted everywhere");
+}
+
+/* How many units are held. */
+static size_t show(const json_t *status, FILE *out)
+{
+	const json_t *stores = json_object_get(status, "stores");
+	char since[SR_WHEN_TEXT];
+	struct sr_table t;
+	size_t i, k, n = 0;
+	json_t *store, *held;
+
+	sr_table_start(&t, "lll");
+	for (i = 0; (store = json_array_get(stores, i)); i++)
+		for (k = 0; (held = json_array_get(json_object_get(store, "held"), k)); k++, n++) {
+			struct sr_buf what = {0};
+
+			sr_held_text(held, &what);
+			sr_when_text(since, number(held, "since_ms"));
+			sr_table_add(&t, "%s", text(store, "name"));
+			sr_table_add(&t, "%s", sr_buf_text(&what));
+			sr_table_add(&t, "held since %s", since);
+			sr_buf_free(&what);
+		}
+	sr_table_print(&t, out, "  ");
+	return n;
+}
+
+/* Without a daemon: under its lock. */
+static enum sr_status approve_offline(const struct sr_admin *a, struct sr_err *err)
+{
+	struct sr_state *state = NULL;
+	struct sr_ledger *ledger = NULL;
+	bool fresh;
+	enum sr_status rc = sr_state_open(&state, sr_admin_state_dir(a), &fresh, err);
+
+	if (rc == SR_OK)
+		rc = sr_ledger_open(&ledger, state, err);
+	if (rc == SR_OK) {
+		(void)sr_ledger_approve(ledger);
+		rc = sr_ledger_save(ledger, err);
+	}
+	sr_ledger_close(ledger);
+	sr_state_close(state);
+	return rc;
+}
+
+static enum sr_status look(struct sr_here *h, const struct sr_admin *a, struct sr_buf *body, json_t **out, struct sr_err *err)
+{
+	enum sr_status rc = sr_here_get(h, "/api/admin/status", body, err);
+	struct sr_err gone = {0};
+
+	if (rc == SR_OK) {
+		*out = json_loadb((const char *)body->at, body->len, 0, NULL);
+		return *out ? rc : sr_err_set(err, SR_E_DATA, "status of the %s: not JSON", h->name);
+	}
+	return rc == SR_E_UNAVAILABLE && h->absent && sr_offline_status(a, out, &gone) == SR_OK ? SR_OK : rc;
+}
+
+static enum sr_status decide(struct sr_here *h, const struct sr_admin *a, const json_t *status, struct sr_err *err)
+{
+	FILE *out = a->json ? a->notes : a->out;
+	struct sr_buf answer = {0};
+	enum sr_status rc;
+
+	if (!show(status, out) && !sr_admin_is_datastore(a)) {
+		fputs("No deletions are held here.\n", out);
+		return SR_OK;
+	}
+	if (sr_admin_is_datastore(a))
+		fputs("Webservers may pull the deletions up to the datastore's present state.\n", out);
+	if (!a->yes && !a->confirm)
+		return sr_err_set(err, SR_E_USAGE, "there is no terminal to ask at: say --yes, after a look at `sameroot status`");
+	fflush(out);
+	if (!a->yes && !a->confirm(a->ctx, QUESTION))
+		return sr_err_set(err, SR_E_HELD, "nothing was changed");
+	if (h->absent)
+		rc = approve_offline(a, err);
+	else
+		rc = sr_here_post(h, "/api/admin/adopt", sr_bytes_of("{\"what\":\"deletions\"}"), &answer, err);
+	if (rc == SR_OK && a->json)
+		fprintf(a->out, "%s\n", answer.len ? sr_buf_text(&answer) : "{}");
+	else if (rc == SR_OK)
+		fputs("Let through: they go with the next round.\n", a->out);
+	sr_buf_free(&answer);
+	return rc;
+}
+
+enum sr_status sr_adopt_deletions(const struct sr_admin *a, int *exit_status, struct sr_err *err)
+{
+	struct sr_here here = {0};
+	struct sr_buf body = {0};
+	json_t *status = NULL;
+	enum sr_status rc = sr_here_open(&here, a, err);
+
+	if (rc == SR_OK)
+		rc = look(&here, a, &body, &status, err);
+	if (rc == SR_OK)
+		rc = decide(&here, a, status, err);
+	if (rc == SR_OK)
+		*exit_status = 0;
+	json_decref(status);
+	sr_buf_free(&body);
+	sr_here_close(&here);
+	return rc;
+}
