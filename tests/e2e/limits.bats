@@ -238,3 +238,15 @@ held_units() { # N: at the datastore
 	run "$BIN/sameroot" status -c "$T/A.conf"
 	[ "$status" -eq 0 ]
 }
+
+@test "rows without a key that are all updated are not deleted" {
+	fill A
+	sql "$T/A/webstore.db" "CREATE TABLE log(a, b); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300) INSERT INTO log SELECT i, 'x' FROM n"
+	start_datastore
+	rounds A B
+	sql "$T/A/webstore.db" "UPDATE log SET b = 'y'"
+	rounds A B
+	[ "$(sql "$T/B/webstore.db" "SELECT count(*) FROM log WHERE b = 'y'")" -eq 300 ]
+	sql "$T/A/webstore.db" "DELETE FROM log"
+	waits A
+}
