@@ -469,11 +469,22 @@ static void drive(struct sr_stream *s, bool body)
 
 /* --- what came of it ---------------------------------------------------------------------------------------------- */
 
+/* libcurl says "after 4 ms" of a refused connection: without it the same trouble is the same sentence, which is logged once. */
+static void without_time(char *text)
+{
+	char *at = strstr(text, " after "), *end = at ? at + strlen(" after ") : NULL;
+	size_t digits = at ? strspn(end, "0123456789") : 0;
+
+	if (digits && !strncmp(end + digits, " ms", 3))
+		memmove(at, end + digits + 3, strlen(end + digits + 3) + 1);
+}
+
 static enum sr_status transport_error(struct sr_stream *s, struct sr_err *err)
 {
 	const char *text = s->text[0] ? s->text : curl_easy_strerror(s->code);
 	enum sr_status status = curl_status(s->client, s->code);
 
+	without_time(s->text);
 	if (s->inner.code) {
 		sr_err_set(err, s->inner.code, "%s: %s", s->client->url, s->inner.text);
 		if (err)

@@ -186,6 +186,7 @@ static enum sr_status run(struct sr_sql_apply *a, struct sr_sql_table *t, enum s
 	a->sure = record && all_kept_as_is(sql, t);
 	rc = sr_sql_fts_step(sql, stmt);
 	*blocked = rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_ROWID;
+	a->unfit = (rc & 0xff) == SQLITE_CONSTRAINT && !*blocked;
 	if (rc != SQLITE_DONE && !*blocked)
 		st = sr_sql_fail(err, sql, rc, "not written");
 	a->sure = a->sure && rc == SQLITE_DONE && sqlite3_changes(sql->db) == 1;
@@ -428,6 +429,13 @@ static enum sr_status write_equals(struct sr_sql_apply *a, size_t i, const struc
 	return SR_OK;
 }
 
+/* Nothing has happened to it, as long as its old row is still there. */
+static bool may_leave_out(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf)
+{
+	return a->unfit && (leaf->flags & SR_LEAF_MERGED) && a->state[i] != LEAF_UNSEATED && a->ops->unfit &&
+	       a->ops->unfit(a->ops->ctx, i, leaf) == SR_KEEP;
+}
+
 /* Write leaf i where *old and a->old are (SR_KIND_NONE: nothing is), unless a UNIQUE constraint stops it: then nothing has happened, and it
  * waits. */
 static enum sr_status write_over(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t, struct sr_bytes key,
@@ -442,6 +450,10 @@ static enum sr_status write_over(struct sr_sql_apply *a, size_t i, const struct 
 	st = run(a, t, verb, leaf, key, &blocked, err);
 	if (st == SR_OK && blocked)
 		return SR_OK;
+	if (st != SR_OK && may_leave_out(a, i, leaf)) {
+		sr_sql_apply_set(a, i, LEAF_KEPT);
+		return SR_OK;
+	}
 	a->wrote = true;
 	if (st == SR_OK)
 		st = prove(a, t, leaf, key, err);

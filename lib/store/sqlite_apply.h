@@ -26,6 +26,7 @@ struct sr_sql_apply {
 	size_t waiting; /* leaves to be written */
 	bool clean;     /* exactly these leaves go in: who knows the map before knows the one after */
 	bool wrote;
+	bool unfit; /* the last row was stopped by a constraint other than UNIQUE */
 	struct sr_buf schema; /* schema text, when there is a leaf of it */
 	bool has_schema;
 	bool first; /* the database has no table yet */

@@ -141,18 +141,31 @@ static enum sr_status find_items(struct finding *f)
 
 /* --- deciding ------------------------------------------------------------------------------------------------------------- */
 
-int sr_noted_cmp(const void *a, const void *b)
+void sr_sync_note(struct sr_sync *s, size_t i, struct sr_bytes path, enum sr_note note)
+{
+	s->noted = sr_realloc(s->noted, (s->noteds + 1) * sizeof *s->noted);
+	s->noted[s->noteds] = (struct sr_noted){.store = i, .note = (uint8_t)note};
+	sr_buf_bytes(&s->noted[s->noteds++].path, path);
+	s->notes_sorted = false;
+}
+
+static int by_store_and_path(const void *a, const void *b)
 {
 	const struct sr_noted *x = a, *y = b;
 
 	return x->store != y->store ? (x->store < y->store ? -1 : 1) : sr_bytes_cmp(sr_buf_view(&x->path), sr_buf_view(&y->path));
 }
 
-static uint8_t note_of(const struct sr_sync *s, size_t i, struct sr_bytes path)
+static uint8_t note_of(struct sr_sync *s, size_t i, struct sr_bytes path)
 {
 	struct sr_noted key = {.store = i, .path = {.at = (uint8_t *)(uintptr_t)path.at, .len = path.len}}, *found;
 
-	found = s->noteds ? bsearch(&key, s->noted, s->noteds, sizeof key, sr_noted_cmp) : NULL;
+	if (!s->noteds)
+		return SR_NOTE_NONE;
+	if (!s->notes_sorted)
+		qsort(s->noted, s->noteds, sizeof *s->noted, by_store_and_path);
+	s->notes_sorted = true;
+	found = bsearch(&key, s->noted, s->noteds, sizeof key, by_store_and_path);
 	return found ? found->note : SR_NOTE_NONE;
 }
 

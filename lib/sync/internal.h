@@ -11,7 +11,7 @@
 
 #define SR_TRIES 3 /* of a push within one round */
 
-struct sr_noted { /* what the datastore refused of a union, until the round is over; sorted */
+struct sr_noted { /* what the datastore, or the database here, refused; until the round is over */
 	size_t store;
 	struct sr_buf path;
 	uint8_t note; /* enum sr_note */
@@ -72,6 +72,7 @@ struct sr_sync {
 	struct sr_ledger *ledger; /* of deletions */
 	struct sr_noted *noted;
 	size_t noteds;
+	bool notes_sorted;
 	struct sr_declined *declined;
 	size_t declineds;
 	unsigned try; /* of the round */
@@ -173,7 +174,8 @@ SR_MUST enum sr_status sr_sync_set_bases(struct sr_sync *s, size_t i, struct sr_
 
 /* plan of one store: plan.c is pure, gather.c finds the items */
 SR_MUST enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err);
-int sr_noted_cmp(const void *a, const void *b); /* by store and path */
+/* What is to be planned otherwise from now on, in this round. */
+void sr_sync_note(struct sr_sync *s, size_t i, struct sr_bytes path, enum sr_note note);
 void sr_store_plan_clear(struct sr_store_plan *p);
 
 #endif

@@ -366,20 +366,15 @@ static void note_refusals(struct sr_sync *s, const struct sr_push_answer *a)
 	for (size_t k = 0; k < a->n; k++) {
 		const struct sr_refused *f = &a->refused[k];
 		enum sr_note note = note_of(a, f);
-		struct sr_noted *n;
 		size_t i;
 
-		if (f->why == SR_REFUSED_HELD && sr_replica_find(s->r, sr_bytes_of(f->store), &i))
-			s->plans[i].held_there = true;
-		if (note == SR_NOTE_NONE || !sr_replica_find(s->r, sr_bytes_of(f->store), &i))
+		if (!sr_replica_find(s->r, sr_bytes_of(f->store), &i))
 			continue;
-		s->noted = sr_realloc(s->noted, (s->noteds + 1) * sizeof *s->noted);
-		n = &s->noted[s->noteds++];
-		*n = (struct sr_noted){.store = i, .note = (uint8_t)note};
-		sr_buf_bytes(&n->path, f->path);
+		if (f->why == SR_REFUSED_HELD)
+			s->plans[i].held_there = true;
+		if (note != SR_NOTE_NONE)
+			sr_sync_note(s, i, f->path, note);
 	}
-	if (s->noteds)
-		qsort(s->noted, s->noteds, sizeof *s->noted, sr_noted_cmp);
 }
 
 /* A table that the datastore's could not be made into. */

@@ -196,6 +196,17 @@ static enum sr_verdict on_parentless(void *ctx, size_t k, const struct sr_leaf *
 	return SR_TAKE;
 }
 
+/* Both sides' columns do not go together: planned again, it is a conflict. */
+static enum sr_verdict on_unfit(void *ctx, size_t k, const struct sr_leaf *leaf)
+{
+	struct applying *a = ctx;
+
+	(void)k;
+	sr_sync_note(a->s, a->i, leaf->path, SR_NOTE_CONFLICT);
+	a->s->plans[a->i].again = true;
+	return SR_KEEP;
+}
+
 static bool is_base(struct applying *a, const struct sr_displaced *old)
 {
 	struct sr_leaf_row row;
@@ -261,6 +272,7 @@ static struct sr_apply_ops ops_of(struct applying *a)
 				     .clash = on_clash,
 				     .in_the_way = on_way,
 				     .parentless = on_parentless,
+				     .unfit = on_unfit,
 				     .displaced = on_displaced,
 				     .applied = on_applied};
 }

@@ -144,8 +144,9 @@ value() { # NAME SQL: of users.db
 	fill A
 	start_datastore
 	rounds A B A
-	mv "$T/datastore/resources/hosts.csv" "$T/aside"
-	ln -s "$T/aside" "$T/datastore/resources/hosts.csv"
+	cp -p "$T/datastore/resources/hosts.csv" "$T/aside"
+	ln -s "$T/aside" "$T/link"
+	mv -T "$T/link" "$T/datastore/resources/hosts.csv" # at once: a scan between two steps would see a deletion
 	datastore_scanned
 	echo other >"$T/A/resources/other"
 	round A B A
@@ -197,8 +198,9 @@ value() { # NAME SQL: of users.db
 	fill A
 	start_datastore
 	rounds A B A
-	mv "$T/datastore/resources/hosts.csv" "$T/aside"
-	ln -s "$T/aside" "$T/datastore/resources/hosts.csv"
+	cp -p "$T/datastore/resources/hosts.csv" "$T/aside"
+	ln -s "$T/aside" "$T/link"
+	mv -T "$T/link" "$T/datastore/resources/hosts.csv" # at once: a scan between two steps would see a deletion
 	datastore_scanned
 	echo edited >"$T/A/resources/hosts.csv"
 	rm "$T/A/resources/img/logo"
@@ -617,8 +619,9 @@ adopt_union() {
 	fill A
 	start_datastore
 	rounds A
-	mv "$T/datastore/resources/hosts.csv" "$T/aside"
-	ln -s "$T/aside" "$T/datastore/resources/hosts.csv"
+	cp -p "$T/datastore/resources/hosts.csv" "$T/aside"
+	ln -s "$T/aside" "$T/link"
+	mv -T "$T/link" "$T/datastore/resources/hosts.csv" # at once: a scan between two steps would see a deletion
 	datastore_scanned
 	round B
 	[ -f "$T/B/resources/img/logo" ]
