@@ -153,6 +153,7 @@ PY
 }
 
 @test "the application switches to a write-ahead log, and vacuums" {
+	unlimited_deletions
 	begin delete
 	sql "$T/A/users.db" "WITH RECURSIVE k(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM k WHERE n < 300) INSERT INTO named SELECT n, 'x' FROM k"
 	wait_same

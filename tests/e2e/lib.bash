@@ -89,6 +89,11 @@ edit_config() {
 	sed -i "s|^$2.*|$3|" "$T/$1.conf"
 }
 
+# For tests that delete more at once than the deletion limit lets through; before a daemon starts
+unlimited_deletions() {
+	sed -i 's/^\[global\]$/&\nMax-Delete-Percent=100/' "$T"/*.conf
+}
+
 free_port() {
 	python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
