@@ -22,7 +22,7 @@ struct sr_pace {
 	uint64_t bytes; /* and so many bytes of records, but for a single row; both 0: as at first */
 };
 
-#define SR_PACE_MS         40 /* what a chunk is meant to take under the lock */
+#define SR_PACE_MS         25 /* what a chunk is meant to take under the lock */
 #define SR_PACE_ROWS       1000
 #define SR_PACE_ROWS_LEAST 200
 #define SR_PACE_ROWS_MOST  65536
