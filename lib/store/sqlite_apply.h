@@ -1,4 +1,6 @@
-/* sqlite_apply.h - an apply to a database while it is under way: what sqlite_apply.c and sqlite_orphans.c share. */
+/* sqlite_apply.h - an apply to a database while it is under way: what the files share that do it.
+ *
+ * `i` is a leaf's place among all, `leaf` the same leaf, `t` and `key` what it names. */
 #ifndef SR_STORE_SQLITE_APPLY_H
 #define SR_STORE_SQLITE_APPLY_H
 
@@ -42,7 +44,9 @@ struct sr_sql_apply {
 
 /* --- sqlite_apply.c --- */
 
-bool sr_sql_leaf_applied(uint8_t state);
+bool sr_sql_leaf_applied(uint8_t state); /* it is as it should be, by this apply or before */
+bool sr_sql_leaf_waits(uint8_t state);   /* it is to be written */
+/* The way of every change of a leaf's state but the one to LEAF_CHECKED. */
 void sr_sql_apply_set(struct sr_sql_apply *a, size_t i, enum leaf_state state);
 /* Add the path of leaf i to the error.  Returns its code. */
 enum sr_status sr_sql_apply_fault(struct sr_sql_apply *a, size_t i, struct sr_err *err);
@@ -50,14 +54,75 @@ enum sr_status sr_sql_apply_fault(struct sr_sql_apply *a, size_t i, struct sr_er
 struct sr_sql_table *sr_sql_apply_table(struct sr_sql_apply *a, const struct sr_leaf *leaf, struct sr_bytes *key);
 /* The place of the leaf at `path`, or a->n. */
 SR_MUST enum sr_status sr_sql_apply_find(struct sr_sql_apply *a, struct sr_bytes path, size_t *out, struct sr_err *err);
+/* Go on with the row of a->old, which is *actual?  Asks when it is not as expected. */
+bool sr_sql_apply_take(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual);
+
+/* --- sqlite_tables.c --- */
+
+/* Before the lock: is there a leaf of schema text? */
+SR_MUST enum sr_status sr_sql_apply_schema(struct sr_sql_apply *a, struct sr_err *err);
+/* From that text: a whole database, or what an existing one of ours lacks of the sender's. */
+SR_MUST enum sr_status sr_sql_apply_create(struct sr_sql_apply *a, struct sr_err *err);
+/* TABLE leaves: applied when the table is here and of that shape; its rows are left alone otherwise. */
+SR_MUST enum sr_status sr_sql_apply_judge_tables(struct sr_sql_apply *a, struct sr_err *err);
+
+/* --- sqlite_write.c: one row --- */
+
+/* Spread a record over sql->columns, the table's carried columns in order; what it lacks is NULL. */
+SR_MUST enum sr_status sr_sql_spread(struct sr_sql *sql, const struct sr_sql_table *t, struct sr_bytes record, struct sr_err *err);
+/* Run a statement of `verb`, with the columns of the leaf's record and with `key` bound as it has them.  *blocked: another row has one of
+ * its unique values. */
+SR_MUST enum sr_status sr_sql_apply_run(struct sr_sql_apply *a, struct sr_sql_table *t, enum sr_sql_verb verb, const struct sr_leaf *leaf,
+					struct sr_bytes key, bool *blocked, struct sr_err *err);
+/* Read the row; its record is then in a->old, out of the way of the next read. */
+SR_MUST enum sr_status sr_sql_apply_read(struct sr_sql_apply *a, struct sr_sql_table *t, struct sr_bytes key, struct sr_version *out,
+					 struct sr_err *err);
+/* Tell that a row was displaced for leaf i's sake. */
+SR_MUST enum sr_status sr_sql_apply_displaced(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_bytes path,
+					      const struct sr_version *version, struct sr_bytes record, bool expected, struct sr_err *err);
+/* Delete the row of leaf i, which is *old and a->old, and tell so. */
+SR_MUST enum sr_status sr_sql_apply_remove(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t,
+					   struct sr_bytes key, const struct sr_version *old, struct sr_err *err);
+/* Write leaf i where *old and a->old are (SR_KIND_NONE: nothing is), unless a UNIQUE constraint stops it: then nothing has happened, and it
+ * waits. */
+SR_MUST enum sr_status sr_sql_apply_write(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t,
+					  struct sr_bytes key, const struct sr_version *old, struct sr_err *err);
+
+/* --- sqlite_equals.c: leaves of a bag --- */
+
+/* Know where the rows are that they speak of, before the lock is taken: it takes a pass over each of their tables. */
+SR_MUST enum sr_status sr_sql_equals_index(struct sr_sql_apply *a, struct sr_err *err);
+/* So many more of them, or fewer, than there should have been: so many more or fewer there will be.  Those that go are removed. */
+SR_MUST enum sr_status sr_sql_equals_judge(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t,
+					   struct sr_bytes key, struct sr_err *err);
+/* Write the rows that leaf i adds to those equal to it. */
+SR_MUST enum sr_status sr_sql_equals_write(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t,
+					   struct sr_bytes key, struct sr_err *err);
+
+/* --- sqlite_unique.c: what UNIQUE stops --- */
+
+/* Leaf i gives way.  One that was unseated cannot: its old row is gone. */
+SR_MUST enum sr_status sr_sql_apply_give_way(struct sr_sql_apply *a, size_t i, struct sr_err *err);
+/* Insert the leaf's row, or else find one that has a unique value of it.  In sql->record, sql->key and *rowid (where the table has a bag):
+ * the row that is there now.  *named: it has a name. */
+SR_MUST enum sr_status sr_sql_apply_probe(struct sr_sql_apply *a, struct sr_sql_table *t, const struct sr_leaf *leaf, bool *named,
+					  int64_t *rowid, struct sr_err *err);
 /* Ask about a row that is not part of this apply, and remove it if it may go.  rowids: as sr_sql_rows_add has them. */
 SR_MUST enum sr_status sr_sql_apply_evict(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t,
 					  struct sr_bytes path, struct sr_bytes key, struct sr_bytes rowids, bool *gone,
 					  struct sr_err *err);
+/* Write all that waits. */
+SR_MUST enum sr_status sr_sql_apply_settle(struct sr_sql_apply *a, struct sr_err *err);
 
-/* --- sqlite_orphans.c: when all is written --- */
+/* --- sqlite_orphans.c: foreign keys --- */
 
-/* Ask about the children of rows that went. */
+/* A row that went for leaf i's sake (`now`: its record is another now) may leave children behind. */
+SR_MUST enum sr_status sr_sql_note_gone(struct sr_sql_apply *a, size_t i, const struct sr_sql_table *t, struct sr_bytes record,
+					struct sr_bytes now, struct sr_err *err);
+/* The same of a row that comes back under its key: what refers to that is left as it is. */
+SR_MUST enum sr_status sr_sql_note_lent(struct sr_sql_apply *a, size_t i, const struct sr_sql_table *t, struct sr_bytes record,
+					struct sr_err *err);
+/* When all is written: ask about the children of rows that went. */
 SR_MUST enum sr_status sr_sql_look_for_orphans(struct sr_sql_apply *a, struct sr_err *err);
 /* Ask about rows that were written and refer to nothing. */
 SR_MUST enum sr_status sr_sql_ask_parentless(struct sr_sql_apply *a, struct sr_err *err);

@@ -9,12 +9,18 @@
  * sqlite_text.c    CREATE statements, cut into tokens
  * sqlite_scan.c    rows into records and names; views, scan and read
  * sqlite_bag.c     rows without a key: which of them are equal, and where they are
- * sqlite_apply.c   prepare, commit, rollback, recover (with sqlite_apply.h)
- * sqlite_log.c       was the file overwritten beside its log?
- * sqlite_orphans.c   what foreign keys say at the end of an apply
+ * sqlite_log.c     was the file overwritten beside its log?
  * sqlite_references.c  foreign keys
  * sqlite_fts.c     full-text indexes follow what an apply writes
- * sqlite_grow.c    columns that were added to a table */
+ * sqlite_grow.c    columns that were added to a table
+ *
+ * An apply, whose files share sqlite_apply.h:
+ * sqlite_apply.c   prepare, commit, rollback, recover; rows are judged
+ * sqlite_tables.c  its tables, from the schema text
+ * sqlite_write.c   one row: read, written, removed
+ * sqlite_equals.c  leaves of a bag
+ * sqlite_unique.c  what UNIQUE constraints stop
+ * sqlite_orphans.c what foreign keys say at its end */
 #ifndef SR_STORE_SQLITE_INTERNAL_H
 #define SR_STORE_SQLITE_INTERNAL_H
 

@@ -2,6 +2,53 @@
  * Violations that were there before are found by neither. */
 #include "lib/store/sqlite_apply.h"
 
+#include <stdlib.h>
+
+enum sr_status sr_sql_note_gone(struct sr_sql_apply *a, size_t i, const struct sr_sql_table *t, struct sr_bytes record, struct sr_bytes now,
+				struct sr_err *err)
+{
+	struct sr_buf was = {0}, is = {0};
+	enum sr_status st;
+
+	if (!t->referred)
+		return SR_OK;
+	st = sr_sql_referred(t, record, &was, err);
+	if (st == SR_OK && now.len)
+		st = sr_sql_referred(t, now, &is, err);
+	if (st == SR_OK && (!now.len || !sr_bytes_eq(sr_buf_view(&was), sr_buf_view(&is)))) {
+		sr_buf_varint(&a->gone, i);
+		sr_buf_string(&a->gone, sr_bytes_of(t->name));
+		sr_buf_string(&a->gone, sr_buf_view(&was));
+	}
+	sr_buf_free(&was);
+	sr_buf_free(&is);
+	return st;
+}
+
+enum sr_status sr_sql_note_lent(struct sr_sql_apply *a, size_t i, const struct sr_sql_table *t, struct sr_bytes record, struct sr_err *err)
+{
+	struct sr_column *columns;
+	struct sr_buf rest = {0};
+	size_t n, kept = 0;
+	enum sr_status st = sr_record_decode(record, &columns, &n, err);
+
+	if (st != SR_OK)
+		return st;
+	for (size_t c = 0; c < n; c++) {
+		bool in_key = false;
+
+		for (size_t k = 0; k < t->keys && !in_key; k++)
+			in_key = sr_bytes_eq(sr_bytes_of(t->columns[t->key[k]].name), columns[c].name);
+		if (!in_key)
+			columns[kept++] = columns[c];
+	}
+	sr_record_encode(&rest, columns, kept);
+	st = sr_sql_note_gone(a, i, t, sr_buf_view(&rest), sr_bytes(NULL, 0), err);
+	sr_buf_free(&rest);
+	free(columns);
+	return st;
+}
+
 /* The child of a row that went for leaf i's sake.  One that is part of this apply is what its leaf says: see ask_parentless. */
 static enum sr_status ask_about_orphan(struct sr_sql_apply *a, size_t i, struct sr_sql_table *t, struct sr_bytes key,
 				       struct sr_bytes rowids, struct sr_err *err)

@@ -4,13 +4,6 @@
 
 load lib
 
-begin() {
-	fill A
-	start_datastore
-	rounds A B
-	assert_same
-}
-
 # PATH REASON: B's archive holds one entry, of this path for this reason; its id in $id, its description in $entry
 archived_once() {
 	[ "$(conflicts A length)" -eq 0 ]

@@ -356,6 +356,14 @@ archived() {
 
 # --- what most tests do -----------------------------------------------------------------------------------------------------
 
+# The sample data, on all three, and no daemon but the datastore's.
+begin() {
+	fill A
+	start_datastore
+	rounds A B
+	assert_same
+}
+
 # NAME...: a round of each, whatever it says
 round() {
 	local name

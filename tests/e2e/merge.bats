@@ -4,13 +4,6 @@
 
 load lib
 
-begin() {
-	fill A
-	start_datastore
-	rounds A B
-	assert_same
-}
-
 none_archived() {
 	local name
 	for name in datastore A B; do

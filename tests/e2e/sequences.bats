@@ -19,13 +19,6 @@ load lib
 
 # --- helpers ------------------------------------------------------------------------------------------------------------
 
-begin() {
-	fill A
-	start_datastore
-	rounds A B
-	assert_same
-}
-
 # The datastore has looked at its stores since.
 datastore_scanned() {
 	sleep 1.5

@@ -5,13 +5,6 @@
 
 load lib
 
-begin() {
-	fill A
-	start_datastore
-	rounds A B
-	assert_same
-}
-
 # --- values -------------------------------------------------------------------------------------------------------------------------
 
 @test "values at the edge: zeros and infinities, text that is no UTF-8, text and blob of the same bytes, empty ones and none" {

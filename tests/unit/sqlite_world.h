@@ -1,10 +1,9 @@
-/* sqlite_world.h - databases in a directory of their own, and what carries the content of one into another: for tests of the SQLite store.
- * Included after cmocka.h, once a program. */
+/* sqlite_world.h - databases in a directory of their own, and what looks into them: for tests of the SQLite store.  Included after
+ * cmocka.h, once a program. */
 #ifndef SR_TESTS_SQLITE_WORLD_H
 #define SR_TESTS_SQLITE_WORLD_H
 
 #include <fcntl.h>
-#include <glob.h>
 #include <spawn.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -15,6 +14,9 @@
 
 #include "hashtree/record.h"
 #include "lib/store/store.h"
+#include "tests/unit/directory.h"
+
+#define HELPER __attribute__((unused)) static
 
 extern char **environ;
 
@@ -23,6 +25,7 @@ struct world {
 	struct sr_tree_key key;
 	struct sr_nodes *nodes;
 	struct sr_err err;
+	/* sqlite_carry.h: */
 	enum sr_verdict in_the_way; /* what an apply is told of rows in its way, */
 	size_t displaced, applied;  /* and what it told, since the last `carry` */
 	bool rolls_back;	    /* carry prepares, and goes no further */
@@ -45,16 +48,10 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct world *w = *state;
-	char *pattern = sr_format("%s/*", w->dir);
-	glob_t found;
 
-	if (glob(pattern, 0, NULL, &found) == 0) {
-		for (size_t i = 0; i < found.gl_pathc; i++)
-			unlink(found.gl_pathv[i]);
-		globfree(&found);
-	}
+	sr_door_install(NULL);
+	remove_all(w->dir, "*");
 	rmdir(w->dir);
-	free(pattern);
 	sr_nodes_free(w->nodes);
 	free(w);
 	return 0;
@@ -67,21 +64,34 @@ static int teardown(void **state)
 			fail_msg("%s: %s", #call, w->err.text); \
 	} while (0)
 
-static struct sr_store *store(struct world *w, const char *name, bool ours)
+static char *path_of(struct world *w, const char *name)
 {
-	char *path = sr_format("%s/%s", w->dir, name);
-	struct sr_store_options o = {.name = name, .kind = SR_KIND_DATABASE, .path = path, .ours = ours, .key = &w->key};
+	return sr_format("%s/%s", w->dir, name);
+}
+
+/* A database here; of the options, what it is called and what is not as usual. */
+static struct sr_store *store_with(struct world *w, struct sr_store_options o)
+{
+	char *path = path_of(w, o.name);
 	struct sr_store *st;
 
+	o.kind = SR_KIND_DATABASE;
+	o.path = path;
+	o.key = &w->key;
 	ok(sr_store_open(&st, &o, &w->err));
 	free(path);
 	return st;
 }
 
+static struct sr_store *store(struct world *w, const char *name, bool ours)
+{
+	return store_with(w, (struct sr_store_options){.name = name, .ours = ours});
+}
+
 /* The application, another process: SQLite's own shell. */
 static void other(struct world *w, const char *name, const char *sql)
 {
-	char *path = sr_format("%s/%s", w->dir, name);
+	char *path = path_of(w, name);
 	char *argv[] = {"sqlite3", "-bail", "-init", "/dev/null", path, (char *)sql, NULL};
 	posix_spawn_file_actions_t actions;
 	int status;
@@ -97,16 +107,17 @@ static void other(struct world *w, const char *name, const char *sql)
 		fail_msg("sqlite3 %s: %s", name, sql);
 }
 
-/* All that `sql` answers, '|' between columns, a space behind rows; on a plain connection of its own.  OWNED BY CALLER (free). */
+/* All that `sql` answers, '|' between columns, a space between rows; on a plain connection of its own.  OWNED BY CALLER (free). */
 static char *ask(struct world *w, const char *name, const char *sql)
 {
-	char *path = sr_format("%s/%s", w->dir, name);
+	char *path = path_of(w, name);
 	struct sr_buf out = {0};
 	sqlite3 *db;
 	sqlite3_stmt *stmt;
 	int rc;
 
 	assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+	sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK)
 		fail_msg("%s: %s: %s", name, sql, sqlite3_errmsg(db));
 	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
@@ -135,69 +146,48 @@ static void expect(struct world *w, const char *name, const char *sql, const cha
 	free(got);
 }
 
-static struct sr_scan scan(struct world *w, struct sr_store *st)
+HELPER void sound(struct world *w, const char *name)
+{
+	expect(w, name, "PRAGMA integrity_check", "ok");
+	expect(w, name, "PRAGMA foreign_key_check", "");
+}
+
+static struct sr_scan scan(struct world *w, struct sr_store *st, const struct sr_hash *before)
 {
 	struct sr_view *v;
 	struct sr_scan s;
 
 	ok(sr_view_open(&v, st, SR_VIEW_MAIN, &w->err));
-	ok(sr_view_scan(v, w->nodes, NULL, NULL, NULL, &s, &w->err));
+	ok(sr_view_scan(v, w->nodes, before, NULL, NULL, &s, &w->err));
 	sr_view_close(v);
 	return s;
 }
 
 static struct sr_hash map_of(struct world *w, struct sr_store *st)
 {
-	struct sr_scan s = scan(w, st);
+	struct sr_scan s = scan(w, st, NULL);
 	struct sr_hash map = s.map;
 
 	sr_scan_free(&s);
 	return map;
 }
 
-/* --- carrying ----------------------------------------------------------------------------------------------------- */
-
-static enum sr_verdict on_clash(void *ctx, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual, struct sr_bytes record)
+static struct sr_marker marker_new(void)
 {
-	(void)ctx, (void)i, (void)leaf, (void)actual, (void)record;
-	return SR_KEEP;
+	return (struct sr_marker){
+		.id = sr_uuid_random(), .node = sr_uuid_random(), .instance = sr_uuid_random(), .epoch = 3, .seq = 1ull << 60};
 }
 
-static enum sr_verdict on_way(void *ctx, size_t i, const struct sr_leaf *leaf, struct sr_bytes path, const struct sr_version *actual,
-			      struct sr_bytes record)
+/* --- leaves ------------------------------------------------------------------------------------------------------- */
+
+HELPER struct sr_value integer(int64_t i)
 {
-	(void)i, (void)leaf, (void)path, (void)actual, (void)record;
-	return ((struct world *)ctx)->in_the_way;
+	return (struct sr_value){.class = SR_INT, .i = i};
 }
 
-static enum sr_status on_displaced(void *ctx, size_t i, const struct sr_leaf *leaf, const struct sr_displaced *old, struct sr_err *err)
+HELPER struct sr_value text(const char *s)
 {
-	(void)i, (void)leaf, (void)old, (void)err;
-	((struct world *)ctx)->displaced++;
-	return SR_OK;
-}
-
-static void on_applied(void *ctx, size_t i, const struct sr_leaf *leaf, uint64_t signature)
-{
-	(void)i, (void)leaf, (void)signature;
-	((struct world *)ctx)->applied++;
-}
-
-static enum sr_status apply(struct world *w, struct sr_store *st, struct sr_leaves *l)
-{
-	struct sr_apply_ops ops = {.ctx = w, .clash = on_clash, .in_the_way = on_way, .displaced = on_displaced, .applied = on_applied};
-	struct sr_marker m = {.id = sr_uuid_random(), .node = sr_uuid_random(), .instance = sr_uuid_random(), .epoch = 1, .seq = 1};
-	enum sr_status rc;
-
-	w->displaced = w->applied = 0;
-	w->err = (struct sr_err){0};
-	ok(sr_leaves_sort(l, &w->err));
-	rc = sr_apply_prepare(st, l, &m, &ops, &w->err);
-	if (rc == SR_OK && w->rolls_back)
-		sr_apply_rollback(st);
-	else if (rc == SR_OK)
-		rc = sr_apply_commit(st, &w->err);
-	return rc;
+	return (struct sr_value){.class = SR_TEXT, .b = sr_bytes_of(s)};
 }
 
 struct difference {
@@ -206,7 +196,7 @@ struct difference {
 	struct sr_leaves *l;
 };
 
-static enum sr_status add_difference(void *ctx, struct sr_bytes path, const struct sr_version *here, const struct sr_version *there)
+HELPER enum sr_status add_difference(void *ctx, struct sr_bytes path, const struct sr_version *here, const struct sr_version *there)
 {
 	struct difference *d = ctx;
 	struct world *w = d->w;
@@ -221,18 +211,16 @@ static enum sr_status add_difference(void *ctx, struct sr_bytes path, const stru
 	return sr_leaves_add(d->l, &leaf, &w->err);
 }
 
-/* All that makes `to` what `from` is, as leaves; with from's schema text if `schema`. */
-static struct sr_leaves *differences(struct world *w, struct sr_store *from, struct sr_store *to, bool schema)
+/* All that makes what `from` is out of `here`, a map, as leaves; with from's schema text if `schema`. */
+HELPER struct sr_leaves *differences_from(struct world *w, struct sr_store *from, const struct sr_hash *here, bool schema)
 {
-	struct sr_hash wanted = map_of(w, from), here = {0};
+	struct sr_hash wanted = map_of(w, from);
 	struct difference d = {.w = w, .l = sr_leaves_new(NULL)};
 	struct sr_leaf leaf = {.path = sr_bytes_of(SR_SCHEMA_PATH)};
 	struct sr_content c;
 
-	if (sr_store_inode(to))
-		here = map_of(w, to);
 	ok(sr_view_open(&d.from, from, SR_VIEW_EXTRA, &w->err));
-	ok(sr_store_diff(w->nodes, SR_KIND_DATABASE, &here, &wanted, add_difference, &d, &w->err));
+	ok(sr_store_diff(w->nodes, SR_KIND_DATABASE, here, &wanted, add_difference, &d, &w->err));
 	if (schema) {
 		ok(sr_view_read(d.from, leaf.path, &c, &w->err));
 		leaf.record = c.record;
@@ -240,25 +228,8 @@ static struct sr_leaves *differences(struct world *w, struct sr_store *from, str
 		ok(sr_leaves_add(d.l, &leaf, &w->err));
 	}
 	sr_view_close(d.from);
+	ok(sr_leaves_sort(d.l, &w->err));
 	return d.l;
-}
-
-/* Carry what differs; `to` is made when there is none. */
-static void carry(struct world *w, struct sr_store *from, struct sr_store *to, bool schema)
-{
-	struct sr_leaves *l = differences(w, from, to, schema);
-
-	if (!sr_store_inode(to))
-		ok(sr_store_create(to, &w->err));
-	ok(apply(w, to, l));
-	sr_leaves_free(l);
-}
-
-static void same(struct world *w, struct sr_store *a, struct sr_store *b)
-{
-	struct sr_hash x = map_of(w, a), y = map_of(w, b);
-
-	assert_true(sr_hash_eq(&x, &y));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -10,145 +10,14 @@
 
 #include <cmocka.h>
 
-#include <fcntl.h>
-#include <glob.h>
 #include <signal.h>
-#include <spawn.h>
-#include <sqlite3.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "hashtree/record.h"
-#include "lib/store/store.h"
+#include "tests/unit/sqlite_world.h"
 
-extern char **environ;
-
-/* --- a directory, a key, a store or two --------------------------------------------------------------------------- */
-
-struct fix {
-	char dir[64];
-	struct sr_tree_key key;
-	struct sr_nodes *nodes;
-	struct sr_err err;
-};
-
-static int setup(void **state)
+/* Of a database that is known from end to end. */
+static struct sr_hash whole_map_of(struct world *w, struct sr_store *st)
 {
-	struct fix *f = sr_alloc(sizeof *f);
-
-	sr_tree_key_set(&f->key, (uint8_t[SR_KEY_LEN]){5, 3, 1});
-	f->nodes = sr_nodes_new(&f->key);
-	strcpy(f->dir, "/tmp/sr-bag-XXXXXX");
-	*state = f;
-	return mkdtemp(f->dir) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	struct fix *f = *state;
-	char *pattern = sr_format("%s/*", f->dir);
-	glob_t found;
-
-	sr_door_install(NULL);
-	if (glob(pattern, 0, NULL, &found) == 0) {
-		for (size_t i = 0; i < found.gl_pathc; i++)
-			unlink(found.gl_pathv[i]);
-		globfree(&found);
-	}
-	rmdir(f->dir);
-	free(pattern);
-	sr_nodes_free(f->nodes);
-	free(f);
-	return 0;
-}
-
-#define ok(call)                                                \
-	do {                                                    \
-		f->err = (struct sr_err){0};                    \
-		if ((call) != SR_OK)                            \
-			fail_msg("%s: %s", #call, f->err.text); \
-	} while (0)
-
-static char *path_of(struct fix *f, const char *name)
-{
-	return sr_format("%s/%s", f->dir, name);
-}
-
-static struct sr_store *store(struct fix *f, const char *name)
-{
-	char *path = path_of(f, name);
-	struct sr_store_options o = {.name = name, .kind = SR_KIND_DATABASE, .path = path, .key = &f->key};
-	struct sr_store *st;
-
-	ok(sr_store_open(&st, &o, &f->err));
-	free(path);
-	return st;
-}
-
-/* Another process: SQLite's own shell. */
-static void other(struct fix *f, const char *name, const char *sql)
-{
-	char *path = path_of(f, name);
-	char *argv[] = {"sqlite3", "-bail", "-init", "/dev/null", path, (char *)sql, NULL};
-	posix_spawn_file_actions_t actions;
-	int status;
-	pid_t pid;
-
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-	assert_int_equal(posix_spawnp(&pid, "sqlite3", &actions, NULL, argv, environ), 0);
-	posix_spawn_file_actions_destroy(&actions);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	free(path);
-	if (status)
-		fail_msg("sqlite3: %s", sql);
-}
-
-/* What `sql` answers on a plain connection: '|' between columns, '\n' behind rows. */
-static void expect(struct fix *f, const char *name, const char *sql, const char *answer)
-{
-	char *path = path_of(f, name);
-	struct sr_buf out = {0};
-	sqlite3 *db;
-	sqlite3_stmt *stmt;
-
-	assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
-	sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-	if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK)
-		fail_msg("%s: %s", sql, sqlite3_errmsg(db));
-	while (sqlite3_step(stmt) == SQLITE_ROW) {
-		for (int i = 0; i < sqlite3_column_count(stmt); i++)
-			sr_buf_printf(&out, "%s%s", i ? "|" : "",
-				      sqlite3_column_text(stmt, i) ? (const char *)sqlite3_column_text(stmt, i) : "NULL");
-		sr_buf_byte(&out, '\n');
-	}
-	sqlite3_finalize(stmt);
-	sqlite3_close(db);
-	free(path);
-	assert_string_equal(sr_buf_text(&out), answer);
-	sr_buf_free(&out);
-}
-
-static void sound(struct fix *f, const char *name)
-{
-	expect(f, name, "PRAGMA integrity_check", "ok\n");
-	expect(f, name, "PRAGMA foreign_key_check", "");
-}
-
-static struct sr_scan scan(struct fix *f, struct sr_store *st, const struct sr_hash *before)
-{
-	struct sr_view *v;
-	struct sr_scan s;
-
-	ok(sr_view_open(&v, st, SR_VIEW_MAIN, &f->err));
-	ok(sr_view_scan(v, f->nodes, before, NULL, NULL, &s, &f->err));
-	sr_view_close(v);
-	return s;
-}
-
-static struct sr_hash map_of(struct fix *f, struct sr_store *st)
-{
-	struct sr_scan s = scan(f, st, NULL);
+	struct sr_scan s = scan(w, st, NULL);
 	struct sr_hash map = s.map;
 
 	assert_int_equal(s.unknowns, 0);
@@ -180,10 +49,10 @@ static void record_of(struct sr_buf *out, const char *text)
 	free(copy);
 }
 
-static void row_of(struct fix *f, const char *table, const char *row, struct sr_buf *path, struct sr_buf *record, struct sr_hash *hash)
+static void row_of(struct world *w, const char *table, const char *row, struct sr_buf *path, struct sr_buf *record, struct sr_hash *hash)
 {
 	record_of(record, row);
-	sr_hash_of(hash, &f->key, sr_buf_view(record));
+	sr_hash_of(hash, &w->key, sr_buf_view(record));
 	sr_buf_add(path, table, strlen(table) + 1);
 	sr_bag_key(path, hash);
 }
@@ -194,25 +63,25 @@ static struct sr_version times(const struct sr_hash *hash, uint64_t n)
 }
 
 /* So many of these rows are expected, and so many there are to be. */
-static void add(struct fix *f, struct sr_leaves *l, const char *table, const char *row, uint64_t before, uint64_t after)
+static void add(struct world *w, struct sr_leaves *l, const char *table, const char *row, uint64_t before, uint64_t after)
 {
 	struct sr_buf path = {0}, record = {0};
 	struct sr_leaf leaf = {0};
 	struct sr_hash hash;
 
-	row_of(f, table, row, &path, &record, &hash);
+	row_of(w, table, row, &path, &record, &hash);
 	leaf.path = sr_buf_view(&path);
 	leaf.expect = times(&hash, before);
 	leaf.to = times(&hash, after);
 	if (after)
 		leaf.record = sr_buf_view(&record);
-	ok(sr_leaves_add(l, &leaf, &f->err));
+	ok(sr_leaves_add(l, &leaf, &w->err));
 	sr_buf_free(&path);
 	sr_buf_free(&record);
 }
 
 /* A leaf that is called by a key; NULL row: it goes. */
-static void add_keyed(struct fix *f, struct sr_leaves *l, const char *table, const struct sr_value *key, size_t keys, const char *before,
+static void add_keyed(struct world *w, struct sr_leaves *l, const char *table, const struct sr_value *key, size_t keys, const char *before,
 		      const char *row)
 {
 	struct sr_buf path = {0}, old = {0}, record = {0};
@@ -224,32 +93,22 @@ static void add_keyed(struct fix *f, struct sr_leaves *l, const char *table, con
 	if (before) {
 		record_of(&old, before);
 		leaf.expect = (struct sr_version){.kind = SR_KIND_ROW, .bytes = old.len};
-		sr_hash_of(&leaf.expect.hash, &f->key, sr_buf_view(&old));
+		sr_hash_of(&leaf.expect.hash, &w->key, sr_buf_view(&old));
 	}
 	if (row) {
 		record_of(&record, row);
 		leaf.record = sr_buf_view(&record);
 		leaf.to = (struct sr_version){.kind = SR_KIND_ROW, .bytes = record.len};
-		sr_hash_of(&leaf.to.hash, &f->key, leaf.record);
+		sr_hash_of(&leaf.to.hash, &w->key, leaf.record);
 	}
-	ok(sr_leaves_add(l, &leaf, &f->err));
+	ok(sr_leaves_add(l, &leaf, &w->err));
 	sr_buf_free(&path);
 	sr_buf_free(&old);
 	sr_buf_free(&record);
 }
 
-static struct sr_value integer(int64_t i)
-{
-	return (struct sr_value){.class = SR_INT, .i = i};
-}
-
-static struct sr_value text(const char *s)
-{
-	return (struct sr_value){.class = SR_TEXT, .b = sr_bytes_of(s)};
-}
-
 /* By a view: are there so many of these? */
-static void view_has(struct fix *f, struct sr_store *st, enum sr_view_kind kind, const char *table, const char *row, uint64_t n)
+static void view_has(struct world *w, struct sr_store *st, enum sr_view_kind kind, const char *table, const char *row, uint64_t n)
 {
 	struct sr_buf path = {0}, record = {0};
 	struct sr_version wanted;
@@ -257,16 +116,16 @@ static void view_has(struct fix *f, struct sr_store *st, enum sr_view_kind kind,
 	struct sr_view *view;
 	struct sr_hash hash;
 
-	row_of(f, table, row, &path, &record, &hash);
+	row_of(w, table, row, &path, &record, &hash);
 	wanted = times(&hash, n);
-	ok(sr_view_open(&view, st, kind, &f->err));
+	ok(sr_view_open(&view, st, kind, &w->err));
 	if (n) {
-		ok(sr_view_read(view, sr_buf_view(&path), &c, &f->err));
+		ok(sr_view_read(view, sr_buf_view(&path), &c, &w->err));
 		assert_int_equal(c.version.bytes, n);
 		assert_true(sr_version_eq(&c.version, &wanted));
 		assert_true(sr_bytes_eq(c.record, sr_buf_view(&record)));
 	} else {
-		assert_int_equal(sr_view_read(view, sr_buf_view(&path), &c, &f->err), SR_E_NOTFOUND);
+		assert_int_equal(sr_view_read(view, sr_buf_view(&path), &c, &w->err), SR_E_NOTFOUND);
 	}
 	sr_view_close(view);
 	sr_buf_free(&path);
@@ -274,21 +133,21 @@ static void view_has(struct fix *f, struct sr_store *st, enum sr_view_kind kind,
 }
 
 /* And by a scan's map? */
-static void there_are(struct fix *f, struct sr_store *st, const char *table, const char *row, uint64_t n)
+static void there_are(struct world *w, struct sr_store *st, const char *table, const char *row, uint64_t n)
 {
-	struct sr_hash map = map_of(f, st), hash;
+	struct sr_hash map = whole_map_of(w, st), hash;
 	struct sr_buf path = {0}, record = {0};
 	struct sr_version v, wanted;
 
-	row_of(f, table, row, &path, &record, &hash);
+	row_of(w, table, row, &path, &record, &hash);
 	wanted = times(&hash, n);
-	ok(sr_store_get(f->nodes, SR_KIND_DATABASE, &map, sr_buf_view(&path), &v, &f->err));
+	ok(sr_store_get(w->nodes, SR_KIND_DATABASE, &map, sr_buf_view(&path), &v, &w->err));
 	assert_int_equal(v.bytes, n);
 	assert_true(sr_version_eq(&v, &wanted));
 	sr_buf_free(&path);
 	sr_buf_free(&record);
-	view_has(f, st, SR_VIEW_MAIN, table, row, n);
-	view_has(f, st, SR_VIEW_EXTRA, table, row, n);
+	view_has(w, st, SR_VIEW_MAIN, table, row, n);
+	view_has(w, st, SR_VIEW_EXTRA, table, row, n);
 }
 
 /* --- applying ----------------------------------------------------------------------------------------------------- */
@@ -365,7 +224,7 @@ static void on_applied(void *ctx, size_t i, const struct sr_leaf *leaf, uint64_t
 	s->applied++;
 }
 
-static enum sr_status try_apply(struct fix *f, struct sr_store *st, struct sr_leaves *l, const struct sr_marker *m, struct seen *s)
+static enum sr_status try_apply(struct world *w, struct sr_store *st, struct sr_leaves *l, const struct sr_marker *m, struct seen *s)
 {
 	struct sr_apply_ops ops = {.ctx = s,
 				   .clash = on_clash,
@@ -375,31 +234,26 @@ static enum sr_status try_apply(struct fix *f, struct sr_store *st, struct sr_le
 				   .applied = on_applied};
 	enum sr_status rc;
 
-	ok(sr_leaves_sort(l, &f->err));
-	rc = sr_apply_prepare(st, l, m, &ops, &f->err);
-	return rc == SR_OK ? sr_apply_commit(st, &f->err) : rc;
-}
-
-static struct sr_marker marker_new(void)
-{
-	return (struct sr_marker){.id = sr_uuid_random(), .node = sr_uuid_random(), .instance = sr_uuid_random(), .epoch = 1, .seq = 1};
+	ok(sr_leaves_sort(l, &w->err));
+	rc = sr_apply_prepare(st, l, m, &ops, &w->err);
+	return rc == SR_OK ? sr_apply_commit(st, &w->err) : rc;
 }
 
 /* CONSUMES l. */
-static void apply(struct fix *f, struct sr_store *st, struct sr_leaves *l, struct seen *s)
+static void apply(struct world *w, struct sr_store *st, struct sr_leaves *l, struct seen *s)
 {
 	struct sr_marker m = marker_new();
 
-	ok(try_apply(f, st, l, &m, s));
+	ok(try_apply(w, st, l, &m, s));
 	sr_leaves_free(l);
 }
 
-static void refuses(struct fix *f, struct sr_store *st, struct sr_leaves *l)
+static void refuses(struct world *w, struct sr_store *st, struct sr_leaves *l)
 {
 	struct sr_marker m = marker_new();
 	struct seen s = {0};
 
-	assert_int_equal(try_apply(f, st, l, &m, &s), SR_E_DATA);
+	assert_int_equal(try_apply(w, st, l, &m, &s), SR_E_DATA);
 	assert_int_equal(s.applied, 0);
 	sr_leaves_free(l);
 }
@@ -408,34 +262,34 @@ static void refuses(struct fix *f, struct sr_store *st, struct sr_leaves *l)
 
 static void test_counts(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *a = store(f, "a.db"), *b = store(f, "b.db");
+	struct world *w = *state;
+	struct sr_store *a = store(w, "a.db", false), *b = store(w, "b.db", false);
 	struct sr_hash before, x, y;
 	uint64_t leaves, bytes;
 
-	other(f, "a.db", "CREATE TABLE log(who, what); INSERT INTO log VALUES('ann',1),('bob',2),('ann',1),('ann',NULL),('ann',1)");
-	there_are(f, a, "log", "what=1 who=ann", 3);
-	there_are(f, a, "log", "what=2 who=bob", 1);
-	there_are(f, a, "log", "what= who=ann", 1);
-	there_are(f, a, "log", "what=1 who=bob", 0);
-	before = map_of(f, a);
-	ok(sr_map_counts(f->nodes, &before, &leaves, &bytes));
+	other(w, "a.db", "CREATE TABLE log(who, what); INSERT INTO log VALUES('ann',1),('bob',2),('ann',1),('ann',NULL),('ann',1)");
+	there_are(w, a, "log", "what=1 who=ann", 3);
+	there_are(w, a, "log", "what=2 who=bob", 1);
+	there_are(w, a, "log", "what= who=ann", 1);
+	there_are(w, a, "log", "what=1 who=bob", 0);
+	before = whole_map_of(w, a);
+	ok(sr_map_counts(w->nodes, &before, &leaves, &bytes));
 	assert_int_equal(leaves, 3);
 	assert_int_equal(bytes, 5);
 
 	/* The same rows in another order, at other places, are the same. */
-	other(f, "b.db",
+	other(w, "b.db",
 	      "CREATE TABLE log(what, who); INSERT INTO log(rowid, who, what) "
 	      "VALUES(-7,'ann',NULL),(9,'ann',1),(3,'ann',1),(50,'bob',2),(51,'ann',1)");
-	x = map_of(f, b);
+	x = whole_map_of(w, b);
 	assert_true(sr_hash_eq(&before, &x));
-	other(f, "b.db", "DELETE FROM log WHERE rowid = 9");
-	y = map_of(f, b);
+	other(w, "b.db", "DELETE FROM log WHERE rowid = 9");
+	y = whole_map_of(w, b);
 	assert_false(sr_hash_eq(&x, &y));
-	there_are(f, b, "log", "what=1 who=ann", 2);
-	other(f, "b.db", "DELETE FROM log WHERE what");
-	there_are(f, b, "log", "what=1 who=ann", 0);
-	there_are(f, b, "log", "what= who=ann", 1);
+	there_are(w, b, "log", "what=1 who=ann", 2);
+	other(w, "b.db", "DELETE FROM log WHERE what");
+	there_are(w, b, "log", "what=1 who=ann", 0);
+	there_are(w, b, "log", "what= who=ann", 1);
 	sr_store_close(a);
 	sr_store_close(b);
 }
@@ -459,15 +313,15 @@ static int backwards(void *ctx, int n, const void *a, int m, const void *b)
 /* Unknown is only what cannot be reached, or not be written. */
 static void test_out_of_reach(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
-	char *path = path_of(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
+	char *path = path_of(w, "a.db");
 	struct sr_hash map;
 	struct sr_version v;
 	struct sr_scan s;
 	sqlite3 *db;
 
-	other(f, "a.db",
+	other(w, "a.db",
 	      "CREATE TABLE hidden(RowId, _rowid_, oid, v);"
 	      "CREATE TABLE half(k TEXT PRIMARY KEY, RowId, _rowid_, oid); INSERT INTO half(k) VALUES('x'),(NULL)");
 	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
@@ -478,15 +332,15 @@ static void test_out_of_reach(void **state)
 				      NULL, NULL, NULL),
 			 SQLITE_OK);
 	sqlite3_close(db);
-	s = scan(f, st, NULL);
+	s = scan(w, st, NULL);
 	map = s.map;
 	assert_int_equal(s.unknowns, 3);
 	assert_true(is_unknown(&s, "hidden", SR_UNKNOWN_TABLE));
 	assert_true(is_unknown(&s, "half", SR_UNKNOWN_NAME)); /* of its rows, one */
 	assert_true(is_unknown(&s, "keyed", SR_UNKNOWN_APPLICATION));
-	ok(sr_store_get(f->nodes, SR_KIND_DATABASE, &map, sr_bytes_of("plain"), &v, &f->err));
+	ok(sr_store_get(w->nodes, SR_KIND_DATABASE, &map, sr_bytes_of("plain"), &v, &w->err));
 	assert_int_equal(v.kind, SR_KIND_TABLE);
-	ok(sr_store_get(f->nodes, SR_KIND_DATABASE, &map, sr_bytes_of("half"), &v, &f->err));
+	ok(sr_store_get(w->nodes, SR_KIND_DATABASE, &map, sr_bytes_of("half"), &v, &w->err));
 	assert_int_equal(v.kind, SR_KIND_TABLE);
 	sr_scan_free(&s);
 	free(path);
@@ -500,51 +354,51 @@ static void test_out_of_reach(void **state)
 
 static void test_difference(void **state)
 {
-	struct fix *f = *state;
+	struct world *w = *state;
 
 	for (int wal = 0; wal < 2; wal++) {
 		const char *name = wal ? "wal.db" : "journal.db";
-		struct sr_store *st = store(f, name);
+		struct sr_store *st = store(w, name, false);
 		struct sr_leaves *l = sr_leaves_new(NULL);
 		struct seen s = {.clash_verdict = SR_KEEP};
 		struct sr_scan scanned;
 		struct sr_hash map;
 		struct sr_leaf leaf;
 
-		other(f, name, wal ? "PRAGMA journal_mode=WAL" : "PRAGMA journal_mode=DELETE");
-		other(f, name,
+		other(w, name, wal ? "PRAGMA journal_mode=WAL" : "PRAGMA journal_mode=DELETE");
+		other(w, name,
 		      LOG "CREATE TRIGGER t AFTER INSERT ON log BEGIN SELECT RAISE(ABORT, 'no'); END;"
 			  "CREATE TRIGGER d AFTER DELETE ON log BEGIN SELECT RAISE(ABORT, 'no'); END;");
-		map = map_of(f, st);
-		add(f, l, "log", "a=1 b=x", 3, 1);
-		add(f, l, "log", "a=2 b=y", 1, 0); /* one that changed */
-		add(f, l, "log", "a=2 b=z", 0, 1);
-		add(f, l, "log", "a=3 b=", 1, 3);
-		add(f, l, "log", "a=4 b=4", 0, 0);
-		ok(sr_leaves_sort(l, &f->err));
+		map = whole_map_of(w, st);
+		add(w, l, "log", "a=1 b=x", 3, 1);
+		add(w, l, "log", "a=2 b=y", 1, 0); /* one that changed */
+		add(w, l, "log", "a=2 b=z", 0, 1);
+		add(w, l, "log", "a=3 b=", 1, 3);
+		add(w, l, "log", "a=4 b=4", 0, 0);
+		ok(sr_leaves_sort(l, &w->err));
 		for (size_t i = 0; i < sr_leaves_count(l); i++) {
 			struct sr_hash next;
 
-			ok(sr_leaves_at(l, i, &leaf, &f->err));
-			ok(sr_store_edit(f->nodes, SR_KIND_DATABASE, &map, &(struct sr_edit){leaf.path, leaf.to}, 1, &next, &f->err));
+			ok(sr_leaves_at(l, i, &leaf, &w->err));
+			ok(sr_store_edit(w->nodes, SR_KIND_DATABASE, &map, &(struct sr_edit){leaf.path, leaf.to}, 1, &next, &w->err));
 			map = next;
 		}
-		apply(f, st, l, &s);
+		apply(w, st, l, &s);
 		assert_int_equal(s.applied, 5);
 		assert_int_equal(s.clashes + s.in_the_way + s.unexpected, 0);
 		assert_int_equal(s.displaced, 2);
 		assert_int_equal(s.went, 3 + 1);
-		expect(f, name, "SELECT min(rowid), count(*) FROM log WHERE a = 1", "1|1\n"); /* the last ones went */
-		expect(f, name, "SELECT a, b, count(*) FROM log GROUP BY a, b", "1|x|1\n2|z|1\n3|NULL|3\n");
+		expect(w, name, "SELECT min(rowid), count(*) FROM log WHERE a = 1", "1|1"); /* the last ones went */
+		expect(w, name, "SELECT a, b, count(*) FROM log GROUP BY a, b", "1|x|1 2|z|1 3|NULL|3");
 		/* What went in is what the caller's map says. */
-		scanned = scan(f, st, &map);
+		scanned = scan(w, st, &map);
 		assert_true(scanned.same);
 		assert_int_equal(scanned.rows_read, 0);
 		sr_scan_free(&scanned);
-		scanned = scan(f, st, NULL);
+		scanned = scan(w, st, NULL);
 		assert_true(sr_hash_eq(&scanned.map, &map));
 		sr_scan_free(&scanned);
-		sound(f, name);
+		sound(w, name);
 		sr_store_close(st);
 	}
 }
@@ -558,11 +412,11 @@ static void test_clash(void **state)
 		{3, 4, 5, 6}, {3, 2, 5, 4}, {3, 0, 5, 2}, {3, 1, 1, 0}, {3, 0, 0, 0}, {0, 2, 4, 6},
 		{2, 2, 4, 4}, {0, 0, 4, 4}, {2, 5, 5, 8}, {2, 5, 0, 3}, {5, 2, 2, 0},
 	};
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
 	char sql[200], answer[32];
 
-	other(f, "a.db", "CREATE TABLE log(a, b)");
+	other(w, "a.db", "CREATE TABLE log(a, b)");
 	for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
 		struct sr_leaves *l = sr_leaves_new(NULL);
 		bool take = i % 2;
@@ -573,20 +427,20 @@ static void test_clash(void **state)
 			 "DELETE FROM log; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) "
 			 "INSERT INTO log SELECT 1, 'x' FROM n WHERE %d",
 			 (int)cases[i / 2].there, cases[i / 2].there > 0);
-		other(f, "a.db", sql);
-		scanned = scan(f, st, NULL);
+		other(w, "a.db", sql);
+		scanned = scan(w, st, NULL);
 		sr_scan_free(&scanned);
-		add(f, l, "log", "a=1 b=x", cases[i / 2].before, cases[i / 2].after);
-		apply(f, st, l, &s);
+		add(w, l, "log", "a=1 b=x", cases[i / 2].before, cases[i / 2].after);
+		apply(w, st, l, &s);
 		assert_int_equal(s.clashes, 1);
 		assert_int_equal(s.actual, cases[i / 2].there);
 		assert_int_equal(s.applied, take);
 		assert_int_equal(s.unexpected, 0);
 		assert_int_equal(s.went, take && cases[i / 2].then < cases[i / 2].there ? cases[i / 2].there : 0);
-		snprintf(answer, sizeof answer, "%d\n", (int)(take ? cases[i / 2].then : cases[i / 2].there));
-		expect(f, "a.db", "SELECT count(*) FROM log", answer);
+		snprintf(answer, sizeof answer, "%d", (int)(take ? cases[i / 2].then : cases[i / 2].there));
+		expect(w, "a.db", "SELECT count(*) FROM log", answer);
 		/* Another number than the caller knows of: whatever map it comes with, all is read. */
-		scanned = scan(f, st, &(struct sr_hash){.b = {1}});
+		scanned = scan(w, st, &(struct sr_hash){.b = {1}});
 		assert_false(scanned.same);
 		assert_int_equal(scanned.rows_read, atoi(answer));
 		sr_scan_free(&scanned);
@@ -598,34 +452,34 @@ static void test_clash(void **state)
 
 static void test_null_in_key(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
 	struct sr_leaves *l = sr_leaves_new(NULL);
 	struct seen s = {.clash_verdict = SR_KEEP};
 
-	other(f, "a.db",
+	other(w, "a.db",
 	      "CREATE TABLE one(k TEXT PRIMARY KEY, v); INSERT INTO one VALUES('a',1),(NULL,1),(NULL,1),(NULL,2),('b',2);"
 	      "CREATE TABLE two(j INT, k TEXT COLLATE NOCASE, v, PRIMARY KEY(k, j));"
 	      "INSERT INTO two VALUES(1,'A',1),(NULL,'A',1),(1,NULL,1),(NULL,NULL,NULL),(NULL,'A',1),(2,'B',1)");
-	there_are(f, st, "one", "k= v=1", 2);
-	there_are(f, st, "one", "k=a v=1", 0);
-	there_are(f, st, "two", "j= k=A v=1", 2);
-	there_are(f, st, "two", "j= k= v=", 1);
-	add(f, l, "one", "k= v=1", 2, 0);
-	add(f, l, "one", "k= v=3", 0, 2);
-	add(f, l, "one", "k= v=2", 1, 0); /* gets a key */
-	add_keyed(f, l, "one", (struct sr_value[]){text("c")}, 1, NULL, "k=c v=2");
-	add_keyed(f, l, "one", (struct sr_value[]){text("a")}, 1, "k=a v=1", NULL); /* loses it */
-	add(f, l, "one", "k= v=77", 0, 1);
-	add(f, l, "two", "j= k=A v=1", 2, 1);
-	add(f, l, "two", "j=1 k= v=1", 1, 2);
-	add_keyed(f, l, "two", (struct sr_value[]){text("b"), integer(2)}, 2, "j=2 k=B v=1", "j=2 k=b v=5");
-	apply(f, st, l, &s);
+	there_are(w, st, "one", "k= v=1", 2);
+	there_are(w, st, "one", "k=a v=1", 0);
+	there_are(w, st, "two", "j= k=A v=1", 2);
+	there_are(w, st, "two", "j= k= v=", 1);
+	add(w, l, "one", "k= v=1", 2, 0);
+	add(w, l, "one", "k= v=3", 0, 2);
+	add(w, l, "one", "k= v=2", 1, 0); /* gets a key */
+	add_keyed(w, l, "one", (struct sr_value[]){text("c")}, 1, NULL, "k=c v=2");
+	add_keyed(w, l, "one", (struct sr_value[]){text("a")}, 1, "k=a v=1", NULL); /* loses it */
+	add(w, l, "one", "k= v=77", 0, 1);
+	add(w, l, "two", "j= k=A v=1", 2, 1);
+	add(w, l, "two", "j=1 k= v=1", 1, 2);
+	add_keyed(w, l, "two", (struct sr_value[]){text("b"), integer(2)}, 2, "j=2 k=B v=1", "j=2 k=b v=5");
+	apply(w, st, l, &s);
 	assert_int_equal(s.applied, 9);
 	assert_int_equal(s.clashes, 0);
-	expect(f, "a.db", "SELECT k, v FROM one ORDER BY 1, 2", "NULL|3\nNULL|3\nNULL|77\nb|2\nc|2\n");
-	expect(f, "a.db", "SELECT j, k, v FROM two ORDER BY 1, 2", "NULL|NULL|NULL\nNULL|A|1\n1|NULL|1\n1|NULL|1\n1|A|1\n2|b|5\n");
-	sound(f, "a.db");
+	expect(w, "a.db", "SELECT k, v FROM one ORDER BY 1, 2", "NULL|3 NULL|3 NULL|77 b|2 c|2");
+	expect(w, "a.db", "SELECT j, k, v FROM two ORDER BY 1, 2", "NULL|NULL|NULL NULL|A|1 1|NULL|1 1|NULL|1 1|A|1 2|b|5");
+	sound(w, "a.db");
 	sr_store_close(st);
 }
 
@@ -644,27 +498,27 @@ static const char *const kv[] = {
 
 static void test_unique_within(void **state)
 {
-	struct fix *f = *state;
+	struct world *w = *state;
 
 	for (size_t i = 0; i < KVS; i++) {
 		char *name = sr_format("%zu.db", i);
-		struct sr_store *st = store(f, name);
+		struct sr_store *st = store(w, name, false);
 		struct sr_leaves *l = sr_leaves_new(NULL);
 		struct seen s = {.clash_verdict = SR_KEEP};
 
-		other(f, name, KV(i));
-		other(f, name, "INSERT INTO kv(k, v) VALUES('a',1),('b',2),('c',3)");
-		add(f, l, "kv", "k=a v=1", 1, 0); /* an update */
-		add(f, l, "kv", "k=a v=9", 0, 1);
-		add(f, l, "kv", "k=b v=2", 1, 0); /* a swap */
-		add(f, l, "kv", "k=b v=3", 0, 1);
-		add(f, l, "kv", "k=c v=3", 1, 0);
-		add(f, l, "kv", "k=c v=2", 0, 1);
-		apply(f, st, l, &s);
+		other(w, name, KV(i));
+		other(w, name, "INSERT INTO kv(k, v) VALUES('a',1),('b',2),('c',3)");
+		add(w, l, "kv", "k=a v=1", 1, 0); /* an update */
+		add(w, l, "kv", "k=a v=9", 0, 1);
+		add(w, l, "kv", "k=b v=2", 1, 0); /* a swap */
+		add(w, l, "kv", "k=b v=3", 0, 1);
+		add(w, l, "kv", "k=c v=3", 1, 0);
+		add(w, l, "kv", "k=c v=2", 0, 1);
+		apply(w, st, l, &s);
 		assert_int_equal(s.applied, 6);
 		assert_int_equal(s.in_the_way + s.clashes, 0);
-		expect(f, name, "SELECT k, v FROM kv ORDER BY k", "a|9\nb|3\nc|2\n");
-		sound(f, name);
+		expect(w, name, "SELECT k, v FROM kv ORDER BY k", "a|9 b|3 c|2");
+		sound(w, name);
 		sr_store_close(st);
 		free(name);
 	}
@@ -672,21 +526,21 @@ static void test_unique_within(void **state)
 
 static void test_unique_outside(void **state)
 {
-	struct fix *f = *state;
+	struct world *w = *state;
 
 	for (size_t i = 0; i < 2 * KVS; i++) {
 		bool take = i >= KVS;
 		char *name = sr_format("%zu.db", i);
-		struct sr_store *st = store(f, name);
+		struct sr_store *st = store(w, name, false);
 		struct sr_leaves *l = sr_leaves_new(NULL);
 		struct seen s = {.clash_verdict = SR_TAKE, .way_verdict = take ? SR_TAKE : SR_KEEP};
 
-		other(f, name, KV(i));
-		other(f, name, "INSERT INTO kv(k, v) VALUES('a',2),('b',2)"); /* a was 1 */
-		add(f, l, "kv", "k=a v=1", 1, 0);
-		add(f, l, "kv", "k=a v=3", 0, 1);
-		add(f, l, "kv", "k=d v=4", 0, 1);
-		apply(f, st, l, &s);
+		other(w, name, KV(i));
+		other(w, name, "INSERT INTO kv(k, v) VALUES('a',2),('b',2)"); /* a was 1 */
+		add(w, l, "kv", "k=a v=1", 1, 0);
+		add(w, l, "kv", "k=a v=3", 0, 1);
+		add(w, l, "kv", "k=d v=4", 0, 1);
+		apply(w, st, l, &s);
 		assert_int_equal(s.clashes, 1);
 		assert_int_equal(s.in_the_way, 1);
 		assert_int_equal(s.actual, 1);
@@ -694,8 +548,8 @@ static void test_unique_outside(void **state)
 		assert_int_equal(s.displaced, take);
 		assert_int_equal(s.unexpected, take);
 		assert_int_equal(s.applied, take ? 3 : 2);
-		expect(f, name, "SELECT k, v FROM kv ORDER BY k", take ? "a|3\nb|2\nd|4\n" : "a|2\nb|2\nd|4\n");
-		sound(f, name);
+		expect(w, name, "SELECT k, v FROM kv ORDER BY k", take ? "a|3 b|2 d|4" : "a|2 b|2 d|4");
+		sound(w, name);
 		sr_store_close(st);
 		free(name);
 	}
@@ -704,23 +558,23 @@ static void test_unique_outside(void **state)
 /* One row is in the way of a row with a key, and one with a key in the way of one without. */
 static void test_unique_of_both_sorts(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
 
-	other(f, "a.db", "CREATE TABLE t(k TEXT PRIMARY KEY, u UNIQUE)");
+	other(w, "a.db", "CREATE TABLE t(k TEXT PRIMARY KEY, u UNIQUE)");
 	for (int take = 0; take < 2; take++) {
 		struct sr_leaves *l = sr_leaves_new(NULL);
 		struct seen s = {.clash_verdict = SR_TAKE, .way_verdict = take ? SR_TAKE : SR_KEEP};
 
-		other(f, "a.db", "DELETE FROM t; INSERT INTO t VALUES(NULL,1),('b',2),(NULL,NULL),(NULL,NULL)");
-		add_keyed(f, l, "t", (struct sr_value[]){text("a")}, 1, NULL, "k=a u=1");
-		add(f, l, "t", "k= u=2", 0, 1);
-		apply(f, st, l, &s);
+		other(w, "a.db", "DELETE FROM t; INSERT INTO t VALUES(NULL,1),('b',2),(NULL,NULL),(NULL,NULL)");
+		add_keyed(w, l, "t", (struct sr_value[]){text("a")}, 1, NULL, "k=a u=1");
+		add(w, l, "t", "k= u=2", 0, 1);
+		apply(w, st, l, &s);
 		assert_int_equal(s.in_the_way, 2);
 		assert_int_equal(s.applied, take ? 2 : 0);
-		expect(f, "a.db", "SELECT k, u FROM t WHERE u ORDER BY u", take ? "a|1\nNULL|2\n" : "NULL|1\nb|2\n");
-		expect(f, "a.db", "SELECT count(*) FROM t", "4\n");
-		sound(f, "a.db");
+		expect(w, "a.db", "SELECT k, u FROM t WHERE u ORDER BY u", take ? "a|1 NULL|2" : "NULL|1 b|2");
+		expect(w, "a.db", "SELECT count(*) FROM t", "4");
+		sound(w, "a.db");
 	}
 	sr_store_close(st);
 }
@@ -731,31 +585,31 @@ static void test_unique_itself(void **state)
 	static const struct {
 		uint64_t there, before, after;
 	} cases[] = {{1, 0, 1}, {1, 1, 2}, {0, 0, 2}, {1, 0, 3}};
-	struct fix *f = *state;
+	struct world *w = *state;
 
 	for (size_t i = 0; i < 2 * KVS * sizeof cases / sizeof *cases; i++) {
 		size_t k = i / 2 / KVS;
 		bool take = i % 2, more = k % 2;
 		char *name = sr_format("%zu.db", i);
-		struct sr_store *st = store(f, name);
+		struct sr_store *st = store(w, name, false);
 		struct sr_leaves *l = sr_leaves_new(NULL);
 		struct seen s = {.clash_verdict = SR_TAKE, .way_verdict = take ? SR_TAKE : SR_KEEP};
 
-		other(f, name, KV(i / 2));
+		other(w, name, KV(i / 2));
 		if (cases[k].there)
-			other(f, name, "INSERT INTO kv(k, v) VALUES('a',1)");
-		add(f, l, "kv", "k=a v=1", cases[k].before, cases[k].after);
+			other(w, name, "INSERT INTO kv(k, v) VALUES('a',1)");
+		add(w, l, "kv", "k=a v=1", cases[k].before, cases[k].after);
 		if (more)
-			add(f, l, "kv", "k=b v=1", 0, 1);
-		apply(f, st, l, &s);
+			add(w, l, "kv", "k=b v=1", 0, 1);
+		apply(w, st, l, &s);
 		assert_int_equal(s.in_the_way, 1);
 		assert_int_equal(s.actual, 1);
 		assert_true(s.itself);
 		assert_int_equal(s.displaced, 0);
 		assert_int_equal(s.applied, take + more);
-		expect(f, name, "SELECT k, v FROM kv WHERE k = 'a'", cases[k].there || take ? "a|1\n" : "");
-		expect(f, name, "SELECT count(*) FROM kv WHERE k = 'b'", more ? "1\n" : "0\n");
-		sound(f, name);
+		expect(w, name, "SELECT k, v FROM kv WHERE k = 'a'", cases[k].there || take ? "a|1" : "");
+		expect(w, name, "SELECT count(*) FROM kv WHERE k = 'b'", more ? "1" : "0");
+		sound(w, name);
 		sr_store_close(st);
 		free(name);
 	}
@@ -774,67 +628,66 @@ static void test_unique_itself(void **state)
 
 static void test_orphans(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
 
 	for (int take = 0; take < 2; take++) {
 		struct sr_leaves *l = sr_leaves_new(NULL);
 		struct seen s = {.clash_verdict = SR_KEEP, .way_verdict = take ? SR_TAKE : SR_KEEP};
 
-		other(f, "a.db",
+		other(w, "a.db",
 		      "DROP TABLE IF EXISTS visits; DROP TABLE IF EXISTS users; DROP TABLE IF EXISTS uses; DROP TABLE IF EXISTS marks;"
 		      "DROP TABLE IF EXISTS codes;" FAMILY);
-		add_keyed(f, l, "users", (struct sr_value[]){integer(1)}, 1, "id=1 name=ann", NULL);
-		add(f, l, "visits", "at=11 who=1", 1, 0); /* goes by itself */
-		add(f, l, "codes", "code=x what=1", 1, 0);
-		add(f, l, "codes", "code=y what=1", 1, 0); /* its code stays */
-		add(f, l, "codes", "code=Y what=2", 0, 1);
-		apply(f, st, l, &s);
+		add_keyed(w, l, "users", (struct sr_value[]){integer(1)}, 1, "id=1 name=ann", NULL);
+		add(w, l, "visits", "at=11 who=1", 1, 0); /* goes by itself */
+		add(w, l, "codes", "code=x what=1", 1, 0);
+		add(w, l, "codes", "code=y what=1", 1, 0); /* its code stays */
+		add(w, l, "codes", "code=Y what=2", 0, 1);
+		apply(w, st, l, &s);
 		assert_int_equal(s.applied, 5);
 		assert_int_equal(s.in_the_way, 1 + 2 + 1); /* visits (1,10); uses 1 and 3; marks x */
 		assert_int_equal(s.parentless, 0);
 		assert_int_equal(s.unexpected, take ? 4 : 0);
-		expect(f, "a.db", "SELECT who, at FROM visits ORDER BY 1, 2",
-		       take ? "NULL|10\n2|10\n2|10\n" : "NULL|10\n1|10\n1|10\n2|10\n2|10\n");
-		expect(f, "a.db", "SELECT group_concat(code) FROM uses", take ? "y\n" : "X,y,x\n");
-		expect(f, "a.db", "SELECT group_concat(code) FROM marks", take ? "Y\n" : "x,x,Y\n");
+		expect(w, "a.db", "SELECT who, at FROM visits ORDER BY 1, 2", take ? "NULL|10 2|10 2|10" : "NULL|10 1|10 1|10 2|10 2|10");
+		expect(w, "a.db", "SELECT group_concat(code) FROM uses", take ? "y" : "X,y,x");
+		expect(w, "a.db", "SELECT group_concat(code) FROM marks", take ? "Y" : "x,x,Y");
 		if (take)
-			sound(f, "a.db");
+			sound(w, "a.db");
 	}
 	sr_store_close(st);
 }
 
 static void test_parentless(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
 	struct sr_leaves *l = sr_leaves_new(NULL);
 	struct seen s = {.clash_verdict = SR_KEEP, .parent_verdict = SR_TAKE};
 
 	/* By an application that does not enforce them; one of it at a place that nothing was written to. */
-	other(f, "a.db", FAMILY "INSERT INTO visits(rowid, who, at) VALUES(0,9,9),(99,9,9)");
-	add(f, l, "visits", "at=1 who=7", 0, 2);
-	add(f, l, "visits", "at=1 who=2", 0, 1);
-	add(f, l, "visits", "at=1 who=", 0, 1);
-	add(f, l, "visits", "at=9 who=9", 2, 1); /* that was so before */
-	add(f, l, "marks", "code=nix", 0, 1);
-	add(f, l, "marks", "code=z", 0, 1);
-	add(f, l, "codes", "code=Z what=3", 0, 1);
-	apply(f, st, l, &s);
+	other(w, "a.db", FAMILY "INSERT INTO visits(rowid, who, at) VALUES(0,9,9),(99,9,9)");
+	add(w, l, "visits", "at=1 who=7", 0, 2);
+	add(w, l, "visits", "at=1 who=2", 0, 1);
+	add(w, l, "visits", "at=1 who=", 0, 1);
+	add(w, l, "visits", "at=9 who=9", 2, 1); /* that was so before */
+	add(w, l, "marks", "code=nix", 0, 1);
+	add(w, l, "marks", "code=z", 0, 1);
+	add(w, l, "codes", "code=Z what=3", 0, 1);
+	apply(w, st, l, &s);
 	assert_int_equal(s.parentless, 2);
 	assert_int_equal(s.applied, 7);
-	expect(f, "a.db", "SELECT who FROM visits WHERE at = 1 ORDER BY who", "NULL\n2\n7\n7\n");
+	expect(w, "a.db", "SELECT who FROM visits WHERE at = 1 ORDER BY who", "NULL 2 7 7");
 	sr_store_close(st);
 }
 
-static void dangles(struct fix *f, struct sr_store *st, const char *table, const char *row, bool there, bool expected)
+static void dangles(struct world *w, struct sr_store *st, const char *table, const char *row, bool there, bool expected)
 {
 	struct sr_buf path = {0}, record = {0};
 	struct sr_hash hash;
 	struct sr_view *v;
 
-	row_of(f, table, row, &path, &record, &hash);
-	ok(sr_view_open(&v, st, SR_VIEW_EXTRA, &f->err));
+	row_of(w, table, row, &path, &record, &hash);
+	ok(sr_view_open(&v, st, SR_VIEW_EXTRA, &w->err));
 	if (sr_view_dangling(v, sr_buf_view(&path), there) != expected)
 		fail_msg("%s %s", table, row);
 	sr_view_close(v);
@@ -844,17 +697,17 @@ static void dangles(struct fix *f, struct sr_store *st, const char *table, const
 
 static void test_dangling(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
 
-	other(f, "a.db", FAMILY "INSERT INTO visits VALUES(9,9),(9,9); DELETE FROM codes WHERE code = 'y'");
-	dangles(f, st, "visits", "at=9 who=9", true, true);
-	dangles(f, st, "visits", "at=10 who=1", true, false);
-	dangles(f, st, "visits", "at=10 who=", true, false);
-	dangles(f, st, "visits", "at=12 who=9", true, false); /* no such row */
-	dangles(f, st, "marks", "code=Y", true, true);
-	dangles(f, st, "marks", "code=x", true, false);
-	dangles(f, st, "codes", "code=y what=1", false, false); /* what it was cannot be told */
+	other(w, "a.db", FAMILY "INSERT INTO visits VALUES(9,9),(9,9); DELETE FROM codes WHERE code = 'y'");
+	dangles(w, st, "visits", "at=9 who=9", true, true);
+	dangles(w, st, "visits", "at=10 who=1", true, false);
+	dangles(w, st, "visits", "at=10 who=", true, false);
+	dangles(w, st, "visits", "at=12 who=9", true, false); /* no such row */
+	dangles(w, st, "marks", "code=Y", true, true);
+	dangles(w, st, "marks", "code=x", true, false);
+	dangles(w, st, "codes", "code=y what=1", false, false); /* what it was cannot be told */
 	sr_store_close(st);
 }
 
@@ -872,33 +725,33 @@ static void test_refused(void **state)
 		{"strict", "v=5"},    /* nor that: it would be another row */
 		{"checked", "v=100"},
 	};
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
 	struct sr_leaves *l;
 
-	other(f, "a.db",
+	other(w, "a.db",
 	      "CREATE TABLE keyed(k TEXT PRIMARY KEY, v); CREATE TABLE alias(id INTEGER PRIMARY KEY, v);"
 	      "CREATE TABLE flat(k TEXT PRIMARY KEY, v) WITHOUT ROWID; CREATE TABLE strict(v REAL) STRICT;"
 	      "CREATE TABLE checked(v INT CHECK(v < 100)); INSERT INTO checked VALUES(1),(2)");
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		l = sr_leaves_new(NULL);
-		add(f, l, cases[i].table, cases[i].row, 0, 1);
-		refuses(f, st, l);
+		add(w, l, cases[i].table, cases[i].row, 0, 1);
+		refuses(w, st, l);
 	}
 	/* A key where there is none, even one of no values, which would be all rows. */
 	l = sr_leaves_new(NULL);
-	add_keyed(f, l, "checked", (struct sr_value[]){integer(1)}, 1, "v=1", NULL);
-	refuses(f, st, l);
+	add_keyed(w, l, "checked", (struct sr_value[]){integer(1)}, 1, "v=1", NULL);
+	refuses(w, st, l);
 	l = sr_leaves_new(NULL);
-	add_keyed(f, l, "checked", NULL, 0, "v=1", NULL);
-	refuses(f, st, l);
+	add_keyed(w, l, "checked", NULL, 0, "v=1", NULL);
+	refuses(w, st, l);
 	l = sr_leaves_new(NULL);
-	add_keyed(f, l, "checked", (struct sr_value[]){integer(5)}, 1, NULL, "v=5");
-	refuses(f, st, l);
-	expect(f, "a.db",
+	add_keyed(w, l, "checked", (struct sr_value[]){integer(5)}, 1, NULL, "v=5");
+	refuses(w, st, l);
+	expect(w, "a.db",
 	       "SELECT (SELECT count(*) FROM keyed) + (SELECT count(*) FROM alias) + (SELECT count(*) FROM flat) + "
 	       "(SELECT count(*) FROM strict) + (SELECT sum(v) FROM checked)",
-	       "3\n");
+	       "3");
 	sr_store_close(st);
 }
 
@@ -925,64 +778,64 @@ static void fake_random(void *ctx, void *out, size_t n)
 }
 
 /* Apply one leaf while another connection has written `sql`, which it commits as soon as we wait for its lock: our index is older. */
-static void apply_beside(struct fix *f, struct sr_store *st, const char *sql, const char *row, uint64_t before, uint64_t after,
+static void apply_beside(struct world *w, struct sr_store *st, const char *sql, const char *row, uint64_t before, uint64_t after,
 			 struct seen *s)
 {
 	struct sr_leaves *l = sr_leaves_new(NULL);
 	struct sr_marker m = marker_new();
-	char *path = path_of(f, "a.db");
+	char *path = path_of(w, "a.db");
 	enum sr_status rc;
 	sqlite3 *beside;
 
-	add(f, l, "log", row, before, after);
+	add(w, l, "log", row, before, after);
 	assert_int_equal(sqlite3_open(path, &beside), SQLITE_OK);
 	sqlite3_db_config(beside, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	assert_int_equal(sqlite3_exec(beside, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
 	assert_int_equal(sqlite3_exec(beside, sql, NULL, NULL, NULL), SQLITE_OK);
 	sr_door_install(&(struct sr_door){.now_ms = fake_now, .ticks_ms = let_go, .random = fake_random, .ctx = beside});
-	rc = try_apply(f, st, l, &m, s);
+	rc = try_apply(w, st, l, &m, s);
 	sr_door_install(NULL);
 	assert_true(sqlite3_get_autocommit(beside)); /* it was waited for */
 	sqlite3_close(beside);
 	if (rc != SR_OK)
-		fail_msg("%s", f->err.text);
+		fail_msg("%s", w->err.text);
 	sr_leaves_free(l);
 	free(path);
 }
 
 static void test_beside(void **state)
 {
-	struct fix *f = *state;
+	struct world *w = *state;
 
 	for (int wal = 0; wal < 2; wal++) {
-		struct sr_store *st = store(f, "a.db");
+		struct sr_store *st = store(w, "a.db", false);
 		struct seen s = {.clash_verdict = SR_TAKE};
 
-		other(f, "a.db", wal ? "PRAGMA journal_mode=WAL" : "PRAGMA journal_mode=DELETE");
+		other(w, "a.db", wal ? "PRAGMA journal_mode=WAL" : "PRAGMA journal_mode=DELETE");
 		/* One more of them: it stays, and is not counted. */
-		other(f, "a.db", "DROP TABLE IF EXISTS log;" LOG);
-		apply_beside(f, st, "INSERT INTO log VALUES(1,'x')", "a=1 b=x", 3, 2, &s);
+		other(w, "a.db", "DROP TABLE IF EXISTS log;" LOG);
+		apply_beside(w, st, "INSERT INTO log VALUES(1,'x')", "a=1 b=x", 3, 2, &s);
 		assert_int_equal(s.clashes, 0);
-		expect(f, "a.db", "SELECT group_concat(rowid) FROM log WHERE a = 1", "1,2,6\n");
+		expect(w, "a.db", "SELECT group_concat(rowid) FROM log WHERE a = 1", "1,2,6");
 		/* Its last rows are others now. */
-		apply_beside(f, st, "UPDATE log SET b = 'new' WHERE rowid = 6; DELETE FROM log WHERE rowid = 2", "a=1 b=x", 3, 2, &s);
+		apply_beside(w, st, "UPDATE log SET b = 'new' WHERE rowid = 6; DELETE FROM log WHERE rowid = 2", "a=1 b=x", 3, 2, &s);
 		assert_int_equal(s.clashes, 1);
 		assert_int_equal(s.actual, 1);
-		expect(f, "a.db", "SELECT group_concat(rowid || b) FROM log WHERE a = 1", "6new\n");
+		expect(w, "a.db", "SELECT group_concat(rowid || b) FROM log WHERE a = 1", "6new");
 		/* Nothing of it is left, and the place is taken by another. */
-		apply_beside(f, st, "UPDATE log SET a = 5", "a=1 b=new", 1, 0, &s);
+		apply_beside(w, st, "UPDATE log SET a = 5", "a=1 b=new", 1, 0, &s);
 		assert_int_equal(s.clashes, 2);
 		assert_int_equal(s.actual, 0);
-		expect(f, "a.db", "SELECT group_concat(a || ifnull(b, '')) FROM log", "5y,5,5new\n");
+		expect(w, "a.db", "SELECT group_concat(a || ifnull(b, '')) FROM log", "5y,5,5new");
 		/* Another write does not matter. */
-		apply_beside(f, st, "CREATE TABLE IF NOT EXISTS aside(x); INSERT INTO aside VALUES(1)", "a=5 b=new", 1, 3, &s);
+		apply_beside(w, st, "CREATE TABLE IF NOT EXISTS aside(x); INSERT INTO aside VALUES(1)", "a=5 b=new", 1, 3, &s);
 		assert_int_equal(s.clashes, 2);
-		expect(f, "a.db", "SELECT count(*) FROM log WHERE b = 'new'", "3\n");
+		expect(w, "a.db", "SELECT count(*) FROM log WHERE b = 'new'", "3");
 		/* A table that has become another is looked through again. */
-		apply_beside(f, st, "ALTER TABLE log ADD COLUMN c DEFAULT 7", "a=5 b=new c=7", 3, 1, &s);
+		apply_beside(w, st, "ALTER TABLE log ADD COLUMN c DEFAULT 7", "a=5 b=new c=7", 3, 1, &s);
 		assert_int_equal(s.clashes, 2);
-		expect(f, "a.db", "SELECT count(*) FROM log WHERE b = 'new'", "1\n");
-		sound(f, "a.db");
+		expect(w, "a.db", "SELECT count(*) FROM log WHERE b = 'new'", "1");
+		sound(w, "a.db");
 		sr_store_close(st);
 	}
 }
@@ -990,18 +843,18 @@ static void test_beside(void **state)
 /* The same row came in here and there; only one of it can be. */
 static void test_unique_beside(void **state)
 {
-	struct fix *f = *state;
+	struct world *w = *state;
 
 	for (int take = 0; take < 2; take++) {
-		struct sr_store *st = store(f, "a.db");
+		struct sr_store *st = store(w, "a.db", false);
 		struct seen s = {.clash_verdict = SR_TAKE, .way_verdict = take ? SR_TAKE : SR_KEEP};
 
-		other(f, "a.db", "PRAGMA journal_mode=WAL; DROP TABLE IF EXISTS log; CREATE TABLE log(a UNIQUE, b)");
-		apply_beside(f, st, "INSERT INTO log VALUES(1,'x')", "a=1 b=x", 0, 1, &s);
+		other(w, "a.db", "PRAGMA journal_mode=WAL; DROP TABLE IF EXISTS log; CREATE TABLE log(a UNIQUE, b)");
+		apply_beside(w, st, "INSERT INTO log VALUES(1,'x')", "a=1 b=x", 0, 1, &s);
 		assert_int_equal(s.in_the_way, 1);
 		assert_true(s.itself);
 		assert_int_equal(s.applied, take);
-		expect(f, "a.db", ROWS, "1|1|x\n");
+		expect(w, "a.db", ROWS, "1|1|x");
 		sr_store_close(st);
 	}
 }
@@ -1009,7 +862,7 @@ static void test_unique_beside(void **state)
 /* --- many --------------------------------------------------------------------------------------------------------- */
 
 struct gather {
-	struct fix *f;
+	struct world *w;
 	struct sr_view *v;
 	struct sr_leaves *l;
 	bool away;
@@ -1018,27 +871,27 @@ struct gather {
 static enum sr_status gather_one(void *ctx, struct sr_bytes path, const struct sr_version *a, const struct sr_version *b)
 {
 	struct gather *g = ctx;
-	struct fix *f = g->f;
+	struct world *w = g->w;
 	struct sr_leaf leaf = {.path = path, .expect = g->away ? *b : *a, .to = g->away ? *a : *b};
 	struct sr_content c;
 
 	if (b->kind != SR_KIND_ROW)
 		return SR_OK;
-	ok(sr_view_read(g->v, path, &c, &f->err));
+	ok(sr_view_read(g->v, path, &c, &w->err));
 	assert_true(sr_version_eq(&c.version, b));
 	if (!g->away)
 		leaf.record = c.record;
-	return sr_leaves_add(g->l, &leaf, &f->err);
+	return sr_leaves_add(g->l, &leaf, &w->err);
 }
 
 /* Each row of `st`, to a place that has none of them, or away from one that has all. */
-static struct sr_leaves *everything(struct fix *f, struct sr_store *st, bool away)
+static struct sr_leaves *everything(struct world *w, struct sr_store *st, bool away)
 {
-	struct gather g = {.f = f, .l = sr_leaves_new(f->dir), .away = away};
-	struct sr_hash map = map_of(f, st), nothing = {0};
+	struct gather g = {.w = w, .l = sr_leaves_new(w->dir), .away = away};
+	struct sr_hash map = whole_map_of(w, st), nothing = {0};
 
-	ok(sr_view_open(&g.v, st, SR_VIEW_EXTRA, &f->err));
-	ok(sr_store_diff(f->nodes, SR_KIND_DATABASE, &nothing, &map, gather_one, &g, &f->err));
+	ok(sr_view_open(&g.v, st, SR_VIEW_EXTRA, &w->err));
+	ok(sr_store_diff(w->nodes, SR_KIND_DATABASE, &nothing, &map, gather_one, &g, &w->err));
 	sr_view_close(g.v);
 	return g.l;
 }
@@ -1047,29 +900,29 @@ static struct sr_leaves *everything(struct fix *f, struct sr_store *st, bool awa
 
 static void test_many(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *a = store(f, "a.db"), *b = store(f, "b.db");
+	struct world *w = *state;
+	struct sr_store *a = store(w, "a.db", false), *b = store(w, "b.db", false);
 	struct seen s = {.clash_verdict = SR_KEEP};
 	struct sr_hash x, y;
 
-	other(f, "a.db",
+	other(w, "a.db",
 	      "PRAGMA journal_mode=WAL;" MANY "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) INSERT "
 					      "INTO each SELECT i, 'row' || i FROM n;"
 	      "INSERT INTO same SELECT 1, 'same' FROM each; INSERT INTO nulls SELECT CASE WHEN a % 2 THEN 'k' || a END, a % 10 FROM each;");
-	other(f, "b.db", "PRAGMA journal_mode=WAL;" MANY);
-	there_are(f, a, "same", "a=1 b=same", 100000);
-	there_are(f, a, "each", "a=77 b=row77", 1);
-	there_are(f, a, "nulls", "k= v=4", 10000);
-	apply(f, b, everything(f, a, false), &s);
+	other(w, "b.db", "PRAGMA journal_mode=WAL;" MANY);
+	there_are(w, a, "same", "a=1 b=same", 100000);
+	there_are(w, a, "each", "a=77 b=row77", 1);
+	there_are(w, a, "nulls", "k= v=4", 10000);
+	apply(w, b, everything(w, a, false), &s);
 	assert_int_equal(s.clashes, 0);
 	assert_int_equal(s.applied, 100000 + 1 + 50000 + 5);
-	x = map_of(f, a);
-	y = map_of(f, b);
+	x = whole_map_of(w, a);
+	y = whole_map_of(w, b);
 	assert_true(sr_hash_eq(&x, &y));
-	expect(f, "b.db", "SELECT count(*), count(k) FROM nulls", "100000|50000\n");
-	apply(f, b, everything(f, a, true), &s);
+	expect(w, "b.db", "SELECT count(*), count(k) FROM nulls", "100000|50000");
+	apply(w, b, everything(w, a, true), &s);
 	assert_int_equal(s.clashes, 0);
-	expect(f, "b.db", "SELECT (SELECT count(*) FROM same), (SELECT count(*) FROM each), (SELECT count(*) FROM nulls)", "0|0|0\n");
+	expect(w, "b.db", "SELECT (SELECT count(*) FROM same), (SELECT count(*) FROM each), (SELECT count(*) FROM nulls)", "0|0|0");
 	sr_store_close(a);
 	sr_store_close(b);
 }
@@ -1079,9 +932,9 @@ static void test_many(void **state)
 /* A child that dies between prepare and commit, or after it: the marker alone tells, and what was left out is not taken for applied. */
 static void test_crash(void **state)
 {
-	struct fix *f = *state;
+	struct world *w = *state;
 
-	other(f, "a.db", "PRAGMA journal_mode=WAL;" LOG);
+	other(w, "a.db", "PRAGMA journal_mode=WAL;" LOG);
 	for (int commit = 0; commit < 2; commit++) {
 		struct sr_store *st;
 		struct sr_leaves *l = sr_leaves_new(NULL);
@@ -1091,26 +944,26 @@ static void test_crash(void **state)
 		int status;
 		pid_t pid;
 
-		add(f, l, "log", "a=1 b=x", 3, 5);
-		add(f, l, "log", "a=2 b=y", 1, 0);
-		add(f, l, "log", "a=3 b=", 2, 7); /* there is one: left out */
-		ok(sr_leaves_sort(l, &f->err));
+		add(w, l, "log", "a=1 b=x", 3, 5);
+		add(w, l, "log", "a=2 b=y", 1, 0);
+		add(w, l, "log", "a=3 b=", 2, 7); /* there is one: left out */
+		ok(sr_leaves_sort(l, &w->err));
 		pid = fork();
 		if (pid == 0) {
-			st = store(f, "a.db");
+			st = store(w, "a.db", false);
 			if (sr_apply_prepare(st, l, &m, &ops, NULL) == SR_OK && (!commit || sr_apply_commit(st, NULL) == SR_OK))
 				raise(SIGKILL);
 			_exit(1);
 		}
 		assert_int_equal(waitpid(pid, &status, 0), pid);
 		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-		st = store(f, "a.db");
-		ok(sr_apply_recover(st, l, &m, &ops, &f->err));
+		st = store(w, "a.db", false);
+		ok(sr_apply_recover(st, l, &m, &ops, &w->err));
 		assert_int_equal(s.applied, commit ? 2 : 0);
-		there_are(f, st, "log", "a=1 b=x", commit ? 5 : 3);
-		there_are(f, st, "log", "a=2 b=y", commit ? 0 : 1);
-		there_are(f, st, "log", "a=3 b=", 1);
-		sound(f, "a.db");
+		there_are(w, st, "log", "a=1 b=x", commit ? 5 : 3);
+		there_are(w, st, "log", "a=2 b=y", commit ? 0 : 1);
+		there_are(w, st, "log", "a=3 b=", 1);
+		sound(w, "a.db");
 		sr_leaves_free(l);
 		sr_store_close(st);
 	}
@@ -1118,7 +971,6 @@ static void test_crash(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_counts),        TEST(test_out_of_reach),  TEST(test_difference),     TEST(test_clash),
 		TEST(test_null_in_key),   TEST(test_unique_within), TEST(test_unique_outside), TEST(test_unique_of_both_sorts),

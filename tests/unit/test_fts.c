@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "tests/unit/sqlite_world.h"
+#include "tests/unit/sqlite_carry.h"
 
 #define NOTES                                                                                                                   \
 	"CREATE TABLE notes(id INTEGER PRIMARY KEY, title TEXT, body TEXT, slot INT UNIQUE, public INT DEFAULT 1);"             \
@@ -85,9 +85,9 @@ static void run(sqlite3 *db, const char *sql)
 }
 
 /* Each index is sound by its own check, and holds what one would that is made anew. */
-static void sound(struct world *w, const char *name, const struct index *const *indexes)
+static void indexes_sound(struct world *w, const char *name, const struct index *const *indexes)
 {
-	char *path = sr_format("%s/%s", w->dir, name);
+	char *path = path_of(w, name);
 	sqlite3 *db;
 	sqlite3_stmt *stmt;
 
@@ -125,7 +125,7 @@ static void test_follows(void **state)
 	other(w, "b.db", ALL);
 	carry(w, a, b, false);
 	same(w, a, b);
-	sound(w, "b.db", all);
+	indexes_sound(w, "b.db", all);
 	expect(w, "b.db", "SELECT rowid FROM own WHERE own MATCH 'fish' ORDER BY 1", "1 2 3");
 	expect(w, "b.db", "SELECT rowid FROM some WHERE some MATCH 'fish' ORDER BY 1", "1");
 	other(w, "a.db",
@@ -133,7 +133,7 @@ static void test_follows(void **state)
 	      "INSERT INTO notes VALUES(9,'Nine','fish',9,1); UPDATE notes SET id = 5 WHERE id = 4");
 	carry(w, a, b, false);
 	same(w, a, b);
-	sound(w, "b.db", all);
+	indexes_sound(w, "b.db", all);
 	expect(w, "b.db", "SELECT rowid FROM \"ex t\" WHERE \"ex t\" MATCH 'fish' ORDER BY 1", "1 2 9");
 	expect(w, "b.db", "SELECT name FROM sqlite_temp_master", "");
 	sr_store_close(a);
@@ -156,7 +156,7 @@ static void test_swap(void **state)
 		      "INSERT INTO notes VALUES(NULL,'more','and more',(SELECT 100 * count(*) FROM notes),1)");
 		carry(w, a, b, false);
 		same(w, a, b);
-		sound(w, "b.db", all);
+		indexes_sound(w, "b.db", all);
 	}
 	sr_store_close(a);
 	sr_store_close(b);
@@ -178,12 +178,12 @@ static void test_evicted(void **state)
 	w->in_the_way = SR_KEEP;
 	ok(apply(w, b, l));
 	expect(w, "b.db", "SELECT rowid FROM own WHERE own MATCH 'slot'", "30");
-	sound(w, "b.db", all);
+	indexes_sound(w, "b.db", all);
 	w->in_the_way = SR_TAKE;
 	ok(apply(w, b, l));
 	assert_int_equal(w->displaced, 1);
 	expect(w, "b.db", "SELECT rowid FROM own WHERE own MATCH 'slot'", "20");
-	sound(w, "b.db", all);
+	indexes_sound(w, "b.db", all);
 	sr_leaves_free(l);
 	sr_store_close(a);
 	sr_store_close(b);
@@ -202,12 +202,12 @@ static void test_rolled_back(void **state)
 		other(w, "a.db", "UPDATE notes SET slot = -slot, body = body || ' again'; INSERT INTO notes(title) VALUES('new')");
 		w->rolls_back = true;
 		carry(w, a, b, false);
-		sound(w, "b.db", all);
+		indexes_sound(w, "b.db", all);
 		expect(w, "b.db", "SELECT count(*) FROM own WHERE own MATCH 'new'", round == 0 ? "0" : round == 1 ? "1" : "2");
 		w->rolls_back = false;
 		carry(w, a, b, false);
 		same(w, a, b);
-		sound(w, "b.db", all);
+		indexes_sound(w, "b.db", all);
 	}
 	sr_store_close(a);
 	sr_store_close(b);
@@ -226,12 +226,12 @@ static void test_absent(void **state)
 			other(w, "a.db", ALL FILLED);
 		carry(w, a, b, true);
 		same(w, a, b);
-		sound(w, name, all);
+		indexes_sound(w, name, all);
 		other(w, name, "INSERT INTO notes(title, slot) VALUES('written',(SELECT 1 + max(slot) FROM notes)); DELETE FROM notes WHERE id = 2;");
-		sound(w, name, all);
+		indexes_sound(w, name, all);
 		expect(w, name, "SELECT count(*) FROM own WHERE own MATCH 'written'", ours ? "2" : "1");
 		carry(w, b, a, false);
-		sound(w, "a.db", all);
+		indexes_sound(w, "a.db", all);
 		sr_store_close(a);
 		sr_store_close(b);
 	}
@@ -251,7 +251,7 @@ static void test_unfillable(void **state)
 	      "CREATE TRIGGER texts_in AFTER INSERT ON plain BEGIN INSERT INTO texts VALUES(new.rowid, new.words); END;");
 	carry(w, a, b, true);
 	same(w, a, b);
-	sound(w, "b.db", (const struct index *const[]){&external, NULL});
+	indexes_sound(w, "b.db", (const struct index *const[]){&external, NULL});
 	expect(w, "b.db", "SELECT (SELECT count(*) FROM one), (SELECT group_concat(rowids) FROM texts WHERE texts MATCH 'words')", "0|x");
 	expect(w, "b.db", "SELECT count(*) FROM sqlite_master WHERE name LIKE '%feed%'", "0");
 	sr_store_close(a);
@@ -287,8 +287,8 @@ static void test_random(void **state)
 		same(w, a, b);
 		sr_buf_free(&sql);
 	}
-	sound(w, "a.db", all);
-	sound(w, "b.db", all);
+	indexes_sound(w, "a.db", all);
+	indexes_sound(w, "b.db", all);
 	sr_store_close(a);
 	sr_store_close(b);
 }
@@ -313,7 +313,7 @@ static void test_no_triggers(void **state)
 	other(w, "a.db", FILLED "INSERT INTO plain VALUES('b','bee sting'),('a','ant hill'); INSERT INTO flat VALUES('x','flat words')");
 	carry(w, a, b, false);
 	same(w, a, b);
-	sound(w, "b.db", (const struct index *const[]){NULL});
+	indexes_sound(w, "b.db", (const struct index *const[]){NULL});
 	expect(w, "b.db", "SELECT rowid FROM \"ex t\" WHERE \"ex t\" MATCH 'fishes' ORDER BY 1", "1 2 3");
 	expect(w, "b.db", "SELECT name FROM plain WHERE rowid IN (SELECT rowid FROM by_rowid WHERE by_rowid MATCH 'sting')", "b");
 	other(w, "a.db", "UPDATE notes SET title = 'Bird' WHERE id = 1; DELETE FROM notes WHERE id = 2; UPDATE plain SET words = 'wasp'");

@@ -9,10 +9,10 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <glob.h>
 
 #include "lib/replica/limit.h"
 #include "lib/replica/tally.h"
+#include "tests/unit/directory.h"
 
 static void test_rule(void **state)
 {
@@ -123,19 +123,12 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct world *w = *state;
-	char *pattern = sr_format("%s/*", w->dir);
-	glob_t found;
 
 	sr_ledger_close(w->l);
 	sr_state_close(w->state);
 	sr_door_install(NULL);
-	if (glob(pattern, 0, NULL, &found) == 0) {
-		for (size_t i = 0; i < found.gl_pathc; i++)
-			unlink(found.gl_pathv[i]);
-		globfree(&found);
-	}
+	remove_all(w->dir, "*");
 	rmdir(w->dir);
-	free(pattern);
 	free(w);
 	return 0;
 }

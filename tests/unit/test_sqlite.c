@@ -9,202 +9,28 @@
 
 #include <cmocka.h>
 
-#include <fcntl.h>
-#include <glob.h>
 #include <signal.h>
-#include <spawn.h>
-#include <sqlite3.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "hashtree/record.h"
-#include "lib/store/store.h"
-
-extern char **environ;
-
-/* --- a directory, a key, a store or two --------------------------------------------------------------------------- */
-
-struct fix {
-	char dir[64];
-	struct sr_tree_key key;
-	struct sr_nodes *nodes;
-	struct sr_err err;
-};
+#include "tests/unit/sqlite_world.h"
 
 static const char *const excludes[] = {"secret"};
 
-static int setup(void **state)
+static struct sr_store *store_without_secret(struct world *w, const char *name)
 {
-	struct fix *f = sr_alloc(sizeof *f);
-	uint8_t secret[SR_KEY_LEN];
-
-	for (size_t i = 0; i < sizeof secret; i++)
-		secret[i] = (uint8_t)(i * 7 + 3);
-	sr_tree_key_set(&f->key, secret);
-	f->nodes = sr_nodes_new(&f->key);
-	strcpy(f->dir, "/tmp/sr-sqlite-XXXXXX");
-	*state = f;
-	return mkdtemp(f->dir) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	struct fix *f = *state;
-	char *pattern = sr_format("%s/*", f->dir);
-	glob_t found;
-
-	if (glob(pattern, 0, NULL, &found) == 0) {
-		for (size_t i = 0; i < found.gl_pathc; i++)
-			unlink(found.gl_pathv[i]);
-		globfree(&found);
-	}
-	rmdir(f->dir);
-	free(pattern);
-	sr_nodes_free(f->nodes);
-	free(f);
-	return 0;
-}
-
-#define ok(call)                                                \
-	do {                                                    \
-		f->err = (struct sr_err){0};                    \
-		if ((call) != SR_OK)                            \
-			fail_msg("%s: %s", #call, f->err.text); \
-	} while (0)
-
-static char *path_of(struct fix *f, const char *name)
-{
-	return sr_format("%s/%s", f->dir, name);
-}
-
-static struct sr_store *store_with(struct fix *f, const char *name, bool ours, uint64_t wal_limit)
-{
-	char *path = path_of(f, name);
-	struct sr_store_options o = {.name = name,
-				     .kind = SR_KIND_DATABASE,
-				     .path = path,
-				     .exclude = excludes,
-				     .excludes = 1,
-				     .ours = ours,
-				     .wal_limit = wal_limit,
-				     .key = &f->key};
-	struct sr_store *st;
-
-	ok(sr_store_open(&st, &o, &f->err));
-	free(path);
-	return st;
-}
-
-static struct sr_store *store(struct fix *f, const char *name)
-{
-	return store_with(f, name, false, 0);
-}
-
-/* Another process: SQLite's own shell. */
-static void other(struct fix *f, const char *name, const char *sql)
-{
-	char *path = path_of(f, name);
-	char *argv[] = {"sqlite3", "-bail", "-init", "/dev/null", path, (char *)sql, NULL};
-	posix_spawn_file_actions_t actions;
-	int status;
-	pid_t pid;
-
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-	assert_int_equal(posix_spawnp(&pid, "sqlite3", &actions, NULL, argv, environ), 0);
-	posix_spawn_file_actions_destroy(&actions);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	free(path);
-	if (status)
-		fail_msg("sqlite3: %s", sql);
-}
-
-/* All that `sql` answers, '|' between columns, '\n' behind rows; on a plain connection of its own.  OWNED BY CALLER (free). */
-static char *ask(struct fix *f, const char *name, const char *sql)
-{
-	char *path = path_of(f, name);
-	struct sr_buf out = {0};
-	sqlite3 *db;
-	sqlite3_stmt *stmt;
-
-	assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
-	sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-	if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK)
-		fail_msg("%s: %s", sql, sqlite3_errmsg(db));
-	while (sqlite3_step(stmt) == SQLITE_ROW) {
-		for (int i = 0; i < sqlite3_column_count(stmt); i++)
-			sr_buf_printf(&out, "%s%s", i ? "|" : "",
-				      sqlite3_column_text(stmt, i) ? (const char *)sqlite3_column_text(stmt, i) : "NULL");
-		sr_buf_byte(&out, '\n');
-	}
-	sqlite3_finalize(stmt);
-	sqlite3_close(db);
-	free(path);
-	sr_buf_byte(&out, 0);
-	return (char *)out.at;
-}
-
-static void expect(struct fix *f, const char *name, const char *sql, const char *answer)
-{
-	char *got = ask(f, name, sql);
-
-	assert_string_equal(got, answer);
-	free(got);
-}
-
-static void sound(struct fix *f, const char *name)
-{
-	expect(f, name, "PRAGMA integrity_check", "ok\n");
-	expect(f, name, "PRAGMA foreign_key_check", "");
-}
-
-static struct sr_scan scan(struct fix *f, struct sr_store *st, const struct sr_hash *before)
-{
-	struct sr_view *v;
-	struct sr_scan s;
-
-	ok(sr_view_open(&v, st, SR_VIEW_MAIN, &f->err));
-	ok(sr_view_scan(v, f->nodes, before, NULL, NULL, &s, &f->err));
-	sr_view_close(v);
-	return s;
+	return store_with(w, (struct sr_store_options){.name = name, .exclude = excludes, .excludes = 1});
 }
 
 /* A map that is not the last one. */
-static const struct sr_hash *another(struct fix *f)
+static const struct sr_hash *another(struct world *w)
 {
 	static struct sr_hash empty;
 
-	sr_store_empty(f->nodes, SR_KIND_DATABASE, &empty);
+	sr_store_empty(w->nodes, SR_KIND_DATABASE, &empty);
 	return &empty;
 }
 
-static struct sr_hash map_of(struct fix *f, struct sr_store *st)
-{
-	struct sr_scan s = scan(f, st, NULL);
-	struct sr_hash map = s.map;
-
-	sr_scan_free(&s);
-	return map;
-}
-
-static struct sr_marker marker_new(void)
-{
-	return (struct sr_marker){
-		.id = sr_uuid_random(), .node = sr_uuid_random(), .instance = sr_uuid_random(), .epoch = 3, .seq = 1ull << 60};
-}
-
 /* --- leaves ------------------------------------------------------------------------------------------------------- */
-
-static struct sr_value integer(int64_t i)
-{
-	return (struct sr_value){.class = SR_INT, .i = i};
-}
-
-static struct sr_value text(const char *s)
-{
-	return (struct sr_value){.class = SR_TEXT, .b = sr_bytes_of(s)};
-}
 
 static void row_path(struct sr_buf *out, const char *table, struct sr_value key)
 {
@@ -215,21 +41,21 @@ static void row_path(struct sr_buf *out, const char *table, struct sr_value key)
 }
 
 /* The version at `path` now. */
-static struct sr_version version_at(struct fix *f, struct sr_store *st, struct sr_bytes path)
+static struct sr_version version_at(struct world *w, struct sr_store *st, struct sr_bytes path)
 {
 	struct sr_version v = {0};
 	struct sr_view *view;
 	struct sr_content c;
 
-	ok(sr_view_open(&view, st, SR_VIEW_EXTRA, &f->err));
-	if (sr_view_read(view, path, &c, &f->err) == SR_OK)
+	ok(sr_view_open(&view, st, SR_VIEW_EXTRA, &w->err));
+	if (sr_view_read(view, path, &c, &w->err) == SR_OK)
 		v = c.version;
 	sr_view_close(view);
 	return v;
 }
 
 /* A leaf (table, id) -> {id, columns...}; n 0: deletion.  Expects what is there now. */
-static void add_leaf(struct fix *f, struct sr_store *st, struct sr_leaves *l, const char *table, struct sr_value key,
+static void add_leaf(struct world *w, struct sr_store *st, struct sr_leaves *l, const char *table, struct sr_value key,
 		     struct sr_column *columns, size_t n)
 {
 	struct sr_buf path = {0}, record = {0};
@@ -237,28 +63,28 @@ static void add_leaf(struct fix *f, struct sr_store *st, struct sr_leaves *l, co
 
 	row_path(&path, table, key);
 	leaf.path = sr_buf_view(&path);
-	leaf.expect = version_at(f, st, leaf.path);
+	leaf.expect = version_at(w, st, leaf.path);
 	if (n) {
 		sr_record_encode(&record, columns, n);
 		leaf.record = sr_buf_view(&record);
 		leaf.to = (struct sr_version){.kind = SR_KIND_ROW, .bytes = record.len};
-		sr_hash_of(&leaf.to.hash, &f->key, leaf.record);
+		sr_hash_of(&leaf.to.hash, &w->key, leaf.record);
 	}
-	ok(sr_leaves_add(l, &leaf, &f->err));
+	ok(sr_leaves_add(l, &leaf, &w->err));
 	sr_buf_free(&path);
 	sr_buf_free(&record);
 }
 
-static void add_user(struct fix *f, struct sr_store *st, struct sr_leaves *l, int64_t id, const char *name, int64_t n)
+static void add_user(struct world *w, struct sr_store *st, struct sr_leaves *l, int64_t id, const char *name, int64_t n)
 {
 	struct sr_column c[] = {{sr_bytes_of("id"), integer(id)}, {sr_bytes_of("name"), text(name)}, {sr_bytes_of("n"), integer(n)}};
 
-	add_leaf(f, st, l, "users", integer(id), c, 3);
+	add_leaf(w, st, l, "users", integer(id), c, 3);
 }
 
-static void drop_user(struct fix *f, struct sr_store *st, struct sr_leaves *l, int64_t id)
+static void drop_user(struct world *w, struct sr_store *st, struct sr_leaves *l, int64_t id)
 {
-	add_leaf(f, st, l, "users", integer(id), NULL, 0);
+	add_leaf(w, st, l, "users", integer(id), NULL, 0);
 }
 
 struct seen { /* by the callbacks */
@@ -348,65 +174,32 @@ static struct sr_apply_ops ops_for(struct seen *s)
 				     .applied = on_applied};
 }
 
-static enum sr_status try_apply(struct fix *f, struct sr_store *st, struct sr_leaves *l, const struct sr_marker *m, struct seen *s)
+static enum sr_status try_apply(struct world *w, struct sr_store *st, struct sr_leaves *l, const struct sr_marker *m, struct seen *s)
 {
 	struct sr_apply_ops ops = ops_for(s);
 	enum sr_status rc;
 
-	ok(sr_leaves_sort(l, &f->err));
-	rc = sr_apply_prepare(st, l, m, &ops, &f->err);
-	return rc == SR_OK ? sr_apply_commit(st, &f->err) : rc;
+	ok(sr_leaves_sort(l, &w->err));
+	rc = sr_apply_prepare(st, l, m, &ops, &w->err);
+	return rc == SR_OK ? sr_apply_commit(st, &w->err) : rc;
 }
 
-static struct seen apply(struct fix *f, struct sr_store *st, struct sr_leaves *l)
+static struct seen apply(struct world *w, struct sr_store *st, struct sr_leaves *l)
 {
 	struct sr_marker m = marker_new();
 	struct seen s = {0};
 
-	ok(try_apply(f, st, l, &m, &s));
+	ok(try_apply(w, st, l, &m, &s));
 	sr_buf_free(&s.log);
 	return s;
 }
 
 /* Every item of `st`, and its schema text, as leaves to a place that has nothing. */
-struct gather {
-	struct fix *f;
-	struct sr_view *v;
-	struct sr_leaves *l;
-};
-
-static enum sr_status gather_one(void *ctx, struct sr_bytes path, const struct sr_version *a, const struct sr_version *b)
+static struct sr_leaves *everything(struct world *w, struct sr_store *st)
 {
-	struct gather *g = ctx;
-	struct fix *f = g->f;
-	struct sr_leaf leaf = {.path = path, .to = *b};
-	struct sr_content c;
+	struct sr_hash nothing = {0};
 
-	assert_int_equal(a->kind, SR_KIND_NONE);
-	if (b->kind == SR_KIND_ROW) {
-		ok(sr_view_read(g->v, path, &c, &f->err));
-		assert_true(sr_version_eq(&c.version, b));
-		leaf.record = c.record;
-	}
-	return sr_leaves_add(g->l, &leaf, &f->err);
-}
-
-static struct sr_leaves *everything(struct fix *f, struct sr_store *st)
-{
-	struct gather g = {.f = f, .l = sr_leaves_new(NULL)};
-	struct sr_hash map = map_of(f, st), nothing = {0};
-	struct sr_content c;
-	struct sr_leaf leaf = {.path = sr_bytes_of(SR_SCHEMA_PATH)};
-
-	ok(sr_view_open(&g.v, st, SR_VIEW_EXTRA, &f->err));
-	ok(sr_store_diff(f->nodes, SR_KIND_DATABASE, &nothing, &map, gather_one, &g, &f->err));
-	ok(sr_view_read(g.v, leaf.path, &c, &f->err));
-	leaf.record = c.record;
-	leaf.to = c.version;
-	ok(sr_leaves_add(g.l, &leaf, &f->err));
-	sr_view_close(g.v);
-	ok(sr_leaves_sort(g.l, &f->err));
-	return g.l;
+	return differences_from(w, st, &nothing, true);
 }
 
 /* --- scanning ----------------------------------------------------------------------------------------------------- */
@@ -442,8 +235,8 @@ static struct sr_leaves *everything(struct fix *f, struct sr_store *st)
 
 static enum sr_status dump_one(void *ctx, struct sr_bytes path, const struct sr_version *a, const struct sr_version *b)
 {
-	struct gather *g = ctx;
-	struct fix *f = g->f;
+	struct difference *d = ctx;
+	struct world *w = d->w;
 	struct sr_column *columns;
 	struct sr_content c;
 	struct sr_buf line = {0};
@@ -453,9 +246,9 @@ static enum sr_status dump_one(void *ctx, struct sr_bytes path, const struct sr_
 	(void)a;
 	if (b->kind != SR_KIND_ROW)
 		return SR_OK;
-	ok(sr_view_read(g->v, path, &c, &f->err));
+	ok(sr_view_read(d->from, path, &c, &w->err));
 	assert_true(sr_version_eq(&c.version, b));
-	ok(sr_record_decode(c.record, &columns, &n, &f->err));
+	ok(sr_record_decode(c.record, &columns, &n, &w->err));
 	sr_buf_printf(&line, "%s", (const char *)path.at); /* up to the NUL: the table */
 	for (size_t i = 0; i < n; i++) {
 		const struct sr_value *v = &columns[i].value;
@@ -474,16 +267,16 @@ static enum sr_status dump_one(void *ctx, struct sr_bytes path, const struct sr_
 		sr_hex(&line, v->class == SR_TEXT || v->class == SR_BLOB ? v->b : sr_bytes_of(number));
 	}
 	leaf.path = sr_buf_view(&line);
-	ok(sr_leaves_add(g->l, &leaf, &f->err));
+	ok(sr_leaves_add(d->l, &leaf, &w->err));
 	free(columns);
 	sr_buf_free(&line);
 	return SR_OK;
 }
 
 /* The same lines, out of SQL alone. */
-static void oracle(struct fix *f, const char *name, const char *const *tables, struct sr_leaves *l)
+static void oracle(struct world *w, const char *name, const char *const *tables, struct sr_leaves *l)
 {
-	char *path = path_of(f, name);
+	char *path = path_of(w, name);
 	sqlite3 *db;
 	sqlite3_stmt *stmt;
 
@@ -516,7 +309,7 @@ static void oracle(struct fix *f, const char *name, const char *const *tables, s
 				order[least] = NULL;
 			}
 			leaf.path = sr_buf_view(&line);
-			ok(sr_leaves_add(l, &leaf, &f->err));
+			ok(sr_leaves_add(l, &leaf, &w->err));
 			sr_buf_free(&line);
 		}
 		sqlite3_finalize(stmt);
@@ -534,33 +327,33 @@ static bool is_unknown(const struct sr_scan *s, const char *path, enum sr_unknow
 	return false;
 }
 
-static void scan_like_oracle(struct fix *f, const char *journal)
+static void scan_like_oracle(struct world *w, const char *journal)
 {
 	static const char *const tables[] = {"ids",   "pairs", "names",  "flat",     "gen", "odd \"name",
 					     "empty", "bag",   "genbag", "nullable", NULL};
-	struct sr_store *st = store(f, "a.db");
-	struct gather g = {.f = f, .l = sr_leaves_new(NULL)};
+	struct sr_store *st = store_without_secret(w, "a.db");
+	struct difference d = {.w = w, .l = sr_leaves_new(NULL)};
 	struct sr_leaves *want = sr_leaves_new(NULL);
 	struct sr_hash nothing = {0};
 	struct sr_scan s;
 
-	other(f, "a.db", journal);
-	other(f, "a.db", ZOO NOT_SYNCED);
-	s = scan(f, st, NULL);
-	ok(sr_view_open(&g.v, st, SR_VIEW_EXTRA, &f->err));
-	ok(sr_store_diff(f->nodes, SR_KIND_DATABASE, &nothing, &s.map, dump_one, &g, &f->err));
-	sr_view_close(g.v);
-	oracle(f, "a.db", tables, want);
-	ok(sr_leaves_sort(want, &f->err));
-	ok(sr_leaves_sort(g.l, &f->err));
-	assert_int_equal(sr_leaves_count(want), sr_leaves_count(g.l));
+	other(w, "a.db", journal);
+	other(w, "a.db", ZOO NOT_SYNCED);
+	s = scan(w, st, NULL);
+	ok(sr_view_open(&d.from, st, SR_VIEW_EXTRA, &w->err));
+	ok(sr_store_diff(w->nodes, SR_KIND_DATABASE, &nothing, &s.map, dump_one, &d, &w->err));
+	sr_view_close(d.from);
+	oracle(w, "a.db", tables, want);
+	ok(sr_leaves_sort(want, &w->err));
+	ok(sr_leaves_sort(d.l, &w->err));
+	assert_int_equal(sr_leaves_count(want), sr_leaves_count(d.l));
 	for (size_t i = 0; i < sr_leaves_count(want); i++) {
 		struct sr_leaf x, y;
 		char *a, *b;
 
-		ok(sr_leaves_at(want, i, &x, &f->err));
+		ok(sr_leaves_at(want, i, &x, &w->err));
 		a = sr_text(x.path);
-		ok(sr_leaves_at(g.l, i, &y, &f->err));
+		ok(sr_leaves_at(d.l, i, &y, &w->err));
 		b = sr_text(y.path);
 		assert_string_equal(a, b);
 		free(a);
@@ -573,7 +366,7 @@ static void scan_like_oracle(struct fix *f, const char *journal)
 	assert_int_equal(s.unknowns, 3 + 5); /* these, and three more shadows */
 	sr_scan_free(&s);
 	sr_leaves_free(want);
-	sr_leaves_free(g.l);
+	sr_leaves_free(d.l);
 	sr_store_close(st);
 }
 
@@ -587,60 +380,60 @@ static void test_scan_rollback(void **state)
 	scan_like_oracle(*state, "PRAGMA journal_mode=DELETE");
 }
 
-static void is_there(struct fix *f, struct sr_store *st, const char *table, struct sr_value key, bool there)
+static void is_there(struct world *w, struct sr_store *st, const char *table, struct sr_value key, bool there)
 {
 	struct sr_buf path = {0};
 
 	row_path(&path, table, key);
-	assert_int_equal(version_at(f, st, sr_buf_view(&path)).kind, there ? SR_KIND_ROW : SR_KIND_NONE);
+	assert_int_equal(version_at(w, st, sr_buf_view(&path)).kind, there ? SR_KIND_ROW : SR_KIND_NONE);
 	sr_buf_free(&path);
 }
 
 static void test_names(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
 	struct sr_value half = {.class = SR_REAL, .real = 0.5}, one = {.class = SR_REAL, .real = 1.0};
 
-	other(f, "a.db",
+	other(w, "a.db",
 	      "CREATE TABLE c(k TEXT PRIMARY KEY COLLATE NOCASE); INSERT INTO c VALUES('Ab\xc3\x84'),('x'||char(0)||'Y');"
 	      "CREATE TABLE r(k TEXT COLLATE RTRIM PRIMARY KEY); INSERT INTO r VALUES('end  '),('   ');"
 	      "CREATE TABLE b(k PRIMARY KEY); INSERT INTO b VALUES(1.0),(0.5),('1'),(x'31'),(9007199254740993);"
 	      "CREATE TABLE i(k TEXT, PRIMARY KEY(k COLLATE NOCASE)); INSERT INTO i VALUES('Q');");
-	is_there(f, st, "c", text("ab\xc3\x84"), true);
-	is_there(f, st, "c", text("Ab\xc3\x84"), false); /* finds the row, but is not its name */
-	is_there(f, st, "c", (struct sr_value){.class = SR_TEXT, .b = sr_bytes("x\0\0", 3)}, true);
-	is_there(f, st, "r", text("end"), true);
-	is_there(f, st, "r", text(""), true);
-	is_there(f, st, "b", integer(1), true);
-	is_there(f, st, "b", one, false);
-	is_there(f, st, "b", half, true);
-	is_there(f, st, "b", text("1"), true);
-	is_there(f, st, "b", (struct sr_value){.class = SR_BLOB, .b = sr_bytes_of("1")}, true);
-	is_there(f, st, "b", integer(9007199254740993), true);
-	is_there(f, st, "b", integer(9007199254740992), false);
-	is_there(f, st, "i", text("q"), true);
+	is_there(w, st, "c", text("ab\xc3\x84"), true);
+	is_there(w, st, "c", text("Ab\xc3\x84"), false); /* finds the row, but is not its name */
+	is_there(w, st, "c", (struct sr_value){.class = SR_TEXT, .b = sr_bytes("x\0\0", 3)}, true);
+	is_there(w, st, "r", text("end"), true);
+	is_there(w, st, "r", text(""), true);
+	is_there(w, st, "b", integer(1), true);
+	is_there(w, st, "b", one, false);
+	is_there(w, st, "b", half, true);
+	is_there(w, st, "b", text("1"), true);
+	is_there(w, st, "b", (struct sr_value){.class = SR_BLOB, .b = sr_bytes_of("1")}, true);
+	is_there(w, st, "b", integer(9007199254740993), true);
+	is_there(w, st, "b", integer(9007199254740992), false);
+	is_there(w, st, "i", text("q"), true);
 	sr_store_close(st);
 }
 
 /* What tree editing makes of a scan's leaves is what the scan makes of the database. */
 static void test_scan_is_edit(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
 	struct sr_leaves *l;
 	struct sr_hash map, root, next;
 	struct sr_leaf leaf;
 
-	other(f, "a.db", ZOO);
-	map = map_of(f, st);
-	l = everything(f, st);
-	sr_store_empty(f->nodes, SR_KIND_DATABASE, &root);
+	other(w, "a.db", ZOO);
+	map = map_of(w, st);
+	l = everything(w, st);
+	sr_store_empty(w->nodes, SR_KIND_DATABASE, &root);
 	for (size_t i = 0; i < sr_leaves_count(l); i++) {
-		ok(sr_leaves_at(l, i, &leaf, &f->err));
+		ok(sr_leaves_at(l, i, &leaf, &w->err));
 		if (sr_bytes_eq(leaf.path, sr_bytes_of(SR_SCHEMA_PATH)))
 			continue;
-		ok(sr_store_edit(f->nodes, SR_KIND_DATABASE, &root, &(struct sr_edit){leaf.path, leaf.to}, 1, &next, &f->err));
+		ok(sr_store_edit(w->nodes, SR_KIND_DATABASE, &root, &(struct sr_edit){leaf.path, leaf.to}, 1, &next, &w->err));
 		root = next;
 	}
 	assert_true(sr_hash_eq(&root, &map));
@@ -648,15 +441,15 @@ static void test_scan_is_edit(void **state)
 	sr_store_close(st);
 }
 
-static struct sr_version table_version(struct fix *f, const char *name, const char *sql)
+static struct sr_version table_version(struct world *w, const char *name, const char *sql)
 {
-	struct sr_store *st = store(f, name);
+	struct sr_store *st = store(w, name, false);
 	struct sr_version v;
 	struct sr_hash map;
 
-	other(f, name, sql);
-	map = map_of(f, st);
-	ok(sr_store_get(f->nodes, SR_KIND_DATABASE, &map, sr_bytes_of("t"), &v, &f->err));
+	other(w, name, sql);
+	map = map_of(w, st);
+	ok(sr_store_get(w->nodes, SR_KIND_DATABASE, &map, sr_bytes_of("t"), &v, &w->err));
 	assert_int_equal(v.kind, SR_KIND_TABLE);
 	sr_store_close(st);
 	return v;
@@ -664,10 +457,10 @@ static struct sr_version table_version(struct fix *f, const char *name, const ch
 
 static void test_fingerprint(void **state)
 {
-	struct fix *f = *state;
-	struct sr_version plain = table_version(f, "1.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b INT DEFAULT 5)");
+	struct world *w = *state;
+	struct sr_version plain = table_version(w, "1.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b INT DEFAULT 5)");
 	struct sr_version altered = table_version(
-		f, "2.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, a VARCHAR(9)); ALTER TABLE t ADD COLUMN b BIGINT NOT NULL DEFAULT 5");
+		w, "2.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, a VARCHAR(9)); ALTER TABLE t ADD COLUMN b BIGINT NOT NULL DEFAULT 5");
 	static const char *const others[] = {
 		"CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b TEXT)",
 		"CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT COLLATE NOCASE, b INT)",
@@ -685,7 +478,7 @@ static void test_fingerprint(void **state)
 		struct sr_version v;
 
 		snprintf(name, sizeof name, "o%zu.db", i);
-		v = table_version(f, name, others[i]);
+		v = table_version(w, name, others[i]);
 		if (sr_version_eq(&plain, &v))
 			fail_msg("same fingerprint: %s", others[i]);
 	}
@@ -693,29 +486,29 @@ static void test_fingerprint(void **state)
 
 static void test_gate(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store_without_secret(w, "a.db");
 	struct sr_leaves *l;
 	struct sr_scan s, t;
 	struct sr_hash edited;
 	struct sr_leaf leaf;
 	struct seen seen;
 
-	other(f, "a.db",
+	other(w, "a.db",
 	      "PRAGMA journal_mode=WAL; CREATE TABLE users(id INTEGER PRIMARY KEY, name, n); INSERT INTO users VALUES(1,'a',1),(2,'b',2); "
 	      "CREATE TABLE secret(x)");
-	s = scan(f, st, NULL);
+	s = scan(w, st, NULL);
 	assert_int_equal(s.rows_read, 2);
-	t = scan(f, st, &s.map);
+	t = scan(w, st, &s.map);
 	assert_true(t.same);
 	assert_int_equal(t.rows_read, 0);
 	assert_int_equal(t.unknowns, 1); /* what is unknown stays unknown */
 	sr_scan_free(&t);
-	t = scan(f, st, another(f)); /* the caller means another map */
+	t = scan(w, st, another(w)); /* the caller means another map */
 	assert_int_equal(t.rows_read, 2);
 	sr_scan_free(&t);
-	other(f, "a.db", "UPDATE users SET n = 3 WHERE id = 1");
-	t = scan(f, st, &s.map);
+	other(w, "a.db", "UPDATE users SET n = 3 WHERE id = 1");
+	t = scan(w, st, &s.map);
 	assert_int_equal(t.rows_read, 2);
 	assert_false(t.same);
 	assert_false(sr_hash_eq(&t.map, &s.map));
@@ -723,32 +516,32 @@ static void test_gate(void **state)
 
 	/* Our own apply does not open it, when the caller comes with another map... */
 	l = sr_leaves_new(NULL);
-	add_user(f, st, l, 2, "bb", 2);
-	seen = apply(f, st, l);
+	add_user(w, st, l, 2, "bb", 2);
+	seen = apply(w, st, l);
 	assert_int_equal(seen.applied, 1);
-	ok(sr_leaves_at(l, 0, &leaf, &f->err));
-	ok(sr_store_edit(f->nodes, SR_KIND_DATABASE, &t.map, &(struct sr_edit){leaf.path, leaf.to}, 1, &edited, &f->err));
-	s = scan(f, st, &edited);
+	ok(sr_leaves_at(l, 0, &leaf, &w->err));
+	ok(sr_store_edit(w->nodes, SR_KIND_DATABASE, &t.map, &(struct sr_edit){leaf.path, leaf.to}, 1, &edited, &w->err));
+	s = scan(w, st, &edited);
 	assert_true(s.same);
 	assert_int_equal(s.rows_read, 0);
 	assert_true(sr_hash_eq(&s.map, &edited));
 	sr_scan_free(&s);
-	s = scan(f, st, &t.map); /* one who still has the old map is told better */
+	s = scan(w, st, &t.map); /* one who still has the old map is told better */
 	assert_int_equal(s.rows_read, 2);
 	sr_scan_free(&s);
 	/* ...and what it says is what a full scan finds. */
-	s = scan(f, st, NULL);
+	s = scan(w, st, NULL);
 	assert_int_equal(s.rows_read, 2);
 	assert_true(sr_hash_eq(&s.map, &edited));
 	sr_leaves_free(l);
 
 	/* An application that commits between our scan and our apply is seen. */
 	l = sr_leaves_new(NULL);
-	add_user(f, st, l, 2, "bbb", 2);
-	other(f, "a.db", "INSERT INTO users VALUES(3,'c',3)");
-	seen = apply(f, st, l);
+	add_user(w, st, l, 2, "bbb", 2);
+	other(w, "a.db", "INSERT INTO users VALUES(3,'c',3)");
+	seen = apply(w, st, l);
 	sr_scan_free(&s);
-	s = scan(f, st, &edited);
+	s = scan(w, st, &edited);
 	assert_int_equal(s.rows_read, 3);
 	sr_leaves_free(l);
 	sr_scan_free(&s);
@@ -760,31 +553,31 @@ static void test_gate(void **state)
 static void test_exclude_later(void **state)
 {
 	static const char *const later[] = {"LOG", "g*"};
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
 	struct sr_scan s, t;
 
-	other(f, "a.db", "CREATE TABLE log(id INTEGER PRIMARY KEY, x); INSERT INTO log VALUES(1,1); CREATE TABLE gone(id INTEGER PRIMARY KEY);"
+	other(w, "a.db", "CREATE TABLE log(id INTEGER PRIMARY KEY, x); INSERT INTO log VALUES(1,1); CREATE TABLE gone(id INTEGER PRIMARY KEY);"
 			 "CREATE TABLE users(id INTEGER PRIMARY KEY); INSERT INTO users VALUES(1)");
-	s = scan(f, st, NULL);
+	s = scan(w, st, NULL);
 	sr_store_set_exclude(st, later, 2);
 	assert_true(sr_store_exclude_is(st, later, 2));
 	assert_true(sr_store_excludes(st, sr_bytes("log\0key", 7)));
-	t = scan(f, st, &s.map);
+	t = scan(w, st, &s.map);
 	assert_int_equal(t.rows_read, 1); /* it looked again, though the database is the same */
 	assert_int_equal(t.unknowns, 2);
 	assert_true(t.same);
 	sr_scan_free(&t);
-	other(f, "a.db", "UPDATE log SET x = 2; INSERT INTO log VALUES(2,2); DROP TABLE gone");
-	t = scan(f, st, &s.map);
+	other(w, "a.db", "UPDATE log SET x = 2; INSERT INTO log VALUES(2,2); DROP TABLE gone");
+	t = scan(w, st, &s.map);
 	assert_true(t.same);
 	sr_scan_free(&t);
 	sr_store_set_exclude(st, NULL, 0);
-	t = scan(f, st, &s.map);
+	t = scan(w, st, &s.map);
 	assert_int_equal(t.rows_read, 3);
 	assert_int_equal(t.unknowns, 0);
 	sr_scan_free(&s);
-	s = scan(f, st, NULL);
+	s = scan(w, st, NULL);
 	assert_true(sr_hash_eq(&s.map, &t.map));
 	sr_scan_free(&s);
 	sr_scan_free(&t);
@@ -793,26 +586,26 @@ static void test_exclude_later(void **state)
 
 static void test_snapshot(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
 	struct sr_buf path = {0};
 	struct sr_view *v, *extra;
 	struct sr_content c;
 	struct sr_scan s;
 
-	other(f, "a.db", "PRAGMA journal_mode=WAL; CREATE TABLE users(id INTEGER PRIMARY KEY, name, n); INSERT INTO users VALUES(1,'a',1)");
-	ok(sr_view_open(&v, st, SR_VIEW_MAIN, &f->err));
-	ok(sr_view_open(&extra, st, SR_VIEW_EXTRA, &f->err));
-	other(f, "a.db", "INSERT INTO users VALUES(2,'b',2); CREATE TABLE more(id INTEGER PRIMARY KEY)");
-	ok(sr_view_scan(v, f->nodes, NULL, NULL, NULL, &s, &f->err));
+	other(w, "a.db", "PRAGMA journal_mode=WAL; CREATE TABLE users(id INTEGER PRIMARY KEY, name, n); INSERT INTO users VALUES(1,'a',1)");
+	ok(sr_view_open(&v, st, SR_VIEW_MAIN, &w->err));
+	ok(sr_view_open(&extra, st, SR_VIEW_EXTRA, &w->err));
+	other(w, "a.db", "INSERT INTO users VALUES(2,'b',2); CREATE TABLE more(id INTEGER PRIMARY KEY)");
+	ok(sr_view_scan(v, w->nodes, NULL, NULL, NULL, &s, &w->err));
 	assert_int_equal(s.rows_read, 1);
 	row_path(&path, "users", integer(2));
-	assert_int_equal(sr_view_read(v, sr_buf_view(&path), &c, &f->err), SR_E_NOTFOUND);
-	assert_int_equal(sr_view_read(extra, sr_buf_view(&path), &c, &f->err), SR_E_NOTFOUND);
+	assert_int_equal(sr_view_read(v, sr_buf_view(&path), &c, &w->err), SR_E_NOTFOUND);
+	assert_int_equal(sr_view_read(extra, sr_buf_view(&path), &c, &w->err), SR_E_NOTFOUND);
 	sr_view_close(v);
 	sr_view_close(extra);
 	sr_scan_free(&s);
-	s = scan(f, st, NULL);
+	s = scan(w, st, NULL);
 	assert_int_equal(s.rows_read, 2);
 	sr_scan_free(&s);
 	sr_buf_free(&path);
@@ -825,17 +618,17 @@ static void test_snapshot(void **state)
 
 static void test_apply(void **state)
 {
-	struct fix *f = *state;
+	struct world *w = *state;
 
 	for (int wal = 0; wal < 2; wal++) {
 		const char *name = wal ? "wal.db" : "journal.db";
-		struct sr_store *st = store(f, name);
+		struct sr_store *st = store(w, name, false);
 		struct sr_leaves *l = sr_leaves_new(NULL);
 		struct seen s = {.way_verdict = SR_KEEP};
 		struct sr_marker m = marker_new();
 
-		other(f, name, wal ? "PRAGMA journal_mode=WAL" : "PRAGMA journal_mode=DELETE");
-		other(f, name,
+		other(w, name, wal ? "PRAGMA journal_mode=WAL" : "PRAGMA journal_mode=DELETE");
+		other(w, name,
 		      USERS
 		      "INSERT INTO users VALUES(1,'a',1),(2,'b',2),(3,'c',3);"
 		      "CREATE TABLE child(id INTEGER PRIMARY KEY, u REFERENCES users(id) ON DELETE CASCADE); INSERT INTO child VALUES(1,3);"
@@ -843,22 +636,22 @@ static void test_apply(void **state)
 		      "CREATE TRIGGER ti AFTER INSERT ON users BEGIN INSERT INTO log(what) VALUES('i'); END;"
 		      "CREATE TRIGGER tu AFTER UPDATE ON users BEGIN INSERT INTO log(what) VALUES('u'); END;"
 		      "CREATE TRIGGER td AFTER DELETE ON users BEGIN INSERT INTO log(what) VALUES('d'); END;");
-		add_user(f, st, l, 1, "a", 1); /* as it is */
-		add_user(f, st, l, 2, "B", 22);
-		drop_user(f, st, l, 3);
-		add_user(f, st, l, 4, "d", 4);
-		drop_user(f, st, l, 5); /* not there anyway */
-		ok(try_apply(f, st, l, &m, &s));
+		add_user(w, st, l, 1, "a", 1); /* as it is */
+		add_user(w, st, l, 2, "B", 22);
+		drop_user(w, st, l, 3);
+		add_user(w, st, l, 4, "d", 4);
+		drop_user(w, st, l, 5); /* not there anyway */
+		ok(try_apply(w, st, l, &m, &s));
 		sr_buf_free(&s.log);
 		assert_int_equal(s.applied, 5);
 		assert_int_equal(s.displaced, 2);
 		assert_int_equal(s.unexpected + s.clashes, 0);
 		assert_string_equal(s.told, "/users/3</child/1 "); /* no cascade: it is asked about */
-		expect(f, name, "SELECT * FROM users", "1|a|1\n2|B|22\n4|d|4\n");
-		expect(f, name, "SELECT count(*) FROM log", "0\n");
-		expect(f, name, "SELECT count(*) FROM child", "1\n");
-		expect(f, name, "PRAGMA integrity_check", "ok\n");
-		expect(f, name, "PRAGMA journal_mode", wal ? "wal\n" : "delete\n");
+		expect(w, name, "SELECT * FROM users", "1|a|1 2|B|22 4|d|4");
+		expect(w, name, "SELECT count(*) FROM log", "0");
+		expect(w, name, "SELECT count(*) FROM child", "1");
+		expect(w, name, "PRAGMA integrity_check", "ok");
+		expect(w, name, "PRAGMA journal_mode", wal ? "wal" : "delete");
 		sr_leaves_free(l);
 		sr_store_close(st);
 	}
@@ -866,42 +659,42 @@ static void test_apply(void **state)
 
 static void test_rowids_stay(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
 	struct sr_leaves *l = sr_leaves_new(NULL);
 	struct sr_column c[] = {{sr_bytes_of("name"), text("BOB")}, {sr_bytes_of("v"), integer(9)}};
 
-	other(f, "a.db",
+	other(w, "a.db",
 	      "CREATE TABLE names(name TEXT PRIMARY KEY COLLATE NOCASE, v); INSERT INTO names(rowid,name,v) "
 	      "VALUES(70,'Bob',1),(80,'Eve',2)");
-	add_leaf(f, st, l, "names", text("bob"), c, 2); /* its case changes: the same row, by the same name */
-	apply(f, st, l);
-	expect(f, "a.db", "SELECT rowid, name, v FROM names", "70|BOB|9\n80|Eve|2\n");
-	sound(f, "a.db");
+	add_leaf(w, st, l, "names", text("bob"), c, 2); /* its case changes: the same row, by the same name */
+	apply(w, st, l);
+	expect(w, "a.db", "SELECT rowid, name, v FROM names", "70|BOB|9 80|Eve|2");
+	sound(w, "a.db");
 	sr_leaves_free(l);
 	sr_store_close(st);
 }
 
 static void test_clash(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
 
-	other(f, "a.db", USERS "INSERT INTO users VALUES(1,'a',1),(2,'b',2)");
+	other(w, "a.db", USERS "INSERT INTO users VALUES(1,'a',1),(2,'b',2)");
 	for (int take = 0; take < 2; take++) {
 		struct sr_leaves *l = sr_leaves_new(NULL);
 		struct seen s = {.clash_verdict = take ? SR_TAKE : SR_KEEP};
 		struct sr_marker m = marker_new();
 
-		add_user(f, st, l, 1, "x", 10);
-		drop_user(f, st, l, 2);
-		other(f, "a.db", "UPDATE users SET n = n + 5");
-		ok(try_apply(f, st, l, &m, &s));
+		add_user(w, st, l, 1, "x", 10);
+		drop_user(w, st, l, 2);
+		other(w, "a.db", "UPDATE users SET n = n + 5");
+		ok(try_apply(w, st, l, &m, &s));
 		assert_int_equal(s.clashes, 2);
 		assert_int_equal(s.applied, take ? 2 : 0);
 		assert_int_equal(s.displaced, take ? 2 : 0);
 		assert_int_equal(s.unexpected, take ? 2 : 0);
-		expect(f, "a.db", "SELECT * FROM users", take ? "1|x|10\n" : "1|a|6\n2|b|7\n");
+		expect(w, "a.db", "SELECT * FROM users", take ? "1|x|10" : "1|a|6 2|b|7");
 		sr_leaves_free(l);
 		sr_buf_free(&s.log);
 	}
@@ -910,35 +703,35 @@ static void test_clash(void **state)
 
 static void test_unique_within(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
 	struct sr_leaves *l = sr_leaves_new(NULL);
 	struct seen s;
 	char name[16];
 
-	other(f, "a.db",
+	other(w, "a.db",
 	      "PRAGMA journal_mode=WAL;" USERS "INSERT INTO users VALUES(1,'a',1),(2,'b',2),(3,'c',3),(4,'d',4),(5,'e',5),(6,'f',6);"
 	      "WITH RECURSIVE i(x) AS (SELECT 100 UNION ALL SELECT x+1 FROM i WHERE x < 199) INSERT INTO users SELECT x, 'n'||x, x FROM i");
-	add_user(f, st, l, 1, "b", 1); /* a swap */
-	add_user(f, st, l, 2, "a", 2);
-	add_user(f, st, l, 3, "d", 3); /* a ring of three */
-	add_user(f, st, l, 4, "e", 4);
-	add_user(f, st, l, 5, "c", 5);
-	add_user(f, st, l, 7, "f", 7); /* takes what a deleted row had */
-	drop_user(f, st, l, 6);
-	add_user(f, st, l, 8, "n100", 8); /* and what an updated one lets go, at the end of a chain */
+	add_user(w, st, l, 1, "b", 1); /* a swap */
+	add_user(w, st, l, 2, "a", 2);
+	add_user(w, st, l, 3, "d", 3); /* a ring of three */
+	add_user(w, st, l, 4, "e", 4);
+	add_user(w, st, l, 5, "c", 5);
+	add_user(w, st, l, 7, "f", 7); /* takes what a deleted row had */
+	drop_user(w, st, l, 6);
+	add_user(w, st, l, 8, "n100", 8); /* and what an updated one lets go, at the end of a chain */
 	for (int i = 100; i < 200; i++) {
 		snprintf(name, sizeof name, "n%d", i + 1);
-		add_user(f, st, l, i, name, i);
+		add_user(w, st, l, i, name, i);
 	}
-	s = apply(f, st, l);
+	s = apply(w, st, l);
 	assert_int_equal(s.in_the_way, 0);
 	assert_int_equal(s.applied, 108);
 	assert_int_equal(s.displaced, 106); /* each old row once, however it had to move */
 	assert_int_equal(s.unexpected, 0);
-	expect(f, "a.db", "SELECT group_concat(id||name) FROM users WHERE id < 100", "1b,2a,3d,4e,5c,7f,8n100\n");
-	expect(f, "a.db", "SELECT count(*) FROM users WHERE id >= 100 AND name = 'n'||(id+1)", "100\n");
-	sound(f, "a.db");
+	expect(w, "a.db", "SELECT group_concat(id||name) FROM users WHERE id < 100", "1b,2a,3d,4e,5c,7f,8n100");
+	expect(w, "a.db", "SELECT count(*) FROM users WHERE id >= 100 AND name = 'n'||(id+1)", "100");
+	sound(w, "a.db");
 	sr_leaves_free(l);
 	sr_store_close(st);
 }
@@ -953,7 +746,7 @@ static void test_unique_outside(void **state)
 		"CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT UNIQUE ON CONFLICT REPLACE, n INT)",
 		"CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT UNIQUE, n INT) WITHOUT ROWID",
 	};
-	struct fix *f = *state;
+	struct world *w = *state;
 
 	for (size_t i = 0; i < 2 * sizeof schemas / sizeof *schemas; i++) {
 		bool take = i % 2;
@@ -965,29 +758,29 @@ static void test_unique_outside(void **state)
 		struct sr_marker m = marker_new();
 
 		snprintf(name, sizeof name, "%zu.db", i);
-		st = store(f, name);
-		other(f, name, schemas[i / 2]);
-		other(f, name,
+		st = store(w, name, false);
+		other(w, name, schemas[i / 2]);
+		other(w, name,
 		      "INSERT INTO users VALUES(6,'x',1),(7,'y',2),(8,'z',3);"
 		      "CREATE TRIGGER i BEFORE INSERT ON users BEGIN SELECT RAISE(ABORT, 'no'); END;"
 		      "CREATE TRIGGER u AFTER UPDATE ON users BEGIN SELECT RAISE(ABORT, 'no'); END;"
 		      "CREATE TRIGGER d AFTER DELETE ON users BEGIN SELECT RAISE(ABORT, 'no'); END;");
-		before = scan(f, st, NULL);
-		add_user(f, st, l, 7, "x", 11); /* is in the way of nobody, and 6 is in its way */
-		add_user(f, st, l, 9, "new", 9);
-		add_user(f, st, l, 10, "z", 13); /* 8 is in its way */
-		ok(try_apply(f, st, l, &m, &s));
+		before = scan(w, st, NULL);
+		add_user(w, st, l, 7, "x", 11); /* is in the way of nobody, and 6 is in its way */
+		add_user(w, st, l, 9, "new", 9);
+		add_user(w, st, l, 10, "z", 13); /* 8 is in its way */
+		ok(try_apply(w, st, l, &m, &s));
 		assert_int_equal(s.in_the_way, 2);
 		assert_int_equal(s.applied, take ? 3 : 1);
 		assert_int_equal(s.displaced, take ? 3 : 0);
 		assert_int_equal(s.unexpected, take ? 2 : 0);
-		expect(f, name, "SELECT * FROM users", take ? "7|x|11\n9|new|9\n10|z|13\n" : "6|x|1\n7|y|2\n8|z|3\n9|new|9\n");
+		expect(w, name, "SELECT * FROM users", take ? "7|x|11 9|new|9 10|z|13" : "6|x|1 7|y|2 8|z|3 9|new|9");
 		/* More went in, or less, than the caller knows of: whatever map it comes with, all is read. */
-		after = scan(f, st, another(f));
+		after = scan(w, st, another(w));
 		assert_int_equal(after.rows_read, take ? 3 : 4);
 		sr_scan_free(&before);
 		sr_scan_free(&after);
-		sound(f, name);
+		sound(w, name);
 		sr_leaves_free(l);
 		sr_buf_free(&s.log);
 		sr_store_close(st);
@@ -996,26 +789,26 @@ static void test_unique_outside(void **state)
 
 static void test_refused(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
 	struct sr_marker m = marker_new();
 	struct sr_leaves *l = sr_leaves_new(NULL);
 	struct seen s = {0};
 	struct sr_buf path = {0};
 	struct sr_leaf leaf;
 
-	other(f, "a.db",
+	other(w, "a.db",
 	      "CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT NOT NULL, n INT CHECK(n < 100)); INSERT INTO users VALUES(1,'a',1)");
-	add_user(f, st, l, 1, "b", 2);
-	add_user(f, st, l, 2, "c", 100);
-	assert_int_equal(try_apply(f, st, l, &m, &s), SR_E_DATA);
-	assert_non_null(strstr(f->err.text, "a.db/users/2"));
-	assert_non_null(strstr(f->err.text, "CHECK"));
-	expect(f, "a.db", "SELECT * FROM users", "1|a|1\n");
+	add_user(w, st, l, 1, "b", 2);
+	add_user(w, st, l, 2, "c", 100);
+	assert_int_equal(try_apply(w, st, l, &m, &s), SR_E_DATA);
+	assert_non_null(strstr(w->err.text, "a.db/users/2"));
+	assert_non_null(strstr(w->err.text, "CHECK"));
+	expect(w, "a.db", "SELECT * FROM users", "1|a|1");
 	assert_int_equal(s.applied, 0);
 
 	/* A record that is not what its name says must not get in. */
-	ok(sr_leaves_at(l, 0, &leaf, &f->err));
+	ok(sr_leaves_at(l, 0, &leaf, &w->err));
 	row_path(&path, "users", integer(77));
 	{
 		struct sr_leaves *wrong = sr_leaves_new(NULL);
@@ -1023,11 +816,11 @@ static void test_refused(void **state)
 
 		other_name.path = sr_buf_view(&path);
 		other_name.expect = (struct sr_version){0};
-		ok(sr_leaves_add(wrong, &other_name, &f->err));
-		assert_int_equal(try_apply(f, st, wrong, &m, &s), SR_E_DATA);
+		ok(sr_leaves_add(wrong, &other_name, &w->err));
+		assert_int_equal(try_apply(w, st, wrong, &m, &s), SR_E_DATA);
 		sr_leaves_free(wrong);
 	}
-	expect(f, "a.db", "SELECT * FROM users", "1|a|1\n");
+	expect(w, "a.db", "SELECT * FROM users", "1|a|1");
 
 	/* Nor one whose key the database would convert, be something in its way or not. */
 	for (int64_t id = 1; id < 3; id++) {
@@ -1035,22 +828,22 @@ static void test_refused(void **state)
 		struct sr_value key = text(id == 1 ? "1" : "2");
 		struct sr_column c[] = {{sr_bytes_of("id"), key}, {sr_bytes_of("name"), text("t")}};
 
-		add_leaf(f, st, wrong, "users", key, c, 2);
-		assert_int_equal(try_apply(f, st, wrong, &m, &s), SR_E_DATA);
+		add_leaf(w, st, wrong, "users", key, c, 2);
+		assert_int_equal(try_apply(w, st, wrong, &m, &s), SR_E_DATA);
 		sr_leaves_free(wrong);
 	}
-	expect(f, "a.db", "SELECT * FROM users", "1|a|1\n");
+	expect(w, "a.db", "SELECT * FROM users", "1|a|1");
 
 	/* An archive that cannot keep what goes stops all of it. */
 	sr_leaves_free(l);
 	l = sr_leaves_new(NULL);
-	add_user(f, st, l, 1, "b", 2);
+	add_user(w, st, l, 1, "b", 2);
 	s.displaced_status = SR_E_FULL;
-	assert_int_equal(try_apply(f, st, l, &m, &s), SR_E_FULL);
-	expect(f, "a.db", "SELECT * FROM users", "1|a|1\n");
+	assert_int_equal(try_apply(w, st, l, &m, &s), SR_E_FULL);
+	expect(w, "a.db", "SELECT * FROM users", "1|a|1");
 	s.displaced_status = SR_OK;
-	ok(try_apply(f, st, l, &m, &s)); /* and nothing is left behind that stops the next one */
-	expect(f, "a.db", "SELECT * FROM users", "1|b|2\n");
+	ok(try_apply(w, st, l, &m, &s)); /* and nothing is left behind that stops the next one */
+	expect(w, "a.db", "SELECT * FROM users", "1|b|2");
 	sr_leaves_free(l);
 	sr_buf_free(&path);
 	sr_buf_free(&s.log);
@@ -1079,7 +872,7 @@ static void test_refused(void **state)
 	"INSERT INTO odd VALUES(1,1,1,1);"
 
 /* What an apply says it has written is what is there: each value in a column of each affinity, written twice.  Returns how many could be. */
-static size_t write_all_values(struct fix *f, const char *name, const char *types)
+static size_t write_all_values(struct world *w, const char *name, const char *types)
 {
 	static const struct sr_value values[] = {
 		{.class = SR_NULL},
@@ -1103,10 +896,10 @@ static size_t write_all_values(struct fix *f, const char *name, const char *type
 		{.class = SR_TEXT, .b = {(const uint8_t *)"\xff\xfe", 2}},
 		{.class = SR_BLOB, .b = {(const uint8_t *)"12", 2}},
 	};
-	struct sr_store *st = store(f, name);
+	struct sr_store *st = store(w, name, false);
 	size_t written = 0;
 
-	other(f, name, types);
+	other(w, name, types);
 	for (size_t k = 0; k < 6; k++) {
 		for (size_t i = 0; i < 2 * sizeof values / sizeof *values; i++) {
 			const struct sr_value *v = &values[i / 2];
@@ -1118,11 +911,11 @@ static size_t write_all_values(struct fix *f, const char *name, const char *type
 			struct sr_leaf leaf;
 			enum sr_status rc;
 
-			add_leaf(f, st, l, "t", c[1].value, c, 2);
-			rc = try_apply(f, st, l, &m, &s);
-			ok(sr_leaves_at(l, 0, &leaf, &f->err));
+			add_leaf(w, st, l, "t", c[1].value, c, 2);
+			rc = try_apply(w, st, l, &m, &s);
+			ok(sr_leaves_at(l, 0, &leaf, &w->err));
 			if (rc == SR_OK) {
-				struct sr_version now = version_at(f, st, leaf.path);
+				struct sr_version now = version_at(w, st, leaf.path);
 
 				assert_true(sr_version_eq(&now, &leaf.to));
 				written++;
@@ -1139,25 +932,25 @@ static size_t write_all_values(struct fix *f, const char *name, const char *type
 
 static void test_values_are_kept(void **state)
 {
-	struct fix *f = *state;
+	struct world *w = *state;
 #define ALL_AFFINITIES "CREATE TABLE t(id INTEGER PRIMARY KEY, a BLOB, b TEXT, c NUMERIC, d INTEGER, e REAL, f)"
 
-	assert_in_range(write_all_values(f, "a.db", ALL_AFFINITIES), 80, 239);
-	assert_in_range(write_all_values(f, "b.db", "PRAGMA encoding = 'UTF-16le'; " ALL_AFFINITIES), 80, 239);
+	assert_in_range(write_all_values(w, "a.db", ALL_AFFINITIES), 80, 239);
+	assert_in_range(write_all_values(w, "b.db", "PRAGMA encoding = 'UTF-16le'; " ALL_AFFINITIES), 80, 239);
 }
 
 /* Parents before children, whatever their names; a circle ends. */
 static void test_rank(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
 	struct sr_scan s;
 
 	assert_int_equal(sr_store_rank(st, sr_bytes_of("a")), 0);
-	other(f, "a.db", "CREATE TABLE a(id INTEGER PRIMARY KEY, b REFERENCES b, a REFERENCES a); CREATE TABLE b(id INTEGER PRIMARY KEY, c REFERENCES c);"
+	other(w, "a.db", "CREATE TABLE a(id INTEGER PRIMARY KEY, b REFERENCES b, a REFERENCES a); CREATE TABLE b(id INTEGER PRIMARY KEY, c REFERENCES c);"
 			 "CREATE TABLE c(id INTEGER PRIMARY KEY); CREATE TABLE x(id INTEGER PRIMARY KEY, y REFERENCES y);"
 			 "CREATE TABLE y(id INTEGER PRIMARY KEY, x REFERENCES x)");
-	s = scan(f, st, NULL);
+	s = scan(w, st, NULL);
 	sr_scan_free(&s);
 	assert_int_equal(sr_store_rank(st, sr_bytes_of("c")), 0);
 	assert_int_equal(sr_store_rank(st, sr_bytes_of("b")), 1);
@@ -1167,14 +960,14 @@ static void test_rank(void **state)
 	sr_store_close(st);
 }
 
-static void add_pet(struct fix *f, struct sr_store *st, struct sr_leaves *l, int64_t id, struct sr_value owner)
+static void add_pet(struct world *w, struct sr_store *st, struct sr_leaves *l, int64_t id, struct sr_value owner)
 {
 	struct sr_column c[] = {{sr_bytes_of("id"), integer(id)}, {sr_bytes_of("owner"), owner}};
 
-	add_leaf(f, st, l, "pets", integer(id), c, 2);
+	add_leaf(w, st, l, "pets", integer(id), c, 2);
 }
 
-static void drop_pair(struct fix *f, struct sr_store *st, struct sr_leaves *l, int64_t b, const char *a)
+static void drop_pair(struct world *w, struct sr_store *st, struct sr_leaves *l, int64_t b, const char *a)
 {
 	struct sr_buf path = {0};
 	struct sr_leaf leaf = {0};
@@ -1182,32 +975,32 @@ static void drop_pair(struct fix *f, struct sr_store *st, struct sr_leaves *l, i
 	sr_buf_bytes(&path, sr_bytes("pairs", 6));
 	sr_key_encode(&path, (struct sr_value[]){integer(b), text(a)}, 2);
 	leaf.path = sr_buf_view(&path);
-	leaf.expect = version_at(f, st, leaf.path);
+	leaf.expect = version_at(w, st, leaf.path);
 	assert_int_equal(leaf.expect.kind, SR_KIND_ROW);
-	ok(sr_leaves_add(l, &leaf, &f->err));
+	ok(sr_leaves_add(l, &leaf, &w->err));
 	sr_buf_free(&path);
 }
 
 static void test_orphans(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store_without_secret(w, "a.db");
 	struct sr_leaves *l = sr_leaves_new(NULL);
 	struct seen s;
 	struct sr_scan before, after;
 
-	other(f, "a.db", FAMILY);
-	drop_user(f, st, l, 1);
-	add_pet(f, st, l, 12, integer(2));			  /* moves in time */
-	add_leaf(f, st, l, "pets", integer(13), NULL, 0);	  /* goes by itself */
-	drop_user(f, st, l, 3);					  /* its name stays ... */
-	add_user(f, st, l, 5, "Cy", 5);				  /* ... with another */
-	add_user(f, st, l, 2, "BOB", 2);			  /* is still what nick 2 refers to */
-	add_user(f, st, l, 4, "dina", 4);			  /* is no longer what nick 4 refers to */
-	add_leaf(f, st, l, "tree", integer(1), NULL, 0);	  /* 2, then 3; not itself */
-	drop_pair(f, st, l, 1, "p");
-	before = scan(f, st, NULL);
-	s = apply(f, st, l);
+	other(w, "a.db", FAMILY);
+	drop_user(w, st, l, 1);
+	add_pet(w, st, l, 12, integer(2));			  /* moves in time */
+	add_leaf(w, st, l, "pets", integer(13), NULL, 0);	  /* goes by itself */
+	drop_user(w, st, l, 3);					  /* its name stays ... */
+	add_user(w, st, l, 5, "Cy", 5);				  /* ... with another */
+	add_user(w, st, l, 2, "BOB", 2);			  /* is still what nick 2 refers to */
+	add_user(w, st, l, 4, "dina", 4);			  /* is no longer what nick 4 refers to */
+	add_leaf(w, st, l, "tree", integer(1), NULL, 0);	  /* 2, then 3; not itself */
+	drop_pair(w, st, l, 1, "p");
+	before = scan(w, st, NULL);
+	s = apply(w, st, l);
 	assert_string_equal(s.told, "/pairs/1,p</uses/1 /tree/1</tree/2 /users/1</nicks/1 /users/1</pets/10 /users/1</pets/11 "
 				    "/users/4</nicks/4 /tree/1</tree/3 /users/1</toys/100 /users/1</toys/101 ");
 	assert_int_equal(s.applied, 9);
@@ -1215,12 +1008,12 @@ static void test_orphans(void **state)
 	assert_int_equal(s.unexpected, 9);
 	assert_int_equal(s.parentless, 0);
 	/* What hung in the air before is left alone. */
-	expect(f, "a.db", "SELECT group_concat(id || ':' || ifnull(owner, '')) FROM pets", "12:2,14:,15:77,20:2\n");
-	expect(f, "a.db", "SELECT group_concat(id) FROM toys", "102,103\n");
-	expect(f, "a.db", "SELECT group_concat(id) FROM nicks", "2,3\n");
-	expect(f, "a.db", "SELECT group_concat(id) FROM tree", "4,5\n");
-	expect(f, "a.db", "SELECT group_concat(id) FROM uses", "2,3,4\n");
-	after = scan(f, st, another(f));
+	expect(w, "a.db", "SELECT group_concat(id || ':' || ifnull(owner, '')) FROM pets", "12:2,14:,15:77,20:2");
+	expect(w, "a.db", "SELECT group_concat(id) FROM toys", "102,103");
+	expect(w, "a.db", "SELECT group_concat(id) FROM nicks", "2,3");
+	expect(w, "a.db", "SELECT group_concat(id) FROM tree", "4,5");
+	expect(w, "a.db", "SELECT group_concat(id) FROM uses", "2,3,4");
+	after = scan(w, st, another(w));
 	assert_true(after.rows_read > 0); /* more went than the caller knows of */
 	sr_scan_free(&before);
 	sr_scan_free(&after);
@@ -1230,23 +1023,23 @@ static void test_orphans(void **state)
 
 static void test_orphans_stay(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store_without_secret(w, "a.db");
 	struct sr_leaves *l = sr_leaves_new(NULL);
 	struct seen s = {.way_verdict = SR_KEEP};
 	struct sr_marker m = marker_new();
 
-	other(f, "a.db", FAMILY);
-	drop_user(f, st, l, 1);
-	ok(try_apply(f, st, l, &m, &s));
+	other(w, "a.db", FAMILY);
+	drop_user(w, st, l, 1);
+	ok(try_apply(w, st, l, &m, &s));
 	assert_int_equal(s.applied, 1);
 	assert_int_equal(s.displaced, 1);
 	assert_string_equal(s.told, "/users/1</nicks/1 /users/1</pets/10 /users/1</pets/12 /users/1</pets/13 /users/1</pets/11 ");
-	expect(f, "a.db", "SELECT count(*) FROM pets", "7\n");
+	expect(w, "a.db", "SELECT count(*) FROM pets", "7");
 	/* From now on it is an earlier violation. */
-	drop_user(f, st, l, 2);
+	drop_user(w, st, l, 2);
 	s.told[0] = 0;
-	ok(try_apply(f, st, l, &m, &s));
+	ok(try_apply(w, st, l, &m, &s));
 	assert_string_equal(s.told, "/users/2</nicks/2 /users/2</pets/20 ");
 	sr_leaves_free(l);
 	sr_buf_free(&s.log);
@@ -1256,25 +1049,25 @@ static void test_orphans_stay(void **state)
 /* A row that loses by UNIQUE takes its children along. */
 static void test_orphans_of_the_evicted(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store_without_secret(w, "a.db");
 	struct sr_leaves *l = sr_leaves_new(NULL);
 	struct seen s;
 
-	other(f, "a.db", FAMILY);
-	add_user(f, st, l, 9, "Ann", 9);
-	s = apply(f, st, l);
+	other(w, "a.db", FAMILY);
+	add_user(w, st, l, 9, "Ann", 9);
+	s = apply(w, st, l);
 	assert_string_equal(s.told, "/users/9</users/1 /users/9</pets/10 /users/9</pets/12 /users/9</pets/13 /users/9</pets/11 "
 				    "/users/9</toys/100 /users/9</toys/101 ");
-	expect(f, "a.db", "SELECT count(*) FROM nicks", "4\n"); /* what they refer to is another row now */
+	expect(w, "a.db", "SELECT count(*) FROM nicks", "4"); /* what they refer to is another row now */
 	sr_leaves_free(l);
 	sr_store_close(st);
 }
 
 static void test_parentless(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store_without_secret(w, "a.db");
 	struct sr_leaves *l = sr_leaves_new(NULL);
 	struct seen s = {.parent_verdict = SR_KEEP};
 	struct sr_marker m = marker_new();
@@ -1284,41 +1077,41 @@ static void test_parentless(void **state)
 			 odd[] = {{sr_bytes_of("a"), integer(2)}, {sr_bytes_of("b"), integer(2)}, {sr_bytes_of("c"), integer(2)},
 				  {sr_bytes_of("id"), integer(2)}};
 
-	other(f, "a.db", FAMILY);
-	add_pet(f, st, l, 10, integer(66));
-	add_pet(f, st, l, 15, integer(77)); /* as it is */
-	add_pet(f, st, l, 16, integer(67));
-	add_pet(f, st, l, 17, (struct sr_value){.class = SR_NULL});
-	add_pet(f, st, l, 18, text("2")); /* is 2 by the parent's affinity */
-	add_pet(f, st, l, 19, integer(9));
-	add_leaf(f, st, l, "nicks", integer(7), nick, 2);
-	add_leaf(f, st, l, "nicks", integer(8), lost, 2);
-	add_leaf(f, st, l, "odd", integer(2), odd, 4); /* whether these are there cannot be known */
-	add_user(f, st, l, 9, "NEW", 9);
-	ok(sr_leaves_sort(l, &f->err));
-	ok(sr_apply_prepare(st, l, &m, &ops, &f->err));
+	other(w, "a.db", FAMILY);
+	add_pet(w, st, l, 10, integer(66));
+	add_pet(w, st, l, 15, integer(77)); /* as it is */
+	add_pet(w, st, l, 16, integer(67));
+	add_pet(w, st, l, 17, (struct sr_value){.class = SR_NULL});
+	add_pet(w, st, l, 18, text("2")); /* is 2 by the parent's affinity */
+	add_pet(w, st, l, 19, integer(9));
+	add_leaf(w, st, l, "nicks", integer(7), nick, 2);
+	add_leaf(w, st, l, "nicks", integer(8), lost, 2);
+	add_leaf(w, st, l, "odd", integer(2), odd, 4); /* whether these are there cannot be known */
+	add_user(w, st, l, 9, "NEW", 9);
+	ok(sr_leaves_sort(l, &w->err));
+	ok(sr_apply_prepare(st, l, &m, &ops, &w->err));
 	sr_apply_rollback(st);
 	assert_string_equal(s.told, "/nicks/8> /pets/10>/users/66 /pets/16>/users/67 ");
 	assert_int_equal(s.applied, 0);
-	expect(f, "a.db", "SELECT count(*) FROM pets", "7\n");
+	expect(w, "a.db", "SELECT count(*) FROM pets", "7");
 
 	s = (struct seen){.parent_verdict = SR_TAKE};
-	ok(try_apply(f, st, l, &m, &s));
+	ok(try_apply(w, st, l, &m, &s));
 	assert_int_equal(s.parentless, 3);
 	assert_int_equal(s.applied, 10);
-	expect(f, "a.db", "SELECT group_concat(owner) FROM pets WHERE id IN (10, 16)", "66,67\n");
+	expect(w, "a.db", "SELECT group_concat(owner) FROM pets WHERE id IN (10, 16)", "66,67");
 	sr_leaves_free(l);
 	sr_buf_free(&s.log);
 	sr_store_close(st);
 }
 
-static void dangles(struct fix *f, struct sr_store *st, const char *table, struct sr_value key, bool there, bool expected)
+static void dangles(struct world *w, struct sr_store *st, const char *table, struct sr_value key, bool there, bool expected)
 {
 	struct sr_buf path = {0};
 	struct sr_view *v;
 
 	row_path(&path, table, key);
-	ok(sr_view_open(&v, st, SR_VIEW_EXTRA, &f->err));
+	ok(sr_view_open(&v, st, SR_VIEW_EXTRA, &w->err));
 	if (sr_view_dangling(v, sr_buf_view(&path), there) != expected)
 		fail_msg("%s %lld", table, (long long)key.i);
 	sr_view_close(v);
@@ -1327,28 +1120,28 @@ static void dangles(struct fix *f, struct sr_store *st, const char *table, struc
 
 static void test_dangling(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store_without_secret(w, "a.db");
 
-	other(f, "a.db",
+	other(w, "a.db",
 	      FAMILY "DELETE FROM users WHERE id IN (2, 3);" /* by an application that does not enforce them */
 		     "CREATE TABLE codes(code TEXT PRIMARY KEY); INSERT INTO codes VALUES('05'),('6');"
 		     "CREATE TABLE coded(id INTEGER PRIMARY KEY, code INT REFERENCES codes); INSERT INTO coded VALUES(1,5),(2,6)");
-	expect(f, "a.db", "SELECT rowid FROM pragma_foreign_key_check('coded')", "1\n");
-	dangles(f, st, "coded", integer(1), true, true);
-	dangles(f, st, "coded", integer(2), true, false);
-	dangles(f, st, "pets", integer(10), true, false);
-	dangles(f, st, "pets", integer(14), true, false);
-	dangles(f, st, "pets", integer(15), true, true);
-	dangles(f, st, "pets", integer(20), true, true);
-	dangles(f, st, "nicks", integer(2), true, true);
-	dangles(f, st, "users", integer(1), true, false);
-	dangles(f, st, "odd", integer(1), true, true);	   /* for all that the other side may know */
-	dangles(f, st, "users", integer(2), false, true);  /* pet 20 was left behind */
-	dangles(f, st, "users", integer(3), false, false); /* what name it had cannot be told */
-	dangles(f, st, "users", integer(99), false, false);
-	dangles(f, st, "toys", integer(1), false, false);
-	dangles(f, st, "none", integer(1), true, false);
+	expect(w, "a.db", "SELECT rowid FROM pragma_foreign_key_check('coded')", "1");
+	dangles(w, st, "coded", integer(1), true, true);
+	dangles(w, st, "coded", integer(2), true, false);
+	dangles(w, st, "pets", integer(10), true, false);
+	dangles(w, st, "pets", integer(14), true, false);
+	dangles(w, st, "pets", integer(15), true, true);
+	dangles(w, st, "pets", integer(20), true, true);
+	dangles(w, st, "nicks", integer(2), true, true);
+	dangles(w, st, "users", integer(1), true, false);
+	dangles(w, st, "odd", integer(1), true, true);	   /* for all that the other side may know */
+	dangles(w, st, "users", integer(2), false, true);  /* pet 20 was left behind */
+	dangles(w, st, "users", integer(3), false, false); /* what name it had cannot be told */
+	dangles(w, st, "users", integer(99), false, false);
+	dangles(w, st, "toys", integer(1), false, false);
+	dangles(w, st, "none", integer(1), true, false);
 	sr_store_close(st);
 }
 
@@ -1358,37 +1151,37 @@ static void test_dangling(void **state)
 	"SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE '\\_sameroot%' ESCAPE '\\' " \
 	"AND tbl_name NOT LIKE '\\_sameroot%' ESCAPE '\\' ORDER BY 1, 2"
 
-static void copy_to_new(struct fix *f, const char *before, bool ours)
+static void copy_to_new(struct world *w, const char *before, bool ours)
 {
-	struct sr_store *a = store(f, "a.db"), *b = store_with(f, "sub.db", ours, 0);
+	struct sr_store *a = store(w, "a.db", false), *b = store(w, "sub.db", ours);
 	struct sr_hash ma, mb;
 	struct sr_leaves *l;
 	struct seen s;
 	struct sr_scan scanned;
 	char *schema;
 
-	other(f, "a.db", before);
-	other(f, "a.db", ZOO "PRAGMA user_version=17; PRAGMA application_id=-5;");
-	ma = map_of(f, a);
-	l = everything(f, a);
-	ok(sr_store_create(b, &f->err));
-	s = apply(f, b, l);
+	other(w, "a.db", before);
+	other(w, "a.db", ZOO "PRAGMA user_version=17; PRAGMA application_id=-5;");
+	ma = map_of(w, a);
+	l = everything(w, a);
+	ok(sr_store_create(b, &w->err));
+	s = apply(w, b, l);
 	assert_int_equal(s.applied, sr_leaves_count(l));
-	scanned = scan(f, b, NULL);
+	scanned = scan(w, b, NULL);
 	mb = scanned.map;
 	assert_true(sr_hash_eq(&ma, &mb));
 	assert_int_equal(scanned.unknowns, 0);
 	sr_scan_free(&scanned);
-	schema = ask(f, "a.db", MASTER);
-	expect(f, "sub.db", MASTER, schema);
+	schema = ask(w, "a.db", MASTER);
+	expect(w, "sub.db", MASTER, schema);
 	free(schema);
-	schema = ask(f, "a.db", "PRAGMA encoding");
-	expect(f, "sub.db", "PRAGMA encoding", schema);
+	schema = ask(w, "a.db", "PRAGMA encoding");
+	expect(w, "sub.db", "PRAGMA encoding", schema);
 	free(schema);
-	expect(f, "sub.db", "PRAGMA user_version", "17\n");
-	expect(f, "sub.db", "PRAGMA application_id", "-5\n");
-	expect(f, "sub.db", "PRAGMA journal_mode", "wal\n");
-	sound(f, "sub.db");
+	expect(w, "sub.db", "PRAGMA user_version", "17");
+	expect(w, "sub.db", "PRAGMA application_id", "-5");
+	expect(w, "sub.db", "PRAGMA journal_mode", "wal");
+	sound(w, "sub.db");
 	sr_leaves_free(l);
 	sr_store_close(a);
 	sr_store_close(b);
@@ -1407,28 +1200,28 @@ static void test_create_utf16(void **state)
 /* New tables go into a datastore's database, not into an application's. */
 static void test_new_table(void **state)
 {
-	struct fix *f = *state;
+	struct world *w = *state;
 
 	for (int ours = 0; ours < 2; ours++) {
 		const char *name = ours ? "ours.db" : "theirs.db";
-		struct sr_store *a = store(f, "a.db"), *b = store_with(f, name, ours, 0);
+		struct sr_store *a = store(w, "a.db", false), *b = store(w, name, ours);
 		struct sr_leaves *l;
 		struct seen s;
 
 		if (!ours)
-			other(f, "a.db",
+			other(w, "a.db",
 			      USERS "INSERT INTO users VALUES(1,'a',1); CREATE TABLE more(id INTEGER PRIMARY KEY, u); INSERT INTO more "
 				    "VALUES(1,1);"
 				    "CREATE INDEX more_u ON more(u); CREATE VIEW v AS SELECT * FROM more; CREATE TRIGGER t AFTER INSERT ON "
 				    "more BEGIN SELECT 1; END");
-		other(f, name, USERS);
-		l = everything(f, a);
-		s = apply(f, b, l);
+		other(w, name, USERS);
+		l = everything(w, a);
+		s = apply(w, b, l);
 		/* sqlite_master; users and its row; more and its row */
 		assert_int_equal(s.applied, ours ? 5 : 3);
-		expect(f, name,
+		expect(w, name,
 		       "SELECT group_concat(name) FROM (SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_a%' ORDER BY name)",
-		       ours ? "_sameroot_meta,more,more_u,t,users,v\n" : "_sameroot_meta,users\n");
+		       ours ? "_sameroot_meta,more,more_u,t,users,v" : "_sameroot_meta,users");
 		sr_leaves_free(l);
 		sr_store_close(a);
 		sr_store_close(b);
@@ -1460,10 +1253,10 @@ static void test_hostile_schema(void **state)
 		{"index", "t", "CREATE INDEX t ON sqlite_master(name)"},
 		{"table", "t", "CREATE TABLE t(a PRIMARY KEY"},
 	};
-	struct fix *f = *state;
+	struct world *w = *state;
 
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-		struct sr_store *st = store(f, "b.db");
+		struct sr_store *st = store(w, "b.db", false);
 		struct sr_leaves *l = sr_leaves_new(NULL);
 		struct sr_marker m = marker_new();
 		struct sr_buf record = {0};
@@ -1481,11 +1274,11 @@ static void test_hostile_schema(void **state)
 		for (size_t k = 0; k < 8; k++)
 			sr_buf_string(&record, sr_bytes_of(items[k]));
 		leaf.record = sr_buf_view(&record);
-		ok(sr_leaves_add(l, &leaf, &f->err));
-		ok(sr_store_create(st, &f->err));
-		if (try_apply(f, st, l, &m, &s) == SR_OK)
+		ok(sr_leaves_add(l, &leaf, &w->err));
+		ok(sr_store_create(st, &w->err));
+		if (try_apply(w, st, l, &m, &s) == SR_OK)
 			fail_msg("let through: %s", bad[i].text);
-		expect(f, "b.db", "SELECT name FROM sqlite_master", "");
+		expect(w, "b.db", "SELECT name FROM sqlite_master", "");
 		sr_leaves_free(l);
 		sr_buf_free(&record);
 		sr_buf_free(&s.log);
@@ -1502,9 +1295,9 @@ static enum sr_presence look(struct sr_store *st, struct sr_marker *m, bool *con
 	return sr_store_look(st, m, content, why);
 }
 
-static void scribble(struct fix *f, const char *name, const char *bytes, size_t n)
+static void scribble(struct world *w, const char *name, const char *bytes, size_t n)
 {
-	char *path = path_of(f, name);
+	char *path = path_of(w, name);
 	FILE *file = fopen(path, "w");
 
 	assert_non_null(file);
@@ -1516,53 +1309,53 @@ static void scribble(struct fix *f, const char *name, const char *bytes, size_t 
 static void test_presence(void **state)
 {
 	static const char garbage[4096] = "this is not a database, whatever it may be, and it goes on like that";
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
 	struct sr_marker m, want = marker_new();
-	char *path = path_of(f, "a.db");
+	char *path = path_of(w, "a.db");
 	bool content;
 
 	assert_int_equal(look(st, &m, &content), SR_ABSENT);
 	assert_int_equal(sr_store_inode(st), 0);
-	scribble(f, "a.db", "", 0);
+	scribble(w, "a.db", "", 0);
 	assert_int_equal(look(st, &m, &content), SR_ABSENT);
-	scribble(f, "a.db", garbage, sizeof garbage);
+	scribble(w, "a.db", garbage, sizeof garbage);
 	assert_int_equal(look(st, &m, &content), SR_CORRUPT);
 	unlink(path);
 	assert_int_equal(mkdir(path, 0700), 0);
 	assert_int_equal(look(st, &m, &content), SR_CORRUPT);
 	rmdir(path);
 
-	ok(sr_store_create(st, &f->err));
+	ok(sr_store_create(st, &w->err));
 	assert_int_equal(look(st, &m, &content), SR_ABSENT); /* an empty database is nothing yet */
-	ok(sr_store_mark(st, &want, &f->err));
+	ok(sr_store_mark(st, &want, &w->err));
 	assert_int_equal(look(st, &m, &content), SR_PRESENT);
 	assert_false(content);
 	assert_memory_equal(&m, &want, sizeof m);
-	other(f, "a.db", USERS);
+	other(w, "a.db", USERS);
 	assert_int_equal(look(st, &m, &content), SR_PRESENT);
 	assert_true(content);
 	assert_true(sr_store_inode(st) != 0);
 
 	/* Another file by the same name. */
-	other(f, "b.db", "CREATE TABLE other(id INTEGER PRIMARY KEY); INSERT INTO other VALUES(1)");
+	other(w, "b.db", "CREATE TABLE other(id INTEGER PRIMARY KEY); INSERT INTO other VALUES(1)");
 	{
-		char *from = path_of(f, "b.db");
+		char *from = path_of(w, "b.db");
 		struct sr_view *v;
 		struct sr_scan s;
 
 		assert_int_equal(rename(from, path), 0);
 		free(from);
-		from = path_of(f, "a.db-wal");
+		from = path_of(w, "a.db-wal");
 		unlink(from);
 		free(from);
-		from = path_of(f, "a.db-shm");
+		from = path_of(w, "a.db-shm");
 		unlink(from);
 		free(from);
-		assert_int_equal(sr_view_open(&v, st, SR_VIEW_MAIN, &f->err), SR_E_CHANGED); /* not before it was looked at */
+		assert_int_equal(sr_view_open(&v, st, SR_VIEW_MAIN, &w->err), SR_E_CHANGED); /* not before it was looked at */
 		assert_int_equal(look(st, &m, &content), SR_PRESENT);
 		assert_true(sr_uuid_none(&m.id));
-		s = scan(f, st, NULL);
+		s = scan(w, st, NULL);
 		assert_int_equal(s.rows_read, 1);
 		sr_scan_free(&s);
 	}
@@ -1603,27 +1396,27 @@ static const struct sr_door hurried_door = {.now_ms = fake_now, .ticks_ms = hurr
 
 static void test_locked(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store(f, "a.db");
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
 	struct sr_leaves *l = sr_leaves_new(NULL);
 	struct sr_marker m = marker_new();
 	struct seen s = {0};
-	char *path = path_of(f, "a.db");
+	char *path = path_of(w, "a.db");
 	sqlite3 *db;
 
-	other(f, "a.db", USERS);
-	add_user(f, st, l, 1, "a", 1);
+	other(w, "a.db", USERS);
+	add_user(w, st, l, 1, "a", 1);
 	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
 	assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
 	sr_door_install(&hurried_door);
-	assert_int_equal(try_apply(f, st, l, &m, &s), SR_E_BUSY);
+	assert_int_equal(try_apply(w, st, l, &m, &s), SR_E_BUSY);
 	assert_true(ticks >= 5000);
 	sr_door_install(NULL);
 	sqlite3_close(db);
-	ok(try_apply(f, st, l, &m, &s));
+	ok(try_apply(w, st, l, &m, &s));
 	assert_int_equal(s.applied, 1);
 	sr_door_install(&hurried_door);
-	ok(try_apply(f, st, l, &m, &s)); /* by that clock, a second for each look at it */
+	ok(try_apply(w, st, l, &m, &s)); /* by that clock, a second for each look at it */
 	assert_in_range(sr_apply_held_ms(st), 1000, 4000);
 	sr_door_install(NULL);
 	sr_leaves_free(l);
@@ -1670,29 +1463,29 @@ static int watch_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, in
 
 static void test_log_is_synced_without_the_lock(void **state)
 {
-	struct fix *f = *state;
+	struct world *w = *state;
 	struct sr_leaves *l = sr_leaves_new(NULL);
 	struct sr_marker m = marker_new();
-	char *path = path_of(f, "a.db");
+	char *path = path_of(w, "a.db");
 	struct sr_store *st;
 
-	other(f, "a.db", "PRAGMA journal_mode=WAL; " USERS);
+	other(w, "a.db", "PRAGMA journal_mode=WAL; " USERS);
 	watch.path = path;
 	watch.real = sqlite3_vfs_find(NULL);
 	watch.vfs = *watch.real;
 	watch.vfs.zName = "watch";
 	watch.vfs.xOpen = watch_open;
 	assert_int_equal(sqlite3_vfs_register(&watch.vfs, 1), SQLITE_OK);
-	st = store(f, "a.db");
-	add_user(f, st, l, 1, "a", 1);
-	apply(f, st, l); /* the first one to a new log syncs its head in between */
+	st = store(w, "a.db", false);
+	add_user(w, st, l, 1, "a", 1);
+	apply(w, st, l); /* the first one to a new log syncs its head in between */
 	watch.syncs = watch.locked = 0;
 	sr_leaves_free(l);
 	l = sr_leaves_new(NULL);
-	add_user(f, st, l, 1, "b", 2);
-	apply(f, st, l);
+	add_user(w, st, l, 1, "b", 2);
+	apply(w, st, l);
 	assert_int_equal(watch.syncs, 1);
-	ok(sr_store_mark(st, &m, &f->err));
+	ok(sr_store_mark(st, &m, &w->err));
 	assert_int_equal(watch.syncs, 2);
 	assert_int_equal(watch.locked, 0);
 	sr_store_close(st);
@@ -1705,11 +1498,11 @@ static void test_log_is_synced_without_the_lock(void **state)
 /* A child that dies between prepare and commit, or after it: the marker alone tells. */
 static void test_crash(void **state)
 {
-	struct fix *f = *state;
+	struct world *w = *state;
 
-	other(f, "a.db", "PRAGMA journal_mode=WAL;" USERS "INSERT INTO users VALUES(1,'a',1),(2,'b',2)");
+	other(w, "a.db", "PRAGMA journal_mode=WAL;" USERS "INSERT INTO users VALUES(1,'a',1),(2,'b',2)");
 	for (int commit = 0; commit < 2; commit++) {
-		struct sr_store *st = store(f, "a.db");
+		struct sr_store *st = store(w, "a.db", false);
 		struct sr_leaves *l = sr_leaves_new(NULL);
 		struct sr_marker m = marker_new();
 		struct seen s = {.clash_verdict = SR_KEEP};
@@ -1717,29 +1510,29 @@ static void test_crash(void **state)
 		int status;
 		pid_t pid;
 
-		add_user(f, st, l, 1, "x", 1);
-		add_user(f, st, l, 2, "y", 1);
-		ok(sr_leaves_sort(l, &f->err));
+		add_user(w, st, l, 1, "x", 1);
+		add_user(w, st, l, 2, "y", 1);
+		ok(sr_leaves_sort(l, &w->err));
 		sr_store_close(st);                                          /* no connection goes over the fork */
-		other(f, "a.db", "UPDATE users SET n = n + 1 WHERE id = 2"); /* so that 2 is left out */
+		other(w, "a.db", "UPDATE users SET n = n + 1 WHERE id = 2"); /* so that 2 is left out */
 		pid = fork();
 		if (pid == 0) {
-			st = store(f, "a.db");
+			st = store(w, "a.db", false);
 			if (sr_apply_prepare(st, l, &m, &ops, NULL) == SR_OK && (!commit || sr_apply_commit(st, NULL) == SR_OK))
 				raise(SIGKILL);
 			_exit(1);
 		}
 		assert_int_equal(waitpid(pid, &status, 0), pid);
 		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-		st = store(f, "a.db");
-		ok(sr_apply_recover(st, l, &m, &ops, &f->err));
-		ok(sr_apply_recover(st, l, &m, &ops, &f->err)); /* idempotent */
+		st = store(w, "a.db", false);
+		ok(sr_apply_recover(st, l, &m, &ops, &w->err));
+		ok(sr_apply_recover(st, l, &m, &ops, &w->err)); /* idempotent */
 		if (commit)
 			assert_string_equal(sr_buf_text(&s.log), "/users/1 /users/1 "); /* not 2, which was kept */
 		else
 			assert_int_equal(s.applied, 0);
-		expect(f, "a.db", "SELECT name FROM users ORDER BY id", commit ? "x\nb\n" : "a\nb\n");
-		sound(f, "a.db");
+		expect(w, "a.db", "SELECT name FROM users ORDER BY id", commit ? "x b" : "a b");
+		sound(w, "a.db");
 		sr_leaves_free(l);
 		sr_buf_free(&s.log);
 		sr_store_close(st);
@@ -1750,24 +1543,24 @@ static void test_crash(void **state)
 
 static void test_checkpoint_when_quiet(void **state)
 {
-	struct fix *f = *state;
-	struct sr_store *st = store_with(f, "a.db", false, 10000);
+	struct world *w = *state;
+	struct sr_store *st = store_with(w, (struct sr_store_options){.name = "a.db", .wal_limit = 10000});
 	struct sr_leaves *l = sr_leaves_new(NULL);
 	struct sr_marker m;
-	char *path = path_of(f, "a.db");
+	char *path = path_of(w, "a.db");
 	struct stat before, after;
 	bool content;
 
-	other(f, "a.db", "PRAGMA journal_mode=WAL;" USERS);
+	other(w, "a.db", "PRAGMA journal_mode=WAL;" USERS);
 	sr_door_install(&quiet_door);
 	ticks = 1000;
 	assert_int_equal(look(st, &m, &content), SR_PRESENT);
 	for (int i = 0; i < 200; i++)
-		add_user(f, st, l, i,
+		add_user(w, st, l, i,
 			 sr_buf_text(&(struct sr_buf){
 				 .at = (uint8_t[32]){'n', (uint8_t)('a' + i / 16), (uint8_t)('a' + i % 16)}, .len = 3, .cap = 32}),
 			 i);
-	apply(f, st, l);
+	apply(w, st, l);
 	assert_int_equal(stat(path, &before), 0);
 	look(st, &m, &content);
 	ticks += 59000;
@@ -1784,34 +1577,24 @@ static void test_checkpoint_when_quiet(void **state)
 	sr_store_close(st);
 }
 
-static bool stale_there(struct fix *f)
+static bool stale_there(struct world *w)
 {
-	char *pattern = sr_format("%s/a.db-wal.stale-*", f->dir);
-	glob_t found;
-	bool yes = glob(pattern, 0, NULL, &found) == 0;
-
-	if (yes) {
-		for (size_t i = 0; i < found.gl_pathc; i++)
-			unlink(found.gl_pathv[i]);
-		globfree(&found);
-	}
-	free(pattern);
-	return yes;
+	return remove_all(w->dir, "a.db-wal.stale-*");
 }
 
 /* An application that died with its commits in the WAL, marker and all: a.db, with a.db-wal and a.db-shm. */
-static void left_behind(struct fix *f, const struct sr_marker *m)
+static void left_behind(struct world *w, const struct sr_marker *m)
 {
 	pid_t pid = fork();
 	int status;
 
 	if (pid == 0) {
-		struct sr_store *st = store(f, "a.db");
-		char *path = path_of(f, "a.db");
+		struct sr_store *st = store(w, "a.db", false);
+		char *path = path_of(w, "a.db");
 		sqlite3 *db;
 
-		if (sr_store_mark(st, m, &f->err) != SR_OK)
-			fprintf(stderr, "%s\n", f->err.text);
+		if (sr_store_mark(st, m, &w->err) != SR_OK)
+			fprintf(stderr, "%s\n", w->err.text);
 		else if (sqlite3_open(path, &db) == SQLITE_OK && sqlite3_exec(db, "PRAGMA wal_checkpoint", NULL, NULL, NULL) == SQLITE_OK &&
 			 usleep(20000) == 0 &&
 			 sqlite3_exec(db, "INSERT OR REPLACE INTO users VALUES(50,'in the wal',0)", NULL, NULL, NULL) == SQLITE_OK)
@@ -1823,31 +1606,31 @@ static void left_behind(struct fix *f, const struct sr_marker *m)
 }
 
 /* Run a command in the fixture's directory. */
-static void shell(struct fix *f, const char *line)
+static void shell(struct world *w, const char *line)
 {
-	char *command = sr_format("cd %s && { %s; }", f->dir, line);
+	char *command = sr_format("cd %s && { %s; }", w->dir, line);
 
 	assert_int_equal(system(command), 0);
 	free(command);
 }
 
-static bool shed(struct fix *f, uint64_t inode, const struct sr_uuid *node)
+static bool shed(struct world *w, uint64_t inode, const struct sr_uuid *node)
 {
-	struct sr_store *st = store(f, "a.db");
+	struct sr_store *st = store(w, "a.db", false);
 	bool moved;
 
-	ok(sr_store_shed_stale_wal(st, inode, node, &moved, &f->err));
-	assert_int_equal(moved, stale_there(f));
+	ok(sr_store_shed_stale_wal(st, inode, node, &moved, &w->err));
+	assert_int_equal(moved, stale_there(w));
 	sr_store_close(st);
 	return moved;
 }
 
-static bool doubtful(struct fix *f, uint64_t inode, const struct sr_uuid *node)
+static bool doubtful(struct world *w, uint64_t inode, const struct sr_uuid *node)
 {
-	struct sr_store *st = store(f, "a.db");
+	struct sr_store *st = store(w, "a.db", false);
 	bool moved, yes;
 
-	ok(sr_store_shed_stale_wal(st, inode, node, &moved, &f->err));
+	ok(sr_store_shed_stale_wal(st, inode, node, &moved, &w->err));
 	assert_false(moved);
 	yes = sr_store_doubtful(st, inode);
 	sr_store_close(st);
@@ -1856,96 +1639,96 @@ static bool doubtful(struct fix *f, uint64_t inode, const struct sr_uuid *node)
 
 static void test_stale_wal(void **state)
 {
-	struct fix *f = *state;
+	struct world *w = *state;
 	struct sr_marker mine = marker_new(), theirs = marker_new();
-	struct sr_store *st = store(f, "theirs.db");
+	struct sr_store *st = store(w, "theirs.db", false);
 	uint64_t inode;
 
-	other(f, "theirs.db", USERS "INSERT INTO users VALUES(1,'theirs',1)");
-	ok(sr_store_mark(st, &theirs, &f->err));
+	other(w, "theirs.db", USERS "INSERT INTO users VALUES(1,'theirs',1)");
+	ok(sr_store_mark(st, &theirs, &w->err));
 	sr_store_close(st);
 
 	/* Ours, as it was: nothing moves, and the commit is there. */
-	other(f, "a.db", "PRAGMA journal_mode=WAL;" USERS);
-	left_behind(f, &mine);
-	st = store(f, "a.db");
+	other(w, "a.db", "PRAGMA journal_mode=WAL;" USERS);
+	left_behind(w, &mine);
+	st = store(w, "a.db", false);
 	inode = sr_store_inode(st);
 	sr_store_close(st);
-	assert_false(shed(f, inode, &mine.node));
-	assert_false(shed(f, 0, &mine.node));         /* nothing remembered */
-	assert_false(shed(f, inode + 1, &mine.node)); /* the file is older than its WAL: it belongs to it */
-	expect(f, "a.db", "SELECT count(*) FROM users", "1\n");
+	assert_false(shed(w, inode, &mine.node));
+	assert_false(shed(w, 0, &mine.node));         /* nothing remembered */
+	assert_false(shed(w, inode + 1, &mine.node)); /* the file is older than its WAL: it belongs to it */
+	expect(w, "a.db", "SELECT count(*) FROM users", "1");
 
 	/* Copied over ours, in place. */
-	left_behind(f, &mine);
+	left_behind(w, &mine);
 	usleep(20000);
-	shell(f, "cp theirs.db a.db");
-	assert_true(shed(f, inode, &mine.node));
-	expect(f, "a.db", "SELECT name FROM users", "theirs\n");
-	sound(f, "a.db");
+	shell(w, "cp theirs.db a.db");
+	assert_true(shed(w, inode, &mine.node));
+	expect(w, "a.db", "SELECT name FROM users", "theirs");
+	sound(w, "a.db");
 
 	/* Our own of yesterday, in place: its node says nothing, but nothing of the log is in it.  After a checkpoint, all of it is. */
-	shell(f, "rm -f a.db*");
-	other(f, "a.db", "PRAGMA journal_mode=WAL;" USERS);
-	st = store(f, "a.db");
+	shell(w, "rm -f a.db*");
+	other(w, "a.db", "PRAGMA journal_mode=WAL;" USERS);
+	st = store(w, "a.db", false);
 	inode = sr_store_inode(st);
 	sr_store_close(st);
-	left_behind(f, &mine);
-	shell(f, "cp a.db yesterday.db");
-	left_behind(f, &mine);
-	assert_false(doubtful(f, inode, &mine.node));
-	left_behind(f, &mine);
+	left_behind(w, &mine);
+	shell(w, "cp a.db yesterday.db");
+	left_behind(w, &mine);
+	assert_false(doubtful(w, inode, &mine.node));
+	left_behind(w, &mine);
 	usleep(20000);
-	shell(f, "sqlite3 a.db 'PRAGMA wal_checkpoint' '.shell kill -9 $PPID' >/dev/null 2>&1 || true; test -s a.db-wal");
-	assert_false(doubtful(f, inode, &mine.node));
-	left_behind(f, &mine);
+	shell(w, "sqlite3 a.db 'PRAGMA wal_checkpoint' '.shell kill -9 $PPID' >/dev/null 2>&1 || true; test -s a.db-wal");
+	assert_false(doubtful(w, inode, &mine.node));
+	left_behind(w, &mine);
 	usleep(20000);
-	shell(f, "cp yesterday.db a.db; test -s a.db-wal");
-	assert_true(doubtful(f, inode, &mine.node));
-	shell(f, "rm -f a.db*");
-	other(f, "a.db", "PRAGMA journal_mode=WAL;" USERS);
+	shell(w, "cp yesterday.db a.db; test -s a.db-wal");
+	assert_true(doubtful(w, inode, &mine.node));
+	shell(w, "rm -f a.db*");
+	other(w, "a.db", "PRAGMA journal_mode=WAL;" USERS);
 
 	/* The same inode, another file's content, but no marker in it: no evidence. */
-	shell(f, "rm -f a.db*; cp theirs.db plain.db; sqlite3 plain.db 'DROP TABLE _sameroot_meta'");
-	other(f, "a.db", "PRAGMA journal_mode=WAL;" USERS);
-	left_behind(f, &mine);
+	shell(w, "rm -f a.db*; cp theirs.db plain.db; sqlite3 plain.db 'DROP TABLE _sameroot_meta'");
+	other(w, "a.db", "PRAGMA journal_mode=WAL;" USERS);
+	left_behind(w, &mine);
 	usleep(20000);
-	shell(f, "cp plain.db a.db");
-	assert_false(shed(f, inode, &mine.node));
+	shell(w, "cp plain.db a.db");
+	assert_false(shed(w, inode, &mine.node));
 
 	/* Moved over ours. */
-	shell(f, "rm -f a.db*");
-	other(f, "a.db", "PRAGMA journal_mode=WAL;" USERS);
-	left_behind(f, &mine);
-	st = store(f, "a.db");
+	shell(w, "rm -f a.db*");
+	other(w, "a.db", "PRAGMA journal_mode=WAL;" USERS);
+	left_behind(w, &mine);
+	st = store(w, "a.db", false);
 	inode = sr_store_inode(st);
 	sr_store_close(st);
 	usleep(20000);
-	shell(f, "cp theirs.db next.db");
-	shell(f, "mv next.db a.db");
-	assert_true(shed(f, inode, &mine.node));
-	expect(f, "a.db", "SELECT name FROM users", "theirs\n");
+	shell(w, "cp theirs.db next.db");
+	shell(w, "mv next.db a.db");
+	assert_true(shed(w, inode, &mine.node));
+	expect(w, "a.db", "SELECT name FROM users", "theirs");
 }
 
 /* As test_stale_wal, while another process has the file open. */
 static void test_stale_wal_in_use(void **state)
 {
-	struct fix *f = *state;
+	struct world *w = *state;
 	struct sr_marker mine = marker_new(), theirs = marker_new();
-	struct sr_store *st = store(f, "theirs.db");
+	struct sr_store *st = store(w, "theirs.db", false);
 	int ready[2], done[2], status;
 	char byte;
 	pid_t pid;
 
-	other(f, "theirs.db", USERS);
-	ok(sr_store_mark(st, &theirs, &f->err));
+	other(w, "theirs.db", USERS);
+	ok(sr_store_mark(st, &theirs, &w->err));
 	sr_store_close(st);
-	other(f, "a.db", "PRAGMA journal_mode=WAL;" USERS);
-	left_behind(f, &mine);
+	other(w, "a.db", "PRAGMA journal_mode=WAL;" USERS);
+	left_behind(w, &mine);
 	assert_int_equal(pipe(ready) | pipe(done), 0);
 	pid = fork();
 	if (pid == 0) {
-		char *path = path_of(f, "a.db");
+		char *path = path_of(w, "a.db");
 		sqlite3 *db;
 
 		close(done[1]);
@@ -1957,9 +1740,9 @@ static void test_stale_wal_in_use(void **state)
 	close(ready[1]);
 	assert_int_equal(read(ready[0], &byte, 1), 1);
 	usleep(20000);
-	shell(f, "cp theirs.db a.db");
-	st = store(f, "a.db");
-	assert_false(shed(f, sr_store_inode(st), &mine.node));
+	shell(w, "cp theirs.db a.db");
+	st = store(w, "a.db", false);
+	assert_false(shed(w, sr_store_inode(st), &mine.node));
 	sr_store_close(st);
 	close(done[1]);
 	waitpid(pid, &status, 0);
@@ -1969,7 +1752,6 @@ static void test_stale_wal_in_use(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_scan_wal),
 		TEST(test_scan_rollback),

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "tests/unit/sqlite_world.h"
+#include "tests/unit/sqlite_carry.h"
 
 #define MASTER \
 	"SELECT group_concat(name) FROM (SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' " \
@@ -48,7 +48,7 @@ static void test_json(void **state)
 	other(w, "a.db",
 	      "CREATE TABLE docs(id INTEGER PRIMARY KEY, j TEXT CHECK (json_valid(j)), kind TEXT AS (json_extract(j, '$.kind')));"
 	      "CREATE INDEX docs_by_name ON docs(json_extract(j, '$.name')); INSERT INTO docs(j) VALUES('{\"kind\":\"x\"}');");
-	s = scan(w, a);
+	s = scan(w, a, NULL);
 	assert_int_equal(s.unknowns, 0);
 	sr_scan_free(&s);
 	carry(w, a, b, true);
@@ -90,7 +90,7 @@ static void test_reasons(void **state)
 	      "PRAGMA writable_schema=1; CREATE TABLE odd(id INTEGER PRIMARY KEY, a); "
 	      "INSERT INTO sqlite_master VALUES('index','i','odd',3,'CREATE INDEX i ON odd(a COLLATE theirs)');"
 	      "CREATE VIRTUAL TABLE words USING fts5(a)");
-	s = scan(w, a);
+	s = scan(w, a, NULL);
 	for (size_t i = 0; i < s.unknowns; i++)
 		assert_int_equal(s.unknown[i].why, sr_bytes_eq(s.unknown[i].path, sr_bytes_of("odd")) ? SR_UNKNOWN_APPLICATION : SR_UNKNOWN_VIRTUAL);
 	assert_int_equal(s.unknowns, 1 + 6);
