@@ -208,6 +208,8 @@ enum sr_limit_verdict sr_ledger_judge(struct sr_ledger *l, const struct sr_unit 
 		c.deletions += e->done[i].n;
 	if (e->dones && e->done[0].leaves > leaves)
 		c.leaves = e->done[0].leaves;
+	if (c.deletions > c.leaves - leaves + n) /* what came again within the hour did not go */
+		c.deletions = c.leaves - leaves + n;
 	limits_of(limits, unit, &c);
 	if (n <= e->approved)
 		return SR_LIMIT_APPROVED;

@@ -33,11 +33,11 @@ void sr_tally_add(struct sr_tally *t, size_t index, uint8_t store_kind, struct s
 			t->deleted = sr_realloc(t->deleted, t->cap * sizeof *t->deleted);
 		}
 		t->deleted[t->n++] = (struct sr_deleted){.index = index, .unit = unit_of(t, store_kind, path), .content = from->hash};
-	} else if (store_kind == SR_KIND_DATABASE && is_leaf(to) && !is_leaf(from) && sr_path_is_bag(path)) {
+	} else if (store_kind == SR_KIND_DATABASE && is_leaf(to) && !is_leaf(from)) {
 		size_t unit = unit_of(t, store_kind, path); /* may move the units */
 
 		t->units[unit].made++;
-	} else if (store_kind == SR_KIND_FILES && is_leaf(to) && !is_leaf(from)) { /* a row's content has its key in it: it cannot move */
+	} else if (store_kind == SR_KIND_FILES && is_leaf(to) && !is_leaf(from)) {
 		if (t->creations == t->created_cap) {
 			t->created_cap = t->created_cap ? 2 * t->created_cap : 16;
 			t->created = sr_realloc(t->created, t->created_cap * sizeof *t->created);

@@ -18,7 +18,7 @@ struct sr_tally { /* {0}, then sr_tally_add; sr_tally_free */
 		char *table; /* OWNED; empty: files */
 		size_t table_len;
 		uint64_t net, leaves;
-		uint64_t made; /* rows without a key: to update one is to delete it, and to make another */
+		uint64_t made; /* rows: a table in which as many come as go does not shrink */
 		bool approved; /* the caller's to set: an operator let it through elsewhere, it is not judged */
 		enum sr_limit_verdict verdict;
 	} *units;

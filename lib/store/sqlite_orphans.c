@@ -49,7 +49,8 @@ enum sr_status sr_sql_note_lent(struct sr_sql_apply *a, size_t i, const struct s
 	return st;
 }
 
-/* The child of a row that went for leaf i's sake.  One that is part of this apply is what its leaf says: see ask_parentless. */
+/* The child of a row that went for leaf i's sake.  One that is part of this apply is what its leaf says: see ask_parentless.  Of a bag a leaf
+ * says only how many more or fewer. */
 static enum sr_status ask_about_orphan(struct sr_sql_apply *a, size_t i, struct sr_sql_table *t, struct sr_bytes key,
 				       struct sr_bytes rowids, struct sr_err *err)
 {
@@ -63,7 +64,7 @@ static enum sr_status ask_about_orphan(struct sr_sql_apply *a, size_t i, struct 
 	sr_buf_byte(&path, 0);
 	sr_buf_bytes(&path, key);
 	st = sr_sql_apply_find(a, sr_buf_view(&path), &other, err);
-	if (st == SR_OK && (other == a->n || !sr_sql_leaf_applied(a->state[other]))) {
+	if (st == SR_OK && (other == a->n || !sr_sql_leaf_applied(a->state[other]) || sr_key_is_bag(key))) {
 		st = sr_leaves_at(a->leaves, i, &leaf, err);
 		if (st == SR_OK)
 			st = sr_sql_apply_evict(a, i, &leaf, t, sr_buf_view(&path), key, rowids, &gone, err);

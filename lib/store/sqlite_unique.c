@@ -8,8 +8,15 @@
 
 enum sr_status sr_sql_apply_give_way(struct sr_sql_apply *a, size_t i, struct sr_err *err)
 {
-	if (a->state[i] == LEAF_UNSEATED)
-		return sr_err_set(err, SR_E_DATA, "a UNIQUE value that two rows are to have");
+	struct sr_leaf leaf;
+	enum sr_status st = sr_leaves_at(a->leaves, i, &leaf, err);
+
+	if (st == SR_OK && a->state[i] == LEAF_UNSEATED)
+		st = sr_err_set(err, SR_E_DATA, "a UNIQUE value that two rows are to have");
+	if (st != SR_OK)
+		return st;
+	if ((leaf.flags & SR_LEAF_MERGED) && a->ops->unfit)
+		(void)a->ops->unfit(a->ops->ctx, i, &leaf); /* either side's values may be unique, and those of both together not */
 	sr_sql_apply_set(a, i, LEAF_KEPT);
 	return SR_OK;
 }

@@ -220,8 +220,8 @@ struct sr_apply_ops {
 	/* The row that was written for `leaf` has a foreign key that refers to no row, when all is written; `parent`: the path of what it refers to, or empty when that
 	 * cannot be told.  SR_TAKE: it stays; SR_KEEP: this apply will be rolled back.  NULL: SR_TAKE, and nothing is looked up. */
 	enum sr_verdict (*parentless)(void *ctx, size_t i, const struct sr_leaf *leaf, struct sr_bytes parent);
-	/* A row that was merged (SR_LEAF_MERGED) is none that the database takes: a CHECK over columns of both sides says no.  SR_KEEP: the
-	 * leaf is not applied.  SR_TAKE, or NULL: the apply fails. */
+	/* A row that was merged (SR_LEAF_MERGED) is none that the database takes: a CHECK or a UNIQUE constraint over columns of both sides says
+	 * no.  SR_KEEP: the leaf is not applied.  SR_TAKE, or NULL: a CHECK fails the apply. */
 	enum sr_verdict (*unfit)(void *ctx, size_t i, const struct sr_leaf *leaf);
 	/* Must make durable what it wants to keep before it returns.  Not SR_OK: a database's apply is rolled back; a file goes back where it was.  A bag
 	 * that loses rows is told once, as expected, with as many as there were. */

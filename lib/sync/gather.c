@@ -40,6 +40,8 @@ void sr_store_plan_clear(struct sr_store_plan *p)
 /* --- finding ------------------------------------------------------------------------------------------------------------ */
 
 struct finding {
+	bool reshaped;  /* the table, see was_reshaped */
+	bool rows_move; /* and rows of its bag are not the same on both sides */
 	struct sr_sync *s;
 	struct sr_store_plan *p;
 	size_t i;
@@ -207,6 +209,14 @@ static void spare_grown(struct finding *f, struct sr_item *it)
 	it->why = NULL;
 }
 
+static void doubt_base(struct finding *f, struct sr_item *it)
+{
+	it->base_state = SR_BASE_UNKNOWN;
+	it->epoch = f->s->as_of_epoch;
+	it->seq = f->s->as_of_seq;
+	it->dated = it->epoch || it->seq;
+}
+
 /* row: what state.db has of the item; NULL: to be looked up. */
 static enum sr_status decide(struct finding *f, struct sr_item *it, const struct sr_leaf_row *row)
 {
@@ -233,6 +243,8 @@ static enum sr_status decide(struct finding *f, struct sr_item *it, const struct
 	if (it->note == SR_NOTE_NONE && f->p->no_merges && it->local.kind == SR_KIND_ROW && !sr_path_is_bag(it->path))
 		it->note = SR_NOTE_CONFLICT;
 	set_as_of(it, &r->stores[f->i].row, row);
+	if (f->reshaped && sr_path_is_bag(it->path) && sr_path_under(it->path, f->table.path) && it->base.kind == SR_KIND_NONE)
+		doubt_base(f, it);
 	sr_plan_item(it);
 	if (it->act == SR_ACT_MERGE || (it->act == SR_ACT_PULL && it->archive))
 		spare_grown(f, it);
@@ -432,24 +444,50 @@ static void remember_table(struct finding *f, const struct sr_item *it)
 	f->table.path = sr_buf_view(&f->p->paths);
 }
 
+/* Both sides have the table in one new shape.  A bag's rows are called by their content, so all of them have new names: that one is not among
+ * the bases means nothing, until they were held against each other once. */
+static bool was_reshaped(const struct sr_item *table)
+{
+	return table->act == SR_ACT_AGREE && table->base_state == SR_BASE_KNOWN && table->base.kind == SR_KIND_TABLE &&
+	       table->local.kind == SR_KIND_TABLE && !sr_version_eq(&table->base, &table->local);
+}
+
+/* All rows of the table have passed: is it agreed on, or only when they are the same? */
+static enum sr_status finish_table(struct finding *f)
+{
+	enum sr_status rc = f->reshaped && !f->rows_move ? add_agree(f, &f->table) : SR_OK;
+
+	f->p->again |= f->reshaped && f->rows_move;
+	f->reshaped = f->rows_move = false;
+	return rc;
+}
+
+static enum sr_status pass_table(struct finding *f, struct sr_item *it)
+{
+	enum sr_status rc = finish_table(f);
+
+	sr_plan_tables(it, 1, !f->s->r->stores[f->i].has_content);
+	remember_table(f, it);
+	f->reshaped = was_reshaped(it);
+	return rc == SR_OK && !f->reshaped ? hand_on(f, it) : rc;
+}
+
 static enum sr_status pass_by(struct finding *f, struct sr_item *it, const struct sr_leaf_row *row)
 {
-	bool fill = !f->s->r->stores[f->i].has_content, is_table = !memchr(it->path.at, 0, it->path.len);
+	bool is_table = !memchr(it->path.at, 0, it->path.len);
 	struct sr_item pair[2];
 	enum sr_status rc = decide(f, it, row);
 
-	if (rc != SR_OK)
-		return rc;
-	if (is_table || !f->table.path.len) {
-		sr_plan_tables(it, 1, fill);
-	} else {
+	if (rc != SR_OK || is_table)
+		return rc == SR_OK ? pass_table(f, it) : rc;
+	if (f->table.path.len) {
 		pair[0] = f->table;
 		pair[1] = *it;
-		sr_plan_tables(pair, 2, fill);
+		sr_plan_tables(pair, 2, !f->s->r->stores[f->i].has_content);
 		*it = pair[1];
 	}
-	if (is_table)
-		remember_table(f, it);
+	f->rows_move |= f->reshaped && sr_path_is_bag(it->path) && sr_path_under(it->path, f->table.path) &&
+			(it->act == SR_ACT_PULL || it->act == SR_ACT_PUSH || it->act == SR_ACT_MERGE);
 	return hand_on(f, it);
 }
 
@@ -495,6 +533,8 @@ static enum sr_status gather_rows(struct finding *f)
 		rc = sr_state_leaves(f->s->r->state, &st->row, true, pass_up_to, f, f->err);
 	if (rc == SR_OK)
 		rc = pass_up_to(f, NULL, f->err);
+	if (rc == SR_OK)
+		rc = finish_table(f);
 	if (rc == SR_OK)
 		rc = add_schema(f);
 	sr_leaves_free(f->differing);

@@ -113,7 +113,7 @@ void sr_plan_item(struct sr_item *it)
 		plan_union(it);
 	else if (sr_version_eq(&it->local, &it->base))
 		pull(it, NULL);
-	else if (sr_version_eq(&it->remote, &it->base) && it->note != SR_NOTE_NEWER)
+	else if (sr_version_eq(&it->remote, &it->base) && it->note != SR_NOTE_NEWER && it->note != SR_NOTE_CONFLICT)
 		push(it, 0);
 	else {
 		pull(it, clash_word(it));

@@ -29,7 +29,7 @@ enum sr_note { /* what the datastore said of this item earlier in this round */
 	       SR_NOTE_NONE,
 	       SR_NOTE_DELETED, /* union: its name was deleted after our as_of */
 	       SR_NOTE_NEWER,   /* the datastore's version stands: as new in a union, or needed by rows that depend on it */
-	       SR_NOTE_CONFLICT, /* no merge: the database does not take it */
+	       SR_NOTE_CONFLICT, /* no merge: the database does not take it.  The datastore's version stands, over the merged one, too */
 	       SR_NOTE_DECLINED, /* a table: what it is here does not follow from what the datastore has by adding columns */
 };
 

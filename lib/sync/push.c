@@ -166,6 +166,12 @@ static bool refused(const struct sr_push_answer *a, const char *store, struct sr
 	return a && a->n && bsearch(&key, a->refused, a->n, sizeof key, by_place);
 }
 
+/* The base of a table follows when its rows were held against each other in the new shape: gather.c, finish_table. */
+static bool reshapes(const struct sr_leaf *leaf)
+{
+	return leaf->expect.kind == SR_KIND_TABLE && leaf->to.kind == SR_KIND_TABLE && !sr_version_eq(&leaf->expect, &leaf->to);
+}
+
 enum sr_status sr_sync_set_bases(struct sr_sync *s, size_t i, struct sr_leaves *leaves, const struct sr_push_answer *but, uint64_t epoch,
 				 uint64_t seq, struct sr_err *err)
 {
@@ -177,7 +183,8 @@ enum sr_status sr_sync_set_bases(struct sr_sync *s, size_t i, struct sr_leaves *
 		struct sr_leaf leaf;
 
 		rc = sr_leaves_at(leaves, k, &leaf, err);
-		if (rc != SR_OK || sr_bytes_eq(leaf.path, sr_bytes_of(SR_SCHEMA_PATH)) || refused(but, st->name, leaf.path))
+		if (rc != SR_OK || sr_bytes_eq(leaf.path, sr_bytes_of(SR_SCHEMA_PATH)) || reshapes(&leaf) ||
+		    refused(but, st->name, leaf.path))
 			continue;
 		rc = sr_state_leaf(s->r->state, &st->row, leaf.path, &row, err);
 		if (rc != SR_OK)

@@ -181,21 +181,6 @@ static enum sr_verdict on_way(void *ctx, size_t k, const struct sr_leaf *leaf, s
 	return verdict;
 }
 
-/* A row that is taken refers to one that was deleted here, and that the datastore has: the deletion loses.  Its row is fetched again, or
- * the next push would spread what is no violation of the application's. */
-static enum sr_verdict on_parentless(void *ctx, size_t k, const struct sr_leaf *leaf, struct sr_bytes parent)
-{
-	struct applying *a = ctx;
-	struct sr_version there = {0};
-
-	(void)k, (void)leaf;
-	if (a->rc == SR_OK && parent.len && !sr_chunks_waits(a->chunks, parent))
-		a->rc = version_there(a, parent, &there);
-	if (a->rc == SR_OK && there.kind == SR_KIND_ROW)
-		a->rc = sr_leaves_add(a->evicted, &(struct sr_leaf){.path = parent}, a->err);
-	return SR_TAKE;
-}
-
 /* Both sides' columns do not go together: planned again, it is a conflict. */
 static enum sr_verdict on_unfit(void *ctx, size_t k, const struct sr_leaf *leaf)
 {
@@ -205,6 +190,22 @@ static enum sr_verdict on_unfit(void *ctx, size_t k, const struct sr_leaf *leaf)
 	sr_sync_note(a->s, a->i, leaf->path, SR_NOTE_CONFLICT);
 	a->s->plans[a->i].again = true;
 	return SR_KEEP;
+}
+
+/* A row that is taken refers to one that was deleted here, and that the datastore has: the deletion loses.  Its row is fetched again, or
+ * the next push would spread what is no violation of the application's. */
+static enum sr_verdict on_parentless(void *ctx, size_t k, const struct sr_leaf *leaf, struct sr_bytes parent)
+{
+	struct applying *a = ctx;
+	struct sr_version there = {0};
+
+	if (leaf->flags & SR_LEAF_MERGED) /* it refers to what only one side knows is gone: no merge, after all */
+		(void)on_unfit(ctx, k, leaf);
+	if (a->rc == SR_OK && parent.len && !sr_chunks_waits(a->chunks, parent))
+		a->rc = version_there(a, parent, &there);
+	if (a->rc == SR_OK && there.kind == SR_KIND_ROW)
+		a->rc = sr_leaves_add(a->evicted, &(struct sr_leaf){.path = parent}, a->err);
+	return SR_TAKE;
 }
 
 static bool is_base(struct applying *a, const struct sr_displaced *old)
@@ -460,8 +461,10 @@ static enum sr_status take_chunk(struct taking *t, struct sr_leaves *leaves, boo
 			rc = finished;
 	}
 	s->result.pulled += sr_leaves_count(a.taken);
-	if (rc == SR_OK && tried && sr_leaves_count(a.taken) < sr_leaves_count(leaves))
+	if (rc == SR_OK && tried && sr_leaves_count(a.taken) < sr_leaves_count(leaves)) {
 		s->plans[t->i].skipped += sr_leaves_count(leaves) - sr_leaves_count(a.taken);
+		s->plans[t->i].first_skip = "it was changed here meanwhile, or another row has its UNIQUE value";
+	}
 	applying_end(&a);
 	return rc;
 }

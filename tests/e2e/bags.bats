@@ -137,3 +137,37 @@ everywhere() { # SQL EXPECTED
 	everywhere "SELECT count(*) FROM log WHERE what = 'same'" 108
 	everywhere "SELECT count(*) FROM log WHERE what = 'same' AND n = 1" 40
 }
+
+@test "a table without a key in a new shape keeps its rows, whoever changes it first" {
+	begin
+	for name in A B; do on "$name" "ALTER TABLE log ADD COLUMN level DEFAULT 5; ALTER TABLE notes ADD COLUMN level DEFAULT 5"; done
+	rounds A B A
+	assert_same
+	everywhere "SELECT count(*), sum(level) FROM log" '4|20'
+	everywhere "SELECT count(*) FROM notes" 4
+	for name in datastore A B; do on "$name" "ALTER TABLE log RENAME COLUMN what TO kind"; done
+	once A || true # the datastore may not have looked yet
+	rounds A B A
+	assert_same
+	everywhere "SELECT count(*) FROM log" 4
+	on B "INSERT INTO log VALUES('1', 'start', 1, 5)" # and is counted as before
+	on A "DELETE FROM log WHERE kind = 'start'"
+	rounds A B A
+	assert_same
+	everywhere "SELECT count(*) FROM log WHERE kind = 'start'" 1
+}
+
+@test "a child without a key comes here while its parent is deleted there" {
+	begin
+	on A "CREATE TABLE p(id INTEGER PRIMARY KEY); CREATE TABLE c(p REFERENCES p(id) ON DELETE CASCADE, x); INSERT INTO p VALUES(1), (2);
+		INSERT INTO c VALUES(1, 'x'), (2, 'y')"
+	rm -f "$T/B/webstore.db"*
+	rm -rf "$T/B/state"
+	rounds A B
+	on A "PRAGMA foreign_keys = 1; DELETE FROM p WHERE id = 1"
+	on B "INSERT INTO c VALUES(1, 'x')"
+	rounds A B A
+	assert_same
+	check_databases
+	everywhere "SELECT group_concat(x) FROM c" y
+}

@@ -250,3 +250,24 @@ held_units() { # N: at the datastore
 	sql "$T/A/webstore.db" "DELETE FROM log"
 	waits A
 }
+
+@test "a small table in which as many rows come as go is not held" {
+	fill A
+	sql "$T/A/webstore.db" "CREATE TABLE queue(id INTEGER PRIMARY KEY AUTOINCREMENT, job); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12) INSERT INTO queue(job) SELECT i FROM n"
+	start_datastore
+	rounds A B
+	for i in {1..8}; do
+		sql "$T/A/webstore.db" "DELETE FROM queue WHERE id IN (SELECT id FROM queue ORDER BY id LIMIT 2); INSERT INTO queue(job) VALUES($i), ($i)"
+		rounds A
+	done
+	for i in {1..8}; do # one after the other
+		sql "$T/A/webstore.db" "INSERT INTO queue(job) VALUES($i), ($i)"
+		rounds A
+		sql "$T/A/webstore.db" "DELETE FROM queue WHERE id IN (SELECT id FROM queue ORDER BY id LIMIT 2)"
+		rounds A
+	done
+	rounds B
+	[ "$(sql "$T/B/webstore.db" "SELECT count(*) FROM queue")" -eq 12 ]
+	sql "$T/A/webstore.db" "DELETE FROM queue WHERE job > 1"
+	waits A
+}

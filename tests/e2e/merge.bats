@@ -109,3 +109,31 @@ row_is() {
 	row_is "dashboards WHERE id = 'd-1'" "title, owner" 'from A|5'
 	none_archived
 }
+
+@test "what a UNIQUE constraint over columns of both does not take is no merge either" {
+	fill A
+	sql "$T/A/webstore.db" "CREATE TABLE g(id INTEGER PRIMARY KEY, a, b, UNIQUE(a, b)); INSERT INTO g VALUES(1, 'p', 'q'), (2, 'r', 's')"
+	start_datastore
+	rounds A B
+	sql "$T/A/webstore.db" "UPDATE g SET a = 'r' WHERE id = 1"
+	sql "$T/B/webstore.db" "UPDATE g SET b = 's' WHERE id = 1"
+	rounds A B A
+	assert_same
+	row_is "g WHERE id = 1" "a, b" 'r|q'
+	conflicts B 'map(.path)' | jq -e '. == ["webstore.db/g/1"]'
+}
+
+@test "what would refer to nothing is no merge" {
+	fill A
+	sql "$T/A/webstore.db" "CREATE TABLE p(id INTEGER PRIMARY KEY); CREATE TABLE c(id INTEGER PRIMARY KEY, p REFERENCES p(id), x);
+		INSERT INTO p VALUES(1), (2); INSERT INTO c VALUES(1, 1, 'x')"
+	start_datastore
+	rounds A B
+	sql "$T/A/webstore.db" "UPDATE c SET p = 2"
+	sql "$T/B/webstore.db" "UPDATE c SET x = 'of B'; DELETE FROM p WHERE id = 2"
+	rounds B A B
+	assert_same
+	check_databases
+	row_is c 'p, x' '1|of B'
+	conflicts A 'map(.path)' | jq -e 'index("webstore.db/c/1")'
+}
