@@ -67,15 +67,15 @@ start_datastore_ahead() {
 	local preload
 	cat >"$T/clock.c" <<-'END'
 		#define _GNU_SOURCE
-		#include <dlfcn.h>
 		#include <fcntl.h>
 		#include <stdlib.h>
+		#include <sys/syscall.h>
 		#include <time.h>
 		#include <unistd.h>
 
 		int clock_gettime(clockid_t clock, struct timespec *t)
 		{
-			int rc = ((int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime"))(clock, t);
+			int rc = (int)syscall(SYS_clock_gettime, clock, t); /* no dlsym: a sanitizer asks for the time in malloc */
 			int fd = open(getenv("AHEAD"), O_RDONLY | O_CLOEXEC);
 			char text[16] = "";
 
@@ -86,7 +86,7 @@ start_datastore_ahead() {
 			return rc;
 		}
 	END
-	cc -shared -fPIC -O1 -o "$T/clock.so" "$T/clock.c" -ldl
+	cc -shared -fPIC -O1 -o "$T/clock.so" "$T/clock.c"
 	# A sanitizer's own library has to come first.
 	preload="$(ldd "$BIN/sameroot-datastore" | awk '/lib(asan|ubsan|tsan)/ { printf "%s ", $3 }')$T/clock.so"
 	AHEAD=$T/ahead LD_PRELOAD=$preload launch datastore "$BIN/sameroot-datastore" -c "$T/datastore.conf"

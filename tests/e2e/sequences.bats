@@ -437,7 +437,7 @@ pushed_edit() {
 		rounds A
 		calls=fsync,fdatasync,syncfs,renameat2,unlinkat
 		status=0
-		strace -f -qq -o /dev/null -e trace=$calls -e inject=$calls:signal=KILL:when=$n \
+		ASAN_OPTIONS=detect_leaks=0 strace -f -qq -o /dev/null -e trace=$calls -e inject=$calls:signal=KILL:when=$n \
 			"$BIN/sameroot-sync" --once -c "$T/B.conf" >>"$T/B.log" 2>&1 3>&- || status=$?
 		[ $status -ne 0 ] || break
 		kill_undo || fail "a kill at step $n" || return 1

@@ -1239,12 +1239,12 @@ static void test_staged_content_is_kept(void **state)
 
 	assert_int_equal(sr_stage_claim(&s, w->st, &to, NULL), SR_OK);
 	assert_int_equal(sr_stage_finish(s, &to, 0, &l, NULL), SR_OK);
-	sr_stage_free(s);
 	put(w, "f", "there before");
 	assert_int_equal(sr_leaves_add(w->leaves, &l, NULL), SR_OK);
 	w->told.verdict = SR_TAKE;
 	assert_int_equal(apply(w, NULL), SR_OK);
 	sr_stage_keep(w->st, &l); /* what has its name in staging now is what was there before */
+	sr_stage_free(s);
 	sr_store_sweep_stage(w->st);
 	assert_int_equal(in_staging(w), 0);
 	assert_int_equal(sr_stage_part(w->st, &to.hash), 0);
