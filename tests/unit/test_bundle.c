@@ -61,7 +61,8 @@ static enum sr_status from_source(void *ctx, void *at, size_t n, size_t *got, st
 		n = s->step;
 	if (n > s->in.len - s->pos)
 		n = s->in.len - s->pos;
-	memcpy(at, s->in.at + s->pos, n);
+	if (n)
+		memcpy(at, s->in.at + s->pos, n);
 	s->pos += n;
 	*got = n;
 	s->ended = n == 0;
