@@ -100,9 +100,9 @@ free_port() {
 
 # --- daemons ------------------------------------------------------------------------------------------------------------
 
-alive() { # it may end between the two looks
+alive() { # it may end between the looks; and a zombie's threads, as long as there are any, hold its locks
 	local stat
-	stat=$(cat "/proc/$1/stat" 2>/dev/null) && [[ $stat != *') Z '* ]]
+	stat=$(cat "/proc/$1/stat" 2>/dev/null) && [[ $stat != *') Z '* || $(find "/proc/$1/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l) -gt 1 ]]
 }
 
 announced() {
@@ -118,7 +118,7 @@ launch() {
 	"$@" </dev/null >>"$T/$name.log" 2>&1 3>&- &
 	PID[$name]=$!
 	wait_for "$name listens" announced "$name" "$size"
-	alive "${PID[$name]}" || fail "$name ended at once" || return 1
+	alive "${PID[$name]}" || fail "$name ended at once: $(tail -n 3 "$T/$name.log")" || return 1
 	address=$(tail -c +"$((size + 1))" "$T/$name.log" | sed -n 's/.*listening on //p' | head -n 1)
 	URL[$name]=http://$address
 }
