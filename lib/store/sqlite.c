@@ -582,6 +582,15 @@ static bool lock_out_others(struct sr_sql *sql)
 	       file->pMethods->xLock(file, SQLITE_LOCK_EXCLUSIVE) == SQLITE_OK;
 }
 
+/* What was read without a lock is evidence only if nobody has opened, emptied or written the log meanwhile: an application that comes, works and
+ * goes leaves a log whose newest frames are not in the file, as it should be. */
+static bool nobody_came(const struct sr_store *st, const struct timespec before[2])
+{
+	struct timespec now[2] = {0};
+
+	return leftovers(st, now) && !memcmp(now, before, sizeof now) && !wal_in_use(st);
+}
+
 static enum sr_status shed_stale_wal(struct sr_store *st, uint64_t known_inode, const struct sr_uuid *node, bool *any, struct sr_err *err)
 {
 	struct sr_sql_store *s = (struct sr_sql_store *)st;
@@ -602,7 +611,7 @@ static enum sr_status shed_stale_wal(struct sr_store *st, uint64_t known_inode, 
 	forget_connection(s);
 	if (wal_in_use(st))
 		return SR_OK;
-	st->overwritten = sr_sql_overwritten(st);
+	st->overwritten = sr_sql_overwritten(st) && nobody_came(st, times);
 	/* Whatever cannot be read is no evidence. */
 	if (connect_alone(&alone, st, NULL) == SR_OK && sr_sql_marker_read(&alone, &marker, NULL, NULL) == SR_OK &&
 	    !sr_uuid_none(&marker.id) && (inode(st) != known_inode || memcmp(&marker.node, node, sizeof *node)) && lock_out_others(&alone))
