@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define CLEARLY_LATER_MS 50
 #define QUIET_MS      60000 /* nobody committed for so long: a checkpoint meets no other one */
 #define SHM_DMS       128   /* the byte of the -shm on which every user of the WAL holds a shared lock */
 #define NEW_FILE_MODE 0640
@@ -591,6 +592,12 @@ static bool nobody_came(const struct sr_store *st, const struct timespec before[
 	return leftovers(st, now) && !memcmp(now, before, sizeof now) && !wal_in_use(st);
 }
 
+/* File times are coarse, up to some 10 ms: a checkpoint and the first frame of the log's next turn may carry the same one. */
+static bool well_after(const struct timespec *late, const struct timespec *early)
+{
+	return (late->tv_sec - early->tv_sec) * 1000 + (late->tv_nsec - early->tv_nsec) / 1000000 >= CLEARLY_LATER_MS;
+}
+
 static enum sr_status shed_stale_wal(struct sr_store *st, uint64_t known_inode, const struct sr_uuid *node, bool *any, struct sr_err *err)
 {
 	struct sr_sql_store *s = (struct sr_sql_store *)st;
@@ -611,7 +618,7 @@ static enum sr_status shed_stale_wal(struct sr_store *st, uint64_t known_inode, 
 	forget_connection(s);
 	if (wal_in_use(st))
 		return SR_OK;
-	st->overwritten = sr_sql_overwritten(st) && nobody_came(st, times);
+	st->overwritten = well_after(&times[0], &times[1]) && sr_sql_overwritten(st) && nobody_came(st, times);
 	/* Whatever cannot be read is no evidence. */
 	if (connect_alone(&alone, st, NULL) == SR_OK && sr_sql_marker_read(&alone, &marker, NULL, NULL) == SR_OK &&
 	    !sr_uuid_none(&marker.id) && (inode(st) != known_inode || memcmp(&marker.node, node, sizeof *node)) && lock_out_others(&alone))
