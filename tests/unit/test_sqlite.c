@@ -1678,11 +1678,11 @@ static void test_stale_wal(void **state)
 	left_behind(w, &mine);
 	assert_false(doubtful(w, inode, &mine.node));
 	left_behind(w, &mine);
-	usleep(20000);
+	usleep(100000);
 	shell(w, "sqlite3 a.db 'PRAGMA wal_checkpoint' '.shell kill -9 $PPID' >/dev/null 2>&1 || true; test -s a.db-wal");
 	assert_false(doubtful(w, inode, &mine.node));
 	left_behind(w, &mine);
-	usleep(20000);
+	usleep(100000);
 	shell(w, "cp yesterday.db a.db; test -s a.db-wal");
 	assert_true(doubtful(w, inode, &mine.node));
 	shell(w, "rm -f a.db*");
