@@ -85,7 +85,8 @@ SR_MUST enum sr_status sr_leaves_add(struct sr_leaves *l, const struct sr_leaf *
 size_t sr_leaves_count(const struct sr_leaves *l);
 /* Leaf i < count; *out is VALID UNTIL the next sr_leaves call. */
 SR_MUST enum sr_status sr_leaves_at(struct sr_leaves *l, size_t i, struct sr_leaf *out, struct sr_err *err);
-/* Of a sorted spool: *at is the place of the leaf at `path`, which is in *out as sr_leaves_at gives it; sr_leaves_count when there is none. */
+/* Of a sorted spool: *at is the place of the leaf at `path`, which is in *out as sr_leaves_at gives it; sr_leaves_count when there is none.
+ * To look for paths in rising order, or nearly so, costs a few comparisons each. */
 SR_MUST enum sr_status sr_leaves_find(struct sr_leaves *l, struct sr_bytes path, size_t *at, struct sr_leaf *out, struct sr_err *err);
 /* Sort by path (memcmp order: parents first).  SR_E_DATA when two leaves have one path; the order is then as it was. */
 SR_MUST enum sr_status sr_leaves_sort(struct sr_leaves *l, struct sr_err *err);

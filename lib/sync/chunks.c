@@ -246,27 +246,10 @@ enum sr_status sr_chunks_next(struct sr_chunks *c, const struct sr_pace *pace, s
 
 /* --- what gets in the way -------------------------------------------------------------------------------------------------- */
 
-static bool find(struct sr_chunks *c, struct sr_bytes path, size_t *at, struct sr_leaf *leaf)
+static bool find_waiting(struct sr_chunks *c, struct sr_bytes path, size_t *at, struct sr_leaf *leaf)
 {
-	size_t low = 0, high = c->n;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		int order;
-
-		if (sr_leaves_at(c->all, middle, leaf, NULL) != SR_OK)
-			return false;
-		order = sr_bytes_cmp(leaf->path, path);
-		if (order == 0) {
-			*at = middle;
-			return true;
-		}
-		if (order < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return false;
+	return (c->left || c->joined) && sr_leaves_find(c->all, path, at, leaf, NULL) == SR_OK && *at < c->n &&
+	       (c->place[*at] == WAITS || c->place[*at] == JOINS);
 }
 
 bool sr_chunks_waits(struct sr_chunks *c, struct sr_bytes path)
@@ -274,7 +257,7 @@ bool sr_chunks_waits(struct sr_chunks *c, struct sr_bytes path)
 	struct sr_leaf leaf;
 	size_t i;
 
-	return (c->left || c->joined) && find(c, path, &i, &leaf) && (c->place[i] == WAITS || c->place[i] == JOINS);
+	return find_waiting(c, path, &i, &leaf);
 }
 
 bool sr_chunks_join(struct sr_chunks *c, struct sr_bytes path)
@@ -282,7 +265,7 @@ bool sr_chunks_join(struct sr_chunks *c, struct sr_bytes path)
 	struct sr_leaf leaf;
 	size_t i;
 
-	if (!sr_chunks_waits(c, path) || !find(c, path, &i, &leaf))
+	if (!find_waiting(c, path, &i, &leaf))
 		return false;
 	if (c->place[i] == WAITS) {
 		put_here(c, i, weight(&leaf));

@@ -25,7 +25,6 @@ struct fetching {
 	bool *got;               /* a plan item at a time */
 	bool *here;              /* asked for without content */
 	struct sr_leaves *parts; /* of these, what came in the bundle at work */
-	size_t next;             /* of the pull list: what is likely to come next */
 	uint64_t gone;           /* files that could not be sent */
 	struct sr_stage *stage;
 	uint64_t wanted, received;
@@ -47,55 +46,16 @@ static const struct sr_version *wanted_version(const struct sr_leaf *leaf)
 	return (leaf->flags & SR_LEAF_MERGED) && sr_path_is_bag(leaf->path) ? &leaf->base : &leaf->to;
 }
 
-/* Where in the pull list `path` can be.  Leaves come as they were asked for, or nearly so: look ahead from the one that is next. */
-static bool narrow(struct fetching *f, struct sr_bytes path, size_t *lo, size_t *hi, struct sr_err *err)
-{
-	struct sr_leaves *pull = f->s->plans[f->i].pull;
-	struct sr_leaf leaf;
-
-	*lo = 0;
-	*hi = sr_leaves_count(pull);
-	for (size_t at = f->next, step = 1; at < *hi; at += step, step *= 2) {
-		int c;
-
-		if (sr_leaves_at(pull, at, &leaf, err) != SR_OK)
-			return false;
-		c = sr_bytes_cmp(leaf.path, path);
-		if (c <= 0)
-			*lo = at;
-		if (c >= 0)
-			*hi = at + 1;
-	}
-	return true;
-}
-
 /* The place of `path` in the pull list. */
 static bool find_wanted(struct fetching *f, struct sr_bytes path, size_t *at, struct sr_leaf *out, struct sr_err *err)
 {
 	struct sr_leaves *pull = f->s->plans[f->i].pull;
-	size_t lo, hi;
 
-	if (!narrow(f, path, &lo, &hi, err))
+	if (sr_leaves_find(pull, path, at, out, err) != SR_OK)
 		return false;
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-		int c;
-
-		if (sr_leaves_at(pull, mid, out, err) != SR_OK)
-			return false;
-		c = sr_bytes_cmp(out->path, path);
-		if (c == 0) {
-			*at = mid;
-			f->next = mid + 1;
-			return true;
-		}
-		if (c < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	sr_err_set(err, SR_E_DATA, "bundle: it holds a leaf that was not asked for");
-	return false;
+	if (*at == sr_leaves_count(pull))
+		sr_err_set(err, SR_E_DATA, "bundle: it holds a leaf that was not asked for");
+	return *at < sr_leaves_count(pull);
 }
 
 /* Check a leaf of the bundle against what was asked for, and add it to what will be applied. */
