@@ -139,6 +139,7 @@ struct files_apply {
 	struct sr_leaves *leaves; /* BORROWED, as is ops */
 	const struct sr_apply_ops *ops;
 	struct sr_marker marker;
+	bool unmarked; /* the store's marker stays */
 	size_t n;
 	struct files_todo {
 		uint8_t step;

@@ -25,7 +25,11 @@ static enum sr_status apply_new(struct files_apply **out, struct sr_files *f, st
 	a->f = f;
 	a->leaves = leaves;
 	a->ops = ops;
-	a->marker = *marker;
+	a->unmarked = !marker;
+	if (marker)
+		a->marker = *marker;
+	else
+		a->marker.id = sr_uuid_random(); /* for names in staging */
 	a->n = sr_leaves_count(leaves);
 	a->todo = sr_alloc(a->n * sizeof(*a->todo));
 	*out = a;
@@ -357,7 +361,7 @@ enum sr_status sr_files_commit(struct sr_store *st, struct sr_err *err)
 		s = exact_modes(a, err);
 	if (s == SR_OK)
 		s = conclude(a, err);
-	if (s == SR_OK)
+	if (s == SR_OK && !a->unmarked)
 		s = sr_files_write_marker(f, &a->marker, err);
 	if (s == SR_OK && a->failed)
 		s = sr_err_set(err, SR_E_CHANGED, "%zu of %zu not applied, first %s", a->failed, a->n, a->first.text);

@@ -282,12 +282,12 @@ enum sr_status sr_sql_apply_prepare(struct sr_store *st, struct sr_leaves *leave
 	a->ops = ops;
 	a->n = sr_leaves_count(leaves);
 	a->state = sr_alloc(a->n + 1);
-	a->clean = true;
+	a->clean = marker != NULL; /* without one the caller makes no map of it: the next scan does */
 	s->apply = a;
 	status = begin(a, err);
 	if (status == SR_OK)
 		status = write_all(a, err);
-	if (status == SR_OK)
+	if (status == SR_OK && marker)
 		status = sr_sql_marker_write(&s->main, marker, &a->kept, err);
 	if (status != SR_OK)
 		sr_sql_apply_rollback(st);

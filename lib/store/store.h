@@ -231,7 +231,8 @@ struct sr_apply_ops {
 };
 
 /* Step one: compare, and for a database do everything in an open BEGIN IMMEDIATE transaction that carries `marker`; nothing is visible yet.  `leaves` are sorted, BORROWED until
- * commit or rollback, as are ops.  Where actual == to already: applied without a write (in a bag: only where expect is the same, too).  Of a bag's table
+ * commit or rollback, as are ops.  marker NULL: the store's own stays as it is, there is no recovery (an edit), and the next scan finds what was
+ * changed.  Where actual == to already: applied without a write (in a bag: only where expect is the same, too).  Of a bag's table
  * the rows are looked through before the lock is taken; equal ones that others add meanwhile stay, and are not counted.  SR_E_BUSY after the busy timeout. */
 SR_MUST enum sr_status sr_apply_prepare(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker, const struct sr_apply_ops *ops,
                                         struct sr_err *err);

@@ -1,0 +1,129 @@
+/* edit.c - an apply without marker, intents and base. */
+#include "lib/replica/edit.h"
+
+struct editing {
+	struct sr_replica *r;
+	const struct sr_replica_store *st;
+	struct sr_err no; /* the first objection; code SR_OK: there is none */
+};
+
+static enum sr_verdict object(struct editing *e, struct sr_bytes path, const char *what, struct sr_bytes other)
+{
+	struct sr_buf a = {0}, b = {0};
+
+	if (e->no.code != SR_OK)
+		return SR_KEEP;
+	sr_leaf_path_text(&a, e->st->name, e->st->kind, path);
+	if (other.len)
+		sr_leaf_path_text(&b, e->st->name, e->st->kind, other);
+	(void)sr_err_set(&e->no, SR_E_CHANGED, "%.300s %s%s%.300s", sr_buf_text(&a), what, other.len ? " " : "", sr_buf_text(&b));
+	sr_buf_free(&a);
+	sr_buf_free(&b);
+	return SR_KEEP;
+}
+
+static enum sr_verdict on_clash(void *ctx, size_t k, const struct sr_leaf *leaf, const struct sr_version *actual, struct sr_bytes record)
+{
+	(void)k, (void)actual, (void)record;
+	return object(ctx, leaf->path, "changed meanwhile", sr_bytes(NULL, 0));
+}
+
+static enum sr_verdict on_way(void *ctx, size_t k, const struct sr_leaf *leaf, struct sr_bytes path, const struct sr_version *actual,
+			      struct sr_bytes record)
+{
+	(void)k, (void)actual, (void)record;
+	if (leaf->to.kind == SR_KIND_NONE)
+		return object(ctx, leaf->path, "is still referred to by", path);
+	return object(ctx, leaf->path, "has a UNIQUE value, or a key, that is needed by", path);
+}
+
+static enum sr_verdict on_parentless(void *ctx, size_t k, const struct sr_leaf *leaf, struct sr_bytes parent)
+{
+	(void)k;
+	return object(ctx, leaf->path, parent.len ? "refers to a row that is not there:" : "refers to a row that is not there", parent);
+}
+
+static enum sr_status on_displaced(void *ctx, size_t k, const struct sr_leaf *leaf, const struct sr_displaced *old, struct sr_err *err)
+{
+	struct editing *e = ctx;
+	struct sr_loser loser = {.store = e->st->name,
+				 .store_kind = e->st->kind,
+				 .path = old->path,
+				 .version = old->version,
+				 .mtime_ns = old->mtime_ns,
+				 .reason = "changed-while-applying",
+				 .winner = leaf->to};
+
+	(void)k;
+	if (old->expected)
+		return SR_OK;
+	if (old->version.kind == SR_KIND_ROW)
+		return sr_archive_record(e->r->archive, &loser, old->record, err);
+	if (old->version.kind == SR_KIND_FILE)
+		return sr_archive_file(e->r->archive, &loser, old->dirfd, old->name, err);
+	return sr_archive_bare(e->r->archive, &loser, err);
+}
+
+static void on_applied(void *ctx, size_t k, const struct sr_leaf *leaf, uint64_t signature)
+{
+	(void)ctx, (void)k, (void)leaf, (void)signature; /* the scan will see */
+}
+
+/* An apply that was cut short is decided by what it left in the store: nothing may be changed before. */
+static enum sr_status nothing_under_way(struct sr_replica *r, const struct sr_replica_store *st, struct sr_err *err)
+{
+	struct sr_leaves *leaves = sr_leaves_new(sr_state_dir(r->state));
+	struct sr_intent_head head;
+	bool found = false;
+	enum sr_status rc = sr_state_intents(r->state, &st->row, &head, leaves, &found, err);
+
+	sr_leaves_free(leaves);
+	if (rc == SR_OK && found)
+		rc = sr_err_set(err, SR_E_BUSY, "store %s: a round was cut short, and the next one has to end it first", st->name);
+	return rc;
+}
+
+static enum sr_status apply(struct editing *e, struct sr_leaves *leaves, struct sr_err *err)
+{
+	struct sr_store *store = e->st->store;
+	struct sr_apply_ops ops = {.ctx = e,
+				   .clash = on_clash,
+				   .in_the_way = on_way,
+				   .parentless = on_parentless,
+				   .displaced = on_displaced,
+				   .applied = on_applied};
+	enum sr_status rc = sr_apply_prepare(store, leaves, NULL, &ops, err);
+
+	if (rc == SR_OK && e->no.code == SR_OK)
+		rc = sr_stage_flush(store, err);
+	if (rc == SR_OK && e->no.code == SR_OK)
+		rc = sr_apply_commit(store, err);
+	else
+		sr_apply_rollback(store);
+	if (rc == SR_OK && e->no.code != SR_OK) {
+		*err = e->no;
+		rc = e->no.code;
+	}
+	return rc;
+}
+
+enum sr_status sr_replica_edit(struct sr_replica *r, size_t i, struct sr_leaves *leaves, struct sr_err *err)
+{
+	struct editing e = {.r = r, .st = &r->stores[i]};
+	struct sr_err why = {0};
+	enum sr_status rc;
+
+	if (e.st->mode != SR_MODE_READY)
+		return sr_err_set(err, SR_E_UNAVAILABLE, "store %s: %s", e.st->name, e.st->mode == SR_MODE_NEW ? "there is nothing yet" : e.st->why);
+	sr_replica_unview(r);
+	rc = nothing_under_way(r, e.st, &why);
+	if (rc == SR_OK)
+		rc = sr_leaves_sort(leaves, &why);
+	if (rc == SR_OK)
+		rc = apply(&e, leaves, &why);
+	if (r->role == SR_ROLE_WEBSERVER) /* a datastore may be receiving just now */
+		sr_store_sweep_stage(e.st->store);
+	if (rc != SR_OK && err)
+		*err = why;
+	return rc;
+}

@@ -1,0 +1,25 @@
+/* edit.h - changes made to a store as the application itself would make them.
+ *
+ * What is edited is an ordinary local change: no base moves, no intent is left, the marker stays what it is, and the next scan finds it.  On a
+ * webserver it is pushed then.  On a datastore it would be a direct edit, of which nothing is kept: there use sr_ds_edit
+ * (lib/datastore/internal.h), which keeps what is replaced.
+ *
+ * Threads: the replica's owner thread, the replica unlocked, between two rounds. */
+#ifndef SR_REPLICA_EDIT_H
+#define SR_REPLICA_EDIT_H
+
+#include "lib/replica/replica.h"
+
+/* Compare and swap every leaf from `expect` to `to` in store i, which is READY; `leaves` are sorted here.  A row brings its record, a file that is
+ * to have content has it staged (sr_stage_open, sr_stage_finish, in this order: then sr_leaves_add), an operator may delete what he likes: no limit
+ * is asked.  Tables are not made here.
+ *
+ * SR_E_CHANGED names the first path that is not `expect`, whose UNIQUE value another row holds, or that has no parent by a foreign key: nothing
+ * was done then.  So much for what can be seen beforehand, and for a database, which changes as one.  A file that changes at the very moment, or
+ * cannot be looked at, is left as it is and named, too, but the others went on.  What was staged is used up or gone, either way.  SR_E_BUSY: a round was cut short and has to be ended by the next one first.
+ * SR_E_UNAVAILABLE: the store is paused.
+ * A crash leaves each file as it was or as it should be; a database all or nothing.  Replaced content goes: it is what was expected.  Should it not be
+ * that after all, it goes to the conflict archive. */
+SR_MUST enum sr_status sr_replica_edit(struct sr_replica *r, size_t i, struct sr_leaves *leaves, struct sr_err *err);
+
+#endif
