@@ -7,7 +7,7 @@
 #include "lib/admin/here.h"
 #include "lib/admin/offline.h"
 #include "lib/admin/table.h"
-#include "lib/replica/limit.h"
+#include "lib/replica/waiting.h"
 
 #define QUESTION "Let these deletions through? [y/N] "
 
@@ -19,21 +19,6 @@ static const char *text(const json_t *o, const char *name)
 static long long number(const json_t *o, const char *name)
 {
 	return (long long)json_integer_value(json_object_get(o, name));
-}
-
-void sr_held_text(const json_t *held, struct sr_buf *out)
-{
-	const char *table = text(held, "table"), *way = text(held, "way");
-
-	if (table)
-		sr_buf_printf(out, "table %s: ", table);
-	sr_buf_printf(out, "%lld of %lld %s", number(held, "deletions"), number(held, "leaves"), table ? "rows" : "leaves");
-	if (way && !strcmp(way, "scan"))
-		sr_buf_printf(out, " were deleted directly");
-	else if (way && !strcmp(way, "receive"))
-		sr_buf_printf(out, " would be deleted by a webserver");
-	else
-		sr_buf_printf(out, way && !strcmp(way, "pull") ? " would be deleted here" : " would be deleted everywhere");
 }
 
 /* How many units are held. */

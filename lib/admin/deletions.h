@@ -4,12 +4,7 @@
 
 #include "lib/admin/admin.h"
 
-struct json_t;
-
 /* `sameroot adopt --deletions`; also without a daemon, under its lock. */
 SR_MUST enum sr_status sr_adopt_deletions(const struct sr_admin *a, int *exit_status, struct sr_err *err);
-
-/* One entry of a store's "held" in words, appended. */
-void sr_held_text(const struct json_t *held, struct sr_buf *out);
 
 #endif

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/replica/limit.h"
+#include "lib/replica/waiting.h"
 
 /* The names under which lib/replica, lib/sync and lib/datastore keep these in state.db's meta. */
 #define META_NODE     "node"
@@ -122,7 +122,7 @@ static enum sr_status count_row(void *ctx, const struct sr_leaf_row *row, struct
 }
 
 /* Deletions that waited when the node was last awake. */
-static enum sr_status add_held(json_t *o, struct sr_state *s, const char *store, struct sr_err *err)
+static enum sr_status add_held(json_t *o, json_t *waiting, struct sr_state *s, const char *store, struct sr_err *err)
 {
 	struct sr_ledger *ledger = NULL;
 	struct sr_buf text = {0};
@@ -131,13 +131,14 @@ static enum sr_status add_held(json_t *o, struct sr_state *s, const char *store,
 	if (rc == SR_OK) {
 		sr_ledger_report(ledger, store, &text);
 		json_object_set_new(o, "held", json_loadb((const char *)text.at, text.len, 0, NULL));
+		sr_waiting_deletions(waiting, store, json_object_get(o, "held"));
 	}
 	sr_buf_free(&text);
 	sr_ledger_close(ledger);
 	return rc;
 }
 
-static enum sr_status add_store(json_t *stores, struct sr_state *s, const struct sr_config_store *st, struct sr_err *err)
+static enum sr_status add_store(json_t *stores, json_t *waiting, struct sr_state *s, const struct sr_config_store *st, struct sr_err *err)
 {
 	struct sr_store_row row;
 	struct count c = {0};
@@ -157,12 +158,12 @@ static enum sr_status add_store(json_t *stores, struct sr_state *s, const struct
 	json_object_set_new(o, "leaves", json_integer((json_int_t)c.leaves));
 	json_object_set_new(o, "bytes", json_integer((json_int_t)c.bytes));
 	json_array_append_new(stores, o);
-	return rc == SR_OK ? add_held(o, s, st->name, err) : rc;
+	return rc == SR_OK ? add_held(o, waiting, s, st->name, err) : rc;
 }
 
 static enum sr_status add_webserver(void *ctx, const struct sr_webserver_row *row, struct sr_err *err)
 {
-	json_t *o = json_object();
+	json_t *o = json_object(), *status = row->status ? json_loads(row->status, 0, NULL) : NULL;
 
 	(void)err;
 	json_object_set_new(o, "uuid", uuid_json(&row->uuid));
@@ -171,6 +172,7 @@ static enum sr_status add_webserver(void *ctx, const struct sr_webserver_row *ro
 	json_object_set_new(o, "epoch", json_integer((json_int_t)row->epoch));
 	json_object_set_new(o, "seq", json_integer((json_int_t)row->seq));
 	json_object_set_new(o, "root", hash_json(&row->root));
+	json_object_set_new(o, "status", status ? status : json_null());
 	json_array_append_new(ctx, o);
 	return SR_OK;
 }
@@ -180,7 +182,7 @@ static enum sr_status add_webserver(void *ctx, const struct sr_webserver_row *ro
 static enum sr_status fill_status(json_t *o, struct sr_state *s, const struct sr_admin *a, struct sr_err *err)
 {
 	bool datastore = sr_admin_is_datastore(a), found;
-	json_t *stores = json_array(), *list = json_array(), *at_of = json_object();
+	json_t *stores = json_array(), *list = json_array(), *at_of = json_object(), *waiting = sr_waiting_new();
 	struct sr_anchor at = {0};
 	struct sr_uuid node;
 	enum sr_status rc = get_exactly(s, META_NODE, node.b, sizeof node.b, &found, err);
@@ -191,7 +193,7 @@ static enum sr_status fill_status(json_t *o, struct sr_state *s, const struct sr
 		const struct sr_config_store *st = &a->config->stores[i];
 
 		if (datastore ? st->datastore_path : st->path)
-			rc = add_store(stores, s, st, err);
+			rc = add_store(stores, waiting, s, st, err);
 	}
 	if (rc == SR_OK && datastore)
 		rc = sr_state_webservers(s, add_webserver, list, err);
@@ -204,6 +206,7 @@ static enum sr_status fill_status(json_t *o, struct sr_state *s, const struct sr
 	else
 		json_object_set(o, "datastore", at_of);
 	json_object_set_new(o, "stores", stores);
+	json_object_set_new(o, "status", waiting);
 	json_decref(list);
 	json_decref(at_of);
 	return rc;

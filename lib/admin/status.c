@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/admin/deletions.h"
 #include "lib/admin/here.h"
 #include "lib/admin/offline.h"
 #include "lib/admin/table.h"
+#include "lib/replica/waiting.h"
 
 #define UNKNOWN_SHOWN 5
 
@@ -55,6 +55,13 @@ static bool webserver_is_held(const json_t *w)
 	return is(history, "ahead") || is(history, "fork") || is(history, "foreign");
 }
 
+static bool webserver_is_well(const json_t *w)
+{
+	const json_t *waiting = json_object_get(w, "status");
+
+	return !webserver_is_held(w) && sr_waiting_is_empty(waiting);
+}
+
 static bool all_well(const json_t *status)
 {
 	const json_t *stores = json_object_get(status, "stores"), *webservers = json_object_get(status, "webservers"),
@@ -66,8 +73,10 @@ static bool all_well(const json_t *status)
 		if (!store_is_well(o))
 			return false;
 	for (i = 0; (o = json_array_get(webservers, i)); i++)
-		if (webserver_is_held(o))
+		if (!webserver_is_well(o))
 			return false;
+	if (!sr_waiting_is_empty(json_object_get(status, "status")))
+		return false;
 	if (is(text(status, "role"), "datastore"))
 		return json_is_true(ready);
 	return number(status, "rounds") > 0; /* before the first round nothing is known */
@@ -247,79 +256,60 @@ static void show_unknown_of(const json_t *store, FILE *out)
 
 /* --- showing: what waits for the operator ------------------------------------------------------------------------------------------ */
 
-/* What a person does about a paused store, by how its reason begins (lib/replica/replica.c). */
-static const char *remedy(const char *why)
-{
-	if (strncmp(why, "lost", 4) == 0)
-		return "put it back where it was (mount, file, backup, a copy from another node); nothing is deleted meanwhile";
-	if (strncmp(why, "corrupt", 7) == 0)
-		return "put a good copy in its place (backup, another node)";
-	return "see to what the reason names; it goes on by itself";
-}
-
-static void add_held(struct sr_table *t, const char *what, const char *why, const char *todo, long long since_ms)
+/* `who`: a webserver, as the datastore's registry knows it; NULL: this node. */
+static void add_waiting(struct sr_table *t, const char *who, const json_t *o, const char *name)
 {
 	char since[SR_WHEN_TEXT];
 
-	line(t, what, why);
-	if (since_ms) {
-		sr_when_text(since, since_ms);
+	sr_table_add(t, "%s%s%s", who ? who : "", who ? ": " : "", text_or(o, name, "-"));
+	sr_table_add(t, "%s", text_or(o, "why", "it does not say why"));
+	if (number(o, "since_ms")) {
+		sr_when_text(since, number(o, "since_ms"));
 		sr_table_add(t, " ");
 		sr_table_add(t, "since %s", since);
 	}
-	line(t, " ", todo);
+	line(t, " ", text_or(o, "command", "see to what the reason names"));
 }
 
-static void add_held_store(struct sr_table *t, const json_t *s)
+static void add_all_waiting(struct sr_table *t, const char *who, const json_t *waiting)
 {
-	const char *name = text_or(s, "name", "-"), *why = text_or(s, "why", "it does not say why");
-	const json_t *held = json_object_get(s, "held");
-	char *skipped;
+	size_t i;
+	json_t *o;
 
-	for (size_t i = 0; i < json_array_size(held); i++) {
-		struct sr_buf what = {0};
-
-		sr_held_text(json_array_get(held, i), &what);
-		add_held(t, name, sr_buf_text(&what), "`sameroot adopt --deletions` lets them through; or put back what is gone",
-			 number(json_array_get(held, i), "since_ms"));
-		sr_buf_free(&what);
-	}
-	if (is(state_of(s), "paused") && !(json_array_size(held) && !strncmp(why, "held", 4))) /* said already */
-		add_held(t, name, why, remedy(why), number(s, "since_ms"));
-	if (text(s, "trouble"))
-		add_held(t, name, text(s, "trouble"), "it is tried again every round", 0);
-	if (number(s, "skipped")) {
-		skipped = sr_format("%lld item%s left alone: %s", number(s, "skipped"),
-				    number(s, "skipped") == 1 ? " that differs is" : "s that differ are",
-				    text_or(s, "skipped_why", "it does not say why"));
-		add_held(t, name, skipped, "`sameroot diff` names them", 0);
-		free(skipped);
-	}
+	for (i = 0; (o = json_array_get(json_object_get(waiting, "held"), i)); i++)
+		add_waiting(t, who, o, "what");
+	for (i = 0; (o = json_array_get(json_object_get(waiting, "paused"), i)); i++)
+		add_waiting(t, who, o, "store");
 }
 
-static void add_held_webserver(struct sr_table *t, const json_t *w)
+/* What it told last; and what is seen of it here that it could not tell yet. */
+static void add_webserver(struct sr_table *t, const json_t *w)
 {
-	char *why;
+	const char *who = text_or(w, "name", text_or(w, "uuid", "-"));
+	const json_t *waiting = json_object_get(w, "status");
+	char *why, *command;
 
-	if (!webserver_is_held(w))
-		return;
-	why = sr_format("held: its history is %s to this datastore", text(w, "history"));
-	add_held(t, text_or(w, "name", text_or(w, "uuid", "-")), why,
-		 "`sameroot adopt --union` on the datastore unites both; nothing is deleted meanwhile", 0);
-	free(why);
+	if (webserver_is_held(w) && !json_array_size(json_object_get(waiting, "held"))) {
+		why = sr_format("held: its history is %s to this datastore", text(w, "history"));
+		command = sr_remedy(SR_ROLE_DATASTORE, why, NULL);
+		line(t, who, why);
+		line(t, " ", command);
+		free(why);
+		free(command);
+	}
+	add_all_waiting(t, who, waiting);
 }
 
-static void show_held(const json_t *status, FILE *out)
+static void show_waiting(const json_t *status, FILE *out)
 {
 	struct sr_table t;
 	size_t i;
 	json_t *o;
 
 	sr_table_start(&t, "ll");
-	for (i = 0; (o = json_array_get(json_object_get(status, "stores"), i)); i++)
-		add_held_store(&t, o);
+	add_all_waiting(&t, NULL, json_object_get(status, "status"));
 	for (i = 0; (o = json_array_get(json_object_get(status, "webservers"), i)); i++)
-		add_held_webserver(&t, o);
+		add_webserver(&t, o);
 	if (t.n)
 		fputs("\nheld or paused:\n", out);
 	sr_table_print(&t, out, "  ");
@@ -369,7 +359,7 @@ void sr_status_show(const json_t *status, long long now_ms, FILE *out)
 	for (i = 0; (s = json_array_get(stores, i)); i++)
 		show_unknown_of(s, out);
 	show_webservers(json_object_get(status, "webservers"), out);
-	show_held(status, out);
+	show_waiting(status, out);
 }
 
 /* --- the command --------------------------------------------------------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 
 #include "lib/base/version.h"
 #include "lib/replica/report.h"
+#include "lib/replica/waiting.h"
 
 #define MOST_BODY 65536
 
@@ -36,6 +37,23 @@ static json_t *store_json(const struct sr_replica_store *s, const struct sr_ds_s
 	return o;
 }
 
+/* What waits for the operator here.  With face held. */
+static json_t *waiting_json(const struct sr_datastore *d)
+{
+	json_t *o = sr_waiting_new();
+
+	for (size_t i = 0; i < d->r->n; i++) {
+		const struct sr_ds_store *shown = &d->stores[i];
+		json_t *held = shown->held ? json_loads(shown->held, 0, NULL) : NULL;
+
+		sr_waiting_deletions(o, d->r->stores[i].name, held);
+		if (shown->mode == SR_MODE_PAUSED && !(json_array_size(held) && !strncmp(shown->why, "held", 4))) /* said already */
+			sr_waiting_pause(o, SR_ROLE_DATASTORE, d->r->stores[i].name, shown->why, shown->since_ms);
+		json_decref(held);
+	}
+	return o;
+}
+
 static json_t *status_json(struct sr_datastore *d)
 {
 	char instance[SR_UUID_TEXT], start[SR_UUID_TEXT], node[SR_UUID_TEXT], root[SR_HASH_TEXT];
@@ -62,6 +80,7 @@ static json_t *status_json(struct sr_datastore *d)
 	json_object_set_new(o, "root", sr_hash_none(&d->shown.root) ? json_null() : json_string(root));
 	json_object_set_new(o, "start", json_string(start));
 	json_object_set_new(o, "stores", stores);
+	json_object_set_new(o, "status", waiting_json(d));
 	pthread_mutex_unlock(&d->face);
 	json_object_set_new(o, "webservers", sr_ds_webservers_json(d));
 	return o;

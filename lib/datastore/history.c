@@ -222,9 +222,12 @@ static void show_store(struct sr_datastore *d, size_t i, uint64_t leaves, uint64
 	struct sr_ds_store *shown = &d->stores[i];
 	bool fault = s->mode == SR_MODE_READY && d->fault[i][0];
 
+	if (!fault)
+		shown->since_ms = s->since_ms;
+	else if (shown->mode != SR_MODE_PAUSED || !shown->since_ms)
+		shown->since_ms = sr_now_ms();
 	shown->mode = fault ? SR_MODE_PAUSED : s->mode;
 	snprintf(shown->why, sizeof(shown->why), "%s", fault ? d->fault[i] : s->why);
-	shown->since_ms = s->since_ms;
 	shown->map = s->map;
 	shown->leaves = leaves;
 	shown->bytes = bytes;

@@ -145,7 +145,7 @@ static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_w
 	json_object_set_new(o, "history", w->row.seen_ms ? json_string(sr_history_text(w->verdict)) : json_null());
 	json_object_set_new(o, "seen", seen_json(w->row.seen_ms));
 	json_object_set_new(o, "lag", lag_json(d, w));
-	status = w->row.status ? json_loads(w->row.status, JSON_DECODE_ANY, NULL) : NULL;
+	status = w->row.status ? json_loads(w->row.status, 0, NULL) : NULL;
 	json_object_set_new(o, "status", status ? status : json_null());
 	return o;
 }
@@ -213,9 +213,11 @@ static bool take_row(const json_t *o, struct sr_webserver_row *row)
 			return false;
 		row->sync_port = (unsigned)json_integer_value(port);
 	}
+	if (status && !json_is_object(status))
+		return false;
 	if (status) {
 		free(row->status);
-		row->status = json_dumps(status, JSON_COMPACT | JSON_ENCODE_ANY);
+		row->status = json_dumps(status, JSON_COMPACT);
 	}
 	return true;
 }
@@ -232,7 +234,7 @@ static enum sr_status put_row(struct sr_datastore *d, const struct sr_uuid *uuid
 	if (!w) {
 		rc = sr_err_set(err, SR_E_LIMIT, "more than %d webservers", MOST_WEBSERVERS);
 	} else if (!take_row(o, &w->row)) {
-		rc = sr_err_set(err, SR_E_DATA, "a webserver is {\"name\", \"external_addr\", \"sync_port\", \"version\", \"pin\"}");
+		rc = sr_err_set(err, SR_E_DATA, "a webserver is {\"name\", \"external_addr\", \"sync_port\", \"version\", \"pin\", \"status\"}");
 	} else {
 		free(w->row.peer);
 		w->row.peer = sr_strdup(peer);

@@ -14,7 +14,7 @@
  * comes as a frame with SR_LEAF_GONE. POST /api/push            a bundle whose head is sr_push_head; its leaves carry expect, to, flags,
  * epoch, seq.  Answer: sr_push_answer as JSON, 200 for ok and refused, 409 for stale. DELETE /api/push/ID?webserver=NODE&prev=ID   settle:
  * sr_push_answer.   DELETE /api/push/all?webserver=NODE: cancel all earlier pushes; the answer's `id` is the chain's new last id. PUT
- * /api/webservers/NODE  JSON {name, external_addr, sync_port, version, pin}
+ * /api/webservers/NODE  JSON {name, external_addr, sync_port, version, pin, status}
  */
 #ifndef SR_REPLICA_WIRE_H
 #define SR_REPLICA_WIRE_H

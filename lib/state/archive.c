@@ -32,14 +32,26 @@
 #define ID_LEN 29 /* 20261122T063000.123Z-0123abcd */
 #define NAME_SIZE (ID_LEN + sizeof(JSON TMP))
 #define TORN_MS (3600 * 1000)
+#define SETTLED_MS 2000
 #define JSON_FILE_MAX (64u << 20) /* bytes of a .json that is read back; many more than are ever written */
+
+struct sr_sums {
+	uint64_t entries, bytes;
+};
+
+struct sr_counted {
+	bool valid;
+	struct timespec mtime; /* of the directory: each entry that comes or goes changes it */
+	struct sr_sums sums;
+};
 
 struct sr_archive {
 	char *dir;
 	int dirfd;
-	pthread_mutex_t mutex; /* guards the two below */
+	pthread_mutex_t mutex; /* guards what is below */
 	int64_t last_ms;
 	uint32_t last_number;
+	struct sr_counted counted; /* the last count, as long as the directory is what it was */
 };
 
 /* ---- names ---- */
@@ -555,10 +567,6 @@ enum sr_status sr_archive_each(struct sr_archive *a, sr_archived_fn *fn, void *c
 	return status;
 }
 
-struct sr_sums {
-	uint64_t entries, bytes;
-};
-
 static void sum_part(void *ctx, const struct sr_archive *a, const char *name, const char *suffix)
 {
 	struct sr_sums *sums = ctx;
@@ -573,15 +581,45 @@ static void sum_part(void *ctx, const struct sr_archive *a, const char *name, co
 		sums->bytes += (uint64_t)st.st_size;
 }
 
+/* Times of files are coarse: a directory that changed a moment ago may change again and keep its time. */
+static bool has_settled(const struct timespec *mtime)
+{
+	return (int64_t)mtime->tv_sec * 1000 + mtime->tv_nsec / 1000000 + SETTLED_MS < sr_now_ms();
+}
+
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
 enum sr_status sr_archive_count(struct sr_archive *a, uint64_t *entries, uint64_t *bytes, struct sr_err *err)
 {
-	struct sr_sums sums = {0};
-	enum sr_status status = each_part(a, sum_part, &sums, err);
+	struct sr_counted counted = {0};
+	enum sr_status status = SR_OK;
+	bool settled, known;
+	struct stat st;
 
+	if (fstat(a->dirfd, &st) != 0)
+		return fault(a, ".", err);
+	settled = has_settled(&st.st_mtim);
+	pthread_mutex_lock(&a->mutex);
+	known = a->counted.valid && same_time(&a->counted.mtime, &st.st_mtim);
+	if (known)
+		counted = a->counted;
+	pthread_mutex_unlock(&a->mutex);
+	if (!known)
+		status = each_part(a, sum_part, &counted.sums, err);
 	if (status != SR_OK)
 		return status;
-	*entries = sums.entries;
-	*bytes = sums.bytes;
+	*entries = counted.sums.entries;
+	*bytes = counted.sums.bytes;
+	if (known || !settled)
+		return SR_OK;
+	counted.valid = true;
+	counted.mtime = st.st_mtim;
+	pthread_mutex_lock(&a->mutex);
+	a->counted = counted;
+	pthread_mutex_unlock(&a->mutex);
 	return SR_OK;
 }
 

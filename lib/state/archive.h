@@ -45,7 +45,7 @@ typedef enum sr_status sr_archived_fn(void *ctx, const struct sr_archived *entry
 /* Oldest first; those that are there when it begins.  fn may add to the archive and remove from it; other than SR_OK ends the listing and
  * is returned. SR_E_DATA: an ID.json is not what was written there. */
 SR_MUST enum sr_status sr_archive_each(struct sr_archive *a, sr_archived_fn *fn, void *ctx, struct sr_err *err);
-/* bytes: of all ID.data.  Reads the directory, no content. */
+/* bytes: of all ID.data.  Reads the directory, no content; and not even that when it is what it was at the last count. */
 SR_MUST enum sr_status sr_archive_count(struct sr_archive *a, uint64_t *entries, uint64_t *bytes, struct sr_err *err);
 /* A descriptor of the content (record bytes or file bytes); OWNED BY CALLER (close).  SR_E_NOTFOUND: no such entry, or it has no content.
  */

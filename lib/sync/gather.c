@@ -31,7 +31,7 @@ void sr_store_plan_clear(struct sr_store_plan *p)
 	sr_tally_free(&p->tally[SR_WAY_PUSH]);
 	sr_tally_free(&p->tally[SR_WAY_PULL]);
 	p->pull = p->push = p->agree = NULL;
-	p->skipped = p->gone = 0;
+	p->skipped = p->skipped_held = p->gone = 0;
 	p->first_skip = NULL;
 	p->skips[0] = 0;
 	p->compared = p->evicted = p->again = p->merges = p->grows = false;
@@ -363,6 +363,11 @@ static void note_skip(struct finding *f, const struct sr_item *it)
 	size_t len = strlen(p->skips);
 
 	p->skipped++;
+	if (it->why == sr_why_held) {
+		p->skipped_held++;
+		p->first_skip = *p->skips ? p->skips : it->why;
+		return;
+	}
 	if (named.len && named.len < it->path.len && !memcmp(named.at, it->path.at, named.len) &&
 	    it->path.at[named.len] == (st->kind == SR_KIND_DATABASE ? 0 : '/'))
 		return;

@@ -30,6 +30,7 @@ struct sr_store_plan { /* one store's part of a round */
 	struct sr_leaves *push;
 	struct sr_leaves *agree; /* path, to; expect := to */
 	uint64_t skipped;
+	uint64_t skipped_held;  /* of these: deletions that are held, which the ledger tells */
 	const char *first_skip; /* which were, and why: the first few */
 	char skips[400];        /* what it points to, of those that the plan names */
 	uint64_t gone;          /* files that the datastore could not send */
@@ -45,6 +46,7 @@ struct sr_store_plan { /* one store's part of a round */
 	struct sr_pace pace;    /* of what is pulled; kept from round to round */
 	bool failed;            /* in this round: */
 	char trouble[320];      /* what went wrong with this store alone, kept to log it once */
+	int64_t failed_ms, skipped_ms; /* since when: something fails, or is left alone; 0: it does not */
 };
 
 struct sr_sync {
@@ -76,7 +78,9 @@ struct sr_sync {
 	struct sr_declined *declined;
 	size_t declineds;
 	unsigned try; /* of the round */
-	bool told_registry;
+	char *told;             /* what the registry was told last, or NULL; and by which start of the datastore it was taken */
+	struct sr_uuid told_to;
+	bool met;               /* in this round: the datastore answered a check-in */
 
 	/* the state in which nothing was left to do: a round that finds it again ends there */
 	struct sr_hash quiet_local, quiet_remote;
@@ -127,7 +131,19 @@ bool sr_sync_excluded_below(const struct sr_sync *s, size_t i, const struct sr_h
 /* The store of the datastore that goes with our store i; NULL: none. */
 const struct sr_tree_store *sr_sync_there(const struct sr_sync *s, size_t i);
 
+/* tell.c */
+#define SR_STRANGER "the datastore has this store, the configuration here does not name it"
+/* What waits for the operator here (lib/replica/waiting.h), with "conflicts": {"entries", "bytes"}.  OWNED BY CALLER (json_decref). */
+struct json_t;
+struct json_t *sr_sync_waiting(const struct sr_sync *s);
+/* Tell the registry who and how this webserver is, if that is not what it knows. */
+SR_MUST enum sr_status sr_sync_tell(struct sr_sync *s, struct sr_err *err);
+
+/* report.c: the end of a round, for sr_sync_report */
+void sr_sync_make_report(struct sr_sync *s);
+
 /* limit.c */
+extern const char *const sr_why_held; /* of an item that is left alone for the limit */
 /* Hold what the deletion limit does not let through: of the items of a directory tree, before they are handed on, */
 void sr_sync_limit_files(struct sr_sync *s, size_t i, const struct sr_hash *remote);
 /* and of the rows that are to be pulled and pushed. */

@@ -10,13 +10,13 @@
 
 #include "lib/sync/internal.h"
 
-static const char *const why_held = "held: too many deletions at once; `sameroot adopt --deletions` lets them through";
+const char *const sr_why_held = "held: too many deletions at once; `sameroot adopt --deletions` lets them through";
 
 static void hold(struct sr_item *it)
 {
 	it->act = SR_ACT_SKIP;
 	it->archive = false;
-	it->why = why_held;
+	it->why = sr_why_held;
 	it->flags = 0;
 }
 
@@ -30,7 +30,7 @@ static void hold_directories(struct sr_store_plan *p, uint8_t act)
 		if (it->act != act || from->kind != SR_KIND_DIR || to->kind == SR_KIND_DIR)
 			continue;
 		for (size_t j = k + 1; j < p->n && sr_path_under(p->items[j].path, it->path); j++)
-			if (p->items[j].act == SR_ACT_SKIP && p->items[j].why == why_held) {
+			if (p->items[j].act == SR_ACT_SKIP && p->items[j].why == sr_why_held) {
 				hold(it);
 				break;
 			}
@@ -137,8 +137,9 @@ static enum sr_status judge_rows(struct sr_sync *s, size_t i, uint8_t act, const
 		return rc;
 	judge(s, i, act, map);
 	if (t->held) {
-		p->first_skip = why_held;
+		p->first_skip = sr_why_held;
 		p->skipped += sr_leaves_count(*leaves);
+		p->skipped_held += sr_leaves_count(*leaves);
 		sr_leaves_free(*leaves);
 		*leaves = sr_leaves_new(sr_state_dir(s->r->state));
 		sr_tally_free(t); /* nothing of it happens */

@@ -108,6 +108,7 @@ enum sr_status sr_sync_check_in(struct sr_sync *s, bool *unchanged, struct sr_er
 
 	if (rc == SR_OK && !*unchanged && s->r->keyed && !sr_hash_eq(&s->r->key.id, &s->info.key_id))
 		rc = ask_and_parse(s, true, unchanged, err);
+	s->met |= rc == SR_OK;
 	/* A held datastore's key is not taken: nothing here changes for its sake. */
 	if (rc == SR_OK && !*unchanged && s->info.history < SR_HISTORY_AHEAD)
 		rc = take_key(s, err);

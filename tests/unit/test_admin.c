@@ -20,6 +20,7 @@
 #include "lib/base/log.h"
 #include "lib/replica/address.h"
 #include "lib/replica/replica.h"
+#include "lib/replica/waiting.h"
 #include "lib/state/secret.h"
 
 /* --- a place to be ---------------------------------------------------------------------------------------------------- */
@@ -218,21 +219,83 @@ static void a_status_says_what_is_held_and_what_to_do(void **state)
 	                      "trouble", "held: the history is foreign", "trouble_since_ms", (json_int_t)1795332100000, "stores", "name", "users.db", "kind", "sqlite", "state",
 	                      "paused", "why", "lost: nothing is there", "since_ms", (json_int_t)1795332173165, "unknown_count", 7, "unknown", "path", "users.db/t", "why",
 	                      "no key", "conflicts", 2);
+	json_t *waiting = sr_waiting_new(),
+	       *held = json_pack("[{s:s, s:s, s:i, s:i, s:I}]", "table", "history", "way", "push", "deletions", 12, "leaves", 20, "since_ms", (json_int_t)1795332174000);
 	char *text;
 	size_t n;
 	FILE *out = open_memstream(&text, &n);
 
 	(void)state;
 	assert_non_null(o);
+	sr_waiting_hold(waiting, SR_ROLE_WEBSERVER, "round", "held: the datastore's history is foreign", 1795332100000);
+	sr_waiting_deletions(waiting, "webstore.db", held);
+	sr_waiting_pause(waiting, SR_ROLE_WEBSERVER, "users.db", "lost: nothing is there", 1795332173165);
+	json_object_set_new(o, "status", waiting);
+	json_decref(held);
 	sr_status_show(o, 1795332180000, out);
 	fclose(out);
 	for (const char *const *want = (const char *const[]){"held: the history is foreign", "since 2026-11-22T07:21:40Z;", "since 2026-11-22T07:22:53Z\n", "in sync       no\n", "lost: nothing is there",
-	                                                      "put it back where it was", "7 paths are not synchronised", "users.db/t", "\n  and 6 more\n", "sameroot conflicts list", NULL};
+	                                                      "put it back where it was",
+	                                                      "sameroot-restore webserver --from-datastore --store users.db", "adopt --mirror", "webstore.db  table history: 12 of 20 rows would be deleted everywhere", "adopt --deletions", "7 paths are not synchronised", "users.db/t", "\n  and 6 more\n", "sameroot conflicts list", NULL};
 	     *want; want++)
 		if (!strstr(text, *want))
 			fail_msg("\"%s\" is missing in:\n%s", *want, text);
 	json_decref(o);
 	free(text);
+}
+
+static void a_datastore_shows_what_its_webservers_told(void **state)
+{
+	json_t *o = json_pack("{s:s, s:b, s:[{s:s, s:s}, {s:s, s:s}]}", "role", "datastore", "ready", 1, "webservers", "name", "web1", "history", "foreign", "name", "web2", "history", "known"),
+	       *waiting = sr_waiting_new();
+	char *text;
+	size_t n;
+	FILE *out = open_memstream(&text, &n);
+
+	(void)state;
+	json_object_del(json_array_get(json_object_get(o, "webservers"), 0), "history");
+	assert_int_equal(sr_status_judge(o), 0);
+	sr_waiting_pause(waiting, SR_ROLE_WEBSERVER, "resources", "corrupt: \033[2Jno", 0);
+	json_object_set_new(json_array_get(json_object_get(o, "webservers"), 1), "status", waiting);
+	assert_int_equal(sr_status_judge(o), 1);
+	json_object_set_new(json_array_get(json_object_get(o, "webservers"), 0), "history", json_string("foreign"));
+	sr_status_show(o, 1795332180000, out);
+	fclose(out);
+	for (const char *const *want = (const char *const[]){"web1             held: its history is foreign to this datastore", "`sameroot adopt --union` here", "web2: resources  corrupt: ?[2Jno", "--store resources", NULL};
+	     *want; want++)
+		if (!strstr(text, *want))
+			fail_msg("\"%s\" is missing in:\n%s", *want, text);
+	json_decref(o);
+	free(text);
+}
+
+static void each_reason_has_its_command(void **state)
+{
+	static const struct {
+		enum sr_role role;
+		const char *why, *command;
+	} cases[] = {
+		{SR_ROLE_WEBSERVER, "lost: nothing is there", "sameroot-restore webserver --from-datastore --store s"},
+		{SR_ROLE_DATASTORE, "lost: nothing is there", "sameroot-restore datastore --from https://WEBSERVER:9406 --store s"},
+		{SR_ROLE_WEBSERVER, "corrupt: database disk image is malformed", "sameroot-restore webserver --from-datastore --store s"},
+		{SR_ROLE_WEBSERVER, "cannot be looked at: /srv: Permission denied", "owner"},
+		{SR_ROLE_WEBSERVER, "held: the datastore's history is ahead: it is at", "sameroot adopt --mirror` here"},
+		{SR_ROLE_DATASTORE, "held: its history is fork to this datastore", "sameroot adopt --union` here"},
+		{SR_ROLE_WEBSERVER, "1 item that differs is left alone: users.db/t: its schema was changed elsewhere: it waits", "upgrade the application"},
+		{SR_ROLE_WEBSERVER, "1 item that differs is left alone: it is paused at the datastore", "sameroot status` on the datastore"},
+		{SR_ROLE_WEBSERVER, "the conflict archive is full", "sameroot conflicts remove"},
+		{SR_ROLE_DATASTORE, "held: 5 of 6 leaves were deleted directly", "sameroot adopt --deletions"},
+		{SR_ROLE_WEBSERVER, "something new", "see to what the reason names"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		char *text = sr_remedy(cases[i].role, cases[i].why, "s");
+
+		if (!strstr(text, cases[i].command))
+			fail_msg("%s: %s", cases[i].why, text);
+		free(text);
+	}
 }
 
 /* --- differences ---------------------------------------------------------------------------------------------------------------- */
@@ -531,6 +594,8 @@ int main(void)
 		cmocka_unit_test(progress_says_how_far_how_fast_and_how_long),
 		cmocka_unit_test(progress_is_shown_to_people_only),
 		cmocka_unit_test(a_status_says_what_is_held_and_what_to_do),
+		cmocka_unit_test(a_datastore_shows_what_its_webservers_told),
+		cmocka_unit_test(each_reason_has_its_command),
 		cmocka_unit_test(differences_name_every_path_and_no_other),
 		cmocka_unit_test_setup_teardown(where_nothing_ever_ran_nothing_is_made, start, finish),
 		cmocka_unit_test_setup_teardown(without_a_daemon_state_db_is_told, start, finish),

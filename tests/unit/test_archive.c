@@ -474,6 +474,43 @@ static void test_order(void **state)
 	assert_int_equal(l.n, 2);
 }
 
+/* The directory's time, as it would be `age_s` ago. */
+static void age_directory(struct fixture *f, int age_s)
+{
+	struct timespec times[2] = {{.tv_sec = (time_t)(f->now_ms / 1000) - age_s}, {.tv_sec = (time_t)(f->now_ms / 1000) - age_s}};
+	char *dir = sr_format("%s/archive", f->dir);
+
+	assert_int_equal(utimensat(AT_FDCWD, dir, times, 0), 0);
+	free(dir);
+}
+
+/* In a quiet round the directory is not read: as long as its time is the same, so is the count. */
+static void test_count_is_kept(void **state)
+{
+	struct fixture *f = *state;
+	struct sr_loser loser = file_loser();
+	uint64_t entries = 0, bytes = 0;
+
+	OK(sr_archive_record(f->a, &loser, LIT("xx"), &f->err));
+	age_directory(f, 1);
+	OK(sr_archive_count(f->a, &entries, &bytes, &f->err));
+	OK(sr_archive_record(f->a, &loser, LIT("xxx"), &f->err));
+	age_directory(f, 1);
+	OK(sr_archive_count(f->a, &entries, &bytes, &f->err)); /* a second ago is too near */
+	assert_int_equal(entries, 2);
+	age_directory(f, 100);
+	OK(sr_archive_count(f->a, &entries, &bytes, &f->err));
+	OK(sr_archive_record(f->a, &loser, LIT("xxxx"), &f->err));
+	age_directory(f, 100);
+	OK(sr_archive_count(f->a, &entries, &bytes, &f->err));
+	assert_int_equal(entries, 2);
+	assert_int_equal(bytes, 5);
+	age_directory(f, 99);
+	OK(sr_archive_count(f->a, &entries, &bytes, &f->err));
+	assert_int_equal(entries, 3);
+	assert_int_equal(bytes, 9);
+}
+
 static void *archive_some(void *ctx)
 {
 	struct fixture *f = ctx;
@@ -602,7 +639,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(test_record), TEST(test_record_not_shown), TEST(test_file), TEST(test_linked_file), TEST(test_other_filesystem),
-		TEST(test_not_a_file), TEST(test_bare), TEST(test_data_of_nothing), TEST(test_order), TEST(test_threads), TEST(test_torn),
+		TEST(test_not_a_file), TEST(test_bare), TEST(test_data_of_nothing), TEST(test_order), TEST(test_count_is_kept),
+		TEST(test_threads), TEST(test_torn),
 		TEST(test_not_ours), TEST(test_failure_restores), TEST(test_modes),
 	};
 

@@ -1,0 +1,142 @@
+/* waiting.c - see waiting.h. */
+#include "lib/replica/waiting.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MOST 64 /* entries of a list: it goes over the wire */
+
+/* --- what to do about it ---------------------------------------------------------------------------------------------------- */
+
+#define FILL_WEBSERVER "; or, with sameroot-sync stopped, `sameroot-restore webserver --from-datastore --store %s` fills it anew. Nothing is deleted meanwhile"
+#define FILL_DATASTORE                                                                                                                      \
+	"; or, with sameroot-datastore stopped, `sameroot-restore datastore --from https://WEBSERVER:9406 --store %s` rebuilds it. Nothing is " \
+	"deleted meanwhile"
+#define DELETIONS "`sameroot adopt --deletions` lets them through; or put back what is gone"
+#define ARCHIVE_FULL                                                                                                                        \
+	"`sameroot conflicts list` shows what lies there, `sameroot conflicts remove ID` makes room; or raise Conflict-Max-Bytes. Nothing is "  \
+	"dropped meanwhile"
+
+/* By what the reason says: the first that fits.  %s is the store. */
+static const struct remedy {
+	const char *says, *webserver, *datastore;
+} remedies[] = {
+	{"history is", "`sameroot adopt --union` on the datastore unites both; `sameroot adopt --mirror` here takes the datastore's state as it is. Nothing is deleted meanwhile",
+	 "`sameroot adopt --union` here unites both; `sameroot adopt --mirror` on that webserver takes the datastore's state as it is. Nothing is deleted meanwhile"},
+	{"join --new-uuid", "`sameroot join --new-uuid` on the copy gives it an identity of its own",
+	 "`sameroot join --new-uuid` on the copy gives it an identity of its own"},
+	{"conflict archive", ARCHIVE_FULL, ARCHIVE_FULL},
+	{"lost", "put it back where it was (mount it, move it back)" FILL_WEBSERVER,
+	 "put it back where it was (mount it, move it back)" FILL_DATASTORE},
+	{"corrupt", "put a good copy in its place (from a backup, from another node)" FILL_WEBSERVER,
+	 "put a good copy in its place (from a backup, from another node)" FILL_DATASTORE},
+	{"too many deletions", DELETIONS, DELETIONS},
+	{"deleted directly", DELETIONS, DELETIONS},
+	{"schema", "upgrade the application here: the table goes on when its schema is the datastore's; `sameroot diff` names what differs",
+	 "it goes on when the schemas agree again"},
+	{"does not have it yet", "upgrade the application here: it goes on when the table is there; `sameroot diff` names what differs", NULL},
+	{"paused at the datastore", "`sameroot status` on the datastore says why; it goes on by itself after that", NULL},
+	{"has this store", "name the store in the configuration here: [store \"%s\"]", NULL},
+	{"has no store of this name", "name the store in the datastore's configuration: [store \"%s\"]", NULL},
+	{"Resource-Max-Size", "raise Resource-Max-Size, or make it smaller", NULL},
+	{"cannot be looked at", "see to what the reason names (owner, mode, mount); it goes on by itself",
+	 "see to what the reason names (owner, mode, mount); it goes on by itself"},
+	{"left alone", "`sameroot diff` names what differs; it is tried again every round", NULL},
+};
+
+char *sr_remedy(enum sr_role role, const char *why, const char *store)
+{
+	for (size_t i = 0; i < sizeof remedies / sizeof *remedies; i++) {
+		const struct remedy *r = &remedies[i];
+		const char *text = role == SR_ROLE_DATASTORE ? r->datastore : r->webserver, *hole;
+
+		if (!text || !strstr(why, r->says))
+			continue;
+		hole = strstr(text, "%s");
+		if (!hole)
+			return sr_strdup(text);
+		return sr_format("%.*s%s%s", (int)(hole - text), text, store ? store : "NAME", hole + 2);
+	}
+	return sr_strdup("see to what the reason names; it is tried again, and goes on by itself");
+}
+
+/* --- the lists -------------------------------------------------------------------------------------------------------------------- */
+
+struct json_t *sr_waiting_new(void)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "held", json_array());
+	json_object_set_new(o, "paused", json_array());
+	return o;
+}
+
+bool sr_waiting_is_empty(const json_t *waiting)
+{
+	return !json_array_size(json_object_get(waiting, "held")) && !json_array_size(json_object_get(waiting, "paused"));
+}
+
+/* CONSUMES command. */
+static void add(json_t *waiting, const char *list, const char *name, const char *value, const char *why, int64_t since_ms, char *command)
+{
+	json_t *to = json_object_get(waiting, list), *o, *text;
+
+	if (json_array_size(to) < MOST) {
+		o = json_object();
+		text = json_string(why); /* NULL: bytes of a path that are no text */
+		json_object_set_new(o, name, json_string(value));
+		json_object_set_new(o, "why", text ? text : json_string("its reason cannot be printed; see the log"));
+		json_object_set_new(o, "since_ms", json_integer(since_ms));
+		json_object_set_new(o, "command", json_string(command));
+		json_array_append_new(to, o);
+	}
+	free(command);
+}
+
+void sr_waiting_hold(json_t *waiting, enum sr_role role, const char *what, const char *why, int64_t since_ms)
+{
+	add(waiting, "held", "what", what, why, since_ms, sr_remedy(role, why, NULL));
+}
+
+void sr_waiting_pause(json_t *waiting, enum sr_role role, const char *store, const char *why, int64_t since_ms)
+{
+	add(waiting, "paused", "store", store, why, since_ms, sr_remedy(role, why, store));
+}
+
+static const char *text_of(const json_t *o, const char *name)
+{
+	return json_string_value(json_object_get(o, name));
+}
+
+static long long number_of(const json_t *o, const char *name)
+{
+	return (long long)json_integer_value(json_object_get(o, name));
+}
+
+void sr_held_text(const json_t *held, struct sr_buf *out)
+{
+	const char *table = text_of(held, "table"), *way = text_of(held, "way");
+
+	if (table)
+		sr_buf_printf(out, "table %s: ", table);
+	sr_buf_printf(out, "%lld of %lld %s", number_of(held, "deletions"), number_of(held, "leaves"), table ? "rows" : "leaves");
+	if (way && !strcmp(way, "scan"))
+		sr_buf_printf(out, " were deleted directly");
+	else if (way && !strcmp(way, "receive"))
+		sr_buf_printf(out, " would be deleted by a webserver");
+	else
+		sr_buf_printf(out, way && !strcmp(way, "pull") ? " would be deleted here" : " would be deleted everywhere");
+}
+
+void sr_waiting_deletions(json_t *waiting, const char *store, const json_t *held)
+{
+	for (size_t i = 0; i < json_array_size(held); i++) {
+		const json_t *one = json_array_get(held, i);
+		struct sr_buf text = {0};
+
+		sr_held_text(one, &text);
+		add(waiting, "held", "what", store, sr_buf_text(&text), number_of(one, "since_ms"), sr_strdup(DELETIONS));
+		sr_buf_free(&text);
+	}
+}

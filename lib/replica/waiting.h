@@ -1,0 +1,31 @@
+/* waiting.h - what waits for the operator on a node: what is held or paused, why, since when, and the command that resolves it.
+ *
+ * One JSON object, in the status of both daemons, and told by a webserver to the registry of its datastore (sameroot-protocol(5)):
+ *     {"held":   [{"what", "why", "since_ms", "command"}],       the round, or deletions
+ *      "paused": [{"store", "why", "since_ms", "command"}]}      a store, or what is left alone in it
+ * since_ms is 0 when nobody knows; "command" is a sentence that names the exact command.  What to do about which reason is one table, in
+ * waiting.c. */
+#ifndef SR_REPLICA_WAITING_H
+#define SR_REPLICA_WAITING_H
+
+#include "lib/replica/limit.h"
+#include "lib/replica/replica.h"
+
+struct json_t;
+
+/* An object with two empty lists.  OWNED BY CALLER (json_decref). */
+struct json_t *sr_waiting_new(void);
+bool sr_waiting_is_empty(const struct json_t *waiting);
+
+/* Something other than a store, or all of it: the round, a webserver. */
+void sr_waiting_hold(struct json_t *waiting, enum sr_role role, const char *what, const char *why, int64_t since_ms);
+/* The deletions of a store that the ledger holds, as sr_ledger_report tells them. */
+void sr_waiting_deletions(struct json_t *waiting, const char *store, const struct json_t *held);
+void sr_waiting_pause(struct json_t *waiting, enum sr_role role, const char *store, const char *why, int64_t since_ms);
+
+/* One entry of sr_ledger_report in words, appended. */
+void sr_held_text(const struct json_t *held, struct sr_buf *out);
+/* What resolves this reason on a node of that role; store: NULL for none.  OWNED BY CALLER (free). */
+char *sr_remedy(enum sr_role role, const char *why, const char *store);
+
+#endif
