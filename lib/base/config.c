@@ -52,6 +52,7 @@ static const struct sr_config_key keys[] = {
 	GLOBAL("Max-Delete-Count", NUMBER, max_delete_count, "100", 0, BYTES_MOST, "deletion limit, leaves an hour"),
 	GLOBAL("Results-Directory", PATH, results_directory, NULL, 0, 0, "search results of this webserver, a folder a search"),
 	GLOBAL("Wal-Limit", NUMBER, wal_limit, "67108864", 0, BYTES_MOST, "bytes of a write-ahead log before we checkpoint it; 0: never"),
+	GLOBAL("Conflict-Max-Bytes", NUMBER, conflict_max_bytes, "1073741824", 0, BYTES_MOST, "bytes of the conflict archive; 0: no limit"),
 	GLOBAL("Log-Level", LEVEL, log_level, "info", 0, 0, "debug, info, warn or error"),
 	GLOBAL("Log-Format", FORMAT, log_json, "text", 0, 0, "text or json"),
 

@@ -78,7 +78,8 @@ static struct sr_loser loser_of(const struct sr_ds_apply *a, const struct sr_lea
 				 .version = old->version,
 				 .mtime_ns = old->mtime_ns,
 				 .reason = old->expected ? "union" : "changed-while-applying",
-				 .winner = leaf->to};
+				 .winner = leaf->to,
+				 .beyond = !a->p->parts[a->i].index}; /* in recovery */
 }
 
 /* A row's old record stays readable for older roots; what a union replaces is archived when all stores have prepared. */
@@ -523,6 +524,37 @@ static void refuse_part(struct sr_ds_apply *a, const struct sr_err *err)
 	a->kept_some = true;
 }
 
+static uint64_t most_of(const struct sr_replica_store *s, const struct sr_leaf *leaf, const struct sr_version *loses, uint64_t size)
+{
+	return sr_archive_most(&(struct sr_loser){.store = s->name, .path = leaf->path, .version = *loses}, size);
+}
+
+/* Is there room in the archive for all that loses to part i?  Rows have been named by now, files are displaced with the commit. */
+static enum sr_status room_for_losers(struct sr_ds_push *p, size_t i, struct sr_err *err)
+{
+	const struct sr_replica_store *s = &p->d->r->stores[i];
+	struct sr_ds_part *part = &p->parts[i];
+	enum sr_status rc = SR_OK;
+	struct sr_leaf leaf;
+	uint64_t most = 0;
+
+	for (size_t k = 0; rc == SR_OK && part->losers && k < sr_leaves_count(part->losers); k++) {
+		rc = sr_leaves_at(part->losers, k, &leaf, err);
+		if (rc == SR_OK)
+			most += most_of(s, &leaf, &leaf.to, leaf.record.len);
+	}
+	for (size_t j = 0; rc == SR_OK && s->kind == SR_KIND_FILES && j < sr_leaves_count(part->go); j++) {
+		rc = sr_leaves_at(part->go, j, &leaf, err);
+		if (rc == SR_OK && goes(part, j) && (leaf.flags & SR_LEAF_UNION) && leaf.expect.kind != SR_KIND_NONE)
+			most += most_of(s, &leaf, &leaf.expect, leaf.expect.bytes);
+	}
+	if (rc == SR_OK && most)
+		rc = sr_archive_room(p->d->r->archive, p->archiving + most, err);
+	if (rc == SR_OK)
+		p->archiving += most;
+	return rc;
+}
+
 static enum sr_status prepare_part(struct sr_ds_push *p, struct sr_ds_apply *a, const struct sr_apply_ops *ops, struct sr_err *err)
 {
 	struct sr_datastore *d = p->d;
@@ -533,8 +565,11 @@ static enum sr_status prepare_part(struct sr_ds_push *p, struct sr_ds_apply *a, 
 		.id = sr_uuid_random(), .node = d->r->node, .instance = d->at.instance, .epoch = d->at.epoch, .seq = d->at.seq + 1};
 	rc = sr_apply_prepare(d->r->stores[a->i].store, part->go, &part->marker, ops, err);
 	part->prepared = rc == SR_OK;
+	if (rc == SR_OK)
+		rc = room_for_losers(p, a->i, err);
 	if (rc != SR_OK && is_of_store(rc)) {
 		sr_apply_rollback(d->r->stores[a->i].store);
+		part->prepared = false;
 		refuse_part(a, err);
 		return SR_OK;
 	}
@@ -595,6 +630,7 @@ static enum sr_status compare_all(struct sr_ds_push *p, struct sr_ds_apply *appl
 {
 	enum sr_status rc = SR_OK;
 
+	p->archiving = 0;
 	for (size_t i = 0; i < p->d->r->n && rc == SR_OK; i++) {
 		struct sr_ds_part *part = &p->parts[i];
 		size_t going;

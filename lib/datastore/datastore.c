@@ -258,6 +258,7 @@ void sr_datastore_reload(struct sr_datastore *d, const struct sr_config *fresh)
 			(void)sr_replica_exclude(d->r, i, (const char *const *)s->exclude.at, s->exclude.count);
 	}
 	pthread_mutex_unlock(&d->writer);
+	sr_archive_limit(d->r->archive, fresh->conflict_max_bytes);
 	pthread_mutex_lock(&d->face);
 	d->interval = fresh->update_interval;
 	pthread_mutex_unlock(&d->face);

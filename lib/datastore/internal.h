@@ -182,6 +182,7 @@ struct sr_ds_push {
 	struct sr_buf text; /* of the answer, as stored and sent */
 	int status;         /* HTTP */
 	char detail[512]; /* what was wrong with a store's part, or empty */
+	uint64_t archiving; /* bytes at most, of this attempt */
 
 	struct sr_stage *stage; /* of the file being received */
 	bool staged;            /* counted in d->staging */

@@ -336,6 +336,7 @@ static void take_fresh(struct sr_sync_daemon *d)
 	if (!d->fresh)
 		return;
 	sr_sync_set_exclusions(d->sync, d->fresh);
+	sr_archive_limit(sr_sync_replica(d->sync)->archive, d->fresh->conflict_max_bytes);
 	sr_config_free(d->exclusions);
 	d->exclusions = d->fresh;
 	d->fresh = NULL;

@@ -244,10 +244,10 @@ static uint64_t seq(struct world *w)
 
 static size_t archived(struct world *w)
 {
-	uint64_t entries, bytes;
+	struct sr_archive_usage u;
 
-	OK(sr_archive_count(w->d->r->archive, &entries, &bytes, &w->err));
-	return entries;
+	sr_archive_usage(w->d->r->archive, &u);
+	return u.entries;
 }
 
 /* --- versions ------------------------------------------------------------------------------------------------------------ */
