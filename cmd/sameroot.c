@@ -11,8 +11,8 @@
 
 #define PROGRAM "sameroot"
 
-static bool json, yes, adopt_union, adopt_deletions, new_key, as_datastore, as_webserver;
-static const char *config_path;
+static bool json, yes, adopt_union, adopt_mirror, adopt_deletions, new_key, as_datastore, as_webserver;
+static const char *config_path, *store;
 
 enum { OPT_CONFIG = 1, OPT_JSON = 2, OPT_YES = 4, OPT_SIDE = 8, OPT_ADOPT = 16, OPT_NEW_KEY = 32 };
 
@@ -27,6 +27,8 @@ static const struct option {
 	{OPT_SIDE, {0, "webserver", NULL, "of this machine as a webserver", .flag = &as_webserver}},
 	{OPT_NEW_KEY, {0, "new-key", NULL, "forget the datastore's key, so that the next round makes first contact", .flag = &new_key}},
 	{OPT_ADOPT, {0, "union", NULL, "unite the datastore's state with the webservers'", .flag = &adopt_union}},
+	{OPT_ADOPT, {0, "mirror", NULL, "take the datastore's state as it is on this webserver", .flag = &adopt_mirror}},
+	{OPT_ADOPT, {0, "store", "NAME", "with --mirror: of this store alone", .text = &store}},
 	{OPT_ADOPT, {0, "deletions", NULL, "let through the deletions that are held here", .flag = &adopt_deletions}},
 };
 #define OPTIONS (sizeof options / sizeof *options)
@@ -51,8 +53,8 @@ static const struct command {
 	{"join", NULL, "[-c FILE] [--json] [--new-key [--yes]]",
 	 "How this webserver knows its datastore: 0 the last round went through, 1 it did not, 75 the daemon does not run.",
 	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_NEW_KEY, 0, sr_admin_join},
-	{"adopt", NULL, "--union | --deletions [-c FILE] [--json] [--yes] [--datastore | --webserver]",
-	 "Decide what is held: unite every webserver with the datastore, or let deletions through.",
+	{"adopt", NULL, "--union | --mirror [--store NAME] | --deletions [-c FILE] [--json] [--yes] [--datastore | --webserver]",
+	 "Decide what is held: unite every webserver with the datastore, let this one become what the datastore is, or let deletions through.",
 	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_ADOPT, 0, sr_admin_adopt},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
@@ -91,7 +93,7 @@ static size_t choose(unsigned of, struct sr_cli_option *out)
 static const char *first_word(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "-c") == 0 || strcmp(argv[i], "--config") == 0)
+		if (strcmp(argv[i], "-c") == 0 || strcmp(argv[i], "--config") == 0 || strcmp(argv[i], "--store") == 0)
 			i++;
 		else if (argv[i][0] != '-')
 			return argv[i];
@@ -166,6 +168,8 @@ static int run(const struct command *c, const struct sr_cli *cli, const char *pa
 		.json = json,
 		.yes = yes,
 		.adopt_union = adopt_union,
+		.adopt_mirror = adopt_mirror,
+		.store = store,
 		.new_key = new_key,
 		.adopt_deletions = adopt_deletions,
 		.path = path,

@@ -17,8 +17,9 @@ enum sr_admin_side { SR_SIDE_CONFIGURED /* a machine with Datastore= is a webser
 struct sr_admin { /* all BORROWED */
 	const struct sr_config *config;
 	enum sr_admin_side side;
-	bool json, yes, adopt_union, adopt_deletions, new_key;
+	bool json, yes, adopt_union, adopt_mirror, adopt_deletions, new_key;
 	const char *path; /* ls: NULL is the root */
+	const char *store; /* adopt --mirror: NULL is all of them */
 	FILE *out, *notes;
 	bool (*confirm)(void *ctx, const char *question); /* NULL: nobody is there to be asked */
 	void *ctx;
@@ -35,6 +36,8 @@ sr_admin_command sr_admin_adopt; /* SR_E_HELD: the question was answered with no
 
 /* Does this command speak of the datastore on this machine? */
 bool sr_admin_is_datastore(const struct sr_admin *a);
+/* The question, when what will be done was shown: SR_OK is yes, SR_E_HELD no.  SR_E_USAGE: there is nobody to ask, and no --yes. */
+SR_MUST enum sr_status sr_admin_agree(const struct sr_admin *a, const char *question, struct sr_err *err);
 /* The state directory of that role.  BORROWED from the configuration. */
 const char *sr_admin_state_dir(const struct sr_admin *a);
 

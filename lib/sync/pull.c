@@ -377,7 +377,7 @@ static enum sr_status archive_mode(struct fetching *f, const struct sr_leaf *lea
 				 .store_kind = st->kind,
 				 .path = leaf->path,
 				 .version = leaf->expect,
-				 .reason = leaf->flags & SR_LEAF_UNION ? "union" : "edited-both",
+				 .reason = sr_sync_mirrors(f->s, f->i) ? "mirror" : leaf->flags & SR_LEAF_UNION ? "union" : "edited-both",
 				 .winner = leaf->to};
 
 	f->s->result.conflicts++;

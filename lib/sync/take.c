@@ -235,8 +235,10 @@ static bool is_base(struct applying *a, const struct sr_displaced *old)
 	       row.base_state == SR_BASE_KNOWN && sr_version_eq(&row.base, &old->version);
 }
 
-static const char *reason(const struct sr_leaf *leaf, const struct sr_displaced *old)
+static const char *reason(const struct applying *a, const struct sr_leaf *leaf, const struct sr_displaced *old)
 {
+	if (sr_sync_mirrors(a->s, a->i))
+		return "mirror";
 	if (!sr_bytes_eq(leaf->path, old->path))
 		return leaf->to.kind == SR_KIND_NONE ? "child-of-deleted" : "unique";
 	if (!(leaf->flags & SR_LEAF_ARCHIVE))
@@ -257,7 +259,7 @@ static enum sr_status on_displaced(void *ctx, size_t k, const struct sr_leaf *le
 				 .path = old->path,
 				 .version = old->version,
 				 .mtime_ns = old->mtime_ns,
-				 .reason = reason(leaf, old),
+				 .reason = reason(a, leaf, old),
 				 .winner = leaf->to,
 				 .beyond = !a->losers};
 	bool keep = (leaf->flags & SR_LEAF_ARCHIVE) || (!old->expected && !is_base(a, old));
