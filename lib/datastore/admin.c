@@ -58,6 +58,19 @@ static json_t *waiting_json(const struct sr_datastore *d)
 	return o;
 }
 
+static json_t *trash_json(const struct sr_datastore *d)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "files", json_integer((json_int_t)d->trash.files));
+	json_object_set_new(o, "records", json_integer((json_int_t)d->trash.records));
+	json_object_set_new(o, "bytes", json_integer((json_int_t)d->trash.bytes));
+	json_object_set_new(o, "max_bytes", json_integer((json_int_t)d->trash_max_bytes));
+	json_object_set_new(o, "days", json_integer((json_int_t)d->trash_days));
+	json_object_set_new(o, "oldest_ms", json_integer((json_int_t)d->trash.oldest_ms));
+	return o;
+}
+
 static json_t *status_json(struct sr_datastore *d)
 {
 	char instance[SR_UUID_TEXT], start[SR_UUID_TEXT], node[SR_UUID_TEXT], root[SR_HASH_TEXT];
@@ -82,6 +95,7 @@ static json_t *status_json(struct sr_datastore *d)
 	json_object_set_new(o, "root", sr_hash_none(&d->shown.root) ? json_null() : json_string(root));
 	json_object_set_new(o, "start", json_string(start));
 	json_object_set_new(o, "stores", stores);
+	json_object_set_new(o, "trash", trash_json(d));
 	json_object_set_new(o, "status", waiting_json(d));
 	pthread_mutex_unlock(&d->face);
 	json_object_set_new(o, "webservers", sr_ds_webservers_json(d));

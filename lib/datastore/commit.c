@@ -89,7 +89,9 @@ static enum sr_status displaced_row(struct sr_ds_apply *a, const struct sr_leaf 
 	struct sr_ds_part *part = &a->p->parts[a->i];
 	/* A leaf's record is that of its `to`: the winner stands in `expect`. */
 	struct sr_leaf loser = {.path = old->path, .expect = leaf->to, .to = old->version, .record = old->record};
-	enum sr_status rc = sr_state_replaced_add(d->r->state, &old->version.hash, old->record, d->at.epoch, d->at.seq + 1, err);
+	struct sr_replaced kept = {
+		.hash = old->version.hash, .record = old->record, .epoch = d->at.epoch, .seq = d->at.seq + 1, .at_ms = sr_now_ms()};
+	enum sr_status rc = sr_state_replaced_add(d->r->state, &kept, err);
 
 	if (rc != SR_OK || (old->expected && !(leaf->flags & SR_LEAF_UNION)))
 		return rc;
@@ -112,6 +114,7 @@ static void keep_file(struct sr_ds_apply *a, const struct sr_displaced *old)
 		sr_debug("%s is not kept for older roots: %s", name, strerror(errno));
 	close(fd);
 	sr_buf_add(&a->p->parts[a->i].kept, old->version.hash.b, SR_HASH_LEN);
+	sr_buf_be64(&a->p->parts[a->i].kept, old->version.bytes);
 }
 
 static enum sr_status on_displaced(void *ctx, size_t j, const struct sr_leaf *leaf, const struct sr_displaced *old, struct sr_err *err)
@@ -119,11 +122,12 @@ static enum sr_status on_displaced(void *ctx, size_t j, const struct sr_leaf *le
 	struct sr_ds_apply *a = ctx;
 	struct sr_loser loser = loser_of(a, leaf, old);
 
-	(void)j;
 	if (old->version.kind == SR_KIND_ROW)
 		return displaced_row(a, leaf, old, err);
-	if (old->version.kind == SR_KIND_FILE)
+	if (old->version.kind == SR_KIND_FILE) {
 		keep_file(a, old);
+		a->p->parts[a->i].mtime_ns[j] = old->mtime_ns;
+	}
 	if (old->expected && !(leaf->flags & SR_LEAF_UNION))
 		return SR_OK;
 	if (old->version.kind == SR_KIND_FILE)
@@ -200,6 +204,7 @@ static enum sr_status gather(struct sr_ds_push *p, size_t i, size_t *count, stru
 	}
 	part->applied = sr_alloc(m + 1);
 	part->signature = sr_alloc((m + 1) * sizeof(*part->signature));
+	part->mtime_ns = sr_alloc((m + 1) * sizeof(*part->mtime_ns));
 	return rc;
 }
 
@@ -326,6 +331,7 @@ static enum sr_status journal(struct recording *c, size_t i, struct sr_leaves *t
 		row.path = leaf.path;
 		row.from = leaf.expect;
 		row.to = leaf.to;
+		row.mtime_ns = leaf.mtime_ns;
 		if (rc == SR_OK)
 			rc = sr_state_journal_add(d->r->state, &row, err);
 		if (rc == SR_OK && leaf.to.kind == SR_KIND_NONE)
@@ -353,6 +359,7 @@ static enum sr_status collect_taken(struct recording *c, size_t i, struct sr_lea
 		if (part->applied[j]) {
 			part->stale |= leaf.to.kind == SR_KIND_TABLE && leaf.expect.kind == SR_KIND_TABLE; /* its rows have new columns */
 			leaf.inode = part->signature[j];
+			leaf.mtime_ns = part->mtime_ns[j]; /* for the journal */
 			leaf.record = leaf.stage = sr_bytes(NULL, 0);
 			rc = sr_leaves_add(taken, &leaf, err);
 			continue;
@@ -398,10 +405,11 @@ static enum sr_status note_kept(struct recording *c, size_t i, struct sr_err *er
 	enum sr_status rc = SR_OK;
 
 	while (rc == SR_OK && sr_read_left(&in)) {
-		struct sr_hash hash;
+		struct sr_replaced file = {.file = true, .epoch = c->next.epoch, .seq = c->next.seq, .at_ms = c->now_ms};
 
-		memcpy(hash.b, sr_read_bytes(&in, SR_HASH_LEN).at, SR_HASH_LEN);
-		rc = sr_state_replaced_add(c->p->d->r->state, &hash, sr_bytes("", 0), c->next.epoch, c->next.seq, err);
+		memcpy(file.hash.b, sr_read_bytes(&in, SR_HASH_LEN).at, SR_HASH_LEN);
+		file.bytes = sr_read_be64(&in);
+		rc = sr_state_replaced_add(c->p->d->r->state, &file, err);
 	}
 	return rc;
 }

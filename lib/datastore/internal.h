@@ -1,8 +1,8 @@
 /* internal.h - what the files of lib/datastore share.  Nobody else includes it.
  *
  *   datastore.c  open, the thread, close          history.c   roots that were, verdicts, the published copy
- *   found.c      founding, markers, epochs        scan.c      direct edits, upkeep of what old roots need
- *   upload.c     large files, before their push
+ *   found.c      founding, markers, epochs        scan.c      direct edits
+ *   upload.c     large files, before their push   trash.c     what was replaced, kept and forgotten
  *   push.c       receiving and settling a push    decide.c    which leaves of a push may go
  *   commit.c     stores and state.db as one step  recover.c   what a crash left
  *   registry.c   webservers                       routes.c    HTTP
@@ -20,6 +20,7 @@
 #include "lib/replica/serve.h"
 #include "lib/replica/tally.h"
 #include "lib/replica/wire.h"
+#include "lib/state/trash.h"
 
 #define SR_DS_ROOTS         10000  /* roots whose hashes are remembered, for verdicts */
 #define SR_DS_READABLE      64     /* newest roots whose nodes and contents are kept ... */
@@ -75,7 +76,9 @@ struct sr_datastore {
 	struct sr_ledger *ledger; /* of deletions */
 	bool judging;             /* a scan's deletions are judged: it is an ordinary one */
 	size_t staging;                      /* pushes that may have staged files; what is left over is swept when there are none */
-	uint64_t trimmed_epoch, trimmed_seq; /* oldest readable root at the last trim */
+	uint64_t trimmed_epoch, trimmed_seq; /* oldest readable root at the last trim, */
+	int64_t trimmed_ms;                  /* and when that was */
+	bool *swept;                         /* per store: its kept files were compared with state.db */
 
 	pthread_mutex_t face;
 	bool ready;
@@ -92,6 +95,8 @@ struct sr_datastore {
 	struct sr_ds_webserver *webservers;
 	size_t webservers_n;
 	uint64_t interval; /* seconds */
+	uint64_t trash_days, trash_max_bytes; /* written with writer and face held */
+	struct sr_trash trash; /* at the last trim */
 
 	pthread_mutex_t old_lock; /* of the reader below */
 	struct sr_state *old;     /* read-only, for records of older roots */
@@ -140,7 +145,17 @@ SR_MUST enum sr_status sr_ds_scan(struct sr_datastore *d, size_t i, struct sr_er
 SR_MUST enum sr_status sr_ds_scan_quietly(struct sr_datastore *d, size_t i, struct sr_err *err);
 /* The root map may have changed without a leaf (a store more or less in the configuration): that is a new root, too. */
 SR_MUST enum sr_status sr_ds_advance(struct sr_datastore *d, struct sr_err *err);
+
+/* --- trash.c ------------------------------------------------------------------------------------------------------ */
+
+/* Forget what need not be kept any longer: when the oldest readable root is another than at the last time, and every minute. */
 SR_MUST enum sr_status sr_ds_trim(struct sr_datastore *d, struct sr_err *err);
+/* The disk is full: the older half of what is kept goes, but for what readable roots need.  Writer held. */
+void sr_ds_make_room(struct sr_datastore *d);
+/* What was replaced since then is kept, as far as the bytes allow. */
+int64_t sr_ds_kept_since_ms(const struct sr_datastore *d);
+/* Tell the quick handlers how much there is. */
+SR_MUST enum sr_status sr_ds_trash_show(struct sr_datastore *d, struct sr_err *err);
 /* <store>/.sameroot/kept, made when asked to; -1: it is not there. */
 int sr_ds_kept_dir(struct sr_datastore *d, size_t i, bool make);
 /* For sr_serve: content that only older roots have. */
@@ -167,7 +182,8 @@ struct sr_ds_part {               /* what a push has for one store */
 	uint64_t *signature;
 	struct sr_leaves *losers; /* rows to be archived before the commit: path, expect: the loser, to: the winner */
 	struct sr_tally tally;    /* what it deletes, of this attempt */
-	struct sr_buf kept;       /* hashes of files that went to kept/ */
+	struct sr_buf kept;       /* of files that went to kept/: hash, be64 bytes */
+	int64_t *mtime_ns;        /* per go: of the file that was replaced; 0: none, or not known */
 	struct sr_marker marker;
 	bool prepared, committed;
 	bool stale; /* the disk is not what the tree says: scan first */

@@ -30,10 +30,12 @@ void sr_ds_part_reset(struct sr_ds_part *part)
 	free(part->index);
 	free(part->applied);
 	free(part->signature);
+	free(part->mtime_ns);
 	part->go = part->losers = NULL;
 	part->index = NULL;
 	part->applied = NULL;
 	part->signature = NULL;
+	part->mtime_ns = NULL;
 	sr_buf_free(&part->kept);
 	part->prepared = part->committed = false;
 }
@@ -316,6 +318,8 @@ static enum sr_status take_push(struct sr_ds_push *p, struct sr_request *req, st
 	pthread_mutex_lock(&p->d->writer);
 	if (rc == SR_OK && !p->status)
 		rc = sr_ds_commit(p, err);
+	if (rc == SR_E_FULL && !sr_datastore_broken(p->d, NULL)) /* it will come again */
+		sr_ds_make_room(p->d);
 	end_staging(p);
 	pthread_mutex_unlock(&p->d->writer);
 	return rc;
