@@ -287,7 +287,7 @@ static enum sr_status store_answer(struct sr_ds_push *p, const struct sr_anchor 
 	p->status = 200;
 	result.kind = p->answer.verdict == SR_VERDICT_OK ? SR_PUSH_OK : SR_PUSH_REFUSED;
 	result.answer = sr_buf_view(&p->text);
-	return sr_state_push_result_put(p->d->r->state, &result, err);
+	return sr_ds_is_edit(p) ? SR_OK : sr_state_push_result_put(p->d->r->state, &result, err);
 }
 
 static enum sr_status refuse_push(struct sr_ds_push *p, struct sr_err *err)
@@ -300,7 +300,7 @@ static enum sr_status refuse_push(struct sr_ds_push *p, struct sr_err *err)
 		p->status = 0;
 		return rc;
 	}
-	sr_ds_note_push(p->d, &p->head);
+	sr_ds_note_push(p);
 	return SR_OK;
 }
 
@@ -493,7 +493,7 @@ enum sr_status sr_ds_record(struct sr_ds_push *p, struct sr_err *err)
 	}
 	d->at = c.next;
 	sr_ds_limit_done(p);
-	sr_ds_note_push(d, &p->head);
+	sr_ds_note_push(p);
 	sr_ds_publish(d);
 	return SR_OK;
 }

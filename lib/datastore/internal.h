@@ -5,6 +5,7 @@
  *   upload.c     large files, before their push   trash.c     what was replaced, kept and forgotten
  *   push.c       receiving and settling a push    decide.c    which leaves of a push may go
  *   commit.c     stores and state.db as one step  recover.c   what a crash left
+ *   edit.c       an operator's change
  *   registry.c   webservers                       routes.c    HTTP
  *   admin.c      HTTP for the operator             limit.c     too many deletions
  *
@@ -212,7 +213,7 @@ void sr_ds_part_reset(struct sr_ds_part *part);
 /* Is it a repeat (the stored answer is the answer), or stale?  Then p->status and p->text are set.  Writer held. */
 SR_MUST enum sr_status sr_ds_chain(struct sr_ds_push *p, struct sr_err *err);
 /* Quick handlers are told of a webserver's new last push. */
-void sr_ds_note_push(struct sr_datastore *d, const struct sr_push_head *head);
+void sr_ds_note_push(struct sr_ds_push *p);
 
 /* Fill fate and why of every leaf from the tree as it is.  *refused: how many may not go. */
 SR_MUST enum sr_status sr_ds_decide(struct sr_ds_push *p, size_t *refused, struct sr_err *err);
@@ -238,8 +239,28 @@ SR_MUST enum sr_status sr_ds_note_parse(struct sr_bytes note, struct sr_ds_push 
 
 SR_MUST enum sr_status sr_ds_recover(struct sr_datastore *d, struct sr_err *err);
 
+/* Take a leaf into part i, as it is.  COPIES it. */
+SR_MUST enum sr_status sr_ds_push_add(struct sr_ds_push *p, size_t i, const struct sr_leaf *leaf, struct sr_err *err);
+/* Nothing more is staged for it; what is left over goes.  Writer held. */
+void sr_ds_push_end_staging(struct sr_ds_push *p);
+
 enum sr_status sr_ds_push_handler(void *ctx, struct sr_request *req, struct sr_err *err);
 enum sr_status sr_ds_settle_handler(void *ctx, struct sr_request *req, struct sr_err *err);
+
+/* --- edit.c ------------------------------------------------------------------------------------------------------- */
+
+/* An operator's change of the datastore's stores: compare and swap from `expect` to `to`, one commit, with all the history and safety of a push.
+ * Begin; stage what content there is (sr_stage_*), add leaves, a store's each path once; commit; end, which also frees.  The writer is not held
+ * by the caller.  What it deletes no limit holds, here or at webservers. */
+void sr_ds_edit_begin(struct sr_ds_push *p, struct sr_datastore *d);
+SR_MUST enum sr_status sr_ds_edit_add(struct sr_ds_push *p, size_t i, const struct sr_leaf *leaf, struct sr_err *err);
+/* Afterwards p->answer.refused names what was not done, and p->answer.at says as of when the rest is there.  whole: all or nothing; SR_E_CHANGED
+ * names the first that could not be done.  (Files that change at the very moment are named in p->answer all the same.) */
+SR_MUST enum sr_status sr_ds_edit_commit(struct sr_ds_push *p, bool whole, struct sr_err *err);
+void sr_ds_edit_end(struct sr_ds_push *p);
+/* Is it one?  (Its head names this datastore.) */
+bool sr_ds_is_edit(const struct sr_ds_push *p);
+const char *sr_ds_refusal_words(enum sr_refusal why); /* for the operator */
 
 /* --- upload.c ----------------------------------------------------------------------------------------------------- */
 
