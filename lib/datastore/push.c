@@ -30,12 +30,10 @@ void sr_ds_part_reset(struct sr_ds_part *part)
 	free(part->index);
 	free(part->applied);
 	free(part->signature);
-	free(part->mtime_ns);
 	part->go = part->losers = NULL;
 	part->index = NULL;
 	part->applied = NULL;
 	part->signature = NULL;
-	part->mtime_ns = NULL;
 	sr_buf_free(&part->kept);
 	part->prepared = part->committed = false;
 }
@@ -85,7 +83,7 @@ static enum sr_status find_part(struct sr_ds_push *p, const char *store, const s
 	return rc == SR_OK ? rc : sr_err_context(err, "push: store %s", s->name);
 }
 
-enum sr_status sr_ds_push_add(struct sr_ds_push *p, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
+static enum sr_status spool(struct sr_ds_push *p, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
 {
 	struct sr_ds_part *part = &p->parts[i];
 
@@ -146,7 +144,7 @@ static enum sr_status take_leaf(void *ctx, const char *store, const struct sr_le
 	if (leaf.to.kind == SR_KIND_FILE)
 		rc = claim(p, i, &leaf, err);
 	if (rc == SR_OK)
-		rc = sr_ds_push_add(p, i, &leaf, err);
+		rc = spool(p, i, &leaf, err);
 	sr_stage_free(p->stage);
 	p->stage = NULL;
 	return rc;
@@ -184,7 +182,7 @@ static enum sr_status end_content(void *ctx, const char *store, const struct sr_
 	if (rc == SR_OK && ok && p->stage)
 		rc = sr_stage_finish(p->stage, &leaf.to, leaf.mtime_ns, &leaf, err);
 	if (rc == SR_OK)
-		rc = sr_ds_push_add(p, i, &leaf, err);
+		rc = spool(p, i, &leaf, err);
 	sr_stage_free(p->stage);
 	p->stage = NULL;
 	return rc;
@@ -226,11 +224,8 @@ enum sr_status sr_ds_chain(struct sr_ds_push *p, struct sr_err *err)
 	const struct sr_push_head *h = &p->head;
 	struct sr_push_result last = {0};
 	bool found = false;
-	enum sr_status rc;
+	enum sr_status rc = sr_state_push_result(d->r->state, &h->webserver, &last, &found, err);
 
-	if (sr_ds_is_edit(p))
-		return SR_OK;
-	rc = sr_state_push_result(d->r->state, &h->webserver, &last, &found, err);
 	if (rc != SR_OK)
 		return rc;
 	if (found && same_uuid(&last.id, &h->id)) { /* a repeat */
@@ -285,7 +280,7 @@ static void keep_staged(struct sr_ds_push *p)
 	}
 }
 
-void sr_ds_push_end_staging(struct sr_ds_push *p)
+static void end_staging(struct sr_ds_push *p)
 {
 	struct sr_datastore *d = p->d;
 
@@ -313,8 +308,6 @@ static enum sr_status take_push(struct sr_ds_push *p, struct sr_request *req, st
 	rc = sr_bundle_reader_new(&reader, &p->d->r->key, &limits, read_body, req, err);
 	if (rc == SR_OK)
 		rc = sr_push_head_parse(sr_bundle_head(reader), &p->head, err);
-	if (rc == SR_OK && sr_ds_is_edit(p))
-		rc = sr_err_set(err, SR_E_DATA, "push: its webserver is this datastore");
 	if (rc == SR_OK)
 		rc = check_early(p, &repeat, err);
 	if (rc == SR_OK && !p->status && !repeat)
@@ -323,9 +316,7 @@ static enum sr_status take_push(struct sr_ds_push *p, struct sr_request *req, st
 	pthread_mutex_lock(&p->d->writer);
 	if (rc == SR_OK && !p->status)
 		rc = sr_ds_commit(p, err);
-	if (rc == SR_E_FULL && !sr_datastore_broken(p->d, NULL)) /* it will come again */
-		sr_ds_make_room(p->d);
-	sr_ds_push_end_staging(p);
+	end_staging(p);
 	pthread_mutex_unlock(&p->d->writer);
 	return rc;
 }
@@ -360,7 +351,7 @@ static enum sr_status cancel(struct sr_ds_push *p, struct sr_err *err)
 	if (rc == SR_OK)
 		rc = sr_state_push_result_put(d->r->state, &result, err);
 	if (rc == SR_OK)
-		sr_ds_note_push(p);
+		sr_ds_note_push(d, &p->head);
 	return rc;
 }
 

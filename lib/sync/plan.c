@@ -40,9 +40,27 @@ static const char *clash_word(const struct sr_item *it)
 	return it->local.kind == it->remote.kind ? "edited-both" : "kind";
 }
 
+/* Is it known to be other than it was before its base became unknown? */
+static bool is_edited(const struct sr_item *it)
+{
+	return it->base_state == SR_BASE_HINT && !sr_version_eq(&it->local, &it->base);
+}
+
+/* Both have the same.  That it is an edit here the datastore cannot know of a copy of our file that was put in its place: it is told so, or
+ * an older version of another webserver's would win over it. */
+static void plan_equal(struct sr_item *it, bool known)
+{
+	if (known && sr_version_eq(&it->local, &it->base))
+		it->act = SR_ACT_NOTHING;
+	else if (is_edited(it) && (it->local.kind == SR_KIND_ROW || it->local.kind == SR_KIND_FILE))
+		push(it, SR_LEAF_UNION | SR_LEAF_EDITED);
+	else
+		it->act = SR_ACT_AGREE;
+}
+
 static void plan_union(struct sr_item *it)
 {
-	bool edited = it->base_state == SR_BASE_HINT && !sr_version_eq(&it->local, &it->base);
+	bool edited = is_edited(it);
 
 	if (!present(&it->local))
 		pull(it, NULL);
@@ -108,7 +126,7 @@ void sr_plan_item(struct sr_item *it)
 	if (sr_path_is_bag(it->path))
 		plan_bag(it, known);
 	else if (sr_version_eq(&it->local, &it->remote))
-		it->act = known && sr_version_eq(&it->local, &it->base) ? SR_ACT_NOTHING : SR_ACT_AGREE;
+		plan_equal(it, known);
 	else if (!known)
 		plan_union(it);
 	else if (sr_version_eq(&it->local, &it->base))
@@ -119,21 +137,6 @@ void sr_plan_item(struct sr_item *it)
 		pull(it, clash_word(it));
 		if (may_merge(it))
 			it->act = SR_ACT_MERGE;
-	}
-}
-
-void sr_plan_mirror(struct sr_item *it)
-{
-	bool known = it->base_state == SR_BASE_KNOWN && sr_version_eq(&it->local, &it->base);
-
-	it->mirror = true;
-	if (sr_version_eq(&it->local, &it->remote)) {
-		it->archive = false;
-		it->flags = 0;
-		it->why = NULL;
-		it->act = known ? SR_ACT_NOTHING : SR_ACT_AGREE;
-	} else {
-		pull(it, known ? NULL : "mirror");
 	}
 }
 
@@ -239,11 +242,7 @@ static void plan_table(struct sr_item *it, bool fill)
 
 	if (it->act == SR_ACT_NOTHING || it->act == SR_ACT_AGREE || it->act == SR_ACT_SKIP)
 		return;
-	if (it->mirror && present(&it->local) && !present(&it->remote))
-		it->act = SR_ACT_NOTHING; /* the application's table stays, without its rows */
-	else if (it->mirror && present(&it->local))
-		skip(it, "its schema is not the datastore's");
-	else if (present(&it->local) && present(&it->remote))
+	if (present(&it->local) && present(&it->remote))
 		plan_changed_table(it);
 	else if (!present(&it->local) && base_table)
 		skip(it, "it is gone here");

@@ -119,7 +119,7 @@ enum sr_status sr_sync_forget_bases(struct sr_sync *s, bool as_hint, struct sr_e
 		struct sr_store_row *row = configured(s, rows[i].id);
 
 		row = row ? row : &rows[i];
-		if (row->base_known) { /* else it is in a union already, as of what it was then */
+		if (row->base_known && (s->as_of_epoch > row->epoch || (s->as_of_epoch == row->epoch && s->as_of_seq > row->seq))) {
 			row->epoch = s->as_of_epoch;
 			row->seq = s->as_of_seq;
 		}

@@ -31,8 +31,6 @@ enum sr_status sr_sync_open(struct sr_sync **out, const struct sr_sync_options *
 	if (rc == SR_OK)
 		rc = sr_sync_load(s, err);
 	if (rc == SR_OK)
-		rc = sr_sync_mirror_load(s, err);
-	if (rc == SR_OK)
 		rc = sr_contact_open(&s->contact, s->config, s->r->state, err);
 	if (rc != SR_OK) {
 		sr_sync_close(s);
@@ -64,7 +62,6 @@ void sr_sync_close(struct sr_sync *s)
 	forget_notes(s);
 	free(s->declined);
 	free(s->told);
-	sr_buf_free(&s->mirror);
 	if (s->have_info)
 		sr_tree_info_free(&s->info);
 	free(s->etag);
@@ -115,7 +112,7 @@ static enum sr_status held(struct sr_sync *s, struct sr_err *err)
 	return sr_err_set(err, SR_E_HELD,
 			  "held: the datastore's history is %s: it is at instance %.8s epoch %" PRIu64 " seq %" PRIu64
 			  ", this webserver was last in step with instance %.8s epoch %" PRIu64 " seq %" PRIu64
-			  "; nothing is deleted or overwritten until `sameroot adopt --union` is run on the datastore, or `sameroot adopt --mirror` here",
+			  "; nothing is deleted or overwritten until `sameroot adopt --union` is run on the datastore",
 			  sr_history_text(s->info.history), theirs, s->info.at.epoch, s->info.at.seq, ours, s->anchor.epoch, s->anchor.seq);
 }
 
@@ -180,12 +177,8 @@ static enum sr_status guard(struct sr_sync *s, bool *again, struct sr_err *err)
 	struct sr_outbox o;
 	enum sr_status rc;
 
-	if (s->info.history >= SR_HISTORY_AHEAD && !s->mirrors_history)
+	if (s->info.history >= SR_HISTORY_AHEAD)
 		return held(s, err);
-	if (s->info.history >= SR_HISTORY_AHEAD) {
-		*again = true;
-		return sr_sync_mirror_history(s, err);
-	}
 	if (s->info.history == SR_HISTORY_UNION) {
 		sr_warn("the datastore was restored or adopted (epoch %" PRIu64 "): what both sides have is united, nothing is deleted",
 			s->info.at.epoch);
@@ -232,7 +225,7 @@ static enum sr_status meet(struct sr_sync *s, struct sr_err *err)
 		if (k == 6)
 			return sr_err_set(err, SR_E_UNAVAILABLE, "check-in: the datastore's history keeps moving");
 		rc = sr_sync_check_in(s, &unchanged, err);
-		if (rc == SR_OK && (s->info.history < SR_HISTORY_AHEAD || s->mirrors_history)) {
+		if (rc == SR_OK && s->info.history < SR_HISTORY_AHEAD) {
 			sr_replica_look(s->r);
 			if (k == 0)
 				rc = sr_sync_recover(s, err);
@@ -349,11 +342,30 @@ static enum sr_status end_union(struct sr_sync *s, size_t i, struct sr_err *err)
 	return sr_state_store_put(s->r->state, &st->row, err);
 }
 
+/* As of when is what left nothing open?  Of the root that was planned against; or of our own push, if that was the next commit. */
+static struct sr_anchor planned_as_of(const struct sr_sync *s)
+{
+	const struct sr_anchor *pushed = &s->anchor, *at = &s->info.at;
+
+	return pushed->epoch == at->epoch && pushed->seq == at->seq + 1 ? *pushed : *at;
+}
+
+/* Each store for itself: one that is paused for long does not make the others look old. */
+static enum sr_status date_store(struct sr_sync *s, struct sr_replica_store *st, const struct sr_anchor *at, struct sr_err *err)
+{
+	if (st->row.epoch == at->epoch && st->row.seq == at->seq)
+		return SR_OK;
+	st->row.epoch = at->epoch;
+	st->row.seq = at->seq;
+	return sr_state_store_put(s->r->state, &st->row, err);
+}
+
 /* What there is has its row with its own base, known or not; all other names were here and there held against each other, and are absent
  * here: that is their base from now on.  As of this root is only what left nothing open. */
 static enum sr_status end_unions(struct sr_sync *s, struct sr_err *err)
 {
-	bool all = true;
+	struct sr_anchor at = planned_as_of(s);
+	bool all = true, settled;
 	enum sr_status rc = SR_OK;
 
 	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++) {
@@ -368,10 +380,13 @@ static enum sr_status end_unions(struct sr_sync *s, struct sr_err *err)
 			rc = end_union(s, i, err);
 		if (rc == SR_OK)
 			rc = sr_state_open_count(s->r->state, &st->row, &open, err);
-		all &= rc == SR_OK && !open && !s->plans[i].skipped && st->row.base_known;
+		settled = rc == SR_OK && !open && !s->plans[i].skipped && st->row.base_known;
+		if (settled)
+			rc = date_store(s, st, &at, err);
+		all &= settled;
 	}
 	if (rc == SR_OK && all)
-		rc = sr_sync_set_as_of(s, s->info.at.epoch, s->info.at.seq, err);
+		rc = sr_sync_set_as_of(s, at.epoch, at.seq, err);
 	return rc;
 }
 
@@ -441,10 +456,8 @@ static enum sr_status attempt(struct sr_sync *s, unsigned try, bool *again, stru
 	scan_and_plan(s, err);
 	if (nothing_planned(s)) {
 		rc = end_unions(s, err);
-		if (rc == SR_OK)
-			rc = sr_sync_mirror_end(s, again, err);
 		s->result.skipped = count_skipped(s);
-		s->quiet = rc == SR_OK && !*again && !s->result.skipped; /* what was left alone may be free again without a change of a root */
+		s->quiet = rc == SR_OK && !s->result.skipped; /* what was left alone may be free again without a change of a root */
 		s->quiet_local = s->r->root;
 		s->quiet_remote = s->remote;
 		s->result.in_sync = !s->result.skipped && sr_sync_all_equal(s);
@@ -454,11 +467,9 @@ static enum sr_status attempt(struct sr_sync *s, unsigned try, bool *again, stru
 	rc = transfer(s, try, again, err);
 	if (rc == SR_OK && !*again) {
 		rc = end_unions(s, err);
-		if (rc == SR_OK)
-			rc = sr_sync_mirror_end(s, again, err);
 		s->result.skipped = count_skipped(s);
 		s->result.in_sync = !s->result.skipped && sr_hash_eq(&s->r->root, &s->anchor.root);
-		*again |= rc == SR_OK && !s->result.skipped && !s->result.in_sync; /* someone else's change came between */
+		*again = rc == SR_OK && !s->result.skipped && !s->result.in_sync; /* someone else's change came between */
 	}
 	return rc;
 }

@@ -3,12 +3,16 @@
   application.py make DIR                  a node's databases and directories, empty
   application.py change DIR SIDE ROUND N   changes on one side: some N rows and N/4 files, keys of its own and keys that both sides write
   application.py hot DIR SIDE KEY FILE         edits one row of users.db without pause until FILE exists; journals as `change` does
+  application.py work DIR SIDE ROUND FILE      a few changes as above, again and again until FILE exists; where a database or a directory is missing or unusable it
+                                           goes on with the others
   application.py judge T NAME...           after all came to rest: exit 1 if a file is torn or a committed value is neither current, superseded nor archived
+                                           (there, or below T/lost*); RETURNED=1 in the environment: what was deleted may be back
 
 A value is a token <SIDE-ROUND-NUMBER> that exists once.  DIR/journal holds a line of JSON for each change: the token and the one it replaced, which is seen
 in the same transaction, or by exchanging files, so that nothing is judged by a guess.
 """
 import ctypes
+import glob
 import hashlib
 import json
 import os
@@ -23,17 +27,17 @@ RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def connect(directory, name):
-    db = sqlite3.connect(f"{directory}/{name}", timeout=60, isolation_level=None)
+def connect(directory, name, mode="rw"):
+    db = sqlite3.connect(f"file:{directory}/{name}?mode={mode}", uri=True, timeout=60, isolation_level=None)
     db.execute("PRAGMA foreign_keys = ON")
     return db
 
 
 def make(directory):
-    db = connect(directory, "users.db")
+    db = connect(directory, "users.db", "rwc")
     db.execute("PRAGMA journal_mode = wal")
     db.execute("CREATE TABLE IF NOT EXISTS kept(key TEXT PRIMARY KEY, value TEXT NOT NULL, filler BLOB)")
-    db = connect(directory, "webstore.db")
+    db = connect(directory, "webstore.db", "rwc")
     db.execute("PRAGMA journal_mode = delete")
     db.execute("CREATE TABLE IF NOT EXISTS kept(key TEXT PRIMARY KEY, value TEXT NOT NULL, filler BLOB) WITHOUT ROWID")
     for d in range(8):
@@ -115,6 +119,8 @@ class Side:
             with open(new, "wb") as file:
                 file.write(content(token, self.random))
             while not rename(new, path, RENAME_EXCHANGE):
+                if not os.path.isdir(os.path.dirname(path)):
+                    raise FileNotFoundError(path)
                 if rename(new, path, RENAME_NOREPLACE):
                     return self.note("resources", key, token, None)
         with open(new, "rb") as file:
@@ -135,6 +141,16 @@ class Side:
             self.note("users.db", key, token, found[0] if found else None)
             time.sleep(0.002)
         db.close()
+
+    def work(self, until):
+        steps = (lambda: self.rows("users.db"), self.file, lambda: self.rows("webstore.db"))
+        while not os.path.exists(until):
+            for step in steps:
+                try:
+                    step()
+                except (sqlite3.Error, OSError):
+                    pass  # it is not there
+            time.sleep(0.2)
 
     def change(self):
         self.rows("users.db")
@@ -164,11 +180,9 @@ def current(node):
 
 def archived(nodes):
     tokens = set()
-    for node in nodes:
-        for entry in os.scandir(f"{node}/state/archive"):
-            if entry.name.endswith(".data"):
-                with open(entry.path, "rb") as file:
-                    tokens.update(token.decode() for token in TOKEN.findall(file.read()))
+    for path in [path for node in nodes for path in glob.glob(f"{node}/state/archive/*.data")]:
+        with open(path, "rb") as file:
+            tokens.update(token.decode() for token in TOKEN.findall(file.read()))
     return tokens
 
 
@@ -193,13 +207,14 @@ def judge(top, names):
                 superseded.add(note["over"])
             if "/shared-" not in note["key"]:
                 last[note["key"]] = note["token"]
-    kept = archived(nodes)
+    kept = archived(nodes + glob.glob(f"{top}/lost*"))
     now = set(values.values())
+    faults += [f"archived, and yet current: {token}" for token in kept & now]
     for token, key in committed.items():
         if token not in now and token not in superseded and token not in kept:
             faults.append(f"lost: {key} {token}")
     for key, token in last.items():  # no one else ever wrote these
-        if values.get(key) != token:
+        if values.get(key) != token and (token or "RETURNED" not in os.environ):
             faults.append(f"{key} is {values.get(key)}, and was last made {token}")
     print(f"{len(committed)} values were committed: {len(now)} are current, {len(superseded)} superseded, {len(kept)} archived; {len(faults)} faults")
     for fault in faults[:40]:
@@ -213,5 +228,7 @@ elif sys.argv[1] == "change":
     Side(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])).change()
 elif sys.argv[1] == "hot":
     Side(sys.argv[2], sys.argv[3], 99, 0).hot(*sys.argv[4:6])
+elif sys.argv[1] == "work":
+    Side(sys.argv[2], sys.argv[3], int(sys.argv[4]), 12).work(sys.argv[5])
 elif sys.argv[1] == "judge":
     sys.exit(0 if judge(sys.argv[2], sys.argv[3:]) else 1)

@@ -19,6 +19,7 @@ setup() {
 }
 
 teardown() {
+	[[ -z ${MOUNTED:-} ]] || umount -l "$MOUNTED"
 	local name
 	for name in "${!PID[@]}"; do
 		kill -KILL "${PID[$name]}" 2>/dev/null || true

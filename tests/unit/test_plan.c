@@ -123,6 +123,11 @@ static void test_hint(void **state)
 	(void)state;
 	assert_int_equal(it.act, SR_ACT_PUSH);
 	assert_int_equal(it.flags, SR_LEAF_UNION | SR_LEAF_EDITED);
+	it = item(2, 1, 2, SR_BASE_HINT); /* a copy of ours lies there: that it is an edit only we can tell */
+	assert_int_equal(it.act, SR_ACT_PUSH);
+	assert_int_equal(it.flags, SR_LEAF_UNION | SR_LEAF_EDITED);
+	it = item(1, 1, 1, SR_BASE_HINT);
+	assert_int_equal(it.act, SR_ACT_AGREE);
 	it = item(1, 1, 2, SR_BASE_HINT);
 	assert_int_equal(it.act, SR_ACT_PULL);
 	assert_true(it.archive);
