@@ -134,7 +134,7 @@ DAEMONS := sameroot-datastore sameroot-sync sameroot-lb
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin
 	$(foreach p,$(PROGRAMS),install -m 755 $(p) $(DESTDIR)$(PREFIX)/$(if $(filter $(DAEMONS),$(notdir $(p))),sbin,bin)/ &&) true
-	for page in man/*.[158]; do install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit 1; done
+	for page in man/*.[1578]; do install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit 1; done
 
 dist:
 	@mkdir -p build

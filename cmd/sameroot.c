@@ -11,10 +11,19 @@
 
 #define PROGRAM "sameroot"
 
-static bool json, yes, adopt_union, adopt_deletions, new_key, as_datastore, as_webserver;
-static const char *config_path;
+static bool json, yes, adopt_union, adopt_mirror, adopt_deletions, new_key, print_line, as_datastore, as_webserver;
+static const char *config_path, *store, *address, *external_addr;
 
-enum { OPT_CONFIG = 1, OPT_JSON = 2, OPT_YES = 4, OPT_SIDE = 8, OPT_ADOPT = 16, OPT_NEW_KEY = 32 };
+enum {
+	OPT_CONFIG = 1,
+	OPT_JSON = 2,
+	OPT_YES = 4,
+	OPT_SIDE = 8,
+	OPT_ADOPT = 16,
+	OPT_NEW_KEY = 32,
+	OPT_JOIN = 1 << 20,
+	OPT_ADDRESS = 1 << 21,
+};
 
 static const struct option {
 	unsigned of;
@@ -26,7 +35,12 @@ static const struct option {
 	{OPT_SIDE, {0, "datastore", NULL, "of this machine's datastore, where it also is a webserver", .flag = &as_datastore}},
 	{OPT_SIDE, {0, "webserver", NULL, "of this machine as a webserver", .flag = &as_webserver}},
 	{OPT_NEW_KEY, {0, "new-key", NULL, "forget the datastore's key, so that the next round makes first contact", .flag = &new_key}},
+	{OPT_JOIN, {0, "line", NULL, "print the line by which webservers join this datastore; it holds the secret", .flag = &print_line}},
+	{OPT_JOIN, {0, "external-addr", "HOST:PORT", "where others reach the application of this webserver", .text = &external_addr}},
+	{OPT_ADDRESS, {0, "address", "HOST[:PORT]", "where webservers reach this datastore; default: this machine's name", .text = &address}},
 	{OPT_ADOPT, {0, "union", NULL, "unite the datastore's state with the webservers'", .flag = &adopt_union}},
+	{OPT_ADOPT, {0, "mirror", NULL, "take the datastore's state as it is on this webserver", .flag = &adopt_mirror}},
+	{OPT_ADOPT, {0, "store", "NAME", "with --mirror: of this store alone", .text = &store}},
 	{OPT_ADOPT, {0, "deletions", NULL, "let through the deletions that are held here", .flag = &adopt_deletions}},
 };
 #define OPTIONS (sizeof options / sizeof *options)
@@ -48,11 +62,17 @@ static const struct command {
 	 sr_admin_diff},
 	{"conflicts", "list", "[-c FILE] [--json] [--datastore | --webserver]", "List the conflict archive, oldest first.",
 	 OPT_CONFIG | OPT_JSON | OPT_SIDE, 0, sr_admin_conflicts_list},
-	{"join", NULL, "[-c FILE] [--json] [--new-key [--yes]]",
-	 "How this webserver knows its datastore: 0 the last round went through, 1 it did not, 75 the daemon does not run.",
-	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_NEW_KEY, 0, sr_admin_join},
-	{"adopt", NULL, "--union | --deletions [-c FILE] [--json] [--yes] [--datastore | --webserver]",
-	 "Decide what is held: unite every webserver with the datastore, or let deletions through.",
+	{"init", NULL, "[--datastore | --webserver] [--address HOST[:PORT]] [--yes] [--json] [-c FILE]",
+	 "Make what this machine needs and does not have: configuration, secret, directories, empty stores.",
+	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_ADDRESS, 0, sr_admin_init},
+	{"join", NULL,
+	 "[-c FILE] [--json] [--new-key [--yes]]\n       sameroot join LINE | - [--external-addr HOST:PORT] [--yes] [--json] [-c FILE]\n"
+	 "       sameroot join --line [--address HOST[:PORT]] [--json] [-c FILE]",
+	 "How this webserver knows its datastore: 0 the last round went through, 1 it did not, 75 the daemon does not run.\n"
+	 "With LINE, or one from the standard input: set this machine up as a webserver.  --line, on the datastore: print that line.",
+	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_NEW_KEY | OPT_JOIN | OPT_ADDRESS, 1, sr_admin_join},
+	{"adopt", NULL, "--union | --mirror [--store NAME] | --deletions [-c FILE] [--json] [--yes] [--datastore | --webserver]",
+	 "Decide what is held: unite every webserver with the datastore, let this one become what the datastore is, or let deletions through.",
 	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_ADOPT, 0, sr_admin_adopt},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
@@ -87,11 +107,23 @@ static size_t choose(unsigned of, struct sr_cli_option *out)
 	return n;
 }
 
+/* Does the next argument belong to this one? */
+static bool takes_next(const char *arg)
+{
+	for (size_t i = 0; i < OPTIONS; i++) {
+		const struct sr_cli_option *o = &options[i].cli;
+
+		if (o->value && ((o->letter && arg[0] == '-' && arg[1] == o->letter && !arg[2]) || (!strncmp(arg, "--", 2) && !strcmp(arg + 2, o->name))))
+			return true;
+	}
+	return false;
+}
+
 /* The first word that is neither an option nor the value of one. */
 static const char *first_word(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "-c") == 0 || strcmp(argv[i], "--config") == 0)
+		if (takes_next(argv[i]))
 			i++;
 		else if (argv[i][0] != '-')
 			return argv[i];
@@ -154,6 +186,24 @@ static bool ask(void *ctx, const char *question)
 	return fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 }
 
+static char *ask_words(void *ctx, const char *question, const char *otherwise)
+{
+	char answer[512] = "";
+
+	(void)ctx;
+	fprintf(stderr, "%s [%s]: ", question, otherwise);
+	if (!fgets(answer, sizeof answer, stdin))
+		answer[0] = '\0';
+	answer[strcspn(answer, "\r\n")] = '\0';
+	return sr_strdup(answer[0] ? answer : otherwise);
+}
+
+/* Reads the configuration by itself, for it may not be there yet. */
+static bool sets_up(const struct command *c)
+{
+	return c->run == sr_admin_init || c->run == sr_admin_join;
+}
+
 static int run(const struct command *c, const struct sr_cli *cli, const char *path)
 {
 	struct sr_config *config = NULL;
@@ -166,15 +216,23 @@ static int run(const struct command *c, const struct sr_cli *cli, const char *pa
 		.json = json,
 		.yes = yes,
 		.adopt_union = adopt_union,
+		.adopt_mirror = adopt_mirror,
+		.store = store,
 		.new_key = new_key,
 		.adopt_deletions = adopt_deletions,
 		.path = path,
+		.config_path = config_path,
+		.address = address,
+		.external_addr = external_addr,
+		.print_line = print_line,
+		.in = stdin,
 		.out = stdout,
 		.notes = stderr,
 		.confirm = isatty(STDIN_FILENO) ? ask : NULL,
+		.ask = isatty(STDIN_FILENO) ? ask_words : NULL,
 	};
 
-	if (sr_config_load(&config, config_path, &err) != SR_OK)
+	if (!sets_up(c) && sr_config_load(&config, config_path, &err) != SR_OK)
 		return sr_cli_fail(cli, &err);
 	sr_log_setup(PROGRAM, SR_LOG_ERROR, false);
 	a.config = config;
@@ -195,7 +253,7 @@ int main(int argc, char **argv)
 	struct sr_cli_option some[OPTIONS];
 	struct sr_cli cli = {.program = PROGRAM, .options = some};
 	struct sr_err err = {0};
-	char words[64], usage[256], **args = NULL;
+	char words[64], usage[512], **args = NULL;
 	bool done;
 	int count;
 

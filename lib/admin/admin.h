@@ -15,12 +15,19 @@
 enum sr_admin_side { SR_SIDE_CONFIGURED /* a machine with Datastore= is a webserver */, SR_SIDE_WEBSERVER, SR_SIDE_DATASTORE };
 
 struct sr_admin { /* all BORROWED */
-	const struct sr_config *config;
+	const struct sr_config *config; /* NULL: the command reads it by itself, for it may not be there yet */
+	const char *config_path;        /* as given; NULL: the default file */
 	enum sr_admin_side side;
-	bool json, yes, adopt_union, adopt_deletions, new_key;
+	bool json, yes, adopt_union, adopt_mirror, adopt_deletions, new_key;
 	const char *path; /* ls: NULL is the root */
-	FILE *out, *notes;
+	const char *store; /* adopt --mirror: NULL is all of them */
+	const char *address;       /* init, join --line: HOST[:PORT]; NULL: to be asked or found out */
+	const char *external_addr; /* join LINE; NULL: as configured, or to be asked */
+	bool print_line;           /* join --line */
+	FILE *in, *out, *notes;
 	bool (*confirm)(void *ctx, const char *question); /* NULL: nobody is there to be asked */
+	/* An answer in words; an empty one is `otherwise`, which the question shows.  OWNED BY CALLER (free).  NULL: as above. */
+	char *(*ask)(void *ctx, const char *question, const char *otherwise);
 	void *ctx;
 };
 
@@ -30,11 +37,14 @@ sr_admin_command sr_admin_status;
 sr_admin_command sr_admin_ls;
 sr_admin_command sr_admin_diff;
 sr_admin_command sr_admin_conflicts_list;
-sr_admin_command sr_admin_join;  /* SR_E_HELD: the question was answered with no */
+sr_admin_command sr_admin_init; /* config NULL; SR_E_HELD: the question was answered with no */
+sr_admin_command sr_admin_join;  /* config NULL; SR_E_HELD: the question was answered with no */
 sr_admin_command sr_admin_adopt; /* SR_E_HELD: the question was answered with no */
 
 /* Does this command speak of the datastore on this machine? */
 bool sr_admin_is_datastore(const struct sr_admin *a);
+/* The question, when what will be done was shown: SR_OK is yes, SR_E_HELD no.  SR_E_USAGE: there is nobody to ask, and no --yes. */
+SR_MUST enum sr_status sr_admin_agree(const struct sr_admin *a, const char *question, struct sr_err *err);
 /* The state directory of that role.  BORROWED from the configuration. */
 const char *sr_admin_state_dir(const struct sr_admin *a);
 

@@ -6,6 +6,7 @@
 
 #include "lib/admin/deletions.h"
 #include "lib/admin/here.h"
+#include "lib/admin/mirror.h"
 #include "lib/admin/table.h"
 
 #define QUESTION "Adopt a union? [y/N] "
@@ -65,10 +66,7 @@ static enum sr_status agree(const struct sr_admin *a, const json_t *status, stru
 {
 	/* With --json the standard output is for the answer alone. */
 	preview(status, a->json ? a->notes : a->out);
-	if (a->yes)
-		return SR_OK;
-	fflush(a->out);
-	return a->confirm(a->ctx, QUESTION) ? SR_OK : sr_err_set(err, SR_E_HELD, "nothing was changed");
+	return sr_admin_agree(a, QUESTION, err);
 }
 
 static enum sr_status parse(const struct sr_buf *body, json_t **out, struct sr_err *err)
@@ -119,15 +117,18 @@ enum sr_status sr_admin_adopt(const struct sr_admin *given, int *status, struct 
 	struct sr_here here = {0};
 	enum sr_status rc;
 
-	if (a.adopt_union == a.adopt_deletions)
+	if (a.adopt_union + a.adopt_mirror + a.adopt_deletions != 1)
 		return sr_err_set(err, SR_E_USAGE,
-				  "adopt what? --union: the datastore's and the webservers' states are united; --deletions: those that are held go through");
+				  "adopt what? --union: the datastore's and the webservers' states are united; --mirror: this webserver takes the "
+				  "datastore's state as it is; --deletions: those that are held go through");
+	if (a.store && !a.adopt_mirror)
+		return sr_err_set(err, SR_E_USAGE, "--store goes with --mirror");
+	if (a.adopt_mirror)
+		return sr_adopt_mirror(&a, status, err);
 	if (a.adopt_deletions)
 		return sr_adopt_deletions(&a, status, err);
 	if (a.side == SR_SIDE_WEBSERVER)
 		return sr_err_set(err, SR_E_USAGE, "adopt --union is run on the datastore");
-	if (!a.yes && !a.confirm)
-		return sr_err_set(err, SR_E_USAGE, "there is no terminal to ask at: say --yes, after a look at `sameroot status`");
 	a.side = SR_SIDE_DATASTORE;
 	rc = sr_here_open(&here, &a, err);
 	if (rc != SR_OK)

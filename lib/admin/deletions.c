@@ -89,11 +89,9 @@ static enum sr_status decide(struct sr_here *h, const struct sr_admin *a, const 
 	}
 	if (sr_admin_is_datastore(a))
 		fputs("Webservers may pull the deletions up to the datastore's present state.\n", out);
-	if (!a->yes && !a->confirm)
-		return sr_err_set(err, SR_E_USAGE, "there is no terminal to ask at: say --yes, after a look at `sameroot status`");
-	fflush(out);
-	if (!a->yes && !a->confirm(a->ctx, QUESTION))
-		return sr_err_set(err, SR_E_HELD, "nothing was changed");
+	rc = sr_admin_agree(a, QUESTION, err);
+	if (rc != SR_OK)
+		return rc;
 	if (h->absent)
 		rc = approve_offline(a, err);
 	else

@@ -23,6 +23,16 @@ const char *sr_admin_state_dir(const struct sr_admin *a)
 	return sr_admin_is_datastore(a) ? a->config->datastore_state_directory : a->config->state_directory;
 }
 
+enum sr_status sr_admin_agree(const struct sr_admin *a, const char *question, struct sr_err *err)
+{
+	if (a->yes)
+		return SR_OK;
+	if (!a->confirm)
+		return sr_err_set(err, SR_E_USAGE, "there is no terminal to ask at: say --yes, after a look at what is shown above");
+	fflush(a->out);
+	return a->confirm(a->ctx, question) ? SR_OK : sr_err_set(err, SR_E_HELD, "nothing was changed");
+}
+
 /* --- where it listens -------------------------------------------------------------------------------------------------- */
 
 static char *url_of(const char *host, unsigned port, bool plain)

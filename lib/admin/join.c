@@ -1,11 +1,14 @@
-/* join.c - `sameroot join`, on a webserver: on what its trust in the datastore rests, and forgetting a key.  See admin.h.
+/* join.c - `sameroot join`, on a webserver: on what its trust in the datastore rests, and forgetting a key; with a line: see enter.h.  On
+ * the datastore: the line.  See admin.h.
  *
  * The pinned key is read from state.db, whether the daemon runs or not; only the daemon knows how its last round went. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/admin/enter.h"
 #include "lib/admin/here.h"
+#include "lib/admin/line.h"
 #include "lib/admin/table.h"
 
 #define QUESTION "Forget this key? [y/N] "
@@ -213,21 +216,61 @@ static enum sr_status join(struct join *j, int *status, struct sr_err *err)
 	return SR_OK;
 }
 
-enum sr_status sr_admin_join(const struct sr_admin *given, int *status, struct sr_err *err)
+static enum sr_status show_or_forget(const struct sr_admin *given, const struct sr_config *config, int *status, struct sr_err *err)
 {
 	struct sr_admin a = *given;
 	struct join j = {.a = &a};
 	enum sr_status rc;
 
-	if (!a.config->datastore.host)
-		return sr_err_set(err, SR_E_USAGE, "join is for webservers: %s names no Datastore", a.config->file);
+	if (!config->datastore.host)
+		return sr_err_set(err, SR_E_USAGE,
+				  "%s names no Datastore: `sameroot join LINE` makes this machine a webserver; the datastore's `sameroot join "
+				  "--line` prints the line",
+				  config->file);
 	if (a.new_key && !a.yes && !a.confirm)
 		return sr_err_set(err, SR_E_USAGE, "there is no terminal to ask at: say --yes, after a look at `sameroot join`");
+	a.config = config;
 	a.side = SR_SIDE_WEBSERVER;
 	j.o = json_object();
 	rc = join(&j, status, err);
 	json_decref(j.o);
 	sr_contact_close(j.contact);
 	sr_here_close(&j.here);
+	return rc;
+}
+
+/* On the datastore: the line that a webserver is to be given. */
+static enum sr_status print_line(const struct sr_admin *a, const struct sr_config *config, struct sr_err *err)
+{
+	struct sr_buf line = {0};
+	char *address = NULL;
+	enum sr_status rc = sr_line_address(a, config, &address, err);
+
+	if (rc == SR_OK)
+		rc = sr_line_here(config, address, &line, err);
+	if (rc == SR_OK) {
+		fprintf(a->notes, "Whoever has this line has the cluster's secret.\n");
+		fprintf(a->out, a->json ? "{\"line\":\"%s\"}\n" : "%s\n", sr_buf_text(&line));
+	}
+	if (line.at)
+		explicit_bzero(line.at, line.cap);
+	sr_buf_free(&line);
+	free(address);
+	return rc;
+}
+
+enum sr_status sr_admin_join(const struct sr_admin *a, int *status, struct sr_err *err)
+{
+	struct sr_config *config = NULL;
+	enum sr_status rc;
+
+	if (a->path && (a->new_key || a->print_line))
+		return sr_err_set(err, SR_E_USAGE, "a line to join by, or --line, or --new-key: one of them");
+	if (a->path)
+		return sr_admin_enter(a, status, err);
+	rc = sr_config_load(&config, a->config_path, err);
+	if (rc == SR_OK)
+		rc = a->print_line ? print_line(a, config, err) : show_or_forget(a, config, status, err);
+	sr_config_free(config);
 	return rc;
 }

@@ -150,6 +150,17 @@ static void add_last_round(struct sr_table *t, const json_t *status, long long n
 		sr_table_add(t, "not since the daemon started");
 }
 
+static void add_archive(struct sr_table *t, const json_t *status)
+{
+	const json_t *archive = json_object_get(status, "archive");
+	long long n = number(status, "conflicts"), limit = number(archive, "limit");
+
+	if (n && limit)
+		sr_table_add(t, "%lld, %lld of %lld bytes: see `sameroot conflicts list`", n, number(archive, "bytes"), limit);
+	else
+		sr_table_add(t, "%lld%s", n, n ? ": see `sameroot conflicts list`" : "");
+}
+
 static void add_webserver_head(struct sr_table *t, const json_t *status, long long now_ms)
 {
 	const json_t *d = json_object_get(status, "datastore");
@@ -195,8 +206,7 @@ static void show_head(const json_t *status, long long now_ms, FILE *out)
 		add_webserver_head(&t, status, now_ms);
 	if (json_object_get(status, "conflicts")) {
 		sr_table_add(&t, "conflicts");
-		sr_table_add(&t, "%lld%s", number(status, "conflicts"),
-			     number(status, "conflicts") ? ": see `sameroot conflicts list`" : "");
+		add_archive(&t, status);
 	}
 	sr_table_print(&t, out, "");
 }

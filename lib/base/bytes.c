@@ -328,6 +328,42 @@ bool sr_unhex(uint8_t *out, size_t n, struct sr_bytes hex)
 	return true;
 }
 
+static const char base64url_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+void sr_base64url(struct sr_buf *out, struct sr_bytes in)
+{
+	uint32_t bits = 0;
+	unsigned have = 0;
+
+	for (size_t i = 0; i < in.len; i++) {
+		bits = bits << 8 | in.at[i];
+		for (have += 8; have >= 6; have -= 6)
+			sr_buf_byte(out, (uint8_t)base64url_digits[bits >> (have - 6) & 63]);
+	}
+	if (have)
+		sr_buf_byte(out, (uint8_t)base64url_digits[bits << (6 - have) & 63]);
+}
+
+bool sr_unbase64url(struct sr_buf *out, struct sr_bytes text)
+{
+	uint32_t bits = 0;
+	unsigned have = 0;
+
+	for (size_t i = 0; i < text.len; i++) {
+		const char *digit = text.at[i] ? strchr(base64url_digits, text.at[i]) : NULL;
+
+		if (!digit)
+			return false;
+		bits = bits << 6 | (uint32_t)(digit - base64url_digits);
+		have += 6;
+		if (have >= 8) {
+			have -= 8;
+			sr_buf_byte(out, (uint8_t)(bits >> have));
+		}
+	}
+	return have < 6 && !(bits & ((1u << have) - 1));
+}
+
 static bool stays_itself(uint8_t c, const char *keep)
 {
 	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||

@@ -1,4 +1,4 @@
-/* bytes.h - byte strings, a growing buffer, a bounded reader, hex and percent texts.
+/* bytes.h - byte strings, a growing buffer, a bounded reader, hex, base64url and percent texts.
  *
  * Names and values are bytes, never C strings: they may hold NUL and anything that is not UTF-8.
  * Allocation failure ends the process: sizes that come from outside are capped before they get here. */
@@ -68,6 +68,10 @@ bool sr_read_done(const struct sr_reader *r); /* all read, nothing bad */
 
 void sr_hex(struct sr_buf *out, struct sr_bytes in);
 SR_MUST bool sr_unhex(uint8_t *out, size_t n, struct sr_bytes hex); /* exactly 2n digits */
+
+/* base64url, without padding. */
+void sr_base64url(struct sr_buf *out, struct sr_bytes in);
+SR_MUST bool sr_unbase64url(struct sr_buf *out, struct sr_bytes text); /* exactly what sr_base64url writes; else *out may have grown */
 
 /* Percent-encode all but [A-Za-z0-9._~-] and the bytes of `keep`. */
 void sr_percent(struct sr_buf *out, struct sr_bytes in, const char *keep);

@@ -50,8 +50,11 @@ static const struct sr_config_key keys[] = {
 	GLOBAL("Resource-Max-Size", NUMBER, resource_max_size, "536870912", 1, BYTES_MOST, "bytes; a larger file is not synchronised"),
 	GLOBAL("Max-Delete-Percent", NUMBER, max_delete_percent, "10", 0, 100, "deletion limit, percent of the leaves an hour ago"),
 	GLOBAL("Max-Delete-Count", NUMBER, max_delete_count, "100", 0, BYTES_MOST, "deletion limit, leaves an hour"),
+	GLOBAL("Trash-Days", NUMBER, trash_days, "7", 0, 36500, "days for which the datastore keeps what was replaced or deleted"),
+	GLOBAL("Trash-Max-Bytes", NUMBER, trash_max_bytes, "10737418240", 0, BYTES_MOST, "bytes of it at most; the oldest goes first"),
 	GLOBAL("Results-Directory", PATH, results_directory, NULL, 0, 0, "search results of this webserver, a folder a search"),
 	GLOBAL("Wal-Limit", NUMBER, wal_limit, "67108864", 0, BYTES_MOST, "bytes of a write-ahead log before we checkpoint it; 0: never"),
+	GLOBAL("Conflict-Max-Bytes", NUMBER, conflict_max_bytes, "1073741824", 0, BYTES_MOST, "bytes of the conflict archive; 0: no limit"),
 	GLOBAL("Log-Level", LEVEL, log_level, "info", 0, 0, "debug, info, warn or error"),
 	GLOBAL("Log-Format", FORMAT, log_json, "text", 0, 0, "text or json"),
 

@@ -81,7 +81,10 @@ struct sr_config {
 	char *results_directory; /* NULL: none */
 	uint64_t resource_max_size;                    /* bytes */
 	uint64_t max_delete_percent, max_delete_count; /* the defaults of the stores; ask those */
+	uint64_t trash_days;                           /* the datastore keeps for so long what was replaced or deleted ... */
+	uint64_t trash_max_bytes;                      /* ... and so much of it */
 	uint64_t wal_limit;                            /* bytes; 0: never checkpoint */
+	uint64_t conflict_max_bytes;                   /* of a node's conflict archive; 0: no limit */
 	enum sr_log_level log_level;
 	bool log_json;
 

@@ -5,8 +5,9 @@
  *   resources/ resources/... a store that is a directory tree: directories and files with modes and times, names of any bytes
  *   manifest.json            what it is, of which root, what is not in it, and every member before it with its SHA-256
  *   SHA256SUMS               for sha256sum -c: every file before it
- * It may be compressed with zstd; a reader sees by itself.  A file that changed while it was written comes again later, and the manifest
- * marks the earlier one as void.  Nothing else may be in it, and without its last member it is truncated.
+ * It may be compressed with zstd; a reader sees by itself.  Members of a store rise in the order of their paths, each below a directory
+ * that is there.  A file that changed while it was written comes at once again, and the manifest marks the earlier one as void.  Nothing
+ * else may be in it, and without its last member it is truncated.
  *
  * Every store in it carries a marker whose id and node are no node's, and the (instance, epoch, seq) of the backup: whoever puts the
  * store in place by hand has a store of unknown base as of then, never "ours, and older".
@@ -32,6 +33,7 @@ struct sr_backup_store {
 struct sr_backup_left_out {
 	char *path; /* as sr_leaf_path_text: "resources/img/a%20b.png"; a whole store: its name */
 	char *why;
+	bool missing; /* `root` has it, and this backup does not: the store's map is not what is here */
 };
 
 struct sr_backup_info { /* the manifest; sr_backup_info_free when done */
@@ -43,11 +45,14 @@ struct sr_backup_info { /* the manifest; sr_backup_info_free when done */
 	int64_t taken_ms;
 	struct sr_backup_store *stores; /* those that are in it */
 	size_t n;
-	struct sr_backup_left_out *left_out; /* at most 1000 of them are named; paused stores first */
+	struct sr_backup_left_out *left_out; /* SR_BACKUP_NAMED of them at most */
 	size_t left_out_n;
-	uint64_t left_out_count; /* all of them */
+	uint64_t left_out_count, missing_count; /* all of them */
 };
+#define SR_BACKUP_NAMED 1000
 void sr_backup_info_free(struct sr_backup_info *info); /* and back to {0} */
+/* COPIES. */
+void sr_backup_leave_out(struct sr_backup_info *info, const char *path, const char *why, bool missing);
 
 /* --- in ----------------------------------------------------------------------------------------------------------- */
 
@@ -79,14 +84,17 @@ SR_MUST enum sr_status sr_backup_extract(const struct sr_backup_source *source, 
 
 /* --- out ---------------------------------------------------------------------------------------------------------- */
 
+/* Can a store of this name be in a backup? */
+bool sr_backup_store_name(struct sr_bytes name);
+
 struct sr_backup_writer;
 /* BORROWS ctx for the writer's life; spool as above. */
 SR_MUST enum sr_status sr_backup_writer_new(struct sr_backup_writer **out, bool zstd, const char *spool, sr_bundle_write_fn *write, void *ctx,
 					    struct sr_err *err);
-/* `path` is within the tar: the store's name, and '/' between components.  Parents come before what is below them. */
+/* `path` is within the tar: the store's name, and '/' between components; in the order that a reader expects. */
 SR_MUST enum sr_status sr_backup_add_dir(struct sr_backup_writer *w, struct sr_bytes path, uint16_t mode, int64_t mtime_ns,
 					 struct sr_err *err);
-/* A file of exactly `bytes` bytes, begun; sr_backup_add_data gives them, sr_backup_end_file ends it: ok false marks it as void, and it may be
+/* A file of exactly `bytes` bytes: sr_backup_add_data gives them, and sr_backup_end_file ends it: ok false marks it as void, and it may be
  * added again. */
 SR_MUST enum sr_status sr_backup_begin_file(struct sr_backup_writer *w, struct sr_bytes path, uint16_t mode, int64_t mtime_ns, uint64_t bytes,
 					    struct sr_err *err);
@@ -94,6 +102,8 @@ SR_MUST enum sr_status sr_backup_add_data(struct sr_backup_writer *w, const void
 SR_MUST enum sr_status sr_backup_end_file(struct sr_backup_writer *w, bool ok, struct sr_err *err);
 /* The manifest and the sums.  Only sr_backup_writer_free may follow. */
 SR_MUST enum sr_status sr_backup_finish(struct sr_backup_writer *w, const struct sr_backup_info *info, struct sr_err *err);
+/* Instead, when it cannot be finished: a reader then says why.  Nothing to do when it was the stream that failed. */
+void sr_backup_fail(struct sr_backup_writer *w, const struct sr_err *why);
 void sr_backup_writer_free(struct sr_backup_writer *w); /* NULL is a no-op; unfinished: the backup stays truncated */
 
 #endif

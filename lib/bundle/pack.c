@@ -31,18 +31,46 @@ static enum sr_status pack_fault(struct sr_pack *pack, struct sr_err *err)
 	return pack->failed.code;
 }
 
-enum sr_status sr_pack_open(struct sr_pack *pack, bool zstd, sr_bundle_write_fn *write, void *ctx, struct sr_err *err)
+static enum sr_status open_as(struct sr_pack *pack, int (*format)(struct archive *), bool zstd, int block, struct sr_err *err)
 {
-	*pack = (struct sr_pack){.tar = archive_write_new(), .write = write, .ctx = ctx};
+	pack->tar = archive_write_new();
 	if (!pack->tar)
 		return sr_err_set(err, SR_E_INTERNAL, "bundle: no memory");
-	/* Not pax_restricted, which drops nanoseconds.  Blocks, or each header and each padding is written by itself; the last is not filled
-	 * up. */
-	if (archive_write_set_format_pax(pack->tar) || (zstd && archive_write_add_filter_zstd(pack->tar)) ||
-	    archive_write_set_bytes_per_block(pack->tar, SR_BUNDLE_CHUNK) || archive_write_set_bytes_in_last_block(pack->tar, 1) ||
+	if (format(pack->tar) || (zstd && archive_write_add_filter_zstd(pack->tar)) ||
+	    archive_write_set_bytes_per_block(pack->tar, block) || archive_write_set_bytes_in_last_block(pack->tar, 1) ||
 	    archive_write_open(pack->tar, pack, NULL, on_write, NULL))
 		return pack_fault(pack, err);
 	return SR_OK;
+}
+
+/* Not pax_restricted, which drops nanoseconds.  Blocks, or each header and each padding is written by itself; the last is not filled up. */
+enum sr_status sr_pack_open(struct sr_pack *pack, bool zstd, sr_bundle_write_fn *write, void *ctx, struct sr_err *err)
+{
+	*pack = (struct sr_pack){.write = write, .ctx = ctx};
+	return open_as(pack, archive_write_set_format_pax, zstd, SR_BUNDLE_CHUNK, err);
+}
+
+enum sr_status sr_pack_open_exact(struct sr_pack *pack, sr_bundle_write_fn *write, void *ctx, struct sr_err *err)
+{
+	*pack = (struct sr_pack){.write = write, .ctx = ctx};
+	return open_as(pack, archive_write_set_format_pax, false, 0, err);
+}
+
+enum sr_status sr_pack_open_zstd(struct sr_pack *pack, sr_bundle_write_fn *write, void *ctx, struct sr_err *err)
+{
+	struct archive_entry *entry;
+	enum sr_status rc;
+
+	*pack = (struct sr_pack){.write = write, .ctx = ctx};
+	rc = open_as(pack, archive_write_set_format_raw, true, SR_BUNDLE_CHUNK, err);
+	if (rc)
+		return rc;
+	entry = archive_entry_new();
+	archive_entry_set_pathname(entry, "data");
+	archive_entry_set_filetype(entry, AE_IFREG);
+	rc = sr_pack_header(pack, entry, err);
+	archive_entry_free(entry);
+	return rc;
 }
 
 enum sr_status sr_pack_header(struct sr_pack *pack, struct archive_entry *entry, struct sr_err *err)
@@ -60,6 +88,13 @@ enum sr_status sr_pack_header(struct sr_pack *pack, struct archive_entry *entry,
 enum sr_status sr_pack_data(struct sr_pack *pack, const void *at, size_t n, struct sr_err *err)
 {
 	if (pack->failed.code || (n && archive_write_data(pack->tar, at, n) != (la_ssize_t)n))
+		return pack_fault(pack, err);
+	return SR_OK;
+}
+
+enum sr_status sr_pack_end_member(struct sr_pack *pack, struct sr_err *err)
+{
+	if (pack->failed.code || archive_write_finish_entry(pack->tar) != ARCHIVE_OK)
 		return pack_fault(pack, err);
 	return SR_OK;
 }

@@ -1,5 +1,4 @@
 /* tar.c - the tar for people.  See bundle.h. */
-#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,14 +11,19 @@ struct sr_tar_writer {
 	uint8_t chunk[SR_BUNDLE_CHUNK];
 };
 
+enum sr_status sr_pack_locale(locale_t *out, struct sr_err *err)
+{
+	*out = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+	return *out ? SR_OK : sr_err_sys(err, SR_E_INTERNAL, "locale C.UTF-8");
+}
+
 enum sr_status sr_tar_writer_new(struct sr_tar_writer **out, sr_bundle_write_fn *write, void *ctx, struct sr_err *err)
 {
 	struct sr_tar_writer *w = sr_alloc(sizeof(*w));
 	enum sr_status rc = sr_pack_open(&w->pack, false, write, ctx, err);
 
-	w->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
-	if (!rc && !w->utf8)
-		rc = sr_err_sys(err, SR_E_INTERNAL, "locale C.UTF-8");
+	if (!rc)
+		rc = sr_pack_locale(&w->utf8, err);
 	if (rc)
 		sr_tar_writer_free(w);
 	else
@@ -50,9 +54,8 @@ static struct archive_entry *new_entry(const char *name, unsigned type, uint16_t
 	return entry;
 }
 
-static enum sr_status add_header(struct sr_tar_writer *w, struct sr_bytes name, unsigned type, uint16_t mode, int64_t mtime_ns,
-                                 uint64_t bytes,
-                                 struct sr_err *err)
+enum sr_status sr_pack_named(struct sr_pack *pack, locale_t utf8, struct sr_bytes name, unsigned type, uint16_t mode, int64_t mtime_ns,
+			     uint64_t bytes, struct sr_err *err)
 {
 	struct archive_entry *entry;
 	locale_t before;
@@ -62,9 +65,9 @@ static enum sr_status add_header(struct sr_tar_writer *w, struct sr_bytes name, 
 	if (!name.len || memchr(name.at, '\0', name.len) || bytes > INT64_MAX)
 		return sr_err_set(err, SR_E_DATA, "tar: a name or size that no file can have");
 	text = sr_text(name);
-	before = uselocale(w->utf8);
+	before = uselocale(utf8);
 	entry = new_entry(text, type, mode, mtime_ns, bytes);
-	rc = sr_pack_header(&w->pack, entry, err);
+	rc = sr_pack_header(pack, entry, err);
 	archive_entry_free(entry);
 	uselocale(before);
 	free(text);
@@ -73,13 +76,13 @@ static enum sr_status add_header(struct sr_tar_writer *w, struct sr_bytes name, 
 
 enum sr_status sr_tar_add_dir(struct sr_tar_writer *w, struct sr_bytes name, uint16_t mode, struct sr_err *err)
 {
-	return add_header(w, name, AE_IFDIR, mode, sr_now_ms() * 1000000, 0, err);
+	return sr_pack_named(&w->pack, w->utf8, name, AE_IFDIR, mode, sr_now_ms() * 1000000, 0, err);
 }
 
 enum sr_status sr_tar_add_file(struct sr_tar_writer *w, struct sr_bytes name, uint16_t mode, int64_t mtime_ns, uint64_t bytes, int fd,
                                struct sr_err *err)
 {
-	enum sr_status rc = add_header(w, name, AE_IFREG, mode, mtime_ns, bytes, err);
+	enum sr_status rc = sr_pack_named(&w->pack, w->utf8, name, AE_IFREG, mode, mtime_ns, bytes, err);
 	bool whole = true;
 
 	for (uint64_t done = 0; !rc && done < bytes;) {
@@ -99,7 +102,7 @@ enum sr_status sr_tar_add_file(struct sr_tar_writer *w, struct sr_bytes name, ui
 enum sr_status sr_tar_add_bytes(struct sr_tar_writer *w, struct sr_bytes name, uint16_t mode, int64_t mtime_ns, struct sr_bytes content,
                                 struct sr_err *err)
 {
-	enum sr_status rc = add_header(w, name, AE_IFREG, mode, mtime_ns, content.len, err);
+	enum sr_status rc = sr_pack_named(&w->pack, w->utf8, name, AE_IFREG, mode, mtime_ns, content.len, err);
 
 	return rc ? rc : sr_pack_data(&w->pack, content.at, content.len, err);
 }

@@ -41,7 +41,11 @@ static json_t *store_json(const struct sr_replica_store *s, const struct sr_ds_s
 static json_t *waiting_json(const struct sr_datastore *d)
 {
 	json_t *o = sr_waiting_new();
+	int64_t since_ms;
+	struct sr_err full;
 
+	if (sr_archive_is_full(d->r->archive, &since_ms, &full) != SR_OK)
+		sr_waiting_hold(o, SR_ROLE_DATASTORE, "union", full.text, since_ms);
 	for (size_t i = 0; i < d->r->n; i++) {
 		const struct sr_ds_store *shown = &d->stores[i];
 		json_t *held = shown->held ? json_loads(shown->held, 0, NULL) : NULL;
@@ -54,13 +58,25 @@ static json_t *waiting_json(const struct sr_datastore *d)
 	return o;
 }
 
+static json_t *trash_json(const struct sr_datastore *d)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "files", json_integer((json_int_t)d->trash.files));
+	json_object_set_new(o, "records", json_integer((json_int_t)d->trash.records));
+	json_object_set_new(o, "bytes", json_integer((json_int_t)d->trash.bytes));
+	json_object_set_new(o, "max_bytes", json_integer((json_int_t)d->trash_max_bytes));
+	json_object_set_new(o, "days", json_integer((json_int_t)d->trash_days));
+	json_object_set_new(o, "oldest_ms", json_integer((json_int_t)d->trash.oldest_ms));
+	return o;
+}
+
 static json_t *status_json(struct sr_datastore *d)
 {
 	char instance[SR_UUID_TEXT], start[SR_UUID_TEXT], node[SR_UUID_TEXT], root[SR_HASH_TEXT];
-	uint64_t conflicts = 0, bytes = 0;
 	json_t *o = json_object(), *stores = json_array();
-	bool counted = sr_archive_count(d->r->archive, &conflicts, &bytes, NULL) == SR_OK;
 
+	sr_report_archive(o, d->r->archive);
 	pthread_mutex_lock(&d->face);
 	sr_uuid_text(instance, &d->shown.instance);
 	sr_uuid_text(start, &d->start);
@@ -71,7 +87,6 @@ static json_t *status_json(struct sr_datastore *d)
 	json_object_set_new(o, "role", json_string("datastore"));
 	json_object_set_new(o, "node", json_string(node));
 	json_object_set_new(o, "version", json_string(SR_VERSION));
-	json_object_set_new(o, "conflicts", counted ? json_integer((json_int_t)conflicts) : json_null());
 	json_object_set_new(o, "ready", json_boolean(d->ready));
 	json_object_set_new(o, "why", d->ready ? json_null() : json_string(d->why));
 	json_object_set_new(o, "instance", sr_uuid_none(&d->shown.instance) ? json_null() : json_string(instance));
@@ -80,6 +95,7 @@ static json_t *status_json(struct sr_datastore *d)
 	json_object_set_new(o, "root", sr_hash_none(&d->shown.root) ? json_null() : json_string(root));
 	json_object_set_new(o, "start", json_string(start));
 	json_object_set_new(o, "stores", stores);
+	json_object_set_new(o, "trash", trash_json(d));
 	json_object_set_new(o, "status", waiting_json(d));
 	pthread_mutex_unlock(&d->face);
 	json_object_set_new(o, "webservers", sr_ds_webservers_json(d));

@@ -78,7 +78,8 @@ static struct sr_loser loser_of(const struct sr_ds_apply *a, const struct sr_lea
 				 .version = old->version,
 				 .mtime_ns = old->mtime_ns,
 				 .reason = old->expected ? "union" : "changed-while-applying",
-				 .winner = leaf->to};
+				 .winner = leaf->to,
+				 .beyond = !a->p->parts[a->i].index}; /* in recovery */
 }
 
 /* A row's old record stays readable for older roots; what a union replaces is archived when all stores have prepared. */
@@ -88,7 +89,9 @@ static enum sr_status displaced_row(struct sr_ds_apply *a, const struct sr_leaf 
 	struct sr_ds_part *part = &a->p->parts[a->i];
 	/* A leaf's record is that of its `to`: the winner stands in `expect`. */
 	struct sr_leaf loser = {.path = old->path, .expect = leaf->to, .to = old->version, .record = old->record};
-	enum sr_status rc = sr_state_replaced_add(d->r->state, &old->version.hash, old->record, d->at.epoch, d->at.seq + 1, err);
+	struct sr_replaced kept = {
+		.hash = old->version.hash, .record = old->record, .epoch = d->at.epoch, .seq = d->at.seq + 1, .at_ms = sr_now_ms()};
+	enum sr_status rc = sr_state_replaced_add(d->r->state, &kept, err);
 
 	if (rc != SR_OK || (old->expected && !(leaf->flags & SR_LEAF_UNION)))
 		return rc;
@@ -111,6 +114,7 @@ static void keep_file(struct sr_ds_apply *a, const struct sr_displaced *old)
 		sr_debug("%s is not kept for older roots: %s", name, strerror(errno));
 	close(fd);
 	sr_buf_add(&a->p->parts[a->i].kept, old->version.hash.b, SR_HASH_LEN);
+	sr_buf_be64(&a->p->parts[a->i].kept, old->version.bytes);
 }
 
 static enum sr_status on_displaced(void *ctx, size_t j, const struct sr_leaf *leaf, const struct sr_displaced *old, struct sr_err *err)
@@ -118,11 +122,12 @@ static enum sr_status on_displaced(void *ctx, size_t j, const struct sr_leaf *le
 	struct sr_ds_apply *a = ctx;
 	struct sr_loser loser = loser_of(a, leaf, old);
 
-	(void)j;
 	if (old->version.kind == SR_KIND_ROW)
 		return displaced_row(a, leaf, old, err);
-	if (old->version.kind == SR_KIND_FILE)
+	if (old->version.kind == SR_KIND_FILE) {
 		keep_file(a, old);
+		a->p->parts[a->i].mtime_ns[j] = old->mtime_ns;
+	}
 	if (old->expected && !(leaf->flags & SR_LEAF_UNION))
 		return SR_OK;
 	if (old->version.kind == SR_KIND_FILE)
@@ -199,6 +204,7 @@ static enum sr_status gather(struct sr_ds_push *p, size_t i, size_t *count, stru
 	}
 	part->applied = sr_alloc(m + 1);
 	part->signature = sr_alloc((m + 1) * sizeof(*part->signature));
+	part->mtime_ns = sr_alloc((m + 1) * sizeof(*part->mtime_ns));
 	return rc;
 }
 
@@ -281,7 +287,7 @@ static enum sr_status store_answer(struct sr_ds_push *p, const struct sr_anchor 
 	p->status = 200;
 	result.kind = p->answer.verdict == SR_VERDICT_OK ? SR_PUSH_OK : SR_PUSH_REFUSED;
 	result.answer = sr_buf_view(&p->text);
-	return sr_state_push_result_put(p->d->r->state, &result, err);
+	return sr_ds_is_edit(p) ? SR_OK : sr_state_push_result_put(p->d->r->state, &result, err);
 }
 
 static enum sr_status refuse_push(struct sr_ds_push *p, struct sr_err *err)
@@ -294,7 +300,7 @@ static enum sr_status refuse_push(struct sr_ds_push *p, struct sr_err *err)
 		p->status = 0;
 		return rc;
 	}
-	sr_ds_note_push(p->d, &p->head);
+	sr_ds_note_push(p);
 	return SR_OK;
 }
 
@@ -325,6 +331,7 @@ static enum sr_status journal(struct recording *c, size_t i, struct sr_leaves *t
 		row.path = leaf.path;
 		row.from = leaf.expect;
 		row.to = leaf.to;
+		row.mtime_ns = leaf.mtime_ns;
 		if (rc == SR_OK)
 			rc = sr_state_journal_add(d->r->state, &row, err);
 		if (rc == SR_OK && leaf.to.kind == SR_KIND_NONE)
@@ -352,6 +359,7 @@ static enum sr_status collect_taken(struct recording *c, size_t i, struct sr_lea
 		if (part->applied[j]) {
 			part->stale |= leaf.to.kind == SR_KIND_TABLE && leaf.expect.kind == SR_KIND_TABLE; /* its rows have new columns */
 			leaf.inode = part->signature[j];
+			leaf.mtime_ns = part->mtime_ns[j]; /* for the journal */
 			leaf.record = leaf.stage = sr_bytes(NULL, 0);
 			rc = sr_leaves_add(taken, &leaf, err);
 			continue;
@@ -397,10 +405,11 @@ static enum sr_status note_kept(struct recording *c, size_t i, struct sr_err *er
 	enum sr_status rc = SR_OK;
 
 	while (rc == SR_OK && sr_read_left(&in)) {
-		struct sr_hash hash;
+		struct sr_replaced file = {.file = true, .epoch = c->next.epoch, .seq = c->next.seq, .at_ms = c->now_ms};
 
-		memcpy(hash.b, sr_read_bytes(&in, SR_HASH_LEN).at, SR_HASH_LEN);
-		rc = sr_state_replaced_add(c->p->d->r->state, &hash, sr_bytes("", 0), c->next.epoch, c->next.seq, err);
+		memcpy(file.hash.b, sr_read_bytes(&in, SR_HASH_LEN).at, SR_HASH_LEN);
+		file.bytes = sr_read_be64(&in);
+		rc = sr_state_replaced_add(c->p->d->r->state, &file, err);
 	}
 	return rc;
 }
@@ -484,7 +493,7 @@ enum sr_status sr_ds_record(struct sr_ds_push *p, struct sr_err *err)
 	}
 	d->at = c.next;
 	sr_ds_limit_done(p);
-	sr_ds_note_push(d, &p->head);
+	sr_ds_note_push(p);
 	sr_ds_publish(d);
 	return SR_OK;
 }
@@ -523,6 +532,37 @@ static void refuse_part(struct sr_ds_apply *a, const struct sr_err *err)
 	a->kept_some = true;
 }
 
+static uint64_t most_of(const struct sr_replica_store *s, const struct sr_leaf *leaf, const struct sr_version *loses, uint64_t size)
+{
+	return sr_archive_most(&(struct sr_loser){.store = s->name, .path = leaf->path, .version = *loses}, size);
+}
+
+/* Is there room in the archive for all that loses to part i?  Rows have been named by now, files are displaced with the commit. */
+static enum sr_status room_for_losers(struct sr_ds_push *p, size_t i, struct sr_err *err)
+{
+	const struct sr_replica_store *s = &p->d->r->stores[i];
+	struct sr_ds_part *part = &p->parts[i];
+	enum sr_status rc = SR_OK;
+	struct sr_leaf leaf;
+	uint64_t most = 0;
+
+	for (size_t k = 0; rc == SR_OK && part->losers && k < sr_leaves_count(part->losers); k++) {
+		rc = sr_leaves_at(part->losers, k, &leaf, err);
+		if (rc == SR_OK)
+			most += most_of(s, &leaf, &leaf.to, leaf.record.len);
+	}
+	for (size_t j = 0; rc == SR_OK && s->kind == SR_KIND_FILES && j < sr_leaves_count(part->go); j++) {
+		rc = sr_leaves_at(part->go, j, &leaf, err);
+		if (rc == SR_OK && goes(part, j) && (leaf.flags & SR_LEAF_UNION) && leaf.expect.kind != SR_KIND_NONE)
+			most += most_of(s, &leaf, &leaf.expect, leaf.expect.bytes);
+	}
+	if (rc == SR_OK && most)
+		rc = sr_archive_room(p->d->r->archive, p->archiving + most, err);
+	if (rc == SR_OK)
+		p->archiving += most;
+	return rc;
+}
+
 static enum sr_status prepare_part(struct sr_ds_push *p, struct sr_ds_apply *a, const struct sr_apply_ops *ops, struct sr_err *err)
 {
 	struct sr_datastore *d = p->d;
@@ -533,8 +573,11 @@ static enum sr_status prepare_part(struct sr_ds_push *p, struct sr_ds_apply *a, 
 		.id = sr_uuid_random(), .node = d->r->node, .instance = d->at.instance, .epoch = d->at.epoch, .seq = d->at.seq + 1};
 	rc = sr_apply_prepare(d->r->stores[a->i].store, part->go, &part->marker, ops, err);
 	part->prepared = rc == SR_OK;
+	if (rc == SR_OK)
+		rc = room_for_losers(p, a->i, err);
 	if (rc != SR_OK && is_of_store(rc)) {
 		sr_apply_rollback(d->r->stores[a->i].store);
+		part->prepared = false;
 		refuse_part(a, err);
 		return SR_OK;
 	}
@@ -595,6 +638,7 @@ static enum sr_status compare_all(struct sr_ds_push *p, struct sr_ds_apply *appl
 {
 	enum sr_status rc = SR_OK;
 
+	p->archiving = 0;
 	for (size_t i = 0; i < p->d->r->n && rc == SR_OK; i++) {
 		struct sr_ds_part *part = &p->parts[i];
 		size_t going;

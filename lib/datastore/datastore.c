@@ -43,6 +43,7 @@ static enum sr_status start_replica(struct sr_datastore *d, struct sr_err *err)
 		return rc;
 	d->stores = sr_alloc((d->r->n + 1) * sizeof(*d->stores));
 	d->fault = sr_alloc((d->r->n + 1) * sizeof(*d->fault));
+	d->swept = sr_alloc((d->r->n + 1) * sizeof(*d->swept));
 	return SR_OK;
 }
 
@@ -76,6 +77,8 @@ enum sr_status sr_datastore_open(struct sr_datastore **out, const struct sr_conf
 	d->start = sr_uuid_random();
 	sr_random(&d->settings, sizeof(d->settings));
 	d->interval = config->update_interval;
+	d->trash_days = config->trash_days;
+	d->trash_max_bytes = config->trash_max_bytes;
 	pthread_mutex_init(&d->writer, NULL);
 	pthread_mutex_init(&d->face, NULL);
 	pthread_mutex_init(&d->old_lock, NULL);
@@ -257,10 +260,13 @@ void sr_datastore_reload(struct sr_datastore *d, const struct sr_config *fresh)
 		if (s && s->kind == d->r->stores[i].config->kind)
 			(void)sr_replica_exclude(d->r, i, (const char *const *)s->exclude.at, s->exclude.count);
 	}
-	pthread_mutex_unlock(&d->writer);
+	sr_archive_limit(d->r->archive, fresh->conflict_max_bytes);
 	pthread_mutex_lock(&d->face);
 	d->interval = fresh->update_interval;
+	d->trash_days = fresh->trash_days;
+	d->trash_max_bytes = fresh->trash_max_bytes;
 	pthread_mutex_unlock(&d->face);
+	pthread_mutex_unlock(&d->writer);
 	poke(d, false);
 }
 
@@ -381,6 +387,7 @@ void sr_datastore_close(struct sr_datastore *d)
 	sr_ledger_close(d->ledger);
 	sr_replica_close(d->r);
 	free(d->fault);
+	free(d->swept);
 	free(d->certificate);
 	free(d->key);
 	sr_admit_close(&d->admit);

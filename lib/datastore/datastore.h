@@ -33,7 +33,8 @@ SR_MUST enum sr_status sr_datastore_adopt_deletions(struct sr_datastore *d, stru
 /* Start a thread that turns now, then every interval and when asked.  Once. */
 SR_MUST enum sr_status sr_datastore_start(struct sr_datastore *d, struct sr_err *err);
 void sr_datastore_scan_now(struct sr_datastore *d);
-/* Take what can be taken without a restart: the interval, and each store's exclusions.  BORROWS fresh for the call. */
+/* Take what can be taken without a restart: the interval, how long what was replaced is kept, each store's exclusions, the archive's limit.
+ * BORROWS fresh for the call. */
 void sr_datastore_reload(struct sr_datastore *d, const struct sr_config *fresh);
 
 /* Serve HTTP as configured; a self-signed pair is made in the state directory when TLS is on and none is configured. */

@@ -284,7 +284,8 @@ static enum sr_status decide_part(struct sr_ds_push *p, size_t i, size_t *refuse
 		rc = sr_ds_limit(p, i, err);
 	for (size_t k = c.s->kind == SR_KIND_FILES ? n : 0; k-- > 0 && rc == SR_OK;)
 		rc = check_children(&c, k, err);
-	if (rc == SR_OK && c.s->kind == SR_KIND_DATABASE && p->head.try >= SR_DS_TRIES)
+	/* An edit's rows are looked at one by one as they are applied. */
+	if (rc == SR_OK && c.s->kind == SR_KIND_DATABASE && p->head.try >= SR_DS_TRIES && !sr_ds_is_edit(p))
 		rc = sr_ds_decide_depending(p, i, err);
 	for (size_t k = 0; k < n && rc == SR_OK; k++)
 		*refused += c.part->fate[k] == SR_FATE_REFUSED;

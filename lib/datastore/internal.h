@@ -1,10 +1,11 @@
 /* internal.h - what the files of lib/datastore share.  Nobody else includes it.
  *
  *   datastore.c  open, the thread, close          history.c   roots that were, verdicts, the published copy
- *   found.c      founding, markers, epochs        scan.c      direct edits, upkeep of what old roots need
- *   upload.c     large files, before their push
+ *   found.c      founding, markers, epochs        scan.c      direct edits
+ *   upload.c     large files, before their push   trash.c     what was replaced, kept and forgotten
  *   push.c       receiving and settling a push    decide.c    which leaves of a push may go
  *   commit.c     stores and state.db as one step  recover.c   what a crash left
+ *   edit.c       an operator's change
  *   registry.c   webservers                       routes.c    HTTP
  *   admin.c      HTTP for the operator             limit.c     too many deletions
  *
@@ -20,6 +21,7 @@
 #include "lib/replica/serve.h"
 #include "lib/replica/tally.h"
 #include "lib/replica/wire.h"
+#include "lib/state/trash.h"
 
 #define SR_DS_ROOTS         10000  /* roots whose hashes are remembered, for verdicts */
 #define SR_DS_READABLE      64     /* newest roots whose nodes and contents are kept ... */
@@ -75,7 +77,9 @@ struct sr_datastore {
 	struct sr_ledger *ledger; /* of deletions */
 	bool judging;             /* a scan's deletions are judged: it is an ordinary one */
 	size_t staging;                      /* pushes that may have staged files; what is left over is swept when there are none */
-	uint64_t trimmed_epoch, trimmed_seq; /* oldest readable root at the last trim */
+	uint64_t trimmed_epoch, trimmed_seq; /* oldest readable root at the last trim, */
+	int64_t trimmed_ms;                  /* and when that was */
+	bool *swept;                         /* per store: its kept files were compared with state.db */
 
 	pthread_mutex_t face;
 	bool ready;
@@ -92,6 +96,8 @@ struct sr_datastore {
 	struct sr_ds_webserver *webservers;
 	size_t webservers_n;
 	uint64_t interval; /* seconds */
+	uint64_t trash_days, trash_max_bytes; /* written with writer and face held */
+	struct sr_trash trash; /* at the last trim */
 
 	pthread_mutex_t old_lock; /* of the reader below */
 	struct sr_state *old;     /* read-only, for records of older roots */
@@ -140,7 +146,17 @@ SR_MUST enum sr_status sr_ds_scan(struct sr_datastore *d, size_t i, struct sr_er
 SR_MUST enum sr_status sr_ds_scan_quietly(struct sr_datastore *d, size_t i, struct sr_err *err);
 /* The root map may have changed without a leaf (a store more or less in the configuration): that is a new root, too. */
 SR_MUST enum sr_status sr_ds_advance(struct sr_datastore *d, struct sr_err *err);
+
+/* --- trash.c ------------------------------------------------------------------------------------------------------ */
+
+/* Forget what need not be kept any longer: when the oldest readable root is another than at the last time, and every minute. */
 SR_MUST enum sr_status sr_ds_trim(struct sr_datastore *d, struct sr_err *err);
+/* The disk is full: the older half of what is kept goes, but for what readable roots need.  Writer held. */
+void sr_ds_make_room(struct sr_datastore *d);
+/* What was replaced since then is kept, as far as the bytes allow. */
+int64_t sr_ds_kept_since_ms(const struct sr_datastore *d);
+/* Tell the quick handlers how much there is. */
+SR_MUST enum sr_status sr_ds_trash_show(struct sr_datastore *d, struct sr_err *err);
 /* <store>/.sameroot/kept, made when asked to; -1: it is not there. */
 int sr_ds_kept_dir(struct sr_datastore *d, size_t i, bool make);
 /* For sr_serve: content that only older roots have. */
@@ -167,7 +183,8 @@ struct sr_ds_part {               /* what a push has for one store */
 	uint64_t *signature;
 	struct sr_leaves *losers; /* rows to be archived before the commit: path, expect: the loser, to: the winner */
 	struct sr_tally tally;    /* what it deletes, of this attempt */
-	struct sr_buf kept;       /* hashes of files that went to kept/ */
+	struct sr_buf kept;       /* of files that went to kept/: hash, be64 bytes */
+	int64_t *mtime_ns;        /* per go: of the file that was replaced; 0: none, or not known */
 	struct sr_marker marker;
 	bool prepared, committed;
 	bool stale; /* the disk is not what the tree says: scan first */
@@ -182,6 +199,7 @@ struct sr_ds_push {
 	struct sr_buf text; /* of the answer, as stored and sent */
 	int status;         /* HTTP */
 	char detail[512]; /* what was wrong with a store's part, or empty */
+	uint64_t archiving; /* bytes at most, of this attempt */
 
 	struct sr_stage *stage; /* of the file being received */
 	bool staged;            /* counted in d->staging */
@@ -195,7 +213,7 @@ void sr_ds_part_reset(struct sr_ds_part *part);
 /* Is it a repeat (the stored answer is the answer), or stale?  Then p->status and p->text are set.  Writer held. */
 SR_MUST enum sr_status sr_ds_chain(struct sr_ds_push *p, struct sr_err *err);
 /* Quick handlers are told of a webserver's new last push. */
-void sr_ds_note_push(struct sr_datastore *d, const struct sr_push_head *head);
+void sr_ds_note_push(struct sr_ds_push *p);
 
 /* Fill fate and why of every leaf from the tree as it is.  *refused: how many may not go. */
 SR_MUST enum sr_status sr_ds_decide(struct sr_ds_push *p, size_t *refused, struct sr_err *err);
@@ -221,8 +239,28 @@ SR_MUST enum sr_status sr_ds_note_parse(struct sr_bytes note, struct sr_ds_push 
 
 SR_MUST enum sr_status sr_ds_recover(struct sr_datastore *d, struct sr_err *err);
 
+/* Take a leaf into part i, as it is.  COPIES it. */
+SR_MUST enum sr_status sr_ds_push_add(struct sr_ds_push *p, size_t i, const struct sr_leaf *leaf, struct sr_err *err);
+/* Nothing more is staged for it; what is left over goes.  Writer held. */
+void sr_ds_push_end_staging(struct sr_ds_push *p);
+
 enum sr_status sr_ds_push_handler(void *ctx, struct sr_request *req, struct sr_err *err);
 enum sr_status sr_ds_settle_handler(void *ctx, struct sr_request *req, struct sr_err *err);
+
+/* --- edit.c ------------------------------------------------------------------------------------------------------- */
+
+/* An operator's change of the datastore's stores: compare and swap from `expect` to `to`, one commit, with all the history and safety of a push.
+ * Begin; stage what content there is (sr_stage_*), add leaves, a store's each path once; commit; end, which also frees.  The writer is not held
+ * by the caller.  What it deletes no limit holds, here or at webservers. */
+void sr_ds_edit_begin(struct sr_ds_push *p, struct sr_datastore *d);
+SR_MUST enum sr_status sr_ds_edit_add(struct sr_ds_push *p, size_t i, const struct sr_leaf *leaf, struct sr_err *err);
+/* Afterwards p->answer.refused names what was not done, and p->answer.at says as of when the rest is there.  whole: all or nothing; SR_E_CHANGED
+ * names the first that could not be done.  (Files that change at the very moment are named in p->answer all the same.) */
+SR_MUST enum sr_status sr_ds_edit_commit(struct sr_ds_push *p, bool whole, struct sr_err *err);
+void sr_ds_edit_end(struct sr_ds_push *p);
+/* Is it one?  (Its head names this datastore.) */
+bool sr_ds_is_edit(const struct sr_ds_push *p);
+const char *sr_ds_refusal_words(enum sr_refusal why); /* for the operator */
 
 /* --- upload.c ----------------------------------------------------------------------------------------------------- */
 

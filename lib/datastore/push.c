@@ -30,10 +30,12 @@ void sr_ds_part_reset(struct sr_ds_part *part)
 	free(part->index);
 	free(part->applied);
 	free(part->signature);
+	free(part->mtime_ns);
 	part->go = part->losers = NULL;
 	part->index = NULL;
 	part->applied = NULL;
 	part->signature = NULL;
+	part->mtime_ns = NULL;
 	sr_buf_free(&part->kept);
 	part->prepared = part->committed = false;
 }
@@ -83,7 +85,7 @@ static enum sr_status find_part(struct sr_ds_push *p, const char *store, const s
 	return rc == SR_OK ? rc : sr_err_context(err, "push: store %s", s->name);
 }
 
-static enum sr_status spool(struct sr_ds_push *p, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
+enum sr_status sr_ds_push_add(struct sr_ds_push *p, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
 {
 	struct sr_ds_part *part = &p->parts[i];
 
@@ -144,7 +146,7 @@ static enum sr_status take_leaf(void *ctx, const char *store, const struct sr_le
 	if (leaf.to.kind == SR_KIND_FILE)
 		rc = claim(p, i, &leaf, err);
 	if (rc == SR_OK)
-		rc = spool(p, i, &leaf, err);
+		rc = sr_ds_push_add(p, i, &leaf, err);
 	sr_stage_free(p->stage);
 	p->stage = NULL;
 	return rc;
@@ -182,7 +184,7 @@ static enum sr_status end_content(void *ctx, const char *store, const struct sr_
 	if (rc == SR_OK && ok && p->stage)
 		rc = sr_stage_finish(p->stage, &leaf.to, leaf.mtime_ns, &leaf, err);
 	if (rc == SR_OK)
-		rc = spool(p, i, &leaf, err);
+		rc = sr_ds_push_add(p, i, &leaf, err);
 	sr_stage_free(p->stage);
 	p->stage = NULL;
 	return rc;
@@ -224,8 +226,11 @@ enum sr_status sr_ds_chain(struct sr_ds_push *p, struct sr_err *err)
 	const struct sr_push_head *h = &p->head;
 	struct sr_push_result last = {0};
 	bool found = false;
-	enum sr_status rc = sr_state_push_result(d->r->state, &h->webserver, &last, &found, err);
+	enum sr_status rc;
 
+	if (sr_ds_is_edit(p))
+		return SR_OK;
+	rc = sr_state_push_result(d->r->state, &h->webserver, &last, &found, err);
 	if (rc != SR_OK)
 		return rc;
 	if (found && same_uuid(&last.id, &h->id)) { /* a repeat */
@@ -280,7 +285,7 @@ static void keep_staged(struct sr_ds_push *p)
 	}
 }
 
-static void end_staging(struct sr_ds_push *p)
+void sr_ds_push_end_staging(struct sr_ds_push *p)
 {
 	struct sr_datastore *d = p->d;
 
@@ -308,6 +313,8 @@ static enum sr_status take_push(struct sr_ds_push *p, struct sr_request *req, st
 	rc = sr_bundle_reader_new(&reader, &p->d->r->key, &limits, read_body, req, err);
 	if (rc == SR_OK)
 		rc = sr_push_head_parse(sr_bundle_head(reader), &p->head, err);
+	if (rc == SR_OK && sr_ds_is_edit(p))
+		rc = sr_err_set(err, SR_E_DATA, "push: its webserver is this datastore");
 	if (rc == SR_OK)
 		rc = check_early(p, &repeat, err);
 	if (rc == SR_OK && !p->status && !repeat)
@@ -316,7 +323,9 @@ static enum sr_status take_push(struct sr_ds_push *p, struct sr_request *req, st
 	pthread_mutex_lock(&p->d->writer);
 	if (rc == SR_OK && !p->status)
 		rc = sr_ds_commit(p, err);
-	end_staging(p);
+	if (rc == SR_E_FULL && !sr_datastore_broken(p->d, NULL)) /* it will come again */
+		sr_ds_make_room(p->d);
+	sr_ds_push_end_staging(p);
 	pthread_mutex_unlock(&p->d->writer);
 	return rc;
 }
@@ -351,7 +360,7 @@ static enum sr_status cancel(struct sr_ds_push *p, struct sr_err *err)
 	if (rc == SR_OK)
 		rc = sr_state_push_result_put(d->r->state, &result, err);
 	if (rc == SR_OK)
-		sr_ds_note_push(d, &p->head);
+		sr_ds_note_push(p);
 	return rc;
 }
 

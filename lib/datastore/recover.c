@@ -27,6 +27,7 @@ static enum sr_status load_part(struct sr_ds_push *p, size_t i, bool *found, str
 	n = sr_leaves_count(part->go);
 	part->applied = sr_alloc(n + 1);
 	part->signature = sr_alloc((n + 1) * sizeof(*part->signature));
+	part->mtime_ns = sr_alloc((n + 1) * sizeof(*part->mtime_ns));
 	part->prepared = true;
 	part->marker = (struct sr_marker){
 		.id = head.marker, .node = d->r->node, .instance = d->at.instance, .epoch = head.epoch, .seq = head.seq + 1};

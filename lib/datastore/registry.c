@@ -42,14 +42,17 @@ struct sr_ds_webserver *sr_ds_webserver(struct sr_datastore *d, const struct sr_
 	return &d->webservers[d->webservers_n++];
 }
 
-void sr_ds_note_push(struct sr_datastore *d, const struct sr_push_head *head)
+void sr_ds_note_push(struct sr_ds_push *p)
 {
+	struct sr_datastore *d = p->d;
 	struct sr_ds_webserver *w;
 
+	if (sr_ds_is_edit(p))
+		return;
 	pthread_mutex_lock(&d->face);
-	w = sr_ds_webserver(d, &head->webserver);
+	w = sr_ds_webserver(d, &p->head.webserver);
 	if (w)
-		w->push = head->id;
+		w->push = p->head.id;
 	pthread_mutex_unlock(&d->face);
 }
 

@@ -1,14 +1,8 @@
-/* scan.c - direct edits of the datastore's own files, committed like pushes; and what older roots need, kept and forgotten. */
+/* scan.c - direct edits of the datastore's own files, committed like pushes. */
 #include "lib/datastore/internal.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "lib/base/log.h"
 
@@ -121,122 +115,4 @@ enum sr_status sr_ds_advance(struct sr_datastore *d, struct sr_err *err)
 	next.seq++;
 	rc = sr_state_begin(d->r->state, err);
 	return rc == SR_OK ? finish(d, &next, true, err) : rc;
-}
-
-/* --- what older roots need ---------------------------------------------------------------------------------------- */
-
-int sr_ds_kept_dir(struct sr_datastore *d, size_t i, bool make)
-{
-	char *path = sr_format("%s/.sameroot/kept", sr_store_path(d->r->stores[i].store));
-	int fd;
-
-	if (make)
-		mkdir(path, 0700); /* its failure shows in the open */
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	free(path);
-	return fd;
-}
-
-static void trim_kept(struct sr_datastore *d, size_t i)
-{
-	int fd = sr_ds_kept_dir(d, i, false);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct sr_buf record = {0};
-	struct dirent *e;
-
-	if (!dir) {
-		if (fd >= 0)
-			close(fd);
-		return;
-	}
-	while ((e = readdir(dir))) {
-		struct sr_hash hash;
-		bool found = true;
-
-		if (!sr_hash_parse(&hash, sr_bytes_of(e->d_name)))
-			continue;
-		sr_buf_clear(&record);
-		if (sr_state_replaced(d->r->state, &hash, &record, &found, NULL) == SR_OK && !found)
-			unlinkat(dirfd(dir), e->d_name, 0);
-	}
-	closedir(dir);
-	sr_buf_free(&record);
-}
-
-enum sr_status sr_ds_trim(struct sr_datastore *d, struct sr_err *err)
-{
-	struct sr_ds_root oldest;
-	enum sr_status rc;
-
-	if (!sr_ds_oldest_readable(d, &oldest) || (oldest.epoch == d->trimmed_epoch && oldest.seq == d->trimmed_seq))
-		return SR_OK;
-	/* What the commit of seq replaced is in the roots before it. */
-	rc = sr_state_replaced_trim(d->r->state, oldest.epoch, oldest.seq + 1, SR_DS_RECORDS, err);
-	if (rc == SR_OK)
-		rc = sr_state_roots_trim(d->r->state, SR_DS_ROOTS, err);
-	for (size_t i = 0; i < d->r->n && rc == SR_OK; i++)
-		if (d->r->stores[i].kind == SR_KIND_FILES && d->r->stores[i].mode == SR_MODE_READY)
-			trim_kept(d, i);
-	d->trimmed_epoch = oldest.epoch;
-	d->trimmed_seq = oldest.seq;
-	return rc;
-}
-
-static enum sr_status older_file(struct sr_datastore *d, size_t store, const struct sr_version *version, struct sr_content *out,
-				 struct sr_err *err)
-{
-	char name[SR_HASH_TEXT];
-	struct stat st;
-	int dir = sr_ds_kept_dir(d, store, false), fd;
-
-	sr_hash_text(name, &version->hash);
-	fd = dir < 0 ? -1 : openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (dir >= 0)
-		close(dir);
-	if (fd < 0 || fstat(fd, &st)) {
-		if (fd >= 0)
-			close(fd);
-		return sr_err_set(err, SR_E_NOTFOUND, "no file with hash %s is kept", name);
-	}
-	out->fd = fd;
-	out->version = *version;
-	out->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
-	return SR_OK;
-}
-
-static enum sr_status older_row(struct sr_datastore *d, const struct sr_version *version, struct sr_buf *buf, struct sr_content *out,
-				struct sr_err *err)
-{
-	bool found = false;
-	enum sr_status rc = SR_OK;
-
-	sr_buf_clear(buf);
-	pthread_mutex_lock(&d->old_lock);
-	if (!d->old)
-		rc = sr_state_reader(&d->old, d->config->datastore_state_directory, err);
-	if (rc == SR_OK)
-		rc = sr_state_replaced(d->old, &version->hash, buf, &found, err);
-	pthread_mutex_unlock(&d->old_lock);
-	if (rc != SR_OK)
-		return rc;
-	if (!found || !buf->len)
-		return sr_err_set(err, SR_E_NOTFOUND, "no such record is kept");
-	out->record = sr_buf_view(buf);
-	out->version = *version;
-	out->fd = -1;
-	return SR_OK;
-}
-
-enum sr_status sr_ds_older(void *ctx, size_t store, struct sr_bytes path, const struct sr_version *version, struct sr_buf *buf,
-			   struct sr_content *out, struct sr_err *err)
-{
-	struct sr_datastore *d = ctx;
-
-	(void)path;
-	*out = (struct sr_content){.fd = -1};
-	if (version->kind == SR_KIND_FILE)
-		return older_file(d, store, version, out, err);
-	if (version->kind == SR_KIND_ROW)
-		return older_row(d, version, buf, out, err);
-	return sr_err_set(err, SR_E_NOTFOUND, "only files and rows have content");
 }

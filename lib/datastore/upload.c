@@ -153,5 +153,10 @@ enum sr_status sr_ds_upload_put(void *ctx, struct sr_request *req, struct sr_err
 			reply_have(req, 200, u.have);
 	}
 	sr_stage_free(u.stage);
+	if (rc == SR_E_FULL) { /* it will come again */
+		pthread_mutex_lock(&u.d->writer);
+		sr_ds_make_room(u.d);
+		pthread_mutex_unlock(&u.d->writer);
+	}
 	return rc;
 }

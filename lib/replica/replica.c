@@ -83,6 +83,8 @@ enum sr_status sr_replica_open(struct sr_replica **out, const struct sr_config *
 	if (rc == SR_OK)
 		rc = sr_archive_open(&r->archive, dir, err);
 	if (rc == SR_OK)
+		sr_archive_limit(r->archive, config->conflict_max_bytes);
+	if (rc == SR_OK)
 		rc = load_identity(r, err);
 	if (rc == SR_OK)
 		rc = load_key(r, err);

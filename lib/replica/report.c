@@ -4,6 +4,19 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+void sr_report_archive(json_t *status, struct sr_archive *archive)
+{
+	struct sr_archive_usage u;
+	json_t *o = json_object();
+
+	sr_archive_usage(archive, &u);
+	json_object_set_new(o, "entries", json_integer((json_int_t)u.entries));
+	json_object_set_new(o, "bytes", json_integer((json_int_t)u.bytes));
+	json_object_set_new(o, "limit", u.limit ? json_integer((json_int_t)u.limit) : json_null());
+	json_object_set_new(status, "archive", o);
+	json_object_set_new(status, "conflicts", json_integer((json_int_t)u.entries));
+}
+
 static enum sr_status add_conflict(void *ctx, const struct sr_archived *e, struct sr_err *err)
 {
 	json_t *o = json_object();

@@ -8,13 +8,9 @@
  * So ID.data is always whole and ID.json never without its ID.data.  ID.data beside ID.json.tmp is completed when the archive is opened;
  * any other part is a torn one whose original is still where it was, removed when it is an hour old (it may be at work in another process
  * before). */
-#include "lib/state/archive.h"
-
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,48 +19,23 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/state/archive_internal.h"
 #include "lib/state/archive_json.h"
 
-#define DIRECTORY "archive"
-#define DATA ".data"
-#define JSON ".json"
-#define TMP ".tmp"
-#define ID_LEN 29 /* 20261122T063000.123Z-0123abcd */
-#define NAME_SIZE (ID_LEN + sizeof(JSON TMP))
 #define TORN_MS (3600 * 1000)
-#define SETTLED_MS 2000
-#define JSON_FILE_MAX (64u << 20) /* bytes of a .json that is read back; many more than are ever written */
-
-struct sr_sums {
-	uint64_t entries, bytes;
-};
-
-struct sr_counted {
-	bool valid;
-	struct timespec mtime; /* of the directory: each entry that comes or goes changes it */
-	struct sr_sums sums;
-};
-
-struct sr_archive {
-	char *dir;
-	int dirfd;
-	pthread_mutex_t mutex; /* guards what is below */
-	int64_t last_ms;
-	uint32_t last_number;
-	struct sr_counted counted; /* the last count, as long as the directory is what it was */
-};
 
 /* ---- names ---- */
 
 struct sr_entry_id {
-	char text[ID_LEN + 1];
+	char text[SR_ARCHIVE_ID];
 	int64_t at_ms;
+	uint64_t promised; /* bytes; see archive_internal.h */
 };
 
 /* Time first, then a number that rises within one millisecond: names in order are entries in order.  The clock may go back, ids do not. */
 static struct sr_entry_id next_id(struct sr_archive *a)
 {
-	struct sr_entry_id id;
+	struct sr_entry_id id = {0};
 	uint32_t number;
 	struct tm tm;
 	time_t seconds;
@@ -90,7 +61,7 @@ static struct sr_entry_id next_id(struct sr_archive *a)
 	return id;
 }
 
-static bool is_id(const char *text, size_t len)
+bool sr_archive_is_id(const char *text, size_t len)
 {
 	static const char shape[] = "ddddddddTdddddd.dddZ-xxxxxxxx";
 
@@ -117,21 +88,21 @@ static int64_t id_ms(const char *id)
 	return (int64_t)timegm(&tm) * 1000 + ms;
 }
 
-static void part(char out[NAME_SIZE], const char *id, const char *suffix)
+void sr_archive_part(char out[NAME_SIZE], const char *id, const char *suffix)
 {
 	snprintf(out, NAME_SIZE, "%.*s%s", ID_LEN, id, suffix);
 }
 
 /* ---- writing ---- */
 
-static enum sr_status fault(const struct sr_archive *a, const char *name, struct sr_err *err)
+enum sr_status sr_archive_fault(const struct sr_archive *a, const char *name, struct sr_err *err)
 {
 	return sr_err_sys(err, SR_E_IO, "%s/%s", a->dir, name);
 }
 
 static enum sr_status sync_dir(const struct sr_archive *a, struct sr_err *err)
 {
-	return fsync(a->dirfd) == 0 ? SR_OK : fault(a, ".", err);
+	return fsync(a->dirfd) == 0 ? SR_OK : sr_archive_fault(a, ".", err);
 }
 
 static bool write_all(int fd, const void *at, size_t n)
@@ -166,7 +137,7 @@ static enum sr_status write_and_close(const struct sr_archive *a, const char *na
 	enum sr_status status = SR_OK;
 
 	if (!write_all(fd, content.at, content.len) || fsync(fd) != 0)
-		status = fault(a, name, err);
+		status = sr_archive_fault(a, name, err);
 	close(fd);
 	return status;
 }
@@ -175,7 +146,7 @@ static bool has_part(const struct sr_archive *a, const char *id, const char *suf
 {
 	char name[NAME_SIZE];
 
-	part(name, id, suffix);
+	sr_archive_part(name, id, suffix);
 	return faccessat(a->dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT; /* not surely gone: there */
 }
 
@@ -186,7 +157,7 @@ static void discard(const struct sr_archive *a, const char *id)
 	char name[NAME_SIZE];
 
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-		part(name, id, parts[i]);
+		sr_archive_part(name, id, parts[i]);
 		(void)unlinkat(a->dirfd, name, 0);
 	}
 }
@@ -198,10 +169,10 @@ static enum sr_status claim(struct sr_archive *a, struct sr_entry_id *id, int *f
 
 	for (int tries = 0; tries < 16; tries++) {
 		*id = next_id(a);
-		part(name, id->text, JSON TMP);
+		sr_archive_part(name, id->text, JSON TMP);
 		*fd = create(a, name);
 		if (*fd < 0 && errno != EEXIST)
-			return fault(a, name, err);
+			return sr_archive_fault(a, name, err);
 		if (*fd >= 0 && !has_part(a, id->text, JSON) && !has_part(a, id->text, DATA))
 			return SR_OK;
 		if (*fd >= 0) {
@@ -212,9 +183,8 @@ static enum sr_status claim(struct sr_archive *a, struct sr_entry_id *id, int *f
 	return sr_err_set(err, SR_E_IO, "%s: no name is free", a->dir);
 }
 
-/* Step 1.  record: NULL, or a row's. */
-static enum sr_status begin_entry(struct sr_archive *a, struct sr_entry_id *id, const struct sr_loser *loser, uint64_t size,
-                                  const struct sr_bytes *record, struct sr_err *err)
+static enum sr_status describe(struct sr_archive *a, struct sr_entry_id *id, const struct sr_loser *loser, uint64_t size,
+			       const struct sr_bytes *record, struct sr_err *err)
 {
 	enum sr_status status;
 	char *text, name[NAME_SIZE];
@@ -224,7 +194,7 @@ static enum sr_status begin_entry(struct sr_archive *a, struct sr_entry_id *id, 
 	if (status != SR_OK)
 		return status;
 	text = sr_archive_describe(id->text, id->at_ms, loser, size, record);
-	part(name, id->text, JSON TMP);
+	sr_archive_part(name, id->text, JSON TMP);
 	if (text) {
 		status = write_and_close(a, name, fd, sr_bytes_of(text), err);
 	} else {
@@ -237,17 +207,42 @@ static enum sr_status begin_entry(struct sr_archive *a, struct sr_entry_id *id, 
 	return status;
 }
 
+/* Step 1.  record: NULL, or a row's.  SR_OK: end_entry has to follow. */
+static enum sr_status begin_entry(struct sr_archive *a, struct sr_entry_id *id, const struct sr_loser *loser, uint64_t size,
+				  const struct sr_bytes *record, struct sr_err *err)
+{
+	uint64_t most = sr_archive_most(loser, size);
+	enum sr_status status = sr_archive_promise(a, most, loser->beyond, err);
+
+	if (status != SR_OK)
+		return status;
+	status = describe(a, id, loser, size, record, err);
+	id->promised = most;
+	if (status != SR_OK)
+		sr_archive_keep(a, most, false, 0);
+	return status;
+}
+
+/* Whatever came of it: even where it failed there may be an entry. */
+static enum sr_status end_entry(struct sr_archive *a, const struct sr_entry_id *id, enum sr_status status)
+{
+	bool there = status == SR_OK || has_part(a, id->text, JSON);
+
+	sr_archive_keep(a, id->promised, there, there ? sr_archive_entry_bytes(a, id->text) : 0);
+	return status;
+}
+
 static enum sr_status rename_part(const struct sr_archive *a, const char *id, const char *from, const char *to, struct sr_err *err)
 {
 	char old[NAME_SIZE], new[NAME_SIZE];
 
-	part(old, id, from);
-	part(new, id, to);
+	sr_archive_part(old, id, from);
+	sr_archive_part(new, id, to);
 	if (renameat(a->dirfd, old, a->dirfd, new) == 0)
 		return SR_OK;
 	if (errno == ENOENT && faccessat(a->dirfd, new, F_OK, 0) == 0)
 		return SR_OK; /* another process opened the archive just now and completed the entry */
-	return fault(a, new, err);
+	return sr_archive_fault(a, new, err);
 }
 
 /* Step 4: from here on it is an entry. */
@@ -277,14 +272,14 @@ enum sr_status sr_archive_record(struct sr_archive *a, const struct sr_loser *lo
 
 	if (status != SR_OK)
 		return status;
-	part(name, id.text, DATA TMP);
+	sr_archive_part(name, id.text, DATA TMP);
 	fd = create(a, name);
-	status = fd < 0 ? fault(a, name, err) : write_and_close(a, name, fd, record, err);
+	status = fd < 0 ? sr_archive_fault(a, name, err) : write_and_close(a, name, fd, record, err);
 	if (status == SR_OK)
 		status = finish(a, id.text, err);
 	if (status != SR_OK)
 		discard(a, id.text);
-	return status;
+	return end_entry(a, &id, status);
 }
 
 enum sr_status sr_archive_bare(struct sr_archive *a, const struct sr_loser *loser, struct sr_err *err)
@@ -297,7 +292,7 @@ enum sr_status sr_archive_bare(struct sr_archive *a, const struct sr_loser *lose
 	status = publish(a, id.text, err);
 	if (status != SR_OK)
 		discard(a, id.text);
-	return status;
+	return end_entry(a, &id, status);
 }
 
 /* ---- files ---- */
@@ -310,21 +305,21 @@ static enum sr_status copy_content(const struct sr_archive *a, const char *id, i
 	ssize_t got = 0;
 	int fd;
 
-	part(name, id, DATA TMP);
+	sr_archive_part(name, id, DATA TMP);
 	fd = create(a, name);
 	if (fd < 0) {
-		status = fault(a, name, err);
+		status = sr_archive_fault(a, name, err);
 		goto out;
 	}
 	while ((got = read(from, block, 65536)) > 0 || (got < 0 && errno == EINTR))
 		if (got > 0 && !write_all(fd, block, (size_t)got)) {
-			status = fault(a, name, err);
+			status = sr_archive_fault(a, name, err);
 			goto out;
 		}
 	if (got < 0)
 		status = sr_err_sys(err, SR_E_IO, "%s: read what is to be archived", a->dir);
 	else if (fsync(fd) != 0)
-		status = fault(a, name, err);
+		status = sr_archive_fault(a, name, err);
 out:
 	if (fd >= 0)
 		close(fd);
@@ -340,7 +335,7 @@ static enum sr_status move_content(const struct sr_archive *a, const char *id, i
 	enum sr_status status;
 
 	*crosses = false;
-	part(data, id, DATA);
+	sr_archive_part(data, id, DATA);
 	if (fsync(fd) != 0)
 		return sr_err_sys(err, SR_E_IO, "%s: fsync", name);
 	status = sync_dir(a, err);
@@ -351,7 +346,7 @@ static enum sr_status move_content(const struct sr_archive *a, const char *id, i
 	if (errno == EXDEV)
 		*crosses = true;
 	else
-		status = fault(a, data, err);
+		status = sr_archive_fault(a, data, err);
 	return status;
 }
 
@@ -360,7 +355,7 @@ static bool move_back(const struct sr_archive *a, const char *id, int dirfd, con
 {
 	char data[NAME_SIZE];
 
-	part(data, id, DATA);
+	sr_archive_part(data, id, DATA);
 	return renameat2(a->dirfd, data, dirfd, name, RENAME_NOREPLACE) == 0 || !has_part(a, id, DATA);
 }
 
@@ -421,226 +416,10 @@ enum sr_status sr_archive_file(struct sr_archive *a, const struct sr_loser *lose
 		status = archive_moved(a, &id, fd, dirfd, name, &crosses, err);
 	if (status == SR_OK && crosses)
 		status = archive_copied(a, &id, fd, dirfd, name, err);
+	status = end_entry(a, &id, status);
 out:
 	close(fd);
 	return status;
-}
-
-/* ---- listing ---- */
-
-struct sr_ids {
-	char (*at)[ID_LEN + 1];
-	size_t n, cap;
-};
-
-static int compare_ids(const void *a, const void *b)
-{
-	return strcmp(a, b);
-}
-
-static void add_id(struct sr_ids *ids, const char *id)
-{
-	if (ids->n == ids->cap) {
-		ids->cap = ids->cap ? 2 * ids->cap : 64;
-		ids->at = sr_realloc(ids->at, ids->cap * sizeof(ids->at[0]));
-	}
-	memcpy(ids->at[ids->n], id, ID_LEN);
-	ids->at[ids->n++][ID_LEN] = '\0';
-}
-
-/* Call fn for each part of an entry: its id (the first ID_LEN bytes of name) and its suffix.  Names of other shapes are not ours. */
-typedef void sr_part_fn(void *ctx, const struct sr_archive *a, const char *name, const char *suffix);
-static enum sr_status each_part(const struct sr_archive *a, sr_part_fn *fn, void *ctx, struct sr_err *err)
-{
-	enum sr_status status = SR_OK;
-	struct dirent *d;
-	DIR *dir;
-	int fd = openat(a->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* an own position */
-
-	if (fd < 0)
-		return fault(a, ".", err);
-	dir = fdopendir(fd);
-	if (!dir) {
-		status = fault(a, ".", err);
-		close(fd);
-		return status;
-	}
-	while (errno = 0, (d = readdir(dir)))
-		if (strlen(d->d_name) > ID_LEN && is_id(d->d_name, ID_LEN))
-			fn(ctx, a, d->d_name, d->d_name + ID_LEN);
-	if (errno)
-		status = fault(a, ".", err);
-	closedir(dir);
-	return status;
-}
-
-static void note_entry(void *ctx, const struct sr_archive *a, const char *name, const char *suffix)
-{
-	(void)a;
-	if (strcmp(suffix, JSON) == 0)
-		add_id(ctx, name);
-}
-
-/* *gone: it is no more. */
-static enum sr_status read_json(const struct sr_archive *a, const char *name, struct sr_buf *text, bool *gone, struct sr_err *err)
-{
-	int fd = openat(a->dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	enum sr_status status = SR_OK;
-	ssize_t got;
-
-	*gone = fd < 0 && errno == ENOENT;
-	if (fd < 0)
-		return *gone ? SR_OK : fault(a, name, err);
-	sr_buf_clear(text);
-	do {
-		got = read(fd, sr_buf_room(text, 8192), 8192);
-		if (got > 0)
-			text->len += (size_t)got;
-	} while ((got > 0 && text->len <= JSON_FILE_MAX) || (got < 0 && errno == EINTR));
-	if (got != 0)
-		status = got < 0 ? fault(a, name, err) : sr_err_set(err, SR_E_DATA, "%s/%s: too large", a->dir, name);
-	close(fd);
-	return status;
-}
-
-static const char *member(const json_t *object, const char *key)
-{
-	return json_string_value(json_object_get(object, key));
-}
-
-static bool fill(struct sr_archived *entry, const json_t *object, struct sr_buf *raw)
-{
-	const char *hex = member(object, "path_hex");
-	size_t n = hex ? strlen(hex) / 2 : 0;
-
-	entry->store = member(object, "store");
-	entry->path = member(object, "path");
-	entry->reason = member(object, "reason");
-	entry->when = member(object, "when");
-	entry->kind = member(object, "kind");
-	entry->size = (uint64_t)json_integer_value(json_object_get(object, "size"));
-	if (!hex || !entry->store || !entry->path || !entry->reason || !entry->when || !entry->kind)
-		return false;
-	sr_buf_clear(raw);
-	if (!sr_unhex(sr_buf_room(raw, n), n, sr_bytes_of(hex)))
-		return false;
-	raw->len = n;
-	entry->raw_path = sr_buf_view(raw);
-	return true;
-}
-
-static enum sr_status visit(struct sr_archive *a, const char *id, struct sr_buf *text, struct sr_buf *raw, sr_archived_fn *fn, void *ctx,
-                            struct sr_err *err)
-{
-	struct sr_archived entry = {.id = id};
-	enum sr_status status;
-	json_t *object;
-	char name[NAME_SIZE];
-	bool gone;
-
-	part(name, id, JSON);
-	status = read_json(a, name, text, &gone, err);
-	if (status != SR_OK || gone) /* the operator has removed it since */
-		return status;
-	object = json_loadb((const char *)text->at, text->len, JSON_ALLOW_NUL, NULL);
-	if (object && fill(&entry, object, raw))
-		status = fn(ctx, &entry, err);
-	else
-		status = sr_err_set(err, SR_E_DATA, "%s/%s: not what was written there", a->dir, name);
-	json_decref(object);
-	return status;
-}
-
-enum sr_status sr_archive_each(struct sr_archive *a, sr_archived_fn *fn, void *ctx, struct sr_err *err)
-{
-	struct sr_buf text = {0}, raw = {0};
-	struct sr_ids ids = {0};
-	enum sr_status status = each_part(a, note_entry, &ids, err);
-
-	if (ids.n)
-		qsort(ids.at, ids.n, sizeof(ids.at[0]), compare_ids);
-	for (size_t i = 0; status == SR_OK && i < ids.n; i++)
-		status = visit(a, ids.at[i], &text, &raw, fn, ctx, err);
-	sr_buf_free(&text);
-	sr_buf_free(&raw);
-	free(ids.at);
-	return status;
-}
-
-static void sum_part(void *ctx, const struct sr_archive *a, const char *name, const char *suffix)
-{
-	struct sr_sums *sums = ctx;
-	char data[NAME_SIZE];
-	struct stat st;
-
-	if (strcmp(suffix, JSON) != 0)
-		return;
-	sums->entries++;
-	part(data, name, DATA);
-	if (fstatat(a->dirfd, data, &st, AT_SYMLINK_NOFOLLOW) == 0)
-		sums->bytes += (uint64_t)st.st_size;
-}
-
-/* Times of files are coarse: a directory that changed a moment ago may change again and keep its time. */
-static bool has_settled(const struct timespec *mtime)
-{
-	return (int64_t)mtime->tv_sec * 1000 + mtime->tv_nsec / 1000000 + SETTLED_MS < sr_now_ms();
-}
-
-static bool same_time(const struct timespec *a, const struct timespec *b)
-{
-	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
-}
-
-enum sr_status sr_archive_count(struct sr_archive *a, uint64_t *entries, uint64_t *bytes, struct sr_err *err)
-{
-	struct sr_counted counted = {0};
-	enum sr_status status = SR_OK;
-	bool settled, known;
-	struct stat st;
-
-	if (fstat(a->dirfd, &st) != 0)
-		return fault(a, ".", err);
-	settled = has_settled(&st.st_mtim);
-	pthread_mutex_lock(&a->mutex);
-	known = a->counted.valid && same_time(&a->counted.mtime, &st.st_mtim);
-	if (known)
-		counted = a->counted;
-	pthread_mutex_unlock(&a->mutex);
-	if (!known)
-		status = each_part(a, sum_part, &counted.sums, err);
-	if (status != SR_OK)
-		return status;
-	*entries = counted.sums.entries;
-	*bytes = counted.sums.bytes;
-	if (known || !settled)
-		return SR_OK;
-	counted.valid = true;
-	counted.mtime = st.st_mtim;
-	pthread_mutex_lock(&a->mutex);
-	a->counted = counted;
-	pthread_mutex_unlock(&a->mutex);
-	return SR_OK;
-}
-
-enum sr_status sr_archive_data(struct sr_archive *a, const char *id, int *fd, struct sr_err *err)
-{
-	char name[NAME_SIZE];
-	int got;
-
-	if (!is_id(id, strlen(id)))
-		return sr_err_set(err, SR_E_NOTFOUND, "%.64s: not the id of an archived version", id);
-	part(name, id, JSON);
-	if (faccessat(a->dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
-		return sr_err_set(err, SR_E_NOTFOUND, "%s: no such archived version", id);
-	part(name, id, DATA);
-	got = openat(a->dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (got < 0 && errno == ENOENT)
-		return sr_err_set(err, SR_E_NOTFOUND, "%s: it has no content", id);
-	if (got < 0)
-		return fault(a, name, err);
-	*fd = got;
-	return SR_OK;
 }
 
 /* ---- opening ---- */
@@ -649,7 +428,7 @@ static void note_part(void *ctx, const struct sr_archive *a, const char *name, c
 {
 	(void)a;
 	(void)suffix;
-	add_id(ctx, name);
+	sr_archive_ids_add(ctx, name);
 }
 
 /* Complete or remove what a crash left of an entry.  Nothing here may fail the opening: it is tried again next time. */
@@ -669,12 +448,12 @@ static void mend(const struct sr_archive *a, const char *id)
 
 static enum sr_status mend_all(const struct sr_archive *a, struct sr_err *err)
 {
-	struct sr_ids ids = {0};
-	enum sr_status status = each_part(a, note_part, &ids, err);
+	struct sr_archive_ids ids = {0};
+	enum sr_status status = sr_archive_each_part(a, note_part, &ids, err);
 
 	for (size_t i = 0; status == SR_OK && i < ids.n; i++)
-		mend(a, ids.at[i]);
-	free(ids.at);
+		mend(a, ids.id[i]);
+	sr_archive_ids_free(&ids);
 	return status;
 }
 
@@ -686,14 +465,14 @@ static enum sr_status open_dir(struct sr_archive *a, const char *state_dir, stru
 
 	if (above < 0)
 		return sr_err_sys(err, errno == ENOENT ? SR_E_NOINPUT : SR_E_IO, "%s", state_dir);
-	if (mkdirat(above, DIRECTORY, 0700) == 0) {
-		if (fchmodat(above, DIRECTORY, 0700, 0) != 0 || fsync(above) != 0)
+	if (mkdirat(above, SR_ARCHIVE_DIRECTORY, 0700) == 0) {
+		if (fchmodat(above, SR_ARCHIVE_DIRECTORY, 0700, 0) != 0 || fsync(above) != 0)
 			status = sr_err_sys(err, SR_E_IO, "%s", a->dir);
 	} else if (errno != EEXIST) {
 		status = sr_err_sys(err, SR_E_IO, "%s", a->dir);
 	}
 	if (status == SR_OK) {
-		a->dirfd = openat(above, DIRECTORY, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		a->dirfd = openat(above, SR_ARCHIVE_DIRECTORY, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (a->dirfd < 0)
 			status = sr_err_sys(err, SR_E_IO, "%s", a->dir);
 	}
@@ -706,12 +485,14 @@ enum sr_status sr_archive_open(struct sr_archive **out, const char *state_dir, s
 	struct sr_archive *a = sr_alloc(sizeof(*a));
 	enum sr_status status;
 
-	a->dir = sr_format("%s/" DIRECTORY, state_dir);
+	a->dir = sr_format("%s/" SR_ARCHIVE_DIRECTORY, state_dir);
 	a->dirfd = -1;
 	pthread_mutex_init(&a->mutex, NULL);
 	status = open_dir(a, state_dir, err);
 	if (status == SR_OK)
 		status = mend_all(a, err);
+	if (status == SR_OK)
+		status = sr_archive_recount(a, err);
 	if (status != SR_OK) {
 		sr_archive_close(a);
 		return status;

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "hashtree/record.h"
@@ -93,21 +94,13 @@ static json_t *json_columns(struct sr_bytes record)
 	return object;
 }
 
+static const char *const kinds[] = {[SR_KIND_NONE] = "absent", [SR_KIND_FILE] = "file", [SR_KIND_DIR] = "dir", [SR_KIND_ROW] = "row",
+				    [SR_KIND_TABLE] = "table"};
+#define KINDS (sizeof kinds / sizeof *kinds)
+
 static const char *kind_text(uint8_t kind)
 {
-	switch (kind) {
-	case SR_KIND_NONE:
-		return "absent";
-	case SR_KIND_FILE:
-		return "file";
-	case SR_KIND_DIR:
-		return "dir";
-	case SR_KIND_ROW:
-		return "row";
-	case SR_KIND_TABLE:
-		return "table";
-	}
-	return "other";
+	return kind < KINDS && kinds[kind] ? kinds[kind] : "other";
 }
 
 static json_t *json_version(const struct sr_version *v)
@@ -167,4 +160,50 @@ char *sr_archive_describe(const char *id, int64_t at_ms, const struct sr_loser *
 	sr_buf_free(&path);
 	sr_buf_free(&hex);
 	return text;
+}
+
+/* --- back ------------------------------------------------------------------------------------------------------------------ */
+
+static const char *member(const json_t *object, const char *key)
+{
+	return json_string_value(json_object_get(object, key));
+}
+
+static bool take_version(const json_t *o, struct sr_version *out)
+{
+	const char *kind = member(o, "kind"), *mode = member(o, "mode"), *hash = member(o, "hash");
+
+	*out = (struct sr_version){0};
+	if (!kind)
+		return false;
+	for (size_t k = 0; k < KINDS; k++)
+		if (kinds[k] && strcmp(kinds[k], kind) == 0)
+			out->kind = (uint8_t)k;
+	out->mode = mode ? (uint16_t)(strtoul(mode, NULL, 8) & 0777) : 0;
+	out->bytes = (uint64_t)json_integer_value(json_object_get(o, "bytes"));
+	return !hash || sr_hash_parse(&out->hash, sr_bytes_of(hash));
+}
+
+bool sr_archive_parse(const json_t *object, struct sr_archived *out, struct sr_buf *raw)
+{
+	const char *hex = member(object, "path_hex");
+	size_t n = hex ? strlen(hex) / 2 : 0;
+
+	out->store = member(object, "store");
+	out->path = member(object, "path");
+	out->reason = member(object, "reason");
+	out->when = member(object, "when");
+	out->kind = member(object, "kind");
+	out->size = (uint64_t)json_integer_value(json_object_get(object, "size"));
+	out->mtime_ns = json_integer_value(json_object_get(object, "mtime_ns"));
+	if (!hex || !out->store || !out->path || !out->reason || !out->when || !out->kind ||
+	    !take_version(json_object_get(object, "version"), &out->version) ||
+	    !take_version(json_object_get(object, "winner"), &out->winner))
+		return false;
+	sr_buf_clear(raw);
+	if (!sr_unhex(sr_buf_room(raw, n), n, sr_bytes_of(hex)))
+		return false;
+	raw->len = n;
+	out->raw_path = sr_buf_view(raw);
+	return true;
 }

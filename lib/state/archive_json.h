@@ -8,4 +8,8 @@
  * said in JSON. */
 char *sr_archive_describe(const char *id, int64_t at_ms, const struct sr_loser *loser, uint64_t size, const struct sr_bytes *record);
 
+/* The other way: out's strings point into `object`, its raw_path into *raw; its id and text are not set.  False: it is none. */
+struct json_t;
+bool sr_archive_parse(const struct json_t *object, struct sr_archived *out, struct sr_buf *raw);
+
 #endif

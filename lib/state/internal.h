@@ -24,7 +24,9 @@ struct sr_state {
 	struct sr_buf path;      /* behind sr_state_leaf's out->path */
 	struct sr_buf note;      /* behind head->note and result->answer */
 	struct sr_buf pack[2];   /* versions, or a leaf, on their way in */
-	uint64_t journal_keep;   /* rows */
+	uint64_t journal_keep;   /* rows, whatever their age */
+	uint64_t journal_most;   /* rows, with those that are not older than: */
+	int64_t journal_since_ms;
 	uint64_t deleted_keep;   /* names kept by a trim; one happens when there are a tenth more */
 	uint64_t deleted_room;   /* names that may be added before they have to be counted */
 };

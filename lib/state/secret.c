@@ -9,71 +9,9 @@
 #include <unistd.h>
 
 #include "lib/base/door.h"
+#include "lib/base/file.h"
 
 #define LONGEST 4096
-
-static void base64url(const uint8_t *in, size_t n, struct sr_buf *out)
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-	uint32_t bits = 0;
-	unsigned have = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		bits = bits << 8 | in[i];
-		for (have += 8; have >= 6; have -= 6)
-			sr_buf_byte(out, (uint8_t)digits[bits >> (have - 6) & 63]);
-	}
-	if (have)
-		sr_buf_byte(out, (uint8_t)digits[bits << (6 - have) & 63]);
-}
-
-static enum sr_status make_directory(const char *path, struct sr_err *err)
-{
-	char *dir = sr_strdup(path);
-	enum sr_status rc = SR_OK;
-
-	for (char *at = strchr(dir + 1, '/'); at && rc == SR_OK; at = strchr(at + 1, '/')) {
-		*at = '\0';
-		if (mkdir(dir, 0755) && errno != EEXIST)
-			rc = sr_err_sys(err, SR_E_IO, "make %s", dir);
-		*at = '/';
-	}
-	free(dir);
-	return rc;
-}
-
-static enum sr_status sync_directory(const char *path, struct sr_err *err)
-{
-	char *dir = sr_strdup(path);
-	char *slash = strrchr(dir, '/');
-	int fd;
-	enum sr_status rc = SR_OK;
-
-	if (slash)
-		slash[slash == dir] = '\0';
-	fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fsync(fd))
-		rc = sr_err_sys(err, SR_E_IO, "fsync %s", dir);
-	if (fd >= 0)
-		close(fd);
-	free(dir);
-	return rc;
-}
-
-static bool write_all(int fd, struct sr_bytes text)
-{
-	while (text.len) {
-		ssize_t n = write(fd, text.at, text.len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		text.at += n;
-		text.len -= (size_t)n;
-	}
-	return true;
-}
 
 /* link() does not replace: of two that make it at once, one wins and both read the same. */
 static enum sr_status make(const char *path, struct sr_bytes text, bool *made, struct sr_err *err)
@@ -82,7 +20,7 @@ static enum sr_status make(const char *path, struct sr_bytes text, bool *made, s
 	int fd = open(draft, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	enum sr_status rc = SR_OK;
 
-	if (fd < 0 || !write_all(fd, text) || fsync(fd))
+	if (fd < 0 || !sr_file_write(fd, text) || fsync(fd))
 		rc = sr_err_sys(err, SR_E_IO, "write %s", draft);
 	else if (link(draft, path) == 0)
 		*made = true;
@@ -93,7 +31,7 @@ static enum sr_status make(const char *path, struct sr_bytes text, bool *made, s
 		unlink(draft);
 	}
 	free(draft);
-	return rc == SR_OK ? sync_directory(path, err) : rc;
+	return rc == SR_OK ? sr_file_sync_parent(path, err) : rc;
 }
 
 enum sr_status sr_secret_ensure(const char *path, bool *made, struct sr_err *err)
@@ -107,11 +45,11 @@ enum sr_status sr_secret_ensure(const char *path, bool *made, struct sr_err *err
 		*made = false;
 	if (access(path, F_OK) == 0)
 		return SR_OK;
-	rc = make_directory(path, err);
+	rc = sr_file_parents(path, err);
 	if (rc != SR_OK)
 		return rc;
 	sr_random(random, sizeof(random));
-	base64url(random, sizeof(random), &text);
+	sr_base64url(&text, sr_bytes(random, sizeof(random)));
 	sr_buf_byte(&text, '\n');
 	rc = make(path, sr_buf_view(&text), &is_new, err);
 	if (made)
@@ -142,6 +80,22 @@ static enum sr_status read_open(int fd, const char *path, char **out, struct sr_
 	*out = sr_text(sr_bytes(text, (size_t)n));
 	explicit_bzero(text, sizeof(text));
 	return SR_OK;
+}
+
+enum sr_status sr_secret_put(const char *path, const char *secret, struct sr_err *err)
+{
+	struct sr_buf text = {0};
+	bool made = false;
+	enum sr_status rc = sr_file_parents(path, err);
+
+	sr_buf_printf(&text, "%s\n", secret);
+	if (rc == SR_OK)
+		rc = make(path, sr_buf_view(&text), &made, err);
+	if (rc == SR_OK && !made)
+		rc = sr_err_set(err, SR_E_CHANGED, "%s: it is there already", path);
+	explicit_bzero(text.at, text.len);
+	sr_buf_free(&text);
+	return rc;
 }
 
 enum sr_status sr_secret_read(const char *path, char **out, struct sr_err *err)

@@ -11,6 +11,9 @@
 /* Make the file, and its directory (0755), unless it is there.  Durable when SR_OK.  *made may be NULL. */
 SR_MUST enum sr_status sr_secret_ensure(const char *path, bool *made, struct sr_err *err);
 
+/* Make the file with a secret that is known elsewhere, and its directory.  Durable when SR_OK.  SR_E_CHANGED: it is there; nothing is done. */
+SR_MUST enum sr_status sr_secret_put(const char *path, const char *secret, struct sr_err *err);
+
 /* What the file holds, less one newline.  SR_E_NOINPUT: it is not there; SR_E_CONFIG: others than its owner may touch it, or it is empty or
  * too long.  *out is OWNED BY CALLER (sr_secret_free). */
 SR_MUST enum sr_status sr_secret_read(const char *path, char **out, struct sr_err *err);

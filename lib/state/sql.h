@@ -4,6 +4,8 @@
 
 #define SR_LEAF_COLUMNS "path, local, signature, base_state, base, epoch, seq"
 
+#define SR_JOURNAL_COLUMNS "epoch, seq, store, path, before, after, webserver, at_ms, mtime"
+
 #define SR_SQL_LIST(X) \
 	X(BEGIN_WRITE, "begin", "BEGIN IMMEDIATE") \
 	X(BEGIN_READ, "begin", "BEGIN") \
@@ -68,22 +70,31 @@
 	  "DELETE FROM root WHERE (epoch, seq) <= (SELECT epoch, seq FROM root ORDER BY epoch DESC, seq DESC LIMIT 1 OFFSET ?)") \
 \
 	X(JOURNAL_PUT, "journal: write", \
-	  "INSERT INTO journal (epoch, seq, store, path, before, after, webserver, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)") \
+	  "INSERT INTO journal (epoch, seq, store, path, before, after, webserver, at_ms, mtime) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)") \
 	X(JOURNAL_EACH, "journal: list", \
-	  "SELECT epoch, seq, store, path, before, after, webserver, at_ms FROM journal WHERE (epoch, seq) > (?, ?) ORDER BY epoch, seq, n") \
+	  "SELECT " SR_JOURNAL_COLUMNS " FROM journal WHERE (epoch, seq) > (?, ?) ORDER BY epoch, seq, n") \
+	X(JOURNAL_BACK, "journal: list", \
+	  "SELECT " SR_JOURNAL_COLUMNS " FROM journal WHERE at_ms >= ?1 AND (?2 IS NULL OR store = ?2) AND " \
+	  "(?3 IS NULL OR path = ?3 OR (path > ?4 AND path < ?5)) ORDER BY n DESC LIMIT ?6") \
+	X(JOURNAL_ENDS, "journal: read", "SELECT ifnull((SELECT min(n) FROM journal), 0), ifnull((SELECT max(n) FROM journal), 0)") \
+	X(JOURNAL_ROW, "journal: read", "SELECT at_ms, epoch, seq FROM journal WHERE n = ?") \
 	/* All before the commit that the row is of; by n, for that commit may be a giant that is looked at again and again as it grows. */ \
 	X(JOURNAL_TRIM, "journal: trim", \
 	  "DELETE FROM journal WHERE n < (SELECT min(n) FROM journal WHERE (epoch, seq) = (SELECT epoch, seq FROM journal WHERE n = ?))") \
 \
 	X(REPLACED_PUT, "replaced: write", \
-	  "INSERT INTO replaced (hash, record, epoch, seq) VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE SET " \
-	  "epoch = excluded.epoch, seq = excluded.seq WHERE (excluded.epoch, excluded.seq) > (epoch, seq)") \
-	X(REPLACED_GET, "replaced: read", "SELECT record FROM replaced WHERE hash = ?") \
-	/* The conditions on the length are those of the index replaced_short. */ \
+	  "INSERT INTO replaced (hash, record, file, bytes, epoch, seq, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE SET " \
+	  "epoch = excluded.epoch, seq = excluded.seq, at_ms = excluded.at_ms WHERE (excluded.epoch, excluded.seq) > (epoch, seq)") \
+	X(REPLACED_GET, "replaced: read", "SELECT record, file FROM replaced WHERE hash = ?") \
+	X(REPLACED_AGE, "replaced: read", "SELECT at_ms FROM replaced ORDER BY at_ms LIMIT 1") \
+	/* The following two are answered by the index replaced_age alone. */ \
+	X(REPLACED_SMALL, "replaced: read", "SELECT at_ms FROM replaced WHERE file = 0 AND bytes <= 16384 ORDER BY at_ms DESC LIMIT 1 OFFSET ?") \
+	X(REPLACED_OLDEST, "replaced: list", \
+	  "SELECT at_ms, bytes FROM replaced WHERE file OR bytes > 16384 OR at_ms < ? ORDER BY at_ms") \
 	X(REPLACED_TRIM, "replaced: trim", \
-	  "DELETE FROM replaced WHERE (length(record) = 0 OR length(record) > 16384) AND (epoch, seq) < (?, ?)") \
-	X(REPLACED_TRIM_OLD, "replaced: trim", \
-	  "DELETE FROM replaced WHERE rowid <= (SELECT max(rowid) FROM replaced) - ? AND (epoch, seq) < (?, ?)") \
+	  "DELETE FROM replaced WHERE rowid IN (SELECT rowid FROM replaced WHERE at_ms < ? AND (epoch, seq) < (?, ?) AND " \
+	  "(file OR bytes > 16384 OR at_ms < ?) ORDER BY at_ms LIMIT ?) RETURNING hash, file") \
+	X(TRASH_GET, "trash: read", "SELECT files, records, bytes FROM trash") \
 \
 	/* REPLACE gives the row a new n: the newest deletion is the last to be forgotten. */ \
 	X(DELETED_PUT, "deleted: write", \

@@ -14,14 +14,15 @@
 #define STATE_FILE "state.db"
 #define LOCK_FILE "lock"
 #define APPLICATION_ID 0x53525354 /* "SRST" */
-#define FORMAT 1                  /* user_version */
+#define FORMAT 2                  /* user_version */
 #define BUSY_MS 5000              /* a reader may meet the writer's recovery or its last close; nobody holds longer */
 
-#define JOURNAL_KEEP 1000000
+#define JOURNAL_KEEP 1000000  /* rows, however old */
+#define JOURNAL_MOST 10000000 /* rows, however young */
 #define DELETED_KEEP 1000000
 
-/* Explained in sameroot-state(5).  uuids and hashes are 16 bytes, NULL when none; versions are packed (sr_version_pack), NULL when absent.
- */
+/* Format 1.  Explained in sameroot-state(5).  uuids and hashes are 16 bytes, NULL when none; versions are packed (sr_version_pack), NULL when
+ * absent. */
 static const char schema[] =
 	"CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
 	"CREATE TABLE store (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, inode INTEGER NOT NULL DEFAULT 0, marker BLOB, pending "
@@ -49,6 +50,23 @@ static const char schema[] =
 	"CREATE TABLE webserver (uuid BLOB PRIMARY KEY, name TEXT, external_addr TEXT, peer TEXT, version TEXT, pin TEXT, sync_port "
 	"INTEGER, "
 	"epoch INTEGER, seq INTEGER, root BLOB, seen_ms INTEGER, status TEXT) WITHOUT ROWID;";
+
+/* From each format to the next; a new file goes through them, too, so that there is one form of each table. */
+static const char *const upgrades[FORMAT - 1] = {
+	"ALTER TABLE journal ADD COLUMN mtime INTEGER;"
+	"ALTER TABLE replaced ADD COLUMN at_ms INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE replaced ADD COLUMN file INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE replaced ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;"
+	"UPDATE replaced SET at_ms = CAST(strftime('%s', 'now') AS INTEGER) * 1000, file = length(record) = 0, bytes = length(record);"
+	"DROP INDEX replaced_short;"
+	"CREATE INDEX replaced_age ON replaced (at_ms, file, bytes);"
+	"CREATE TABLE trash (only INTEGER PRIMARY KEY CHECK (only = 1), files INTEGER, records INTEGER, bytes INTEGER);"
+	"INSERT INTO trash SELECT 1, ifnull(sum(file), 0), count(*) - ifnull(sum(file), 0), ifnull(sum(bytes), 0) FROM replaced;"
+	"CREATE TRIGGER replaced_added AFTER INSERT ON replaced BEGIN "
+	"UPDATE trash SET files = files + new.file, records = records + 1 - new.file, bytes = bytes + new.bytes; END;"
+	"CREATE TRIGGER replaced_gone AFTER DELETE ON replaced BEGIN "
+	"UPDATE trash SET files = files - old.file, records = records - 1 + old.file, bytes = bytes - old.bytes; END;",
+};
 
 /* ---- directory and lock ---- */
 
@@ -151,32 +169,37 @@ static enum sr_status number(struct sr_state *s, const char *what, const char *s
 }
 
 /* Whose file is it?  *empty: nobody's, no table was ever committed.  Reads only: a stranger's file stays as it is. */
-static enum sr_status check_format(struct sr_state *s, bool *empty, struct sr_err *err)
+static enum sr_status check_format(struct sr_state *s, bool *empty, int64_t *format, struct sr_err *err)
 {
-	int64_t application = 0, format = 0, tables = 0;
+	int64_t application = 0, tables = 0;
 	enum sr_status status = number(s, "application_id", "PRAGMA application_id", &application, err);
 
 	if (status == SR_OK)
-		status = number(s, "user_version", "PRAGMA user_version", &format, err);
+		status = number(s, "user_version", "PRAGMA user_version", format, err);
 	if (status == SR_OK)
 		status = number(s, "sqlite_master", "SELECT count(*) FROM sqlite_master", &tables, err);
 	if (status != SR_OK)
 		return status;
-	*empty = application == 0 && format == 0 && tables == 0;
-	if (*empty || (application == APPLICATION_ID && format == FORMAT))
+	*empty = application == 0 && *format == 0 && tables == 0;
+	if (*empty || (application == APPLICATION_ID && *format >= 1 && *format <= FORMAT))
 		return SR_OK;
 	if (application != APPLICATION_ID)
 		return sr_err_set(err, SR_E_DATA, "%s: a database, but not a state.db", s->file);
-	return sr_err_set(err, SR_E_DATA, "%s: its format is %" PRId64 ", this program knows %d", s->file, format, FORMAT);
+	return sr_err_set(err, SR_E_DATA, "%s: its format is %" PRId64 ", this program knows 1 to %d", s->file, *format, FORMAT);
 }
 
-static enum sr_status make_schema(struct sr_state *s, struct sr_err *err)
+/* From `format` (0: an empty file) to ours, or not at all. */
+static enum sr_status upgrade(struct sr_state *s, int64_t format, struct sr_err *err)
 {
-	char *sql = sr_format("BEGIN IMMEDIATE; %s PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", schema, APPLICATION_ID,
-			      FORMAT);
-	enum sr_status status = run(s, "make tables", sql, err);
+	struct sr_buf sql = {0};
+	enum sr_status status;
 
-	free(sql);
+	sr_buf_printf(&sql, "BEGIN IMMEDIATE; %s", format == 0 ? schema : "");
+	for (int64_t i = format == 0 ? 1 : format; i < FORMAT; i++)
+		sr_buf_printf(&sql, "%s", upgrades[i - 1]);
+	sr_buf_printf(&sql, "PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", APPLICATION_ID, FORMAT);
+	status = run(s, format == 0 ? "make tables" : "bring to this program's format", sr_buf_text(&sql), err);
+	sr_buf_free(&sql);
 	return status;
 }
 
@@ -225,6 +248,8 @@ static struct sr_state *new_state(const char *dir, bool reader)
 	s->lock = -1;
 	s->reader = reader;
 	s->journal_keep = JOURNAL_KEEP;
+	s->journal_most = JOURNAL_MOST;
+	s->journal_since_ms = INT64_MAX;
 	s->deleted_keep = DELETED_KEEP;
 	return s;
 }
@@ -234,6 +259,7 @@ enum sr_status sr_state_open(struct sr_state **out, const char *dir, bool *fresh
 	struct sr_state *s = new_state(dir, false);
 	enum sr_status status = make_dir(dir, err);
 	bool empty = false;
+	int64_t format = FORMAT;
 	int dirfd = -1;
 
 	if (status != SR_OK)
@@ -249,11 +275,11 @@ enum sr_status sr_state_open(struct sr_state **out, const char *dir, bool *fresh
 	if (status == SR_OK)
 		status = open_database(s, err);
 	if (status == SR_OK)
-		status = check_format(s, &empty, err);
+		status = check_format(s, &empty, &format, err);
 	if (status == SR_OK)
 		status = settings(s, err);
-	if (status == SR_OK && empty)
-		status = make_schema(s, err);
+	if (status == SR_OK && format < FORMAT)
+		status = upgrade(s, format, err);
 	if (status == SR_OK && fsync(dirfd) != 0)
 		status = sr_err_sys(err, SR_E_IO, "%s", dir);
 out:
@@ -273,6 +299,7 @@ enum sr_status sr_state_reader(struct sr_state **out, const char *dir, struct sr
 	struct sr_state *s = new_state(dir, true);
 	enum sr_status status;
 	bool empty = false;
+	int64_t format;
 	struct stat st;
 
 	if (stat(s->file, &st) != 0)
@@ -280,7 +307,7 @@ enum sr_status sr_state_reader(struct sr_state **out, const char *dir, struct sr
 	else
 		status = open_database(s, err);
 	if (status == SR_OK)
-		status = check_format(s, &empty, err);
+		status = check_format(s, &empty, &format, err);
 	if (status == SR_OK && empty)
 		status = sr_err_set(err, SR_E_NOINPUT, "%s: nothing in it yet", s->file);
 	if (status != SR_OK) {

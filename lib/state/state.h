@@ -1,7 +1,7 @@
 /* state.h - state.db: what a node remembers between rounds and over crashes.
  *
  * One SQLite file (WAL, synchronous=FULL) in the state directory, held under a lock file by one process.  Tables (sameroot-state(5)): meta,
- * store, leaf, intent_head, intent, outbox, outbox_leaf, root, journal, replaced, deleted, push_result, webserver.
+ * store, leaf, intent_head, intent, outbox, outbox_leaf, root, journal, replaced (trash.h), deleted, push_result, webserver.
  * Threads: one struct sr_state belongs to one thread at a time; sr_state_reader() opens a read-only one for another thread.
  * Everything between sr_state_begin and sr_state_commit is one durable step; outside of it each call is a step of its own.
  * Errors name file, table and purpose: SR_E_FULL (the disk is full), SR_E_IO, SR_E_BUSY, SR_E_DATA (state.db is damaged), SR_E_INTERNAL (a
@@ -152,10 +152,12 @@ struct sr_journal_row {
 	const char *store;
 	struct sr_bytes path;
 	struct sr_version from, to;
-	struct sr_uuid webserver; /* none: found by the datastore's own scan */
+	struct sr_uuid webserver; /* none: found by the datastore's own scan, or an operator's */
 	int64_t at_ms;
+	int64_t mtime_ns; /* of the file that was replaced; 0: not known */
 };
-/* The newest million rows are kept, and the rest of the commit in which they begin: a commit is there whole or not at all. */
+/* Kept are those as young as sr_state_journal_retain says (at first none is), but ten million at most; and the newest million, however old; and
+ * the rest of the commit in which they begin: a commit is there whole or not at all. */
 SR_MUST enum sr_status sr_state_journal_add(struct sr_state *s, const struct sr_journal_row *row, struct sr_err *err);
 typedef enum sr_status sr_journal_row_fn(void *ctx, const struct sr_journal_row *row, struct sr_err *err);
 /* Oldest first, those after (epoch, after_seq), later epochs included; the rows of a commit as they were added.  Whether it reaches back so
@@ -163,15 +165,14 @@ typedef enum sr_status sr_journal_row_fn(void *ctx, const struct sr_journal_row 
 SR_MUST enum sr_status sr_state_journal(struct sr_state *s, uint64_t epoch, uint64_t after_seq, sr_journal_row_fn *fn, void *ctx,
 					struct sr_err *err);
 
-/* Records that a commit replaced, kept while a root that has them is readable: (epoch, seq) is of that commit, the latest counts.  trim:
- * those of commits before (epoch, before_seq) go - but of records up to 16 KiB the newest `keep` stay, so that a webserver that was away
- * for long finds what its rows descend from, to merge them column by column. */
-SR_MUST enum sr_status sr_state_replaced_add(struct sr_state *s, const struct sr_hash *hash, struct sr_bytes record, uint64_t epoch,
-					     uint64_t seq, struct sr_err *err);
-SR_MUST enum sr_status sr_state_replaced(struct sr_state *s, const struct sr_hash *hash, struct sr_buf *record, bool *found,
-					 struct sr_err *err);
-SR_MUST enum sr_status sr_state_replaced_trim(struct sr_state *s, uint64_t epoch, uint64_t before_seq, uint64_t keep,
-					      struct sr_err *err);
+void sr_state_journal_retain(struct sr_state *s, int64_t since_ms);
+/* Newest first, those that are not older than since_ms: `most` at most.  store NULL: of all stores; top: what it is or what lies below, empty: all. */
+SR_MUST enum sr_status sr_state_journal_back(struct sr_state *s, const char *store, struct sr_bytes top, int64_t since_ms, uint64_t most,
+					     sr_journal_row_fn *fn, void *ctx, struct sr_err *err);
+/* The last commit that the journal has at or before at_ms (root is not set).  *found false: it reaches not so far back. */
+SR_MUST enum sr_status sr_state_journal_at(struct sr_state *s, int64_t at_ms, struct sr_root_row *out, bool *found, struct sr_err *err);
+/* The first commit that it has; *trimmed: there were others before. */
+SR_MUST enum sr_status sr_state_journal_first(struct sr_state *s, struct sr_root_row *out, bool *trimmed, bool *found, struct sr_err *err);
 
 /* Names deleted, the newest million kept (by the order of adding): when was `path` last deleted?  *found false: not within memory.  Adding
  * an earlier deletion of a name changes nothing. */

@@ -1,4 +1,4 @@
-/* state_history.c - the datastore's memory: roots, journal, what was replaced and deleted, answers to pushes, its webservers.  See state.h.
+/* state_history.c - the datastore's memory: roots, journal, what was deleted, answers to pushes, its webservers.  See state.h.
  */
 #include "lib/state/internal.h"
 
@@ -75,17 +75,78 @@ enum sr_status sr_state_roots_trim(struct sr_state *s, uint64_t keep_newest, str
 
 /* ---- journal ---- */
 
-/* Whole commits go, and never the newest journal_keep rows.  Row numbers have no gaps: rows are added at the end and go from the front. */
+static enum sr_status journal_row(struct sr_state *s, uint64_t n, struct sr_root_row *out, bool *found, struct sr_err *err)
+{
+	struct sr_ask q = sr_ask(s, SR_SQL_JOURNAL_ROW);
+
+	sr_give_u64(&q, n);
+	*found = sr_ask_row(&q);
+	if (*found) {
+		out->at_ms = (int64_t)sr_take_u64(&q, 0);
+		out->epoch = sr_take_u64(&q, 1);
+		out->seq = sr_take_u64(&q, 2);
+	}
+	return sr_ask_end(&q, err);
+}
+
+static enum sr_status journal_ends(struct sr_state *s, uint64_t *first, uint64_t *last, struct sr_err *err)
+{
+	struct sr_ask q = sr_ask(s, SR_SQL_JOURNAL_ENDS);
+
+	if (sr_ask_row(&q)) {
+		*first = sr_take_u64(&q, 0);
+		*last = sr_take_u64(&q, 1);
+	}
+	return sr_ask_end(&q, err);
+}
+
+/* The first row after at_ms, or last + 1.  Row numbers have no gaps: rows are added at the end and go from the front. */
+static enum sr_status first_after(struct sr_state *s, int64_t at_ms, uint64_t first, uint64_t last, uint64_t *out, struct sr_err *err)
+{
+	uint64_t lo = first, hi = last + 1;
+	enum sr_status status = SR_OK;
+
+	while (status == SR_OK && lo < hi) {
+		uint64_t mid = lo + (hi - lo) / 2;
+		struct sr_root_row row = {.at_ms = INT64_MAX};
+		bool found = false;
+
+		status = journal_row(s, mid, &row, &found, err);
+		if (row.at_ms <= at_ms)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	*out = lo;
+	return status;
+}
+
+/* Whole commits go, those that are too old; never the newest journal_keep rows, and of more than journal_most all the same. */
 static enum sr_status trim_journal(struct sr_state *s, struct sr_err *err)
 {
-	int64_t last = sqlite3_last_insert_rowid(s->db);
+	uint64_t first = 0, last = (uint64_t)sqlite3_last_insert_rowid(s->db), keep = 0;
+	enum sr_status status;
 	struct sr_ask q;
 
-	if (last % JOURNAL_TRIM_EVERY != 0 || (uint64_t)last <= s->journal_keep)
+	if (last % JOURNAL_TRIM_EVERY != 0 || last <= s->journal_keep)
 		return SR_OK;
+	status = journal_ends(s, &first, &last, err);
+	if (status == SR_OK)
+		status = first_after(s, s->journal_since_ms - 1, first, last, &keep, err);
+	if (status != SR_OK)
+		return status;
+	if (keep > last - s->journal_keep + 1)
+		keep = last - s->journal_keep + 1;
+	if (last > s->journal_most && keep < last - s->journal_most + 1)
+		keep = last - s->journal_most + 1;
 	q = sr_ask(s, SR_SQL_JOURNAL_TRIM);
-	sr_give_i64(&q, last - (int64_t)s->journal_keep + 1);
+	sr_give_u64(&q, keep);
 	return sr_ask_run(&q, err);
+}
+
+void sr_state_journal_retain(struct sr_state *s, int64_t since_ms)
+{
+	s->journal_since_ms = since_ms;
 }
 
 enum sr_status sr_state_journal_add(struct sr_state *s, const struct sr_journal_row *row, struct sr_err *err)
@@ -108,6 +169,7 @@ enum sr_status sr_state_journal_add(struct sr_state *s, const struct sr_journal_
 	sr_give_version(&q, to);
 	sr_give_uuid(&q, &row->webserver);
 	sr_give_i64(&q, row->at_ms);
+	sr_give_i64(&q, row->mtime_ns);
 	status = sr_ask_run(&q, err);
 	if (status == SR_OK)
 		status = trim_journal(s, err);
@@ -124,71 +186,88 @@ static void take_journal(struct sr_ask *q, struct sr_journal_row *out)
 	sr_take_version(q, 5, &out->to);
 	sr_take_uuid(q, 6, &out->webserver);
 	out->at_ms = (int64_t)sr_take_u64(q, 7);
+	out->mtime_ns = (int64_t)sr_take_u64(q, 8);
+}
+
+static enum sr_status each_journal(struct sr_ask *q, sr_journal_row_fn *fn, void *ctx, struct sr_err *err)
+{
+	enum sr_status said = SR_OK, status;
+	struct sr_journal_row row;
+
+	while (said == SR_OK && sr_ask_row(q)) {
+		take_journal(q, &row);
+		if (sr_ask_good(q))
+			said = fn(ctx, &row, err);
+	}
+	status = sr_ask_end(q, err);
+	return said != SR_OK ? said : status;
 }
 
 enum sr_status sr_state_journal(struct sr_state *s, uint64_t epoch, uint64_t after_seq, sr_journal_row_fn *fn, void *ctx,
 				struct sr_err *err)
 {
 	struct sr_ask q = sr_ask_fresh(s, SR_SQL_JOURNAL_EACH);
-	enum sr_status said = SR_OK, status;
-	struct sr_journal_row row;
 
 	sr_give_order(&q, epoch);
 	sr_give_order(&q, after_seq);
-	while (said == SR_OK && sr_ask_row(&q)) {
-		take_journal(&q, &row);
-		if (sr_ask_good(&q))
-			said = fn(ctx, &row, err);
-	}
-	status = sr_ask_end(&q, err);
-	return said != SR_OK ? said : status;
+	return each_journal(&q, fn, ctx, err);
 }
 
-/* ---- replaced records ---- */
-
-enum sr_status sr_state_replaced_add(struct sr_state *s, const struct sr_hash *hash, struct sr_bytes record, uint64_t epoch, uint64_t seq,
-                                     struct sr_err *err)
+enum sr_status sr_state_journal_back(struct sr_state *s, const char *store, struct sr_bytes top, int64_t since_ms, uint64_t most,
+				     sr_journal_row_fn *fn, void *ctx, struct sr_err *err)
 {
-	struct sr_ask q = sr_ask(s, SR_SQL_REPLACED_PUT);
-
-	sr_give_hash(&q, hash);
-	sr_give_bytes(&q, record);
-	sr_give_u64(&q, epoch);
-	sr_give_u64(&q, seq);
-	return sr_ask_run(&q, err);
-}
-
-enum sr_status sr_state_replaced(struct sr_state *s, const struct sr_hash *hash, struct sr_buf *record, bool *found, struct sr_err *err)
-{
-	struct sr_ask q = sr_ask(s, SR_SQL_REPLACED_GET);
-	bool row;
-
-	sr_give_hash(&q, hash);
-	row = sr_ask_row(&q);
-	if (row) {
-		sr_buf_clear(record);
-		sr_buf_bytes(record, sr_take_bytes(&q, 0));
-	}
-	if (sr_ask_good(&q))
-		*found = row;
-	return sr_ask_end(&q, err);
-}
-
-enum sr_status sr_state_replaced_trim(struct sr_state *s, uint64_t epoch, uint64_t before_seq, uint64_t keep, struct sr_err *err)
-{
-	struct sr_ask q = sr_ask(s, SR_SQL_REPLACED_TRIM);
+	struct sr_ask q = sr_ask_fresh(s, SR_SQL_JOURNAL_BACK);
+	struct sr_buf below = {0}, beyond = {0};
 	enum sr_status status;
 
-	sr_give_order(&q, epoch);
-	sr_give_order(&q, before_seq);
-	status = sr_ask_run(&q, err);
-	if (status != SR_OK)
+	sr_buf_bytes(&below, top);
+	sr_buf_bytes(&beyond, top);
+	sr_buf_byte(&below, 0);
+	sr_buf_byte(&beyond, 1);
+	sr_give_i64(&q, since_ms);
+	sr_give_text(&q, store);
+	if (top.len)
+		sr_give_bytes(&q, top);
+	else
+		sr_give_text(&q, NULL);
+	sr_give_bytes(&q, sr_buf_view(&below));
+	sr_give_bytes(&q, sr_buf_view(&beyond));
+	sr_give_order(&q, most);
+	status = each_journal(&q, fn, ctx, err);
+	sr_buf_free(&below);
+	sr_buf_free(&beyond);
+	return status;
+}
+
+enum sr_status sr_state_journal_at(struct sr_state *s, int64_t at_ms, struct sr_root_row *out, bool *found, struct sr_err *err)
+{
+	uint64_t first = 0, last = 0, after = 0;
+	struct sr_root_row row = {0};
+	enum sr_status status = journal_ends(s, &first, &last, err);
+
+	*found = false;
+	if (status != SR_OK || !last)
 		return status;
-	q = sr_ask(s, SR_SQL_REPLACED_TRIM_OLD);
-	sr_give_u64(&q, keep);
-	sr_give_order(&q, epoch);
-	sr_give_order(&q, before_seq);
-	return sr_ask_run(&q, err);
+	status = first_after(s, at_ms, first, last, &after, err);
+	if (status != SR_OK || after == first)
+		return status;
+	status = journal_row(s, after - 1, &row, found, err);
+	if (status == SR_OK && *found)
+		*out = row;
+	return status;
+}
+
+enum sr_status sr_state_journal_first(struct sr_state *s, struct sr_root_row *out, bool *trimmed, bool *found, struct sr_err *err)
+{
+	uint64_t first = 0, last = 0;
+	enum sr_status status = journal_ends(s, &first, &last, err);
+
+	*found = false;
+	*trimmed = first > 1;
+	if (status != SR_OK || !last)
+		return status;
+	*out = (struct sr_root_row){0};
+	return journal_row(s, first, out, found, err);
 }
 
 /* ---- deleted names ---- */

@@ -10,11 +10,9 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lib/store/exclude.h"
@@ -22,64 +20,6 @@
 #define MARKER SR_OWN_DIR "/marker"
 
 /* ---- names below the root ---- */
-
-static int open_beneath(int dir, const char *path, int flags)
-{
-	struct open_how how = {
-		.flags = (uint64_t)(flags | O_CLOEXEC | (flags & O_PATH ? 0 : O_NOCTTY)),
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-	};
-	int fd;
-
-	for (int tries = 0; tries < 16; tries++) { /* EAGAIN: someone renamed in the whole system meanwhile */
-		fd = (int)syscall(SYS_openat2, dir, path, &how, sizeof(how));
-		if (fd >= 0 || errno != EAGAIN)
-			break;
-	}
-	return fd;
-}
-
-/* How much of a path one system call can take: all of it, or up to a separator. */
-static size_t bite(struct sr_bytes path)
-{
-	size_t n = path.len;
-
-	if (n < PATH_MAX)
-		return n;
-	for (n = PATH_MAX - 1; n > 0 && path.at[n] != '\0'; n--)
-		;
-	return n;
-}
-
-int sr_files_open_below(int root, struct sr_bytes path, int flags)
-{
-	char text[PATH_MAX];
-	int dir = root, fd = -1;
-
-	if (!path.len)
-		return open_beneath(root, ".", flags);
-	while (path.len) {
-		size_t n = bite(path);
-		bool last = n == path.len;
-
-		if (n == 0) {
-			errno = ENAMETOOLONG;
-			fd = -1;
-		} else {
-			for (size_t i = 0; i < n; i++)
-				text[i] = path.at[i] ? (char)path.at[i] : '/';
-			text[n] = '\0';
-			fd = open_beneath(dir, text, last ? flags : O_PATH | O_DIRECTORY);
-		}
-		if (dir != root)
-			close(dir);
-		if (fd < 0 || last)
-			break;
-		dir = fd;
-		path = sr_bytes(path.at + n + 1, path.len - n - 1);
-	}
-	return fd;
-}
 
 struct sr_bytes sr_files_parent(struct sr_bytes path)
 {
@@ -99,7 +39,7 @@ int sr_files_open_parent(int root, struct sr_bytes path, char name[256])
 	}
 	memcpy(name, path.at + from, path.len - from);
 	name[path.len - from] = '\0';
-	return sr_files_open_below(root, parent, O_PATH | O_DIRECTORY);
+	return sr_open_below(root, parent, O_PATH | O_DIRECTORY);
 }
 
 bool sr_files_excluded(const struct sr_files *f, struct sr_bytes path)
@@ -239,7 +179,7 @@ static int open_own(int dir, const char *name)
 {
 	if (mkdirat(dir, name, 0700) && errno != EEXIST)
 		return -1;
-	return open_beneath(dir, name, O_RDONLY | O_DIRECTORY);
+	return sr_open_beneath(dir, name, O_RDONLY | O_DIRECTORY, 0);
 }
 
 enum sr_status sr_files_hold_stage(struct sr_files *f, struct sr_err *err)
@@ -336,7 +276,7 @@ static int marker_read(int root, struct sr_marker *out, char why[256])
 {
 	char text[MARKER_MAX];
 	ssize_t n;
-	int fd = open_beneath(root, MARKER, O_RDONLY | O_NONBLOCK);
+	int fd = sr_open_beneath(root, MARKER, O_RDONLY | O_NONBLOCK, 0);
 
 	if (fd < 0)
 		return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
@@ -371,7 +311,7 @@ enum sr_status sr_files_write_marker(struct sr_files *f, const struct sr_marker 
 	enum sr_status s = SR_OK;
 
 	marker_text(&text, marker);
-	own = open_beneath(f->root, SR_OWN_DIR, O_RDONLY | O_DIRECTORY);
+	own = sr_open_beneath(f->root, SR_OWN_DIR, O_RDONLY | O_DIRECTORY, 0);
 	fd = own < 0 ? -1 : openat(own, "marker.new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		s = sr_err_sys(err, SR_E_IO, "%s/" MARKER ".new", f->st.path);
@@ -411,7 +351,7 @@ static enum sr_status files_mark(struct sr_store *st, const struct sr_marker *ma
 /* Any entry but our own directory?  -1 and errno when the listing fails. */
 static int any_entry(int root)
 {
-	int fd = open_beneath(root, ".", O_RDONLY | O_DIRECTORY), found = 0;
+	int fd = sr_open_beneath(root, ".", O_RDONLY | O_DIRECTORY, 0), found = 0;
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *e;
 
@@ -508,7 +448,7 @@ static enum sr_status files_view_read(struct sr_view *view, struct sr_bytes path
 
 	if (s != SR_OK)
 		return s;
-	c.fd = sr_files_open_below(v->root, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+	c.fd = sr_open_below(v->root, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
 	if (c.fd < 0)
 		return not_read(path, view->st->name, err);
 	if (fstat(c.fd, &st) || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))) {

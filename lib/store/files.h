@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <sys/stat.h>
 
+#include "lib/base/beneath.h"
 #include "lib/store/internal.h"
 
 #define SR_OWN_DIR ".sameroot"
@@ -80,9 +81,6 @@ SR_MUST enum sr_status sr_files_hold_stage(struct sr_files *f, struct sr_err *er
 SR_MUST enum sr_status sr_files_read_marker(struct sr_files *f, struct sr_marker *out, struct sr_err *err); /* id zero: none */
 SR_MUST enum sr_status sr_files_write_marker(struct sr_files *f, const struct sr_marker *marker, struct sr_err *err);
 
-/* openat2() of a path below `root`, however long, through no symbolic link and never out of the root; -1 and errno.
- * The empty path is the root itself. */
-int sr_files_open_below(int root, struct sr_bytes path, int flags);
 /* The directory that holds `path` (O_PATH), and its last component; -1 and errno. */
 int sr_files_open_parent(int root, struct sr_bytes path, char name[256]);
 struct sr_bytes sr_files_parent(struct sr_bytes path); /* empty for one at the top */

@@ -293,7 +293,7 @@ static enum sr_status exact_modes(struct files_apply *a, struct sr_err *err)
 		s = load(a, i, &leaf, err);
 		if (s != SR_OK || leaf.to.kind != SR_KIND_DIR || (leaf.to.mode & 0700) == 0700)
 			continue;
-		fd = sr_files_open_below(a->f->root, leaf.path, O_RDONLY | O_DIRECTORY);
+		fd = sr_open_below(a->f->root, leaf.path, O_RDONLY | O_DIRECTORY);
 		if (fd < 0 || fchmod(fd, leaf.to.mode & 0777) || fsync(fd)) {
 			struct sr_err why;
 
@@ -313,7 +313,7 @@ static enum sr_status sync_touched(struct files_apply *a, struct sr_err *err)
 	enum sr_status s = SR_OK;
 
 	while (sr_read_left(&r) && s == SR_OK) {
-		int fd = sr_files_open_below(a->f->root, sr_read_string(&r), O_RDONLY | O_DIRECTORY);
+		int fd = sr_open_below(a->f->root, sr_read_string(&r), O_RDONLY | O_DIRECTORY);
 
 		if (fd < 0 ? errno == EACCES && syncfs(a->f->root) : fsync(fd)) /* else it is gone, and its parent is on the list */
 			s = sr_err_sys(err, SR_E_IO, "fsync in %s", a->f->st.path);

@@ -23,11 +23,11 @@
 int sr_files_parts(struct sr_files *f, bool make)
 {
 	struct sr_bytes path = sr_bytes(SR_OWN_DIR "\0parts", sizeof(SR_OWN_DIR "\0parts") - 1);
-	int fd = sr_files_open_below(f->root, path, O_RDONLY | O_DIRECTORY), own;
+	int fd = sr_open_below(f->root, path, O_RDONLY | O_DIRECTORY), own;
 
 	if (fd >= 0 || errno != ENOENT || !make)
 		return fd;
-	own = sr_files_open_below(f->root, sr_bytes_of(SR_OWN_DIR), O_RDONLY | O_DIRECTORY);
+	own = sr_open_below(f->root, sr_bytes_of(SR_OWN_DIR), O_RDONLY | O_DIRECTORY);
 	if (own < 0 || (mkdirat(own, "parts", 0700) && errno != EEXIST)) {
 		int sys = errno;
 
@@ -37,7 +37,7 @@ int sr_files_parts(struct sr_files *f, bool make)
 		return -1;
 	}
 	close(own);
-	return sr_files_open_below(f->root, path, O_RDONLY | O_DIRECTORY);
+	return sr_open_below(f->root, path, O_RDONLY | O_DIRECTORY);
 }
 
 static bool is_old(const struct stat *st, int64_t ms)

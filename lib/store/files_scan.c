@@ -315,7 +315,7 @@ static enum sr_status see_folder(struct scan *s, const struct sr_hash *before, s
 	enum sr_status status = SR_OK;
 	struct folder d = {0};
 	struct stat st;
-	int fd = sr_files_open_below(s->root, sr_buf_view(&s->path), O_RDONLY | O_DIRECTORY);
+	int fd = sr_open_below(s->root, sr_buf_view(&s->path), O_RDONLY | O_DIRECTORY);
 
 	if (fd < 0 || fstat(fd, &st) || !list(s, &d, fd)) {
 		if (s->depth)
@@ -376,7 +376,7 @@ static enum sr_status not_lost(const struct scan *s, const struct sr_hash *befor
 	sr_store_empty(s->nodes, SR_KIND_FILES, &empty);
 	if (sr_hash_none(before) || sr_hash_eq(before, &empty) || !sr_hash_eq(seen, &empty))
 		return SR_OK;
-	fd = sr_files_open_below(s->root, sr_bytes(SR_OWN_DIR "\0marker", sizeof(SR_OWN_DIR "\0marker") - 1), O_PATH);
+	fd = sr_open_below(s->root, sr_bytes(SR_OWN_DIR "\0marker", sizeof(SR_OWN_DIR "\0marker") - 1), O_PATH);
 	if (fd < 0)
 		return sr_err_sys(err, SR_E_UNAVAILABLE, "%s is empty and its marker cannot be found", s->f->st.path);
 	close(fd);

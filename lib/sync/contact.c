@@ -223,9 +223,10 @@ static enum sr_status unproven(const struct sr_contact *c, enum sr_status rc, st
 	return sr_err_context(err, "the server at %s cannot be this webserver's datastore", c->address);
 }
 
-static enum sr_status first_contact(struct sr_contact *c, struct sr_state *state, struct sr_err *err)
+/* *pin: of the key under which it proved that it is this cluster's datastore. */
+static enum sr_status take_proof(const struct sr_contact *c, char pin[SR_PIN_TEXT], struct sr_err *err)
 {
-	char nonce[SR_HELLO_TEXT], pin[SR_PIN_TEXT];
+	char nonce[SR_HELLO_TEXT];
 	struct sr_buf body = {0};
 	enum sr_status rc;
 
@@ -238,11 +239,19 @@ static enum sr_status first_contact(struct sr_contact *c, struct sr_state *state
 		if (rc != SR_OK)
 			rc = unproven(c, rc, err);
 	}
+	sr_buf_free(&body);
+	return rc;
+}
+
+static enum sr_status first_contact(struct sr_contact *c, struct sr_state *state, struct sr_err *err)
+{
+	char pin[SR_PIN_TEXT];
+	enum sr_status rc = take_proof(c, pin, err);
+
 	if (rc == SR_OK)
 		rc = remember(c, state, pin, err);
 	if (rc == SR_OK)
 		sr_info("first contact: the datastore at %s holds this cluster's Control-Auth; its key is pinned: %s", c->address, pin);
-	sr_buf_free(&body);
 	return rc;
 }
 
@@ -285,6 +294,17 @@ enum sr_status sr_contact_retry(struct sr_contact *c, struct sr_state *state, st
 	if (c->trust == TRUST_CA && sr_client_distrusts(c->client))
 		return first_contact(c, state, err);
 	return sr_contact_explain(c, err);
+}
+
+enum sr_status sr_contact_prove(struct sr_contact *c, char pin[SR_PIN_TEXT], struct sr_err *err)
+{
+	enum sr_status rc = c->trust == TRUST_PLAIN ? SR_OK : take_proof(c, pin, err);
+
+	if (rc == SR_OK && c->trust == TRUST_PLAIN)
+		pin[0] = '\0';
+	if (rc == SR_OK && c->trust == TRUST_CA)
+		sr_client_set_pin(c->client, pin);
+	return rc;
 }
 
 enum sr_status sr_contact_forget(struct sr_contact *c, struct sr_state *state, struct sr_err *err)

@@ -35,6 +35,11 @@ SR_MUST enum sr_status sr_contact_retry(struct sr_contact *c, struct sr_state *s
 /* The same for one who may not pin keys: never SR_OK. */
 enum sr_status sr_contact_explain(const struct sr_contact *c, struct sr_err *err);
 
+/* Ask for a proof now: of the secret, the role and the protocol.  pin: of the key under which it was given, which is the caller's to judge;
+ * where only CAs are trusted, this contact's client trusts it from then on.  Over plain HTTP nothing can be proven: SR_OK, and no pin.
+ * SR_E_AUTH, SR_E_CONFIG, SR_E_UNAVAILABLE: what was seen, and what to do. */
+SR_MUST enum sr_status sr_contact_prove(struct sr_contact *c, char pin[SR_PIN_TEXT], struct sr_err *err);
+
 /* Forget the pinned key, durably: the next call may lead to first contact.  Nothing is pinned: fine. */
 SR_MUST enum sr_status sr_contact_forget(struct sr_contact *c, struct sr_state *state, struct sr_err *err);
 /* From any thread: the owner forgets it at its next sr_contact_begin. */

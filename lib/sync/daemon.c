@@ -13,8 +13,10 @@
 #include "lib/replica/hello.h"
 #include "lib/replica/report.h"
 #include "lib/replica/serve.h"
+#include "lib/sync/orders.h"
 
 #define BACKOFF_MAX_MS 60000
+#define MOST_BODY      4096
 
 struct sr_sync_daemon {
 	const struct sr_config *config;
@@ -28,7 +30,7 @@ struct sr_sync_daemon {
 	pthread_cond_t wake;
 	bool stop, now, one_round; /* one_round: at least one went through, so that the tree is known */
 	uint64_t interval_ms;
-	bool approve;                /* the operator let deletions through: before the next round */
+	struct sr_orders orders;     /* of the operator, before the next round */
 	struct sr_config *fresh;     /* of a reload, not taken yet, or NULL */
 	struct sr_config *exclusions; /* of the last reload that was taken, or NULL; the round's own */
 	enum sr_status last;
@@ -140,19 +142,17 @@ static enum sr_status post_forget_key(void *ctx, struct sr_request *req, struct 
 
 static enum sr_status post_adopt(void *ctx, struct sr_request *req, struct sr_err *err)
 {
-	static const char wanted[] = "{\"what\":\"deletions\"}";
 	struct sr_sync_daemon *d = ctx;
 	struct sr_buf body = {0};
-	enum sr_status rc = sr_request_read_all(req, &body, sizeof wanted, err);
+	enum sr_status rc = sr_request_read_all(req, &body, MOST_BODY, err);
 
-	if (rc == SR_OK && !sr_bytes_eq(sr_buf_view(&body), sr_bytes_of(wanted)))
-		rc = sr_err_set(err, SR_E_DATA, "the body is %s", wanted);
+	pthread_mutex_lock(&d->lock);
+	if (rc == SR_OK)
+		rc = sr_orders_read(&d->orders, d->config, sr_buf_view(&body), err);
+	pthread_mutex_unlock(&d->lock);
 	sr_buf_free(&body);
 	if (rc != SR_OK)
 		return rc;
-	pthread_mutex_lock(&d->lock);
-	d->approve = true;
-	pthread_mutex_unlock(&d->lock);
 	sr_sync_daemon_now(d);
 	return get_status(ctx, req, err);
 }
@@ -165,7 +165,7 @@ static const struct sr_route own_routes[] = {
 	{"GET", "/api/admin/conflicts", get_conflicts, SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/sync", post_sync, SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/forget-key", post_forget_key, SR_ROUTE_ADMIN, 0},
-	{"POST", "/api/admin/adopt", post_adopt, SR_ROUTE_ADMIN, 256},
+	{"POST", "/api/admin/adopt", post_adopt, SR_ROUTE_ADMIN, MOST_BODY},
 };
 
 static enum sr_status ensure_certificate(const struct sr_config *c, char **cert, char **key, struct sr_err *err)
@@ -270,6 +270,7 @@ void sr_sync_daemon_close(struct sr_sync_daemon *d)
 	sr_sync_close(d->sync);
 	sr_config_free(d->fresh);
 	sr_config_free(d->exclusions);
+	sr_orders_free(&d->orders);
 	sr_admit_close(&d->admit);
 	pthread_cond_destroy(&d->wake);
 	pthread_mutex_destroy(&d->lock);
@@ -336,6 +337,7 @@ static void take_fresh(struct sr_sync_daemon *d)
 	if (!d->fresh)
 		return;
 	sr_sync_set_exclusions(d->sync, d->fresh);
+	sr_archive_limit(sr_sync_replica(d->sync)->archive, d->fresh->conflict_max_bytes);
 	sr_config_free(d->exclusions);
 	d->exclusions = d->fresh;
 	d->fresh = NULL;
@@ -351,13 +353,12 @@ void sr_sync_daemon_run(struct sr_sync_daemon *d)
 		struct sr_err err = {0};
 		enum sr_status rc;
 
-		bool approve = d->approve;
+		struct sr_orders orders = d->orders;
 
 		take_fresh(d);
-		d->approve = false;
+		d->orders = (struct sr_orders){0};
 		pthread_mutex_unlock(&d->lock);
-		if (approve && sr_sync_approve(d->sync, &err) != SR_OK)
-			sr_error("%s", err.text);
+		sr_orders_obey(&orders, d->sync);
 		rc = sr_sync_round(d->sync, &result, &err);
 		log_round(d, rc, &result, &err);
 		failures = rc == SR_OK ? 0 : failures + 1;

@@ -41,6 +41,7 @@ void sr_store_plan_clear(struct sr_store_plan *p)
 
 struct finding {
 	bool reshaped;  /* the table, see was_reshaped */
+	bool mirror;    /* the store is to become what the datastore's is */
 	bool rows_move; /* and rows of its bag are not the same on both sides */
 	struct sr_sync *s;
 	struct sr_store_plan *p;
@@ -245,7 +246,10 @@ static enum sr_status decide(struct finding *f, struct sr_item *it, const struct
 	set_as_of(it, &r->stores[f->i].row, row);
 	if (f->reshaped && sr_path_is_bag(it->path) && sr_path_under(it->path, f->table.path) && it->base.kind == SR_KIND_NONE)
 		doubt_base(f, it);
-	sr_plan_item(it);
+	if (f->mirror)
+		sr_plan_mirror(it);
+	else
+		sr_plan_item(it);
 	if (it->act == SR_ACT_MERGE || (it->act == SR_ACT_PULL && it->archive))
 		spare_grown(f, it);
 	/* Nothing is put in the place of what cannot be seen, and a directory that holds nothing else is not gone. */
@@ -564,6 +568,10 @@ enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err)
 		p->skipped = 1;
 		return SR_OK;
 	}
+	rc = sr_sync_mirror_judge(s, i, &f.remote, err);
+	if (rc != SR_OK)
+		return rc;
+	f.mirror = sr_sync_mirrors(s, i);
 	p->compared = true;
 	p->excluded = 0;
 	rc = sr_state_begin(s->r->state, err); /* one moment, and one lock, for all that is looked up */

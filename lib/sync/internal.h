@@ -78,6 +78,8 @@ struct sr_sync {
 	struct sr_declined *declined;
 	size_t declineds;
 	unsigned try; /* of the round */
+	struct sr_buf mirror;   /* the stores whose state is to be the datastore's, see mirror.c */
+	bool mirrors_history;   /* the last answer's other history is to be taken over */
 	char *told;             /* what the registry was told last, or NULL; and by which start of the datastore it was taken */
 	struct sr_uuid told_to;
 	bool met;               /* in this round: the datastore answered a check-in */
@@ -134,6 +136,19 @@ bool sr_sync_excluded_below(const struct sr_sync *s, size_t i, const struct sr_h
 /* The store of the datastore that goes with our store i; NULL: none. */
 const struct sr_tree_store *sr_sync_there(const struct sr_sync *s, size_t i);
 
+/* mirror.c */
+SR_MUST enum sr_status sr_sync_mirror_load(struct sr_sync *s, struct sr_err *err);
+/* Is store i to become what the datastore's is?  And all of them, with a history that is held? */
+bool sr_sync_mirrors(const struct sr_sync *s, size_t i);
+bool sr_sync_mirrors_all(const struct sr_sync *s);
+/* *accepts: the datastore's other history is to be taken over.  If a store is empty there and not here, it is not, and the word is dropped. */
+SR_MUST enum sr_status sr_sync_mirror_accepts(struct sr_sync *s, bool *accepts, struct sr_err *err);
+SR_MUST enum sr_status sr_sync_mirror_history(struct sr_sync *s, struct sr_err *err);
+/* The same for one store, whose map was scanned: it is mirrored no more if it is refused. */
+SR_MUST enum sr_status sr_sync_mirror_judge(struct sr_sync *s, size_t i, const struct sr_hash *remote, struct sr_err *err);
+/* What was planned is done: forget the stores for which the word is kept.  *again: there was one, and they go on as ever. */
+SR_MUST enum sr_status sr_sync_mirror_end(struct sr_sync *s, bool *again, struct sr_err *err);
+
 /* tell.c */
 #define SR_STRANGER "the datastore has this store, the configuration here does not name it"
 /* What waits for the operator here (lib/replica/waiting.h), with "conflicts": {"entries", "bytes"}.  OWNED BY CALLER (json_decref). */
@@ -171,6 +186,8 @@ SR_MUST enum sr_status sr_sync_merge(struct sr_sync *s, size_t i, struct sr_leav
 /* take.c */
 /* What an interrupted apply left, by evidence. */
 SR_MUST enum sr_status sr_sync_recover(struct sr_sync *s, struct sr_err *err);
+/* Is there room in the archive for all that is planned to lose to these leaves?  SR_E_LIMIT: nothing of them is to be begun. */
+SR_MUST enum sr_status sr_sync_room(struct sr_sync *s, size_t i, struct sr_leaves *leaves, struct sr_err *err);
 /* Apply leaves whose content is here, sorted, to store i. */
 SR_MUST enum sr_status sr_sync_take(struct sr_sync *s, size_t i, struct sr_leaves *leaves, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_agree(struct sr_sync *s, size_t i, struct sr_err *err);

@@ -162,7 +162,7 @@ static bool vouched(const struct sr_sync *s, size_t i)
 void sr_sync_limit_files(struct sr_sync *s, size_t i, const struct sr_hash *remote)
 {
 	judge_files(s, i, SR_ACT_PUSH, remote);
-	if (!vouched(s, i))
+	if (!vouched(s, i) && !sr_sync_mirrors(s, i)) /* a mirror is the operator's word */
 		judge_files(s, i, SR_ACT_PULL, &s->r->stores[i].map);
 }
 
@@ -170,7 +170,7 @@ enum sr_status sr_sync_limit_rows(struct sr_sync *s, size_t i, const struct sr_h
 {
 	enum sr_status rc = judge_rows(s, i, SR_ACT_PUSH, remote, err);
 
-	return rc == SR_OK && !vouched(s, i) ? judge_rows(s, i, SR_ACT_PULL, &s->r->stores[i].map, err) : rc;
+	return rc == SR_OK && !vouched(s, i) && !sr_sync_mirrors(s, i) ? judge_rows(s, i, SR_ACT_PULL, &s->r->stores[i].map, err) : rc;
 }
 
 void sr_sync_limit_done(struct sr_sync *s, size_t i, enum sr_way way)

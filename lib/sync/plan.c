@@ -140,6 +140,21 @@ void sr_plan_item(struct sr_item *it)
 	}
 }
 
+void sr_plan_mirror(struct sr_item *it)
+{
+	bool known = it->base_state == SR_BASE_KNOWN && sr_version_eq(&it->local, &it->base);
+
+	it->mirror = true;
+	if (sr_version_eq(&it->local, &it->remote)) {
+		it->archive = false;
+		it->flags = 0;
+		it->why = NULL;
+		it->act = known ? SR_ACT_NOTHING : SR_ACT_AGREE;
+	} else {
+		pull(it, known ? NULL : "mirror");
+	}
+}
+
 const struct sr_version *sr_plan_outcome(const struct sr_item *it)
 {
 	return it->act == SR_ACT_PULL || it->act == SR_ACT_MERGE ? &it->remote : &it->local;
@@ -242,7 +257,11 @@ static void plan_table(struct sr_item *it, bool fill)
 
 	if (it->act == SR_ACT_NOTHING || it->act == SR_ACT_AGREE || it->act == SR_ACT_SKIP)
 		return;
-	if (present(&it->local) && present(&it->remote))
+	if (it->mirror && present(&it->local) && !present(&it->remote))
+		it->act = SR_ACT_NOTHING; /* the application's table stays, without its rows */
+	else if (it->mirror && present(&it->local))
+		skip(it, "its schema is not the datastore's");
+	else if (present(&it->local) && present(&it->remote))
 		plan_changed_table(it);
 	else if (!present(&it->local) && base_table)
 		skip(it, "it is gone here");

@@ -41,6 +41,7 @@ struct sr_item {
 	uint8_t act;         /* enum sr_act */
 	bool archive;        /* PULL: the local version is a loser that must be kept */
 	bool dated;          /* as_of is higher than nothing at all */
+	bool mirror;         /* sr_plan_mirror decided it */
 	uint32_t flags;      /* PUSH: SR_LEAF_UNION, SR_LEAF_EDITED */
 	const char *why;     /* of archive or SKIP: a word for the archive, or a sentence for the status */
 	uint64_t epoch, seq; /* as_of, for a union */
@@ -48,6 +49,9 @@ struct sr_item {
 
 /* Decide one item by its versions alone: fills act, archive, flags, why. */
 void sr_plan_item(struct sr_item *item);
+
+/* The same when the datastore's state is taken as it is: what is not known to have been there is archived. */
+void sr_plan_mirror(struct sr_item *item);
 
 /* How many rows of a bag's item there are to be: the outcome of PULL, PUSH and MERGE alike. */
 uint64_t sr_plan_count(const struct sr_item *item);

@@ -377,7 +377,7 @@ static enum sr_status archive_mode(struct fetching *f, const struct sr_leaf *lea
 				 .store_kind = st->kind,
 				 .path = leaf->path,
 				 .version = leaf->expect,
-				 .reason = leaf->flags & SR_LEAF_UNION ? "union" : "edited-both",
+				 .reason = sr_sync_mirrors(f->s, f->i) ? "mirror" : leaf->flags & SR_LEAF_UNION ? "union" : "edited-both",
 				 .winner = leaf->to};
 
 	f->s->result.conflicts++;
@@ -479,8 +479,10 @@ static enum sr_status fetch_all(struct fetching *f, struct sr_err *err)
 static enum sr_status take_ready(struct fetching *f, struct sr_err *err)
 {
 	struct sr_store_plan *p = &f->s->plans[f->i];
-	enum sr_status rc = sr_leaves_count(f->ready) ? sr_sync_take(f->s, f->i, f->ready, err) : SR_OK;
+	enum sr_status rc = sr_sync_room(f->s, f->i, f->ready, err); /* of rows that were not merged it is known only now */
 
+	if (rc == SR_OK && sr_leaves_count(f->ready))
+		rc = sr_sync_take(f->s, f->i, f->ready, err);
 	if (rc != SR_E_DATA || !p->merges)
 		return rc;
 	sr_info("store %s: what both sides changed does not go together: %s", f->s->r->stores[f->i].name, err->text);
@@ -496,6 +498,9 @@ enum sr_status sr_sync_pull(struct sr_sync *s, size_t i, struct sr_err *err)
 
 	if (!sr_leaves_count(p->pull))
 		return SR_OK;
+	rc = sr_sync_room(s, i, p->pull, err); /* before it is fetched in vain */
+	if (rc != SR_OK)
+		return sr_err_context(err, "store %s", s->r->stores[i].name);
 	f.ready = sr_leaves_new(sr_state_dir(s->r->state));
 	f.theirs = sr_leaves_new(sr_state_dir(s->r->state));
 	f.parts = sr_leaves_new(sr_state_dir(s->r->state));

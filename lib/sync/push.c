@@ -437,13 +437,18 @@ static void begin_progress(struct sr_sync *s)
 static void count_stuck(struct sr_sync *s, const struct sr_push_answer *a)
 {
 	for (size_t k = 0; k < a->n; k++) {
+		struct sr_store_plan *p;
 		size_t i;
 
 		if (!sr_replica_find(s->r, sr_bytes_of(a->refused[k].store), &i))
 			continue;
-		s->plans[i].skipped++;
-		s->plans[i].first_skip =
-			a->refused[k].why == SR_REFUSED_PAUSED ? "it is paused at the datastore" : "the datastore refused it for now";
+		p = &s->plans[i];
+		p->skipped++;
+		p->first_skip = a->refused[k].why == SR_REFUSED_PAUSED ? "it is paused at the datastore" : "the datastore refused it for now";
+		if (a->refused[k].why != SR_REFUSED_PAUSED || !a->text.len)
+			continue;
+		snprintf(p->skips, sizeof p->skips, "the datastore refused it: %.*s", (int)a->text.len, (const char *)a->text.at);
+		p->first_skip = p->skips;
 	}
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/replica/report.h"
 #include "lib/sync/internal.h"
 
 static json_t *text_or_null(const char *text)
@@ -99,7 +100,6 @@ void sr_sync_make_report(struct sr_sync *s)
 {
 	char node[SR_UUID_TEXT], instance[SR_UUID_TEXT], root[SR_HASH_TEXT], remote[SR_HASH_TEXT];
 	json_t *o = json_object(), *stores = json_array(), *datastore = json_object(), *waiting = sr_sync_waiting(s);
-	const json_t *conflicts = json_object_get(json_object_get(waiting, "conflicts"), "entries");
 	const struct sr_tree_store *stranger;
 	char *text;
 
@@ -131,8 +131,7 @@ void sr_sync_make_report(struct sr_sync *s)
 	for (size_t k = 0; (stranger = sr_sync_stranger(s, &k));)
 		json_array_append_new(stores, stranger_report(stranger));
 	json_object_set_new(o, "stores", stores);
-	if (conflicts)
-		json_object_set_new(o, "conflicts", json_integer(json_integer_value(conflicts)));
+	sr_report_archive(o, s->r->archive);
 	json_object_set_new(o, "status", waiting);
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);

@@ -31,6 +31,8 @@ enum sr_status sr_sync_open(struct sr_sync **out, const struct sr_sync_options *
 	if (rc == SR_OK)
 		rc = sr_sync_load(s, err);
 	if (rc == SR_OK)
+		rc = sr_sync_mirror_load(s, err);
+	if (rc == SR_OK)
 		rc = sr_contact_open(&s->contact, s->config, s->r->state, err);
 	if (rc != SR_OK) {
 		sr_sync_close(s);
@@ -62,6 +64,7 @@ void sr_sync_close(struct sr_sync *s)
 	forget_notes(s);
 	free(s->declined);
 	free(s->told);
+	sr_buf_free(&s->mirror);
 	if (s->have_info)
 		sr_tree_info_free(&s->info);
 	free(s->etag);
@@ -112,7 +115,7 @@ static enum sr_status held(struct sr_sync *s, struct sr_err *err)
 	return sr_err_set(err, SR_E_HELD,
 			  "held: the datastore's history is %s: it is at instance %.8s epoch %" PRIu64 " seq %" PRIu64
 			  ", this webserver was last in step with instance %.8s epoch %" PRIu64 " seq %" PRIu64
-			  "; nothing is deleted or overwritten until `sameroot adopt --union` is run on the datastore",
+			  "; nothing is deleted or overwritten until `sameroot adopt --union` is run on the datastore, or `sameroot adopt --mirror` here",
 			  sr_history_text(s->info.history), theirs, s->info.at.epoch, s->info.at.seq, ours, s->anchor.epoch, s->anchor.seq);
 }
 
@@ -177,8 +180,12 @@ static enum sr_status guard(struct sr_sync *s, bool *again, struct sr_err *err)
 	struct sr_outbox o;
 	enum sr_status rc;
 
-	if (s->info.history >= SR_HISTORY_AHEAD)
+	if (s->info.history >= SR_HISTORY_AHEAD && !s->mirrors_history)
 		return held(s, err);
+	if (s->info.history >= SR_HISTORY_AHEAD) {
+		*again = true;
+		return sr_sync_mirror_history(s, err);
+	}
 	if (s->info.history == SR_HISTORY_UNION) {
 		sr_warn("the datastore was restored or adopted (epoch %" PRIu64 "): what both sides have is united, nothing is deleted",
 			s->info.at.epoch);
@@ -225,7 +232,7 @@ static enum sr_status meet(struct sr_sync *s, struct sr_err *err)
 		if (k == 6)
 			return sr_err_set(err, SR_E_UNAVAILABLE, "check-in: the datastore's history keeps moving");
 		rc = sr_sync_check_in(s, &unchanged, err);
-		if (rc == SR_OK && s->info.history < SR_HISTORY_AHEAD) {
+		if (rc == SR_OK && (s->info.history < SR_HISTORY_AHEAD || s->mirrors_history)) {
 			sr_replica_look(s->r);
 			if (k == 0)
 				rc = sr_sync_recover(s, err);
@@ -456,8 +463,10 @@ static enum sr_status attempt(struct sr_sync *s, unsigned try, bool *again, stru
 	scan_and_plan(s, err);
 	if (nothing_planned(s)) {
 		rc = end_unions(s, err);
+		if (rc == SR_OK)
+			rc = sr_sync_mirror_end(s, again, err);
 		s->result.skipped = count_skipped(s);
-		s->quiet = rc == SR_OK && !s->result.skipped; /* what was left alone may be free again without a change of a root */
+		s->quiet = rc == SR_OK && !*again && !s->result.skipped; /* what was left alone may be free again without a change of a root */
 		s->quiet_local = s->r->root;
 		s->quiet_remote = s->remote;
 		s->result.in_sync = !s->result.skipped && sr_sync_all_equal(s);
@@ -467,9 +476,11 @@ static enum sr_status attempt(struct sr_sync *s, unsigned try, bool *again, stru
 	rc = transfer(s, try, again, err);
 	if (rc == SR_OK && !*again) {
 		rc = end_unions(s, err);
+		if (rc == SR_OK)
+			rc = sr_sync_mirror_end(s, again, err);
 		s->result.skipped = count_skipped(s);
 		s->result.in_sync = !s->result.skipped && sr_hash_eq(&s->r->root, &s->anchor.root);
-		*again = rc == SR_OK && !s->result.skipped && !s->result.in_sync; /* someone else's change came between */
+		*again |= rc == SR_OK && !s->result.skipped && !s->result.in_sync; /* someone else's change came between */
 	}
 	return rc;
 }

@@ -30,6 +30,11 @@ void sr_sync_set_exclusions(struct sr_sync *s, const struct sr_config *config);
 /* The operator lets through the deletions that are held now.  By the owner, between rounds. */
 SR_MUST enum sr_status sr_sync_approve(struct sr_sync *s, struct sr_err *err);
 
+/* The operator takes the datastore's state as it is, of one store or (NULL) of all, with its history: at the next round.  Durable.  By the owner,
+ * between rounds; or, without one, under the lock. */
+SR_MUST enum sr_status sr_sync_mirror(struct sr_sync *s, const char *store, struct sr_err *err);
+SR_MUST enum sr_status sr_mirror_put(struct sr_state *state, const char *store, struct sr_err *err);
+
 struct sr_sync_result {
 	uint64_t pulled, pushed, agreed, merged, conflicts; /* items */
 	uint64_t skipped;                           /* items that differ and were left alone */

@@ -77,11 +77,29 @@ static enum sr_status losers_add(struct losers *l, const struct sr_sync *s, cons
 	return sr_leaves_add(l->spool, &leaf, err);
 }
 
+/* All of them or none: one that is in the archive already would come there once more with the next try. */
+static enum sr_status room_for_losers(struct losers *l, struct sr_sync *s, const struct sr_replica_store *st, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+	uint64_t most = 0;
+	struct sr_leaf leaf;
+
+	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(l->spool); k++) {
+		rc = sr_leaves_at(l->spool, k, &leaf, err);
+		if (rc == SR_OK)
+			most += sr_archive_most(&(struct sr_loser){.store = st->name, .path = leaf.path, .version = leaf.to},
+						leaf.record.len);
+	}
+	return rc == SR_OK ? sr_archive_room(s->r->archive, most, err) : rc;
+}
+
 static enum sr_status losers_archive(struct losers *l, struct sr_sync *s, const struct sr_replica_store *st, struct sr_err *err)
 {
 	size_t n = l->spool ? sr_leaves_count(l->spool) : 0;
 	enum sr_status rc = SR_OK;
 
+	if (n)
+		rc = room_for_losers(l, s, st, err);
 	l->done = sr_realloc(l->done, (l->n_done + n + 1) * sizeof *l->done);
 	for (size_t k = 0; rc == SR_OK && k < n; k++) {
 		struct sr_loser loser = {.store = st->name, .store_kind = st->kind, .reason = l->why[k]};
@@ -217,8 +235,10 @@ static bool is_base(struct applying *a, const struct sr_displaced *old)
 	       row.base_state == SR_BASE_KNOWN && sr_version_eq(&row.base, &old->version);
 }
 
-static const char *reason(const struct sr_leaf *leaf, const struct sr_displaced *old)
+static const char *reason(const struct applying *a, const struct sr_leaf *leaf, const struct sr_displaced *old)
 {
+	if (sr_sync_mirrors(a->s, a->i))
+		return "mirror";
 	if (!sr_bytes_eq(leaf->path, old->path))
 		return leaf->to.kind == SR_KIND_NONE ? "child-of-deleted" : "unique";
 	if (!(leaf->flags & SR_LEAF_ARCHIVE))
@@ -239,8 +259,9 @@ static enum sr_status on_displaced(void *ctx, size_t k, const struct sr_leaf *le
 				 .path = old->path,
 				 .version = old->version,
 				 .mtime_ns = old->mtime_ns,
-				 .reason = reason(leaf, old),
-				 .winner = leaf->to};
+				 .reason = reason(a, leaf, old),
+				 .winner = leaf->to,
+				 .beyond = !a->losers};
 	bool keep = (leaf->flags & SR_LEAF_ARCHIVE) || (!old->expected && !is_base(a, old));
 
 	(void)k;
@@ -511,6 +532,25 @@ static void let_others_in(const struct taking *t)
 static size_t rank(void *ctx, struct sr_bytes table)
 {
 	return sr_store_rank(ctx, table);
+}
+
+enum sr_status sr_sync_room(struct sr_sync *s, size_t i, struct sr_leaves *leaves, struct sr_err *err)
+{
+	const struct sr_replica_store *st = &s->r->stores[i];
+	enum sr_status rc = SR_OK;
+	uint64_t most = 0;
+	struct sr_leaf leaf;
+	bool mode_only;
+
+	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(leaves); k++) {
+		rc = sr_leaves_at(leaves, k, &leaf, err);
+		if (rc != SR_OK || !(leaf.flags & SR_LEAF_ARCHIVE) || leaf.expect.kind == SR_KIND_NONE)
+			continue;
+		mode_only = leaf.to.kind == leaf.expect.kind && sr_hash_eq(&leaf.to.hash, &leaf.expect.hash); /* its content stands */
+		most += sr_archive_most(&(struct sr_loser){.store = st->name, .path = leaf.path, .version = leaf.expect},
+					mode_only ? 0 : leaf.expect.bytes);
+	}
+	return rc == SR_OK && most ? sr_archive_room(s->r->archive, most, err) : rc;
 }
 
 enum sr_status sr_sync_take(struct sr_sync *s, size_t i, struct sr_leaves *leaves, struct sr_err *err)

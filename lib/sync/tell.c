@@ -49,7 +49,7 @@ static void add_store(json_t *waiting, const struct sr_sync *s, size_t i)
 json_t *sr_sync_waiting(const struct sr_sync *s)
 {
 	json_t *o = sr_waiting_new();
-	uint64_t entries, bytes;
+	struct sr_archive_usage u;
 	const struct sr_tree_store *stranger;
 
 	if (round_is_held(s))
@@ -58,9 +58,8 @@ json_t *sr_sync_waiting(const struct sr_sync *s)
 		add_store(o, s, i);
 	for (size_t k = 0; (stranger = sr_sync_stranger(s, &k));)
 		sr_waiting_pause(o, SR_ROLE_WEBSERVER, stranger->name, SR_STRANGER, 0);
-	if (sr_archive_count(s->r->archive, &entries, &bytes, NULL) == SR_OK)
-		json_object_set_new(o, "conflicts",
-				    json_pack("{sIsI}", "entries", (json_int_t)entries, "bytes", (json_int_t)bytes));
+	sr_archive_usage(s->r->archive, &u);
+	json_object_set_new(o, "conflicts", json_pack("{sIsI}", "entries", (json_int_t)u.entries, "bytes", (json_int_t)u.bytes));
 	return o;
 }
 

@@ -104,14 +104,19 @@ static enum sr_status ask_and_parse(struct sr_sync *s, bool want_key, bool *unch
 enum sr_status sr_sync_check_in(struct sr_sync *s, bool *unchanged, struct sr_err *err)
 {
 	enum sr_status rc = ask_and_parse(s, !s->r->keyed, unchanged, err);
+	bool taken;
 
 	if (rc == SR_OK && !*unchanged && s->r->keyed && !sr_hash_eq(&s->r->key.id, &s->info.key_id))
 		rc = ask_and_parse(s, true, unchanged, err);
 	s->met |= rc == SR_OK;
-	/* A held datastore's key is not taken: nothing here changes for its sake. */
-	if (rc == SR_OK && !*unchanged && s->info.history < SR_HISTORY_AHEAD)
+	/* A held datastore's key is not taken: nothing here changes for its sake, unless the operator says so. */
+	s->mirrors_history = false;
+	if (rc == SR_OK && s->info.history >= SR_HISTORY_AHEAD)
+		rc = sr_sync_mirror_accepts(s, &s->mirrors_history, err);
+	taken = s->info.history < SR_HISTORY_AHEAD || s->mirrors_history;
+	if (rc == SR_OK && !*unchanged && taken)
 		rc = take_key(s, err);
-	if (rc == SR_OK && s->info.history < SR_HISTORY_AHEAD)
+	if (rc == SR_OK && taken)
 		sr_sync_exclude(s);
 	return rc == SR_OK ? rc : sr_err_context(err, "check-in");
 }

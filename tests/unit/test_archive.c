@@ -211,6 +211,31 @@ static struct list list(struct fixture *f)
 	return l;
 }
 
+/* What the directory holds. */
+static uint64_t bytes_there(struct fixture *f)
+{
+	DIR *dir = opendir(f->archive);
+	struct dirent *e;
+	uint64_t bytes = 0;
+	struct stat st;
+
+	assert_non_null(dir);
+	while ((e = readdir(dir)))
+		if (fstatat(dirfd(dir), e->d_name, &st, 0) == 0 && S_ISREG(st.st_mode))
+			bytes += (uint64_t)st.st_size;
+	closedir(dir);
+	return bytes;
+}
+
+static void expect_usage(struct fixture *f, uint64_t entries)
+{
+	struct sr_archive_usage u;
+
+	sr_archive_usage(f->a, &u);
+	assert_int_equal(u.entries, entries);
+	assert_int_equal(u.bytes, bytes_there(f));
+}
+
 /* ---- tests ---- */
 
 static void test_record(void **state)
@@ -447,7 +472,7 @@ static void test_order(void **state)
 	enum { N = sizeof(steps) / sizeof(steps[0]) };
 	struct fixture *f = *state;
 	struct sr_loser loser = file_loser();
-	uint64_t entries = 0, bytes = 0;
+	struct sr_archive_usage u;
 	struct list l;
 	char name[2] = "a";
 
@@ -465,50 +490,13 @@ static void test_order(void **state)
 	for (size_t i = 0; i < N; i++)
 		assert_int_equal(l.path[i][strlen("resources/")], 'a' + i);
 	assert_string_equal(l.path[N], "resources/z");
-	OK(sr_archive_count(f->a, &entries, &bytes, &f->err));
-	assert_int_equal(entries, N + 1);
-	assert_int_equal(bytes, N * (N - 1) / 2 + 2);
+	sr_archive_usage(f->a, &u);
+	assert_int_equal(u.entries, N + 1);
+	assert_int_equal(u.bytes, bytes_there(f));
 
 	l = (struct list){.stop_at = 2};
 	assert_int_equal(sr_archive_each(f->a, list_entry, &l, &f->err), SR_E_GONE);
 	assert_int_equal(l.n, 2);
-}
-
-/* The directory's time, as it would be `age_s` ago. */
-static void age_directory(struct fixture *f, int age_s)
-{
-	struct timespec times[2] = {{.tv_sec = (time_t)(f->now_ms / 1000) - age_s}, {.tv_sec = (time_t)(f->now_ms / 1000) - age_s}};
-	char *dir = sr_format("%s/archive", f->dir);
-
-	assert_int_equal(utimensat(AT_FDCWD, dir, times, 0), 0);
-	free(dir);
-}
-
-/* In a quiet round the directory is not read: as long as its time is the same, so is the count. */
-static void test_count_is_kept(void **state)
-{
-	struct fixture *f = *state;
-	struct sr_loser loser = file_loser();
-	uint64_t entries = 0, bytes = 0;
-
-	OK(sr_archive_record(f->a, &loser, LIT("xx"), &f->err));
-	age_directory(f, 1);
-	OK(sr_archive_count(f->a, &entries, &bytes, &f->err));
-	OK(sr_archive_record(f->a, &loser, LIT("xxx"), &f->err));
-	age_directory(f, 1);
-	OK(sr_archive_count(f->a, &entries, &bytes, &f->err)); /* a second ago is too near */
-	assert_int_equal(entries, 2);
-	age_directory(f, 100);
-	OK(sr_archive_count(f->a, &entries, &bytes, &f->err));
-	OK(sr_archive_record(f->a, &loser, LIT("xxxx"), &f->err));
-	age_directory(f, 100);
-	OK(sr_archive_count(f->a, &entries, &bytes, &f->err));
-	assert_int_equal(entries, 2);
-	assert_int_equal(bytes, 5);
-	age_directory(f, 99);
-	OK(sr_archive_count(f->a, &entries, &bytes, &f->err));
-	assert_int_equal(entries, 3);
-	assert_int_equal(bytes, 9);
 }
 
 static void *archive_some(void *ctx)
@@ -524,16 +512,16 @@ static void *archive_some(void *ctx)
 static void test_threads(void **state)
 {
 	struct fixture *f = *state;
-	uint64_t entries = 0, bytes = 0;
+	struct sr_archive_usage u;
 	pthread_t threads[4];
 
 	for (size_t i = 0; i < 4; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, archive_some, f), 0);
 	for (size_t i = 0; i < 4; i++)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
-	OK(sr_archive_count(f->a, &entries, &bytes, &f->err));
-	assert_int_equal(entries, 80);
-	assert_int_equal(bytes, 80);
+	sr_archive_usage(f->a, &u);
+	assert_int_equal(u.entries, 80);
+	assert_int_equal(u.bytes, bytes_there(f));
 }
 
 /* What crashes leave. */
@@ -634,14 +622,134 @@ static void test_modes(void **state)
 	free(name);
 }
 
+/* A version that does not fit is nowhere changed, and fits when there is room: made here, by hand, or by a higher limit. */
+static void test_limit(void **state)
+{
+	struct fixture *f = *state;
+	struct sr_loser loser = file_loser();
+	uint64_t most = sr_archive_most(&loser, 5);
+	struct sr_archive_ids ids = {0};
+	int64_t since_ms = 0;
+	struct stat st;
+	char *name;
+
+	sr_archive_limit(f->a, 2 * most);
+	write_file(f->dirfd, "one", LIT("12345"));
+	OK(sr_archive_file(f->a, &loser, f->dirfd, "one", &f->err));
+	assert_true(bytes_there(f) < most);
+	sr_archive_limit(f->a, bytes_there(f) + most - 1);
+	write_file(f->dirfd, "two", LIT("67890"));
+	assert_int_equal(sr_archive_file(f->a, &loser, f->dirfd, "two", &f->err), SR_E_LIMIT);
+	assert_non_null(strstr(f->err.text, f->archive));
+	assert_non_null(strstr(f->err.text, "is full: 1 entries"));
+	assert_non_null(strstr(f->err.text, "sameroot conflicts remove"));
+	assert_int_equal(fstatat(f->dirfd, "two", &st, 0), 0);
+	assert_int_equal(sr_archive_record(f->a, &loser, LIT("67890"), &f->err), SR_E_LIMIT);
+	assert_int_equal(sr_archive_is_full(f->a, &since_ms, &f->err), SR_E_LIMIT);
+	assert_int_equal(since_ms, f->now_ms);
+	expect_usage(f, 1);
+
+	sr_archive_limit(f->a, bytes_there(f) + most); /* raised */
+	OK(sr_archive_is_full(f->a, &since_ms, &f->err));
+	OK(sr_archive_file(f->a, &loser, f->dirfd, "two", &f->err));
+	expect_usage(f, 2);
+
+	assert_int_equal(sr_archive_room(f->a, most, &f->err), SR_E_LIMIT); /* and removed */
+	OK(sr_archive_ids(f->a, &ids, &f->err));
+	assert_int_equal(ids.n, 2);
+	ids.n = 1;
+	OK(sr_archive_remove(f->a, &ids, &f->err));
+	expect_usage(f, 1);
+	OK(sr_archive_room(f->a, most, &f->err));
+	OK(sr_archive_remove(f->a, &ids, &f->err)); /* twice is harmless */
+	expect_usage(f, 1);
+	sr_archive_ids_free(&ids);
+
+	assert_int_equal(sr_archive_room(f->a, 3 * most, &f->err), SR_E_LIMIT);
+	assert_non_null(strstr(f->err.text, "more than all of Conflict-Max-Bytes"));
+	sr_archive_limit(f->a, most); /* by hand */
+	assert_int_equal(sr_archive_room(f->a, most, &f->err), SR_E_LIMIT);
+	name = sr_format("rm %s/*", f->archive);
+	assert_int_equal(system(name), 0);
+	free(name);
+	OK(sr_archive_room(f->a, most, &f->err));
+	expect_usage(f, 0);
+}
+
+/* What a crash had displaced is taken all the same; a new start counts what there is. */
+static void test_limit_after_a_crash(void **state)
+{
+	struct fixture *f = *state;
+	struct sr_loser loser = file_loser();
+	char *name;
+
+	sr_archive_limit(f->a, 1);
+	loser.beyond = true;
+	OK(sr_archive_record(f->a, &loser, LIT("x"), &f->err));
+	expect_usage(f, 1);
+	loser.beyond = false;
+	assert_int_equal(sr_archive_record(f->a, &loser, LIT("x"), &f->err), SR_E_LIMIT);
+	sr_archive_limit(f->a, 0);
+	OK(sr_archive_bare(f->a, &loser, &f->err));
+	expect_usage(f, 2);
+	name = sr_format("%s/%s.json.tmp", f->archive, "20261122T063000.123Z-00000077");
+	assert_int_equal(close(creat(name, 0600)), 0);
+	free(name);
+	reopen(f);
+	expect_usage(f, 2);
+}
+
+static enum sr_status same_loser(void *ctx, const struct sr_archived *e, struct sr_err *err)
+{
+	const struct sr_loser *l = ctx;
+
+	(void)err;
+	assert_true(sr_version_eq(&e->version, &l->version));
+	assert_true(sr_version_eq(&e->winner, &l->winner));
+	assert_true(sr_bytes_eq(e->raw_path, l->path));
+	assert_int_equal(e->mtime_ns, l->mtime_ns);
+	assert_string_equal(e->store, l->store);
+	return SR_OK;
+}
+
+static void test_one_of_them(void **state)
+{
+	struct fixture *f = *state;
+	struct sr_loser loser = file_loser();
+	char id[SR_ARCHIVE_ID], other[SR_ARCHIVE_ID];
+	struct sr_archive_ids ids = {0};
+
+	loser.winner = (struct sr_version){.kind = SR_KIND_FILE, .mode = 0600, .bytes = 7, .hash = {{9}}};
+	OK(sr_archive_record(f->a, &loser, LIT("x"), &f->err));
+	f->now_ms += 1000;
+	OK(sr_archive_record(f->a, &loser, LIT("y"), &f->err));
+	OK(sr_archive_ids(f->a, &ids, &f->err));
+	assert_int_equal(sr_archive_find(f->a, "20261122", id, &f->err), SR_E_USAGE);
+	assert_non_null(strstr(f->err.text, ids.id[0]));
+	assert_non_null(strstr(f->err.text, ids.id[1]));
+	assert_int_equal(sr_archive_find(f->a, "2027", id, &f->err), SR_E_NOTFOUND);
+	assert_int_equal(sr_archive_find(f->a, "", id, &f->err), SR_E_NOTFOUND);
+	OK(sr_archive_find(f->a, "20261122T063001", id, &f->err));
+	assert_string_equal(id, ids.id[1]);
+	assert_int_equal(sr_archive_find(f->a, id + 21, other, &f->err), SR_E_USAGE); /* here the numbers are all the same */
+	OK(sr_archive_one(f->a, id, same_loser, &loser, &f->err));
+	assert_int_equal(sr_archive_one(f->a, "../../etc/passwd", same_loser, &loser, &f->err), SR_E_NOTFOUND);
+	ids.n = 1;
+	OK(sr_archive_remove(f->a, &ids, &f->err));
+	OK(sr_archive_find(f->a, id + 21, other, &f->err));
+	assert_string_equal(other, id);
+	assert_int_equal(sr_archive_one(f->a, ids.id[0], same_loser, &loser, &f->err), SR_E_NOTFOUND);
+	sr_archive_ids_free(&ids);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(test_record), TEST(test_record_not_shown), TEST(test_file), TEST(test_linked_file), TEST(test_other_filesystem),
-		TEST(test_not_a_file), TEST(test_bare), TEST(test_data_of_nothing), TEST(test_order), TEST(test_count_is_kept),
-		TEST(test_threads), TEST(test_torn),
+		TEST(test_not_a_file), TEST(test_bare), TEST(test_data_of_nothing), TEST(test_order), TEST(test_threads), TEST(test_torn),
 		TEST(test_not_ours), TEST(test_failure_restores), TEST(test_modes),
+		TEST(test_limit), TEST(test_limit_after_a_crash), TEST(test_one_of_them),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -81,6 +81,9 @@ static void nothing_means_the_defaults(void **state)
 	assert_int_equal(c->max_delete_percent, 10);
 	assert_int_equal(c->max_delete_count, 100);
 	assert_int_equal(c->wal_limit, 67108864);
+	assert_int_equal(c->conflict_max_bytes, 1073741824);
+	assert_int_equal(c->trash_days, 7);
+	assert_int_equal(c->trash_max_bytes, 10737418240);
 	assert_int_equal(c->log_level, SR_LOG_INFO);
 	assert_false(c->log_json);
 	sr_config_free(c);
@@ -371,8 +374,11 @@ static void what_is_refused(void **state)
 		{"Datastore-Update-Interval=0\n", "t.conf:1: Datastore-Update-Interval: must be a number from 1 to 3600"},
 		{"Datastore-Update-Interval=3601\n", "t.conf:1: Datastore-Update-Interval: must be a number from 1 to 3600"},
 		{"Datastore-Update-Interval=10s\n", "t.conf:1: Datastore-Update-Interval: must be a number"},
+		{"Trash-Days=36501\n", "t.conf:1: Trash-Days: "},
+		{"Trash-Max-Bytes=1G\n", "t.conf:1: Trash-Max-Bytes: must be a number"},
 		{"Wal-Limit=18446744073709551616\n", "t.conf:1: Wal-Limit: must be a number"},
 		{"Wal-Limit=99999999999999999999999\n", "t.conf:1: Wal-Limit: must be a number"},
+		{"Conflict-Max-Bytes=1G\n", "t.conf:1: Conflict-Max-Bytes: must be a number"},
 		{"Insecure-Disable-HTTPS=maybe\n", "t.conf:1: Insecure-Disable-HTTPS: must be true or false"},
 		{"Insecure-Disable-HTTPS=\n", "t.conf:1: Insecure-Disable-HTTPS: must be true or false"},
 		{"Log-Level=loud\n", "t.conf:1: Log-Level: must be debug, info, warn or error"},

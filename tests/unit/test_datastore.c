@@ -244,10 +244,10 @@ static uint64_t seq(struct world *w)
 
 static size_t archived(struct world *w)
 {
-	uint64_t entries, bytes;
+	struct sr_archive_usage u;
 
-	OK(sr_archive_count(w->d->r->archive, &entries, &bytes, &w->err));
-	return entries;
+	sr_archive_usage(w->d->r->archive, &u);
+	return u.entries;
 }
 
 /* --- versions ------------------------------------------------------------------------------------------------------------ */
@@ -1190,8 +1190,83 @@ static void test_older_roots_stay_readable_for_a_while(void **state)
 	write_file(w, "resources/last", "x");
 	OK(sr_datastore_tick(w->d, &w->err));
 	assert_false(has_nodes(w, &root));
-	assert_int_equal(read_older(w, &one), SR_E_NOTFOUND);
 	assert_true(has_nodes(w, &w->d->at.root));
+	assert_int_equal(read_older(w, &one), SR_OK); /* for Trash-Days */
+	w->ahead_ms = 7 * 86400000ll - 60000;
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(read_older(w, &one), SR_OK);
+	w->ahead_ms += 120000;
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(read_older(w, &one), SR_E_NOTFOUND);
+}
+
+/* --- an operator's edit --------------------------------------------------------------------------------------------- */
+
+static enum sr_status edit_file(struct world *w, const char *path, struct sr_version expect, const char *text, bool whole)
+{
+	struct sr_leaf leaf = {.path = sr_bytes_of(path), .expect = expect};
+	struct sr_stage *stage = NULL;
+	struct sr_ds_push p;
+	enum sr_status rc;
+
+	sr_ds_edit_begin(&p, w->d);
+	if (text) {
+		leaf.to = file_version(w, text, 0600);
+		OK(sr_stage_open(&stage, w->d->r->stores[SR_STORE_RESOURCES].store, &w->err));
+		OK(sr_stage_write(stage, text, strlen(text), &w->err));
+		OK(sr_stage_finish(stage, &leaf.to, 86400000000000, &leaf, &w->err));
+	}
+	OK(sr_ds_edit_add(&p, SR_STORE_RESOURCES, &leaf, &w->err));
+	sr_stage_free(stage);
+	rc = sr_ds_edit_commit(&p, whole, &w->err);
+	assert_true(rc != SR_OK || !p.answer.n);
+	sr_ds_edit_end(&p);
+	return rc;
+}
+
+static enum sr_status last_journal(void *ctx, const struct sr_journal_row *row, struct sr_err *err)
+{
+	(void)err;
+	*(struct sr_uuid *)ctx = row->webserver;
+	return SR_OK;
+}
+
+static void test_an_edit_is_a_commit(void **state)
+{
+	struct world *w = *state;
+	struct sr_version one = file_version(w, "one", 0644);
+	struct sr_uuid by = {{0}};
+	size_t webservers;
+	uint64_t before;
+
+	put_file(w, "a", "one");
+	before = seq(w);
+	webservers = w->d->webservers_n;
+	assert_int_equal(edit_file(w, "a", one, "mine", true), SR_OK);
+	assert_int_equal(seq(w), before + 1);
+	assert_int_equal(read_older(w, &one), SR_OK);
+	OK(sr_state_journal(w->d->r->state, w->d->at.epoch, before, last_journal, &by, &w->err));
+	assert_memory_equal(&by, &w->d->r->node, sizeof by);
+	assert_int_equal(w->d->webservers_n, webservers); /* it is none */
+	assert_int_equal(edit_file(w, "a", one, "late", true), SR_E_CHANGED);
+	assert_non_null(strstr(w->err.text, "resources/a"));
+	assert_int_equal(seq(w), before + 1);
+	put_file(w, "b", "one"); /* the chain of pushes goes on */
+	for (int i = 0; i < 12; i++) {
+		char name[16];
+
+		snprintf(name, sizeof name, "f%d", i);
+		put_file(w, name, "one");
+	}
+	for (int i = 0; i < 12; i++) { /* no limit */
+		char name[16];
+
+		snprintf(name, sizeof name, "f%d", i);
+		assert_int_equal(edit_file(w, name, one, NULL, true), SR_OK);
+	}
+	assert_int_equal(w->d->approved_seq, seq(w)); /* so that webservers do not hold them either */
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(w->d->staging, 0);
 }
 
 static int check_in(struct world *w, const struct sr_check_in *c, bool match)
@@ -1396,6 +1471,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_copied_store_raises_the_epoch, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_verdicts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_older_roots_stay_readable_for_a_while, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_an_edit_is_a_commit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_check_in, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reload_tells_exclusions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_secrets, setup, teardown),

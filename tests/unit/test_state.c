@@ -170,7 +170,7 @@ static void test_modes(void **state)
 	}
 	assert_string_equal(sr_state_dir(f->s), f->dir);
 	assert_int_equal(ask_number(f, "PRAGMA application_id"), 0x53525354);
-	assert_int_equal(ask_number(f, "PRAGMA user_version"), 1);
+	assert_int_equal(ask_number(f, "PRAGMA user_version"), 2);
 	assert_int_equal(ask_number(f, "PRAGMA synchronous"), 2);
 	assert_int_equal(ask_number(f, "SELECT count(*) FROM pragma_journal_mode WHERE journal_mode = 'wal'"), 1);
 }
@@ -255,9 +255,9 @@ static void test_foreign_database(void **state)
 
 	sr_state_close(f->s);
 	f->s = NULL;
-	make_database(f, "PRAGMA user_version = 2");
+	make_database(f, "PRAGMA user_version = 3");
 	assert_int_equal(sr_state_open(&f->s, f->dir, &fresh, &f->err), SR_E_DATA);
-	assert_non_null(strstr(f->err.text, "format is 2"));
+	assert_non_null(strstr(f->err.text, "format is 3"));
 	make_database(f, "PRAGMA user_version = 1; PRAGMA application_id = 7");
 	assert_int_equal(sr_state_open(&f->s, f->dir, &fresh, &f->err), SR_E_DATA);
 	assert_non_null(strstr(f->err.text, "not a state.db"));
@@ -939,34 +939,6 @@ static void test_journal_trim(void **state)
 	assert_int_equal(ask_number(f, "SELECT count(*) FROM journal WHERE seq = (SELECT min(seq) FROM journal)"), 30); /* whole */
 }
 
-static void test_replaced(void **state)
-{
-	struct fixture *f = *state;
-	struct sr_hash a = hash(1), b = hash(2);
-	struct sr_buf record = {0};
-	bool found = true;
-
-	OK(sr_state_replaced_add(f->s, &a, LIT("one"), 1, 5, &f->err));
-	OK(sr_state_replaced_add(f->s, &b, LIT("two"), 1, 6, &f->err));
-	OK(sr_state_replaced_add(f->s, &a, LIT("one"), 1, 9, &f->err)); /* replaced once more: kept longer */
-	OK(sr_state_replaced_add(f->s, &a, LIT("one"), 1, 7, &f->err));
-	reopen(f);
-	OK(sr_state_replaced(f->s, &a, &record, &found, &f->err));
-	assert_true(found && sr_bytes_eq(sr_buf_view(&record), LIT("one")));
-	OK(sr_state_replaced_trim(f->s, 1, 9, 2, &f->err)); /* two may stay */
-	OK(sr_state_replaced(f->s, &b, &record, &found, &f->err));
-	assert_true(found);
-	OK(sr_state_replaced_trim(f->s, 1, 9, 0, &f->err));
-	OK(sr_state_replaced(f->s, &b, &record, &found, &f->err));
-	assert_false(found);
-	OK(sr_state_replaced(f->s, &a, &record, &found, &f->err));
-	assert_true(found);
-	OK(sr_state_replaced_trim(f->s, 2, 0, 0, &f->err));
-	OK(sr_state_replaced(f->s, &a, &record, &found, &f->err));
-	assert_false(found);
-	sr_buf_free(&record);
-}
-
 static void test_deleted(void **state)
 {
 	struct fixture *f = *state;
@@ -1117,7 +1089,7 @@ int main(void)
 		TEST(test_full),         TEST(test_meta),         TEST(test_store),        TEST(test_leaf),
 		TEST(test_leaf_removed), TEST(test_leaf_sign),    TEST(test_leaves),       TEST(test_forget_as_hint),
 		TEST(test_forget),       TEST(test_intents),      TEST(test_outbox),       TEST(test_roots),
-		TEST(test_journal),      TEST(test_journal_trim), TEST(test_replaced),     TEST(test_deleted),
+		TEST(test_journal),      TEST(test_journal_trim), TEST(test_deleted),
 		TEST(test_deleted_trim), TEST(test_push_result),  TEST(test_webservers),   TEST(test_damaged),
 	};
 

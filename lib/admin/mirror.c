@@ -1,0 +1,91 @@
+/* mirror.c - `sameroot adopt --mirror`: this webserver takes the datastore's state as it is.  See admin.h; lib/sync/mirror.c does it. */
+#include "lib/admin/mirror.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/admin/here.h"
+#include "lib/state/state.h"
+#include "lib/sync/sync.h"
+
+#define QUESTION "Take the datastore's state as it is? [y/N] "
+
+static enum sr_status put_offline(const struct sr_admin *a, struct sr_err *err)
+{
+	struct sr_state *state = NULL;
+	bool fresh;
+	enum sr_status rc = sr_state_open(&state, sr_admin_state_dir(a), &fresh, err);
+
+	if (rc == SR_OK)
+		rc = sr_mirror_put(state, a->store, err);
+	sr_state_close(state);
+	return rc;
+}
+
+static enum sr_status post(struct sr_here *h, const struct sr_admin *a, struct sr_buf *answer, struct sr_err *err)
+{
+	json_t *o = json_object();
+	char *text;
+	enum sr_status rc;
+
+	json_object_set_new(o, "what", json_string("mirror"));
+	json_object_set_new(o, "store", a->store ? json_string(a->store) : json_null());
+	text = json_dumps(o, JSON_COMPACT);
+	json_decref(o);
+	rc = sr_here_post(h, "/api/admin/adopt", sr_bytes_of(text), answer, err);
+	free(text);
+	return rc == SR_E_UNAVAILABLE && h->absent ? put_offline(a, err) : rc;
+}
+
+static enum sr_status check(const struct sr_admin *a, struct sr_err *err)
+{
+	const struct sr_config_store *store = a->store ? sr_config_store(a->config, a->store) : NULL;
+
+	if (a->side == SR_SIDE_DATASTORE || !a->config->datastore.host)
+		return sr_err_set(err, SR_E_USAGE, "adopt --mirror is run on a webserver: it takes the datastore's state");
+	if (a->store && (!store || !store->path))
+		return sr_err_set(err, SR_E_USAGE, "--store %s: this webserver has no such store", a->store);
+	return SR_OK;
+}
+
+static void explain(const struct sr_admin *a, FILE *out)
+{
+	fprintf(out, "%s%s of this webserver will be what the datastore has.  What is removed or overwritten here goes to %s/archive first; "
+		"`sameroot conflicts list` shows it.\n",
+		a->store ? "Store " : "Every store", a->store ? a->store : "", sr_admin_state_dir(a));
+}
+
+static void show_result(const struct sr_admin *a, struct sr_buf *answer)
+{
+	if (a->json)
+		fprintf(a->out, "%s\n", answer->len ? sr_buf_text(answer) : "{}");
+	else
+		fputs("It is done at the next round; `sameroot status` says how that went.\n", a->out);
+}
+
+enum sr_status sr_adopt_mirror(const struct sr_admin *given, int *status, struct sr_err *err)
+{
+	struct sr_admin a = *given;
+	struct sr_here here = {0};
+	struct sr_buf answer = {0};
+	enum sr_status rc = check(&a, err);
+
+	if (rc != SR_OK)
+		return rc;
+	a.side = SR_SIDE_WEBSERVER;
+	rc = sr_here_open(&here, &a, err);
+	if (rc == SR_OK)
+		explain(&a, a.json ? a.notes : a.out);
+	if (rc == SR_OK)
+		rc = sr_admin_agree(&a, QUESTION, err);
+	if (rc == SR_OK)
+		rc = post(&here, &a, &answer, err);
+	if (rc == SR_OK) {
+		show_result(&a, &answer);
+		*status = 0;
+	}
+	sr_buf_free(&answer);
+	sr_here_close(&here);
+	return rc;
+}

@@ -1,0 +1,31 @@
+/* preview.h - what a round would find, before there is any: the stores here beside the datastore's tree, counted.
+ *
+ * The stores are scanned under the datastore's tree key; state.db is not looked at and nothing is written.  An entry is a file, a
+ * directory, a table or a row.  What is excluded or unknown here is not counted, for a round leaves it alone. */
+#ifndef SR_ADMIN_PREVIEW_H
+#define SR_ADMIN_PREVIEW_H
+
+#include <stdio.h>
+
+#include "http/client.h"
+#include "lib/base/config.h"
+
+struct json_t;
+
+struct sr_preview { /* {0}; sr_preview_free when done */
+	struct sr_preview_store {
+		const char *name; /* BORROWED from the configuration */
+		char *note;       /* why it is not compared, or NULL; OWNED */
+		uint64_t equal, here, there, different; /* here, there: only there */
+	} *stores;
+	size_t n;
+};
+
+/* client: the datastore's, trusted and with the secret.  Waits up to wait_ms for one that is not ready yet. */
+SR_MUST enum sr_status sr_preview_make(struct sr_preview *out, const struct sr_config *config, struct sr_client *client, unsigned wait_ms,
+				       struct sr_err *err);
+void sr_preview_show(const struct sr_preview *p, FILE *out);
+struct json_t *sr_preview_json(const struct sr_preview *p); /* [{"name", "equal", "here", "there", "different", "note"}]; OWNED BY CALLER */
+void sr_preview_free(struct sr_preview *p);
+
+#endif

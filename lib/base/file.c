@@ -1,0 +1,57 @@
+/* file.c - see file.h. */
+#include "lib/base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum sr_status sr_file_parents(const char *path, struct sr_err *err)
+{
+	char *dir = sr_strdup(path);
+	enum sr_status rc = SR_OK;
+
+	for (char *at = *dir ? strchr(dir + 1, '/') : NULL; at && rc == SR_OK; at = strchr(at + 1, '/')) {
+		*at = '\0';
+		if (mkdir(dir, 0755) && errno != EEXIST)
+			rc = sr_err_sys(err, SR_E_IO, "make %s", dir);
+		*at = '/';
+	}
+	free(dir);
+	return rc;
+}
+
+enum sr_status sr_file_sync_parent(const char *path, struct sr_err *err)
+{
+	char *dir = sr_strdup(path);
+	char *slash = strrchr(dir, '/');
+	int fd;
+	enum sr_status rc = SR_OK;
+
+	if (slash)
+		slash[slash == dir] = '\0';
+	fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fsync(fd))
+		rc = sr_err_sys(err, SR_E_IO, "fsync %s", dir);
+	if (fd >= 0)
+		close(fd);
+	free(dir);
+	return rc;
+}
+
+bool sr_file_write(int fd, struct sr_bytes text)
+{
+	while (text.len) {
+		ssize_t n = write(fd, text.at, text.len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		text.at += n;
+		text.len -= (size_t)n;
+	}
+	return true;
+}

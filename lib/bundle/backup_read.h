@@ -1,0 +1,46 @@
+/* backup_read.h - what reads a backup, and what takes it: backup_tar.c finds members, backup_reader.c checks them, backup_extract.c puts
+ * them on disk. */
+#ifndef SR_BUNDLE_BACKUP_READ_H
+#define SR_BUNDLE_BACKUP_READ_H
+
+#include "lib/bundle/manifest.h"
+
+/* --- backup_tar.c: a tar of our own profile, plain or with zstd, block by block --------------------------------------- */
+
+struct sr_backup_tar; /* opaque */
+
+struct sr_backup_entry {
+	struct sr_buf path; /* raw, without a '/' at the end; any bytes but NUL */
+	bool dir;
+	uint16_t mode;
+	int64_t mtime_ns;
+	uint64_t bytes;
+	uint64_t at; /* where its header begins in the tar */
+};
+
+SR_MUST enum sr_status sr_backup_tar_open(struct sr_backup_tar **out, const struct sr_backup_source *source, struct sr_err *err);
+/* The next member (its content must have been read to the end); *found false: the end of the archive, and nothing follows.  SR_E_DATA:
+ * damaged or cut short. */
+SR_MUST enum sr_status sr_backup_tar_next(struct sr_backup_tar *t, struct sr_backup_entry *entry, bool *found, struct sr_err *err);
+/* 1..*n bytes of its content, VALID UNTIL the next call; *n 0: its end. */
+SR_MUST enum sr_status sr_backup_tar_read(struct sr_backup_tar *t, const uint8_t **at, size_t *n, struct sr_err *err);
+/* The SHA-256 of the tar before the header of the member in hand. */
+void sr_backup_tar_sha256(struct sr_backup_tar *t, uint8_t out[SR_SHA256_LEN]);
+void sr_backup_tar_close(struct sr_backup_tar *t);
+
+/* --- backup_reader.c --------------------------------------------------------------------------------------------------- */
+
+/* Each is called in the order of the stream; the first failure ends the reading. */
+struct sr_backup_sink {
+	void *ctx;
+	enum sr_status (*dir)(void *ctx, const struct sr_backup_entry *e, struct sr_err *err);
+	enum sr_status (*begin)(void *ctx, const struct sr_backup_entry *e, struct sr_err *err); /* again: what came before was void */
+	enum sr_status (*data)(void *ctx, const void *at, size_t n, struct sr_err *err);
+	enum sr_status (*end)(void *ctx, const struct sr_backup_entry *e, struct sr_err *err);
+	enum sr_status (*drop)(void *ctx, struct sr_bytes path, struct sr_err *err); /* void, and it did not come again */
+};
+/* sink NULL: only check. */
+SR_MUST enum sr_status sr_backup_read(const struct sr_backup_source *source, const struct sr_backup_sink *sink, struct sr_backup_info *info,
+				      struct sr_err *err);
+
+#endif

@@ -1,0 +1,25 @@
+-- A datastore's state.db of format 1, as sqlite3 reads it: frozen.
+CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+CREATE TABLE store (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, inode INTEGER NOT NULL DEFAULT 0, marker BLOB, pending BLOB, node BLOB, base_known INTEGER NOT NULL DEFAULT 0, epoch INTEGER NOT NULL DEFAULT 0, seq INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE leaf (store INTEGER, path BLOB, local BLOB, signature INTEGER, base_state INTEGER, base BLOB, epoch INTEGER, seq INTEGER, PRIMARY KEY (store, path)) WITHOUT ROWID;
+CREATE INDEX leaf_open ON leaf (store, path) WHERE base_state <> 3;
+CREATE TABLE intent_head (store INTEGER PRIMARY KEY, marker BLOB, epoch INTEGER, seq INTEGER, note BLOB);
+CREATE TABLE intent (store INTEGER, n INTEGER, leaf BLOB, PRIMARY KEY (store, n)) WITHOUT ROWID;
+CREATE TABLE outbox (only INTEGER PRIMARY KEY CHECK (only = 1), id BLOB, prev BLOB, instance BLOB, epoch INTEGER, seq INTEGER, start BLOB);
+CREATE TABLE outbox_leaf (store INTEGER, n INTEGER, leaf BLOB, PRIMARY KEY (store, n)) WITHOUT ROWID;
+CREATE TABLE root (epoch INTEGER, seq INTEGER, root BLOB, at_ms INTEGER, PRIMARY KEY (epoch, seq)) WITHOUT ROWID;
+CREATE TABLE journal (n INTEGER PRIMARY KEY, epoch INTEGER, seq INTEGER, store TEXT, path BLOB, before BLOB, after BLOB, webserver BLOB, at_ms INTEGER);
+CREATE INDEX journal_seq ON journal (epoch, seq);
+CREATE TABLE replaced (hash BLOB NOT NULL UNIQUE, record BLOB, epoch INTEGER, seq INTEGER);
+CREATE INDEX replaced_short ON replaced (epoch, seq) WHERE length(record) = 0 OR length(record) > 16384;
+CREATE TABLE deleted (n INTEGER PRIMARY KEY, store INTEGER, path BLOB, epoch INTEGER, seq INTEGER, UNIQUE (store, path));
+CREATE TABLE push_result (webserver BLOB PRIMARY KEY, id BLOB, kind INTEGER, epoch INTEGER, seq INTEGER, root BLOB, answer BLOB) WITHOUT ROWID;
+CREATE TABLE webserver (uuid BLOB PRIMARY KEY, name TEXT, external_addr TEXT, peer TEXT, version TEXT, pin TEXT, sync_port INTEGER, epoch INTEGER, seq INTEGER, root BLOB, seen_ms INTEGER, status TEXT) WITHOUT ROWID;
+PRAGMA application_id = 1397904212;
+PRAGMA user_version = 1;
+INSERT INTO meta VALUES ('seq', 7);
+INSERT INTO store (id, name) VALUES (1, 'users.db');
+INSERT INTO journal VALUES (1, 1, 6, 'users.db', x'7573657273000201', NULL, x'04000000112233445566778899aabbccddeeff', NULL, 1000);
+INSERT INTO journal VALUES (2, 1, 7, 'users.db', x'7573657273000202', NULL, x'04000000112233445566778899aabbccddeeff', NULL, 2000);
+INSERT INTO replaced VALUES (x'00000000000000000000000000000001', x'6f6e65', 1, 6);
+INSERT INTO replaced VALUES (x'00000000000000000000000000000002', x'', 1, 7);

@@ -1,0 +1,554 @@
+/* test_backup.c - backups out and in: what tar makes of them, every bit that can flip, hostile ones, and what is put on disk. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/beneath.h"
+#include "lib/bundle/manifest.h"
+
+#define LIT(s) sr_bytes(s, sizeof(s) - 1)
+#define BLOCK  512
+
+static char dir[] = "/tmp/test_backup.XXXXXX";
+
+/* --- a backup in memory ----------------------------------------------------------------------------------------------- */
+
+static enum sr_status to_buf(void *ctx, const void *at, size_t n, struct sr_err *err)
+{
+	(void)err;
+	sr_buf_add(ctx, at, n);
+	return SR_OK;
+}
+
+struct source {
+	struct sr_bytes in;
+	size_t pos;
+};
+
+static enum sr_status from_source(void *ctx, void *at, size_t n, size_t *got, struct sr_err *err)
+{
+	struct source *s = ctx;
+
+	(void)err;
+	*got = n < s->in.len - s->pos ? n : s->in.len - s->pos;
+	if (*got)
+		memcpy(at, s->in.at + s->pos, *got);
+	s->pos += *got;
+	return SR_OK;
+}
+
+static void add_file(struct sr_backup_writer *w, struct sr_bytes path, int64_t mtime, struct sr_bytes content, bool ok)
+{
+	assert_int_equal(sr_backup_begin_file(w, path, 0640, mtime, content.len, NULL), SR_OK);
+	assert_int_equal(sr_backup_add_data(w, content.at, content.len, NULL), SR_OK);
+	assert_int_equal(sr_backup_end_file(w, ok, NULL), SR_OK);
+}
+
+static void set_store(struct sr_backup_store *s, const char *name, uint8_t kind)
+{
+	*s = (struct sr_backup_store){.name = sr_strdup(name), .kind = kind, .leaves = 7, .bytes = 99, .map = {{1}}};
+}
+
+static struct sr_backup_info make_info(void)
+{
+	struct sr_backup_info info = {.role = sr_strdup("datastore"),
+				      .version = sr_strdup("1"),
+				      .node = {{1}},
+				      .instance = {{2}},
+				      .epoch = 3,
+				      .seq = 4,
+				      .root = {{5}},
+				      .key_id = {{6}},
+				      .taken_ms = 1700000000123,
+				      .n = 2};
+
+	info.stores = sr_alloc(2 * sizeof *info.stores);
+	set_store(&info.stores[0], "users.db", SR_KIND_DATABASE);
+	set_store(&info.stores[1], "resources", SR_KIND_FILES);
+	sr_backup_leave_out(&info, "resources/link", "a symbolic link", false);
+	return info;
+}
+
+#define MTIME 1600000000987654321
+static const char odd_name[] = "resources/\\back\nslash\r\xff";
+
+/* With a name of any bytes, a long one, an empty directory, an empty file, one that changed while it was written. */
+static void make_backup(struct sr_buf *out, bool zstd)
+{
+	struct sr_backup_info info = make_info();
+	struct sr_backup_writer *w;
+	struct sr_buf longest = {0};
+
+	sr_buf_printf(&longest, "resources/z");
+	for (int i = 0; i < 30; i++)
+		sr_buf_printf(&longest, "/long-long-long-name-%02d", i);
+	assert_int_equal(sr_backup_writer_new(&w, zstd, NULL, to_buf, out, NULL), SR_OK);
+	add_file(w, LIT("users.db"), MTIME, LIT("not a database, but so called"), true);
+	assert_int_equal(sr_backup_add_dir(w, LIT("resources"), 0755, MTIME, NULL), SR_OK);
+	assert_int_equal(sr_backup_add_dir(w, LIT("resources/.sameroot"), 0700, MTIME, NULL), SR_OK);
+	add_file(w, LIT("resources/.sameroot/marker"), MTIME, LIT("marker"), true);
+	add_file(w, LIT("resources/.hidden"), MTIME, LIT(""), true);
+	add_file(w, sr_bytes(odd_name, sizeof odd_name - 1), -1500000000, LIT("odd"), true);
+	assert_int_equal(sr_backup_add_dir(w, LIT("resources/a"), 0555, MTIME, NULL), SR_OK);
+	add_file(w, LIT("resources/a/moving"), MTIME, LIT("first"), false);
+	add_file(w, LIT("resources/a/moving"), MTIME + 1, LIT("second"), true);
+	add_file(w, LIT("resources/a/torn"), MTIME + 1, LIT("never whole"), false);
+	assert_int_equal(sr_backup_add_dir(w, LIT("resources/b"), 0700, MTIME, NULL), SR_OK);
+	assert_int_equal(sr_backup_add_dir(w, LIT("resources/z"), 0700, MTIME, NULL), SR_OK);
+	for (size_t i = 12; i < longest.len; i++)
+		if (longest.at[i] == '/')
+			assert_int_equal(sr_backup_add_dir(w, sr_bytes(longest.at, i), 0700, MTIME, NULL), SR_OK);
+	add_file(w, sr_buf_view(&longest), MTIME, LIT("deep"), true);
+	assert_int_equal(sr_backup_finish(w, &info, NULL), SR_OK);
+	sr_backup_writer_free(w);
+	sr_backup_info_free(&info);
+	sr_buf_free(&longest);
+}
+
+struct faults {
+	unsigned n;
+	char text[4096];
+};
+
+static void on_fault(void *ctx, const char *path, const char *what)
+{
+	struct faults *f = ctx;
+	size_t len = strlen(f->text);
+
+	f->n++;
+	snprintf(f->text + len, sizeof f->text - len, "%s: %s\n", path, what);
+}
+
+static enum sr_status verify(struct sr_bytes in, struct faults *faults, struct sr_backup_info *info, struct sr_err *err)
+{
+	struct source s = {.in = in};
+	struct sr_backup_source source = {.file = "B", .read = from_source, .read_ctx = &s, .fault = faults ? on_fault : NULL, .ctx = faults};
+
+	return sr_backup_verify(&source, info, err);
+}
+
+static enum sr_status extract(struct sr_bytes in, const char *to, sr_backup_wanted_fn *wanted, struct sr_err *err)
+{
+	struct source s = {.in = in};
+	struct sr_backup_source source = {.file = "B", .read = from_source, .read_ctx = &s};
+	struct sr_backup_info info = {0};
+	enum sr_status rc = sr_backup_extract(&source, to, wanted, NULL, &info, err);
+
+	sr_backup_info_free(&info);
+	return rc;
+}
+
+/* --- there and back --------------------------------------------------------------------------------------------------- */
+
+static void the_manifest_comes_back(void **state)
+{
+	for (int zstd = 0; zstd < 2; zstd++) {
+		struct sr_buf b = {0};
+		struct sr_backup_info info = {0};
+		struct sr_err err = {0};
+
+		make_backup(&b, zstd);
+		if (verify(sr_buf_view(&b), NULL, &info, &err) != SR_OK)
+			fail_msg("%s", err.text);
+		assert_string_equal(info.role, "datastore");
+		assert_int_equal(info.epoch, 3);
+		assert_int_equal(info.seq, 4);
+		assert_int_equal(info.instance.b[0], 2);
+		assert_int_equal(info.root.b[0], 5);
+		assert_int_equal(info.taken_ms, 1700000000123);
+		assert_int_equal(info.n, 2);
+		assert_string_equal(info.stores[1].name, "resources");
+		assert_int_equal(info.stores[0].kind, SR_KIND_DATABASE);
+		assert_int_equal(info.stores[1].bytes, 99);
+		assert_int_equal(info.left_out_n, 1);
+		assert_string_equal(info.left_out[0].path, "resources/link");
+		sr_backup_info_free(&info);
+		sr_buf_free(&b);
+	}
+	(void)state;
+}
+
+static int run(const char *command)
+{
+	char *line = sr_format("cd %s && { %s; } >/dev/null 2>err", dir, command);
+	int rc = system(line);
+	if (rc) {
+		char *show = sr_format("cat %s/err >&2", dir);
+		(void)!system(show);
+		free(show);
+	}
+
+	free(line);
+	return rc;
+}
+
+static void write_file(const char *name, struct sr_bytes content)
+{
+	char *path = sr_format("%s/%s", dir, name);
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	assert_int_equal(fwrite(content.at, 1, content.len, f), content.len);
+	fclose(f);
+	free(path);
+}
+
+static void plain_tar_and_sha256sum_take_it(void **state)
+{
+	struct sr_buf b = {0};
+
+	make_backup(&b, false);
+	write_file("b.tar", sr_buf_view(&b));
+	assert_int_equal(run("mkdir plain && tar -C plain -xf b.tar"), 0);
+	assert_int_equal(run("cd plain && sha256sum --strict -c SHA256SUMS"), 0);
+	assert_int_equal(run("test \"$(cat plain/resources/a/moving)\" = second"), 0);
+	assert_int_equal(run("test \"$(stat -c %a,%.9Y plain/users.db)\" = 640,1600000000.987654321"), 0);
+	assert_int_equal(run("test \"$(stat -c %a plain/resources/a)\" = 555 && test -d plain/resources/b"), 0);
+	assert_int_equal(run("python3 -m json.tool plain/manifest.json"), 0);
+	sr_buf_free(&b);
+	(void)state;
+}
+
+static bool only_resources(void *ctx, const char *store, uint8_t kind)
+{
+	(void)ctx;
+	assert_int_equal(kind, strcmp(store, "resources") ? SR_KIND_DATABASE : SR_KIND_FILES);
+	return !strcmp(store, "resources");
+}
+
+static void what_is_extracted_is_what_tar_makes_of_it(void **state)
+{
+	struct sr_buf b = {0};
+	char *to = sr_format("%s/ours", dir);
+	struct sr_err err = {0};
+
+	make_backup(&b, true);
+	assert_int_equal(mkdir(to, 0755), 0);
+	if (extract(sr_buf_view(&b), to, only_resources, &err) != SR_OK)
+		fail_msg("%s", err.text);
+	assert_int_equal(run("test ! -e ours/users.db && test ! -e ours/.sameroot-extract"), 0);
+	assert_int_equal(run("test ! -e ours/resources/a/torn && rm plain/resources/a/torn"), 0);
+	assert_int_equal(run("diff -r plain/resources ours/resources"), 0);
+	assert_int_equal(run("list() { (cd $1/resources && find . ! -path ./a -printf '%p %m %T@ %s\\n' | sort); }; list plain >1; list ours >2;"
+			     "cmp 1 2 && test -s 1"),
+			 0);
+	/* a name that is taken */
+	assert_int_equal(extract(sr_buf_view(&b), to, NULL, &err), SR_E_CONFLICT);
+	assert_int_equal(run("test ! -e ours/users.db && test ! -e ours/.sameroot-extract && test -f ours/resources/a/moving"), 0);
+	free(to);
+	sr_buf_free(&b);
+	(void)state;
+}
+
+static void a_failure_leaves_nothing(void **state)
+{
+	struct sr_buf b = {0};
+	char *to = sr_format("%s/nothing", dir);
+	struct sr_err err = {0};
+
+	make_backup(&b, false);
+	assert_int_equal(mkdir(to, 0755), 0);
+	b.len -= 2 * BLOCK;
+	assert_int_equal(extract(sr_buf_view(&b), to, NULL, &err), SR_E_DATA);
+	assert_non_null(strstr(err.text, "truncated"));
+	assert_int_equal(run("test -z \"$(ls -A nothing)\""), 0);
+	free(to);
+	sr_buf_free(&b);
+	(void)state;
+}
+
+/* --- damage ------------------------------------------------------------------------------------------------------------- */
+
+static void every_flipped_bit_is_found(void **state)
+{
+	for (int zstd = 0; zstd < 1; zstd++) {
+		struct sr_buf b = {0};
+		struct sr_backup_info info = {0};
+
+		make_backup(&b, zstd);
+		for (size_t at = 0; at < b.len; at++) {
+			struct sr_err err = {0};
+			uint8_t bit = (uint8_t)(1 << at % 8);
+			enum sr_status rc;
+
+			b.at[at] ^= bit;
+			rc = verify(sr_buf_view(&b), NULL, &info, &err);
+			if (zstd && (at == 4 || at == 5) && rc == SR_OK) { /* an unused bit, or a larger window: what comes out is the same */
+				sr_backup_info_free(&info);
+				b.at[at] ^= bit;
+				continue;
+			}
+			if (rc != SR_E_DATA && rc != SR_E_LIMIT)
+				fail_msg("byte %zu of %zu%s: %d %s", at, b.len, zstd ? " (zstd)" : "", rc, err.text);
+			b.at[at] ^= bit;
+		}
+		sr_buf_free(&b);
+	}
+	(void)state;
+}
+
+static void every_truncation_is_found(void **state)
+{
+	for (int zstd = 0; zstd < 2; zstd++) {
+		struct sr_buf b = {0};
+		struct sr_backup_info info = {0};
+
+		make_backup(&b, zstd);
+		for (size_t n = 0; n < b.len; n += zstd ? 1 : 37)
+			assert_int_not_equal(verify(sr_bytes(b.at, n), NULL, &info, NULL), SR_OK);
+		sr_buf_byte(&b, 0);
+		assert_int_not_equal(verify(sr_buf_view(&b), NULL, &info, NULL), SR_OK);
+		sr_buf_free(&b);
+	}
+	(void)state;
+}
+
+static size_t find(const struct sr_buf *b, const char *what)
+{
+	const uint8_t *at = memmem(b->at, b->len, what, strlen(what));
+
+	assert_non_null(at);
+	return (size_t)(at - b->at);
+}
+
+static void faults_name_the_path(void **state)
+{
+	struct sr_buf b = {0};
+	struct sr_backup_info info = {0};
+	struct faults f = {0};
+	struct sr_err err = {0};
+
+	make_backup(&b, false);
+	b.at[find(&b, "odd")] ^= 1;
+	b.at[find(&b, "deep")] ^= 1;
+	assert_int_equal(verify(sr_buf_view(&b), &f, &info, &err), SR_E_DATA);
+	assert_int_equal(f.n, 2);
+	assert_non_null(strstr(f.text, "resources/%5Cback%0Aslash%0D%FF: its content is not what the manifest says\n"));
+	assert_non_null(strstr(f.text, "long-long-long-name-29: its content"));
+	assert_non_null(strstr(err.text, "(and 1 more)"));
+	sr_buf_free(&b);
+	(void)state;
+}
+
+/* Members of a plain backup: where the one called so begins, and how long it is, header and padding included. */
+static size_t member(const struct sr_buf *b, const char *name, size_t *len)
+{
+	char header[101];
+	size_t at = 0, from;
+
+	for (;;) {
+		size_t size;
+
+		from = at;
+		if (b->at[at + 156] == 'x') {
+			size = strtoul((char *)b->at + at + 124, NULL, 8);
+			at += BLOCK + (size + BLOCK - 1) / BLOCK * BLOCK;
+		}
+		size = strtoul((char *)b->at + at + 124, NULL, 8);
+		memcpy(header, b->at + at, 100);
+		header[100] = '\0';
+		at += BLOCK + (size + BLOCK - 1) / BLOCK * BLOCK;
+		assert_true(at < b->len);
+		if (!strcmp(header, name))
+			break;
+	}
+	*len = at - from;
+	return from;
+}
+
+static unsigned sum_of(const uint8_t *h)
+{
+	unsigned sum = 0;
+
+	for (size_t i = 0; i < BLOCK; i++)
+		sum += i >= 148 && i < 156 ? ' ' : h[i];
+	return sum;
+}
+
+static void a_removed_and_an_added_member_are_named(void **state)
+{
+	struct sr_buf b = {0}, c = {0};
+	struct sr_backup_info info = {0};
+	struct faults f = {0};
+	struct sr_err err = {0};
+	size_t len, at;
+
+	make_backup(&b, false);
+	at = member(&b, "resources/b/", &len);
+	sr_buf_add(&c, b.at, at);
+	sr_buf_add(&c, b.at + at + len, b.len - at - len);
+	assert_int_equal(verify(sr_buf_view(&c), &f, &info, &err), SR_E_DATA);
+	assert_string_equal(f.text, "resources/b: the manifest has it, and it is not here\n");
+
+	sr_buf_clear(&c);
+	memset(&f, 0, sizeof f);
+	sr_buf_add(&c, b.at, at + len);
+	sr_buf_add(&c, b.at + at, len); /* under another name */
+	c.at[at + len + len - BLOCK + 10] = 'c';
+	snprintf((char *)c.at + at + len + len - BLOCK + 148, 7, "%06o", sum_of(c.at + at + len + len - BLOCK));
+	if (verify(sr_buf_view(&c), &f, &info, &err) == SR_OK)
+		fail();
+	sr_buf_add(&c, b.at + at + len, b.len - at - len);
+	memset(&f, 0, sizeof f);
+	assert_int_equal(verify(sr_buf_view(&c), &f, &info, &err), SR_E_DATA);
+	assert_string_equal(f.text, "resources/c: it is here, and not in the manifest\n");
+	sr_buf_free(&b);
+	sr_buf_free(&c);
+	(void)state;
+}
+
+/* --- hostile ones ------------------------------------------------------------------------------------------------------- */
+
+static void header(struct sr_buf *out, const char *name, char type, size_t size)
+{
+	uint8_t h[BLOCK] = {0};
+
+	snprintf((char *)h, 100, "%s", name);
+	memcpy(h + 100, "000644 ", 8);
+	snprintf((char *)h + 124, 12, "%011zo", size);
+	memcpy(h + 136, "00000000000", 12);
+	h[156] = (uint8_t)type;
+	memcpy(h + 257, "ustar\00000", 8);
+	snprintf((char *)h + 148, 7, "%06o", sum_of(h));
+	h[155] = ' ';
+	sr_buf_add(out, h, BLOCK);
+}
+
+static void hostile_members_are_refused(void **state)
+{
+	static const struct {
+		const char *first, *second;
+		char type;
+	} bad[] = {
+		{NULL, "/etc/passwd", '0'},	 {NULL, "../users.db", '0'},	    {NULL, "..", '5'},
+		{NULL, "users.db", '1'},	 {NULL, "users.db", '2'},	    {NULL, "users.db", '3'},
+		{NULL, "users.db", '6'},	 {NULL, "users.db", 'S'},	    {NULL, "users.db", 'g'},
+		{NULL, "resources/x", '0'},	 {"resources", "resources/../x", '0'}, {"resources", "resources/./x", '0'},
+		{"resources", "resources//x", '0'}, {"resources", "resources/a/x", '0'}, {"resources", "resources", '5'},
+		{"resources", "other/x", '0'},	 {"resources/", "resources/.sameroot/x", '0'}, {NULL, "FAILED", '5'},
+	};
+
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		struct sr_buf b = {0};
+		char *to = sr_format("%s/hostile", dir);
+		struct sr_err err = {0};
+
+		if (bad[i].first)
+			header(&b, bad[i].first, '5', 0);
+		header(&b, bad[i].second, bad[i].type, 0);
+		memset(sr_buf_room(&b, 2 * BLOCK), 0, 2 * BLOCK);
+		b.len += 2 * BLOCK;
+		mkdir(to, 0755);
+		assert_int_equal(extract(sr_buf_view(&b), to, NULL, &err), SR_E_DATA);
+		if (strstr(err.text, "truncated"))
+			fail_msg("%s was taken", bad[i].second);
+		assert_int_equal(run("test -z \"$(ls -A hostile)\""), 0);
+		free(to);
+		sr_buf_free(&b);
+	}
+	(void)state;
+}
+
+static void a_bomb_of_a_pax_header_is_refused(void **state)
+{
+	struct sr_buf b = {0};
+	struct sr_err err = {0};
+	struct sr_backup_info info = {0};
+
+	header(&b, "PaxHeader/x", 'x', (size_t)1 << 30);
+	assert_int_equal(verify(sr_buf_view(&b), NULL, &info, &err), SR_E_DATA);
+	assert_non_null(strstr(err.text, "its size is wrong"));
+	sr_buf_free(&b);
+	(void)state;
+}
+
+/* --- a writer that cannot go on ------------------------------------------------------------------------------------------ */
+
+static void one_that_was_not_finished_says_why(void **state)
+{
+	struct sr_buf b = {0};
+	struct sr_backup_writer *w;
+	struct sr_backup_info info = {0};
+	struct sr_err err = {0}, why = {.code = SR_E_FULL, .text = "webstore.db: No space left on device"};
+
+	assert_int_equal(sr_backup_writer_new(&w, true, NULL, to_buf, &b, NULL), SR_OK);
+	add_file(w, LIT("users.db"), 0, LIT("x"), true);
+	sr_backup_fail(w, &why);
+	sr_backup_writer_free(w);
+	assert_int_equal(verify(sr_buf_view(&b), NULL, &info, &err), SR_E_FULL);
+	assert_string_equal(err.text, "B: it was not finished: webstore.db: No space left on device");
+	sr_buf_free(&b);
+	(void)state;
+}
+
+/* Its list of members goes to a file. */
+static void many_members(void **state)
+{
+	struct sr_backup_info info = {.role = sr_strdup("webserver"), .version = sr_strdup("1"), .n = 1}, read = {0};
+	struct sr_buf b = {0};
+	struct sr_backup_writer *w;
+	struct sr_err err = {0};
+
+	info.stores = sr_alloc(sizeof *info.stores);
+	set_store(&info.stores[0], "resources", SR_KIND_FILES);
+	assert_int_equal(sr_backup_writer_new(&w, true, NULL, to_buf, &b, NULL), SR_OK);
+	assert_int_equal(sr_backup_add_dir(w, LIT("resources"), 0755, 0, NULL), SR_OK);
+	for (int i = 0; i < 30000; i++) {
+		char *path = sr_format("resources/%06d", i);
+
+		add_file(w, sr_bytes_of(path), i, sr_bytes_of(path), true);
+		free(path);
+	}
+	assert_int_equal(sr_backup_finish(w, &info, NULL), SR_OK);
+	sr_backup_writer_free(w);
+	if (verify(sr_buf_view(&b), NULL, &read, &err) != SR_OK)
+		fail_msg("%s", err.text);
+	sr_backup_info_free(&read);
+	sr_backup_info_free(&info);
+	sr_buf_free(&b);
+	(void)state;
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	int tmp = open("/tmp", O_RDONLY | O_DIRECTORY), rc = sr_remove_beneath(tmp, dir + 5);
+
+	(void)state;
+	close(tmp);
+	return rc;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_manifest_comes_back),
+		cmocka_unit_test(plain_tar_and_sha256sum_take_it),
+		cmocka_unit_test(what_is_extracted_is_what_tar_makes_of_it),
+		cmocka_unit_test(a_failure_leaves_nothing),
+		cmocka_unit_test(every_flipped_bit_is_found),
+		cmocka_unit_test(every_truncation_is_found),
+		cmocka_unit_test(faults_name_the_path),
+		cmocka_unit_test(a_removed_and_an_added_member_are_named),
+		cmocka_unit_test(hostile_members_are_refused),
+		cmocka_unit_test(a_bomb_of_a_pax_header_is_refused),
+		cmocka_unit_test(one_that_was_not_finished_says_why),
+		cmocka_unit_test(many_members),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
