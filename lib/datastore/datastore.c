@@ -25,7 +25,7 @@ static enum sr_status load_secrets(struct sr_datastore *d, struct sr_err *err)
 	enum sr_status rc = c->control_auth ? SR_OK : sr_secret_ensure(c->control_auth_file, &made, err);
 
 	if (made)
-		sr_info("made %s: copy it to every webserver", c->control_auth_file);
+		sr_info("made %s: `sameroot join --line` prints the line that takes it to a webserver", c->control_auth_file);
 	return rc == SR_OK ? sr_admit_open(&d->admit, c, c->datastore_state_directory, err) : rc;
 }
 

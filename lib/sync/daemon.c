@@ -211,14 +211,15 @@ static enum sr_status open_sync(struct sr_sync **out, struct sr_admit *admit, co
 	enum sr_status rc;
 
 	if (!config->datastore.host)
-		return sr_err_set(err, SR_E_CONFIG, "%s: no Datastore is configured: this machine is not a webserver of a cluster",
+		return sr_err_set(err, SR_E_CONFIG, "%s: no Datastore is configured: this machine is not a webserver of a cluster (`sameroot join LINE` makes it one)",
 				  config->file);
 	rc = sr_sync_open(out, &o, err); /* the state directory comes first: it is where the admin token lies */
 	if (rc == SR_OK)
 		rc = sr_admit_open(admit, config, config->state_directory, err);
 	if (rc == SR_E_NOINPUT)
 		rc = sr_err_set(err, SR_E_CONFIG,
-				"%s: there is no shared secret: copy it from the datastore, where that file was made at its first start",
+				"%s: there is no shared secret: `sameroot join LINE` makes it, by the line that `sameroot join --line` prints on the "
+				"datastore; or copy that file from there",
 				config->control_auth_file);
 	if (rc == SR_OK)
 		sr_sync_set_secret(*out, admit->control);
