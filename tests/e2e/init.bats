@@ -180,6 +180,16 @@ state_of_A() {
 	[ ! -e "$T/A/control-auth" ]
 	run tool A join --line
 	[ "$status" -ne 0 ]
+
+	# at a terminal: the role of a new one, and the name by which webservers reach a datastore that listens everywhere
+	run python3 "$HERE/answers.py" w n -- "$BIN/sameroot" init -c "$T/new/new.conf"
+	[ "$status" -eq 1 ]
+	[[ $output == *'the datastore, or a webserver? [webserver]'*"missing    configuration       $T/new/new.conf"* ]]
+	[ ! -e "$T/new" ]
+	sed -i '/Listen-Address/d' "$T/datastore.conf"
+	run answer datastore db.example.org -- init
+	[ "$status" -eq 0 ]
+	[[ $output == *'reach this machine ['*"sameroot://db.example.org:$PORT/#1."* ]]
 }
 
 @test "init does not make what was lost" {
@@ -218,7 +228,8 @@ fill_here() { # NAME
 	rm "$T/B/resources/hosts.csv"
 	echo more >"$T/B/resources/more"
 	echo other >"$T/B/resources/img/logo"
-	ln -s nowhere "$T/B/resources/link"
+	rmdir "$T/B/resources/empty" # where the datastore has a directory
+	ln -s nowhere "$T/B/resources/empty"
 	cp "$T/B.conf" "$T/conf.before"
 	run answer B web2.example.org:443 n -- join "$LINE"
 	[ "$status" -eq 1 ]
@@ -226,7 +237,7 @@ fill_here() { # NAME
 	[[ $output == *'Do the first round now?'*'sameroot-sync does the first round'* ]]
 	grep -qE '^users.db +9 +1 +1 +1' <<<"$output"
 	grep -qE '^webstore.db +10 +0 +0 +0' <<<"$output"
-	grep -qE '^resources +2 +1 +1 +1' <<<"$output"
+	grep -qE '^resources +1 +1 +1 +1' <<<"$output"
 	[ "$(sql "$T/B/users.db" 'SELECT count(*) FROM groups')" = 1 ]
 	[ ! -e "$T/B/state/state.db" ]
 
@@ -234,6 +245,9 @@ fill_here() { # NAME
 	cmp -n "$(stat -c %s "$T/conf.before")" "$T/conf.before" "$T/B.conf"
 	[ "$(tail -n 3 "$T/B.conf" | tr '\n' ' ')" = "Datastore=127.0.0.1:$PORT External-Addr=web2.example.org:443 Datastore-Key-Pin=$(pin_of datastore) " ]
 
+	rm "$T/B/resources/empty"
+	mkdir "$T/B/resources/empty"
+	ln -s nowhere "$T/B/resources/link"
 	run answer B y -- join "$LINE"
 	[ "$status" -eq 0 ]
 	[[ $output == *'1 archived; this webserver is in sync'* || $output == *'2 archived; this webserver is in sync'* ]]
