@@ -40,7 +40,7 @@ static const struct sr_cli_option *find(const struct sr_cli *cli, const char *ar
 /* One option at argv[*i]; a value may follow after '=' or as the next argument. */
 static enum sr_status take(const struct sr_cli *cli, int argc, char **argv, int *i, struct sr_err *err)
 {
-	const char *arg = argv[*i], *equals = arg[1] == '-' ? strchr(arg, '=') : NULL;
+	const char *value, *arg = argv[*i], *equals = arg[1] == '-' ? strchr(arg, '=') : NULL;
 	const struct sr_cli_option *o = find(cli, arg, equals ? (size_t)(equals - arg) : strlen(arg));
 
 	if (!o)
@@ -53,7 +53,13 @@ static enum sr_status take(const struct sr_cli *cli, int argc, char **argv, int 
 	}
 	if (!equals && *i + 1 == argc)
 		return sr_err_set(err, SR_E_USAGE, "--%s needs a value: %s", o->name, o->value);
-	*o->text = equals ? equals + 1 : argv[++*i];
+	value = equals ? equals + 1 : argv[++*i];
+	if (o->list) {
+		o->list->at = sr_realloc(o->list->at, (o->list->n + 1) * sizeof *o->list->at);
+		o->list->at[o->list->n++] = value;
+	} else {
+		*o->text = value;
+	}
 	return SR_OK;
 }
 

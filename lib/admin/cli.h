@@ -7,6 +7,11 @@
 #include "lib/base/config.h"
 #include "lib/base/err.h"
 
+struct sr_cli_list { /* values of an option that may be given several times; `at` is OWNED by the process */
+	const char **at; /* BORROWS argv */
+	size_t n;
+};
+
 struct sr_cli_option {
 	char letter;       /* 0: long form only */
 	const char *name;  /* without the dashes */
@@ -14,6 +19,7 @@ struct sr_cli_option {
 	const char *help;
 	bool *flag;        /* set when a flag is given */
 	const char **text; /* set to a value; BORROWS argv */
+	struct sr_cli_list *list; /* instead of text: each value is added */
 };
 
 struct sr_cli {

@@ -116,6 +116,18 @@ static enum sr_status mark_all(struct sr_datastore *d, struct sr_err *err)
 	return rc;
 }
 
+/* Webservers may have seen a higher epoch than the stores' markers say: sameroot-restore asked them. */
+static enum sr_status rise_above_floor(struct sr_state *s, uint64_t *epoch, struct sr_err *err)
+{
+	uint64_t floor = 0;
+	bool found;
+	enum sr_status rc = sr_state_get_u64(s, SR_DS_META_FLOOR, &floor, &found, err);
+
+	if (rc == SR_OK && floor >= *epoch)
+		*epoch = floor + 1;
+	return rc;
+}
+
 /* Go on as `next` (its root is filled in here), with the leaves of each store as of `as_of`.  A crash before the stores are marked makes it
  * happen once more. */
 static enum sr_status rise(struct sr_datastore *d, struct sr_anchor next, const struct sr_anchor *as_of, struct sr_err *err)
@@ -128,6 +140,8 @@ static enum sr_status rise(struct sr_datastore *d, struct sr_anchor next, const 
 	for (size_t i = 0; i < d->r->n && rc == SR_OK; i++)
 		if (as_of[i].epoch || as_of[i].seq)
 			rc = sr_state_date_leaves(s, &d->r->stores[i].row, as_of[i].epoch, as_of[i].seq, err);
+	if (rc == SR_OK)
+		rc = rise_above_floor(s, &next.epoch, err);
 	sr_replica_reroot(d->r);
 	next.root = d->r->root;
 	if (rc == SR_OK)

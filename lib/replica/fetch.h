@@ -1,12 +1,14 @@
-/* fetch.h - the client's side of a walk: get the nodes below a root that are not here.
+/* fetch.h - what a node asks another one for: the nodes below a root that are not here, bundles of leaves, a large file.
  *
- * Each trip asks for pairs (wanted, mine); the server descends by itself where it holds both, so that one change among a million leaves is
- * one trip. */
+ * A walk: each trip asks for pairs (wanted, mine); the server descends by itself where it holds both, so that one change among a million
+ * leaves is one trip.  What comes is checked against the hashes that were asked for.  One owner of the client at a time. */
 #ifndef SR_REPLICA_FETCH_H
 #define SR_REPLICA_FETCH_H
 
 #include "hashtree/tree.h"
 #include "http/client.h"
+#include "lib/bundle/bundle.h"
+#include "lib/store/store.h"
 
 /* Who shares `nodes` with other threads lends its lock; it is held while nodes are put in, never over a request.  NULL: no one does. */
 typedef void sr_fetch_lock_fn(void *ctx, bool lock);
@@ -15,5 +17,17 @@ typedef void sr_fetch_lock_fn(void *ctx, bool lock);
  * readable there. The caller holds `root` before it sweeps. */
 SR_MUST enum sr_status sr_fetch_nodes(struct sr_nodes *nodes, struct sr_client *client, const struct sr_hash *root,
 				      const struct sr_hash *mine, sr_fetch_lock_fn *lock, void *ctx, struct sr_err *err);
+
+/* POST /api/bundle: the leaves named in `wanted` (sr_wanted_add), n of them, of together so many bytes of content, as of `root`. */
+SR_MUST enum sr_status sr_fetch_bundle(struct sr_client *client, const struct sr_tree_key *key, const struct sr_hash *root,
+				       struct sr_bytes wanted, uint64_t n, uint64_t bytes, const struct sr_bundle_sink *sink,
+				       struct sr_err *err);
+
+/* Bytes of a file came, or were here from an attempt before. */
+typedef void sr_fetched_fn(void *ctx, uint64_t bytes);
+/* GET /api/blob: the content of leaf->to into st's staging, going on where an attempt before was cut.  staged: stage, inode and mtime_ns are
+ * filled, VALID UNTIL *stage is freed, which is the caller's to do whatever is returned.  SR_E_NOTFOUND, SR_E_GONE: it is not there any more. */
+SR_MUST enum sr_status sr_fetch_file(struct sr_client *client, struct sr_store *st, const struct sr_leaf *leaf, sr_fetched_fn *fetched,
+				     void *ctx, struct sr_stage **stage, struct sr_leaf *staged, struct sr_err *err);
 
 #endif

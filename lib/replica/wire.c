@@ -261,6 +261,12 @@ static json_t *store_json(const struct sr_tree_store *s)
 	json_object_set_new(o, "leaves", json_count(s->leaves));
 	json_object_set_new(o, "bytes", json_count(s->bytes));
 	json_object_set_new(o, "approved_seq", json_count(s->approved_seq));
+	if (s->epoch || s->seq) {
+		json_object_set_new(o, "epoch", json_count(s->epoch));
+		json_object_set_new(o, "seq", json_count(s->seq));
+	}
+	if (s->unknown)
+		json_object_set_new(o, "unknown", json_count(s->unknown));
 	if (s->paused)
 		json_object_set_new(o, "paused", json_words(sr_bytes_of(s->paused)));
 	if (s->excludes) {
@@ -333,6 +339,12 @@ static bool read_kind(const char *word, uint8_t *out)
 	return true;
 }
 
+/* 0 when it is not there. */
+static bool read_optional_u64(const json_t *o, const char *name, uint64_t *out)
+{
+	return !json_object_get(o, name) || read_u64(o, name, out);
+}
+
 static bool read_store(const json_t *o, struct sr_tree_store *out)
 {
 	const char *name = json_string_value(json_object_get(o, "name"));
@@ -340,7 +352,8 @@ static bool read_store(const json_t *o, struct sr_tree_store *out)
 
 	if (!name || !*name || !read_kind(json_string_value(json_object_get(o, "kind")), &out->kind) || !read_hash(o, "root", &out->map) ||
 	    !read_u64(o, "leaves", &out->leaves) || !read_u64(o, "bytes", &out->bytes) || !read_optional(o, "paused", &paused) ||
-	    (json_object_get(o, "approved_seq") && !read_u64(o, "approved_seq", &out->approved_seq)))
+	    !read_optional_u64(o, "approved_seq", &out->approved_seq) || !read_optional_u64(o, "epoch", &out->epoch) ||
+	    !read_optional_u64(o, "seq", &out->seq) || !read_optional_u64(o, "unknown", &out->unknown))
 		return false;
 	out->name = sr_strdup(name);
 	out->paused = paused ? sr_strdup(paused) : NULL;
@@ -386,7 +399,7 @@ enum sr_status sr_tree_info_parse(struct sr_bytes json, struct sr_tree_info *out
 	     read_uuid(o, "push", &info.push) && read_hash(o, "key_id", &info.key_id) &&
 	     word_index(histories, COUNT(histories), json_string_value(json_object_get(o, "history")), &history) && read_key(o, &info) &&
 	     read_stores(json_object_get(o, "stores"), &info) &&
-	     (!json_object_get(o, "max_file") || read_u64(o, "max_file", &info.max_file));
+	     read_optional_u64(o, "max_file", &info.max_file);
 	json_decref(o);
 	if (!ok) {
 		sr_tree_info_free(&info);

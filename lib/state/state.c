@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "lib/state/internal.h"
+#include "lib/state/swap.h"
 
 #define STATE_FILE "state.db"
 #define LOCK_FILE "lock"
@@ -65,9 +66,7 @@ static const char *const upgrades[FORMAT - 1] = {
 	"CREATE TRIGGER replaced_added AFTER INSERT ON replaced BEGIN "
 	"UPDATE trash SET files = files + new.file, records = records + 1 - new.file, bytes = bytes + new.bytes; END;"
 	"CREATE TRIGGER replaced_gone AFTER DELETE ON replaced BEGIN "
-	"UPDATE trash SET files = files - old.file, records = records - 1 + old.file, bytes = bytes - old.bytes; END;"
-	"CREATE TABLE conflict (webserver BLOB, id TEXT, entry BLOB, PRIMARY KEY (webserver, id)) WITHOUT ROWID;"
-	"CREATE TABLE conflict_report (webserver BLOB PRIMARY KEY, token BLOB, total INTEGER, bytes INTEGER, at_ms INTEGER) WITHOUT ROWID;",
+	"UPDATE trash SET files = files - old.file, records = records - 1 + old.file, bytes = bytes - old.bytes; END;",
 };
 
 /* ---- directory and lock ---- */
@@ -272,6 +271,8 @@ enum sr_status sr_state_open(struct sr_state **out, const char *dir, bool *fresh
 		goto out;
 	}
 	status = take_lock(s, dirfd, err);
+	if (status == SR_OK) /* before state.db is looked at: it may be among what is put in place */
+		status = sr_swap_finish(dir, NULL, err);
 	if (status == SR_OK)
 		status = make_file(s, dirfd, err);
 	if (status == SR_OK)

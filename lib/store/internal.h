@@ -16,6 +16,7 @@ struct sr_store_impl {
 	enum sr_presence (*look)(struct sr_store *st, struct sr_marker *marker, bool *has_content, char why[256]);
 	enum sr_status (*create)(struct sr_store *st, struct sr_err *err);
 	enum sr_status (*mark)(struct sr_store *st, const struct sr_marker *marker, struct sr_err *err);
+	enum sr_status (*check)(struct sr_store *st, struct sr_err *err); /* NULL: there is nothing to check */
 	/* NULL: there is no such thing, SR_OK and nothing moved. */
 	enum sr_status (*shed_stale_wal)(struct sr_store *st, uint64_t inode, const struct sr_uuid *node, bool *moved, struct sr_err *err);
 	uint64_t (*inode)(struct sr_store *st);

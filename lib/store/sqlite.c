@@ -714,6 +714,7 @@ static const struct sr_store_impl sqlite_impl = {
 	.look = look,
 	.create = create,
 	.mark = mark,
+	.check = sr_sql_check,
 	.shed_stale_wal = shed_stale_wal,
 	.inode = inode,
 	.view_open = sr_sql_view_open,

@@ -352,4 +352,8 @@ int64_t sr_sql_apply_held_ms(const struct sr_store *st);
 enum sr_status sr_sql_apply_recover(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
 				    const struct sr_apply_ops *ops, struct sr_err *err);
 
+/* --- sqlite_check.c --- */
+
+SR_MUST enum sr_status sr_sql_check(struct sr_store *st, struct sr_err *err);
+
 #endif

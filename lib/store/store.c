@@ -166,6 +166,11 @@ enum sr_status sr_store_mark(struct sr_store *st, const struct sr_marker *marker
 	return st->impl->mark(st, marker, err);
 }
 
+enum sr_status sr_store_check(struct sr_store *st, struct sr_err *err)
+{
+	return st->impl->check ? st->impl->check(st, err) : SR_OK;
+}
+
 enum sr_status sr_store_shed_stale_wal(struct sr_store *st, uint64_t inode, const struct sr_uuid *node, bool *moved, struct sr_err *err)
 {
 	*moved = false;

@@ -63,6 +63,9 @@ SR_MUST enum sr_status sr_store_create(struct sr_store *st, struct sr_err *err);
 /* Write the marker durably, and with it what the application wrote before (databases: a durable commit; files: syncfs). */
 SR_MUST enum sr_status sr_store_mark(struct sr_store *st, const struct sr_marker *marker, struct sr_err *err);
 
+/* Is a database whole, as SQLite's integrity_check sees it?  SR_E_DATA: what is wrong.  Files: nothing is looked at. */
+SR_MUST enum sr_status sr_store_check(struct sr_store *st, struct sr_err *err);
+
 /* Design section 6, "a database file copied over ours": `inode` and `node` are what state.db remembers of this store (0 / zero: nothing
  * remembered, then nothing is done).  Moves stale -wal, -shm, -journal aside only with all the evidence; *moved says so. */
 SR_MUST enum sr_status sr_store_shed_stale_wal(struct sr_store *st, uint64_t inode, const struct sr_uuid *node, bool *moved, struct sr_err *err);

@@ -49,13 +49,6 @@ struct sr_store_plan { /* one store's part of a round */
 	int64_t failed_ms, skipped_ms; /* since when: something fails, or is left alone; 0: it does not */
 };
 
-struct sr_told_conflicts { /* what the datastore was told of the archive; see tell_conflicts.c */
-	bool is;
-	uint64_t generation; /* of the archive */
-	struct sr_uuid token, to; /* our name for it, and the datastore's start */
-	struct sr_archive_ids ids;
-};
-
 struct sr_sync {
 	const struct sr_config *config;
 	const struct sr_config *exclusions; /* of the stores here: `config`, or what a reload brought */
@@ -89,7 +82,6 @@ struct sr_sync {
 	bool mirrors_history;   /* the last answer's other history is to be taken over */
 	char *told;             /* what the registry was told last, or NULL; and by which start of the datastore it was taken */
 	struct sr_uuid told_to;
-	struct sr_told_conflicts told_conflicts;
 	bool met;               /* in this round: the datastore answered a check-in */
 
 	/* the state in which nothing was left to do: a round that finds it again ends there */
@@ -100,6 +92,8 @@ struct sr_sync {
 	struct sr_progress progress;  /* and how far it is */
 	pthread_mutex_t report_lock;
 	struct sr_buf report; /* JSON text, made at the end of each round */
+	struct sr_tree_info tree; /* as is this */
+	int64_t scanned_ms;       /* when sr_sync_scan_alone last did it; 0: a round did since */
 	enum sr_status trouble_code;
 	char trouble[512];    /* of the last round, or empty */
 	int64_t trouble_since_ms, last_ok_ms;
@@ -122,6 +116,11 @@ void sr_sync_trouble(struct sr_sync *s, size_t i, const struct sr_err *err);
 
 /* rekey.c: as sr_replica_start with another key, but that what was edited since the last agreement stays known as hints */
 SR_MUST enum sr_status sr_sync_rekey(struct sr_sync *s, const uint8_t secret[SR_KEY_LEN], struct sr_err *err);
+
+/* tree.c: what is shown to others */
+/* See what is here though no round goes through; once an interval. */
+void sr_sync_scan_alone(struct sr_sync *s);
+void sr_sync_publish_tree(struct sr_sync *s);
 
 /* walk.c: GET /api/tree and the walk */
 SR_MUST enum sr_status sr_sync_check_in(struct sr_sync *s, bool *unchanged, struct sr_err *err);
@@ -164,8 +163,6 @@ struct json_t;
 struct json_t *sr_sync_waiting(const struct sr_sync *s);
 /* Tell the registry who and how this webserver is, if that is not what it knows. */
 SR_MUST enum sr_status sr_sync_tell(struct sr_sync *s, struct sr_err *err);
-/* tell_conflicts.c: the same of the conflict archive. */
-void sr_sync_tell_conflicts(struct sr_sync *s);
 
 /* report.c: the end of a round, for sr_sync_report */
 void sr_sync_make_report(struct sr_sync *s);

@@ -4,16 +4,12 @@
  * Rows and small files come in bundles, a large file by itself, which goes on where the last attempt was cut.  What was staged when the
  * connection went away, or the root (410), or this process, lies in the store's parts at the next attempt, and is asked for without its
  * content then. */
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/log.h"
+#include "lib/replica/fetch.h"
 #include "lib/sync/internal.h"
-
-#define FRAME_MAX (1u << 30) /* of one row; SQLite's own limit on a row is about this */
-#define HINT_MAX  2048       /* bytes of a path in a request's line */
-#define CHUNK     65536
 
 /* --- fetching ------------------------------------------------------------------------------------------------------------ */
 
@@ -160,35 +156,10 @@ static enum sr_status got_end(void *ctx, const char *store, const struct sr_leaf
 	return rc;
 }
 
-static enum sr_status read_stream(void *ctx, void *at, size_t n, size_t *got, struct sr_err *err)
-{
-	return sr_stream_read(ctx, at, n, got, err);
-}
-
 enum sr_status sr_sync_fetch(struct sr_sync *s, struct sr_bytes wanted, uint64_t n, uint64_t bytes, const struct sr_bundle_sink *sink,
 			     struct sr_err *err)
 {
-	char root[SR_HASH_TEXT], header[64];
-	const char *headers[] = {header, NULL};
-	struct sr_call call = {.method = "POST", .target = "/api/bundle", .headers = headers, .body = wanted};
-	struct sr_bundle_limits limits = {
-		.bytes = bytes + n * (SR_PATH_MAX + 4096) + FRAME_MAX, .leaves = n, .file = UINT64_MAX / 2, .frame = FRAME_MAX};
-	struct sr_answer answer = {0};
-	struct sr_stream *stream = NULL;
-	struct sr_bundle_reader *reader = NULL;
-	enum sr_status rc;
-
-	sr_hash_text(root, &s->info.at.root);
-	snprintf(header, sizeof header, SR_HEADER_ROOT ": %s", root);
-	rc = sr_client_open(s->client, &call, &answer, &stream, err);
-	if (rc == SR_OK)
-		rc = sr_bundle_reader_new(&reader, &s->r->key, &limits, read_stream, stream, err);
-	if (rc == SR_OK)
-		rc = sr_bundle_read(reader, sink, err);
-	sr_bundle_reader_free(reader);
-	sr_stream_close(stream);
-	sr_answer_free(&answer);
-	return rc;
+	return sr_fetch_bundle(s->client, &s->r->key, &s->info.at.root, wanted, n, bytes, sink, err);
 }
 
 static enum sr_status fetch_bundle(struct fetching *f, struct sr_bytes wanted, uint64_t leaves, uint64_t bytes, struct sr_err *err)
@@ -240,123 +211,18 @@ static enum sr_status claim_parts(struct fetching *f, struct sr_err *err)
 
 /* --- a large file ---------------------------------------------------------------------------------------------------- */
 
-/* Where the datastore has it; no path if that would make a request too long, then it looks everywhere. */
-static char *blob_target(const struct fetching *f, const struct sr_leaf *leaf)
+static void add_bytes(void *ctx, uint64_t bytes)
 {
-	struct sr_buf text = {0}, target = {0};
-	char hash[SR_HASH_TEXT];
-
-	sr_hash_text(hash, &leaf->to.hash);
-	sr_leaf_path_text(&text, f->s->r->stores[f->i].name, SR_KIND_FILES, leaf->path);
-	sr_buf_printf(&target, "/api/blob/%s", hash);
-	if (text.len <= HINT_MAX) {
-		sr_buf_printf(&target, "?path=");
-		sr_percent(&target, sr_buf_view(&text), "/");
-	}
-	sr_buf_free(&text);
-	return (char *)sr_buf_text(&target);
-}
-
-/* Does the answer begin at `have`, and is the whole of the size that was asked for?  A 200 is all of it, from the beginning. */
-static enum sr_status check_answer(struct fetching *f, const struct sr_answer *answer, uint64_t *have, uint64_t bytes, struct sr_err *err)
-{
-	const char *range = sr_answer_header(answer, "Content-Range");
-	uint64_t from, to, total;
-
-	if (answer->status != 206) {
-		*have = 0;
-		return sr_stage_restart(f->stage, err);
-	}
-	if (!range || sscanf(range, "bytes %" SCNu64 "-%" SCNu64 "/%" SCNu64, &from, &to, &total) != 3 || from != *have || total != bytes)
-		return sr_err_set(err, SR_E_DATA, "blob: not the part that was asked for");
-	return SR_OK;
-}
-
-static enum sr_status read_mtime(const struct sr_answer *answer, int64_t *out, struct sr_err *err)
-{
-	const char *text = sr_answer_header(answer, SR_HEADER_MTIME);
-	char end;
-
-	return text && sscanf(text, "%" SCNd64 "%c", out, &end) == 1 ? SR_OK : sr_err_set(err, SR_E_DATA, "blob: without its mtime");
-}
-
-static enum sr_status take_stream(struct fetching *f, struct sr_stream *stream, uint64_t left, struct sr_err *err)
-{
-	uint8_t *chunk = sr_alloc(CHUNK);
-	enum sr_status rc = SR_OK;
-	size_t got = 1;
-
-	while (rc == SR_OK && got) {
-		rc = sr_stream_read(stream, chunk, CHUNK, &got, err);
-		if (rc == SR_OK && got > left)
-			rc = sr_err_set(err, SR_E_DATA, "blob: more than was asked for");
-		else if (rc == SR_OK)
-			rc = sr_stage_write(f->stage, chunk, got, err);
-		if (rc != SR_OK)
-			break;
-		left -= got;
-		sr_progress_add(&f->s->progress, 0, got);
-	}
-	free(chunk);
-	return rc;
-}
-
-/* All that is missing, into the open part. */
-static enum sr_status fetch_rest(struct fetching *f, const struct sr_leaf *leaf, uint64_t have, int64_t *mtime_ns, struct sr_err *err)
-{
-	char range[64];
-	const char *headers[] = {range, NULL};
-	char *target = blob_target(f, leaf);
-	struct sr_call call = {.target = target, .headers = have ? headers : NULL};
-	struct sr_answer answer = {0};
-	struct sr_stream *stream = NULL;
-	enum sr_status rc;
-
-	snprintf(range, sizeof range, "Range: bytes=%" PRIu64 "-", have);
-	rc = sr_client_open(f->s->client, &call, &answer, &stream, err);
-	if (rc == SR_OK)
-		rc = check_answer(f, &answer, &have, leaf->to.bytes, err);
-	if (rc == SR_OK)
-		rc = read_mtime(&answer, mtime_ns, err);
-	sr_progress_add(&f->s->progress, 0, rc == SR_OK ? have : 0);
-	if (rc == SR_OK)
-		rc = take_stream(f, stream, leaf->to.bytes - have, err);
-	sr_stream_close(stream);
-	sr_answer_free(&answer);
-	free(target);
-	return rc;
-}
-
-/* *again: what was here before is not the beginning of it. */
-static enum sr_status fetch_once(struct fetching *f, const struct sr_leaf *leaf, struct sr_leaf *staged, bool *again, struct sr_err *err)
-{
-	uint64_t have = 0;
-	enum sr_status rc = sr_stage_resume(&f->stage, store_of(f), &leaf->to, &have, err);
-
-	*again = false;
-	if (rc == SR_OK)
-		rc = fetch_rest(f, leaf, have, &staged->mtime_ns, err);
-	if (rc == SR_OK) {
-		rc = sr_stage_finish(f->stage, &leaf->to, staged->mtime_ns, staged, err);
-		*again = rc == SR_E_DATA && have;
-		if (rc == SR_E_DATA)
-			rc = SR_E_NOTFOUND; /* the datastore's file changed while it was sent */
-	}
-	return rc;
+	sr_progress_add(ctx, 0, bytes);
 }
 
 static enum sr_status fetch_file(struct fetching *f, const struct sr_leaf *leaf, struct sr_err *err)
 {
 	struct sr_leaf staged = {0}, found = *leaf;
-	bool again = true;
-	enum sr_status rc = SR_OK;
+	enum sr_status rc;
 
 	f->wanted++;
-	while (again) {
-		sr_stage_free(f->stage);
-		f->stage = NULL;
-		rc = fetch_once(f, leaf, &staged, &again, err);
-	}
+	rc = sr_fetch_file(f->s->client, store_of(f), leaf, add_bytes, &f->s->progress, &f->stage, &staged, err);
 	found.mtime_ns = staged.mtime_ns;
 	if (rc == SR_E_NOTFOUND || rc == SR_E_GONE)
 		rc = got_none(f, leaf->path, err);

@@ -64,7 +64,6 @@ void sr_sync_close(struct sr_sync *s)
 	forget_notes(s);
 	free(s->declined);
 	free(s->told);
-	sr_archive_ids_free(&s->told_conflicts.ids);
 	sr_buf_free(&s->mirror);
 	if (s->have_info)
 		sr_tree_info_free(&s->info);
@@ -73,6 +72,8 @@ void sr_sync_close(struct sr_sync *s)
 	sr_ledger_close(s->ledger);
 	sr_replica_close(s->r);
 	sr_buf_free(&s->report);
+	explicit_bzero(s->tree.key, sizeof s->tree.key);
+	sr_tree_info_free(&s->tree);
 	pthread_mutex_destroy(&s->report_lock);
 	free(s->version);
 	free(s);
@@ -555,12 +556,10 @@ static enum sr_status tell(struct sr_sync *s, enum sr_status rc, struct sr_err *
 
 	if (rc == SR_OK) {
 		rc = sr_sync_tell(s, err);
-		if (rc == SR_OK)
-			sr_sync_tell_conflicts(s);
-		else
+		if (rc != SR_OK)
 			note_trouble(s, rc, err);
-	} else if (s->met && rc != SR_E_UNAVAILABLE && rc != SR_E_AUTH && sr_sync_tell(s, &other) == SR_OK) {
-		sr_sync_tell_conflicts(s);
+	} else if (s->met && rc != SR_E_UNAVAILABLE && rc != SR_E_AUTH) {
+		(void)!sr_sync_tell(s, &other);
 	}
 	return rc;
 }
@@ -583,10 +582,15 @@ enum sr_status sr_sync_round(struct sr_sync *s, struct sr_sync_result *result, s
 	s->result.requests = after.requests - before.requests;
 	s->result.sent = after.sent - before.sent;
 	s->result.received = after.received - before.received;
-	if (rc != SR_OK)
+	if (rc != SR_OK) {
 		s->result.in_sync = false;
+		sr_sync_scan_alone(s);
+	} else {
+		s->scanned_ms = 0;
+	}
 	s->rounds++;
 	sr_sync_make_report(s);
+	sr_sync_publish_tree(s);
 	*result = s->result;
 	return rc;
 }

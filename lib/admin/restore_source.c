@@ -1,0 +1,705 @@
+/* restore_source.c - where what is restored comes from: a daemon over HTTP, or files on this machine.  What comes is checked against the tree:
+ * rows and files by their keyed hashes, files here by a scan of their own, a database here by SQLite as well. */
+#include <errno.h>
+#include <ftw.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/admin/here.h"
+#include "lib/admin/restore_internal.h"
+#include "lib/bundle/backup.h"
+#include "lib/replica/fetch.h"
+#include "lib/replica/hello.h"
+
+#define CHUNK 65536
+
+/* --- a daemon ------------------------------------------------------------------------------------------------------------- */
+
+static enum sr_status say_hello(const char *url, const char *secret, char pin[SR_PIN_TEXT], struct sr_err *err)
+{
+	struct sr_client_options o = {.url = url, .insecure = true, .total_ms = 10000};
+	char nonce[SR_HELLO_TEXT], *target;
+	struct sr_answer answer = {0};
+	struct sr_client *client = NULL;
+	struct sr_call call = {.max_answer = 4096};
+	enum sr_status rc = sr_client_new(&client, &o, err);
+
+	sr_hello_nonce(nonce);
+	target = sr_format("/api/hello?nonce=%s", nonce);
+	call.target = target;
+	if (rc == SR_OK)
+		rc = sr_client_call(client, &call, &answer, err);
+	if (rc == SR_OK && !sr_client_seen_pin(client, pin))
+		rc = sr_err_set(err, SR_E_AUTH, "it showed no key");
+	if (rc == SR_OK)
+		rc = sr_hello_check(secret, nonce, pin, "webserver", sr_buf_view(&answer.body), err);
+	sr_answer_free(&answer);
+	sr_client_free(client);
+	free(target);
+	return rc == SR_OK ? rc
+			   : sr_err_context(err, "%s: it does not prove that it is a webserver of this cluster (no secret was sent to it; --pin "
+						 "names the key that it is to have)",
+					    url);
+}
+
+/* The key is the one that was given, or one that proves Control-Auth by a hello. */
+static enum sr_status open_webserver(struct sr_restore *x, struct sr_source *s, const char *url, const char *pin, struct sr_err *err)
+{
+	char seen[SR_PIN_TEXT];
+	struct sr_client_options o = {.url = url, .pin = pin};
+	char *secret = NULL;
+	enum sr_status rc = sr_config_secret(x->o->config, &secret, err);
+
+	s->name = sr_strdup(url);
+	if (rc == SR_OK && !pin && strncmp(url, "https:", 6) == 0) {
+		rc = say_hello(url, secret, seen, err);
+		o.pin = seen;
+	}
+	o.bearer = secret;
+	if (rc == SR_OK)
+		rc = sr_client_new(&s->client, &o, err);
+	if (secret)
+		explicit_bzero(secret, strlen(secret));
+	free(secret);
+	return rc;
+}
+
+static enum sr_status open_datastore(struct sr_restore *x, struct sr_source *s, struct sr_err *err)
+{
+	const struct sr_config *c = x->o->config;
+	char *secret = NULL;
+	enum sr_status rc;
+
+	s->name = sr_strdup("the datastore");
+	if (!c->datastore.host)
+		return sr_err_set(err, SR_E_CONFIG, "%s: no Datastore is configured: this machine is no webserver", c->file);
+	rc = sr_config_secret(c, &secret, err);
+	if (rc == SR_OK)
+		rc = sr_contact_open(&s->contact, c, x->state, err);
+	if (rc == SR_OK) {
+		sr_contact_set_secret(s->contact, secret);
+		s->client = sr_contact_client(s->contact);
+	}
+	if (secret)
+		explicit_bzero(secret, strlen(secret));
+	free(secret);
+	return rc;
+}
+
+static enum sr_status ask_tree(struct sr_source *s, struct sr_tree_info *out, struct sr_err *err)
+{
+	const char *headers[] = {SR_HEADER_KEY ": want", NULL};
+	struct sr_call call = {.target = "/api/tree", .headers = headers};
+	struct sr_answer answer = {0};
+	enum sr_status rc = sr_client_call(s->client, &call, &answer, err);
+
+	if (rc == SR_OK)
+		rc = sr_tree_info_parse(sr_buf_view(&answer.body), out, err);
+	if (answer.body.len)
+		explicit_bzero(answer.body.at, answer.body.len);
+	sr_answer_free(&answer);
+	return rc;
+}
+
+/* First contact with the datastore happens on the way, as for the sync daemon. */
+static enum sr_status ask(struct sr_restore *x, struct sr_source *s, struct sr_tree_info *out, struct sr_err *err)
+{
+	enum sr_status rc = ask_tree(s, out, err);
+
+	if (rc != SR_OK && s->contact && x->state) {
+		rc = sr_contact_retry(s->contact, x->state, err);
+		if (rc == SR_OK)
+			rc = ask_tree(s, out, err);
+	}
+	if (rc == SR_OK && !out->has_key) {
+		sr_tree_info_free(out);
+		rc = sr_err_set(err, SR_E_DATA, "it does not tell its tree key: it is of an older version");
+	}
+	return rc == SR_OK ? rc : sr_err_context(err, "%s", s->name);
+}
+
+/* All sources are of one cluster. */
+static enum sr_status take_key(struct sr_restore *x, const uint8_t secret[SR_KEY_LEN], const char *name, struct sr_err *err)
+{
+	struct sr_tree_key key;
+
+	sr_tree_key_set(&key, secret);
+	if (x->keyed && !sr_hash_eq(&key.id, &x->key.id))
+		return sr_err_set(err, SR_E_CONFLICT, "%s has another tree key than what was named before: they are not of one cluster", name);
+	if (!x->keyed) {
+		x->key = key;
+		x->keyed = true;
+		x->nodes = sr_nodes_new(&x->key);
+	}
+	return SR_OK;
+}
+
+static void adopt_maps(struct sr_restore *x, struct sr_source *s)
+{
+	for (size_t i = 0; i < x->n; i++) {
+		struct sr_source_store *ss = &s->stores[i];
+		struct sr_entry e;
+
+		*ss = (struct sr_source_store){.why = "it has no store of this name"};
+		for (size_t k = 0; k < s->info.n; k++) {
+			const struct sr_tree_store *t = &s->info.stores[k];
+
+			if (strcmp(t->name, x->stores[i].name) != 0)
+				continue;
+			ss->why = t->paused			? "it is paused there"
+				  : t->kind != x->stores[i].kind ? "it is of another kind there"
+								 : NULL;
+			if (!ss->why && sr_map_get(x->nodes, &s->root, sr_bytes_of(t->name), &e) != SR_OK)
+				ss->why = "its tree does not hold it";
+			if (ss->why)
+				break;
+			ss->has = true;
+			ss->map = e.hash;
+			ss->node = s->info.node;
+			ss->epoch = x->o->from_datastore ? s->info.at.epoch : t->epoch;
+			ss->seq = x->o->from_datastore ? s->info.at.seq : t->seq;
+		}
+	}
+}
+
+/* *moved: its root is another one. */
+static enum sr_status refresh_daemon(struct sr_restore *x, struct sr_source *s, bool *moved, struct sr_err *err)
+{
+	struct sr_tree_info info = {0};
+	enum sr_status rc = ask(x, s, &info, err);
+
+	if (rc == SR_OK)
+		rc = take_key(x, info.key, s->name, err);
+	if (rc != SR_OK)
+		goto out;
+	*moved |= !s->have_info || !sr_hash_eq(&info.at.root, &s->root);
+	if (!s->have_info || !sr_hash_eq(&info.at.root, &s->root)) {
+		sr_nodes_hold(x->nodes, &info.at.root);
+		rc = sr_fetch_nodes(x->nodes, s->client, &info.at.root, &s->root, NULL, NULL, err);
+		if (rc != SR_OK) {
+			sr_nodes_release(x->nodes, &info.at.root);
+			rc = sr_err_context(err, "%s: its tree", s->name);
+			goto out;
+		}
+		if (s->have_info)
+			sr_nodes_release(x->nodes, &s->root);
+		s->root = info.at.root;
+	}
+	if (s->have_info)
+		sr_tree_info_free(&s->info);
+	s->info = info;
+	s->have_info = true;
+	adopt_maps(x, s);
+	return SR_OK;
+out:
+	explicit_bzero(info.key, sizeof info.key);
+	sr_tree_info_free(&info);
+	return rc;
+}
+
+enum sr_status sr_restore_refresh(struct sr_restore *x, bool *moved, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	*moved = false;
+	for (size_t k = 0; rc == SR_OK && k < x->n_sources; k++) {
+		if (!x->sources[k].client)
+			continue;
+		rc = refresh_daemon(x, &x->sources[k], moved, err);
+		if (rc == SR_E_GONE) { /* it moved on while it was walked: the next time */
+			*moved = true;
+			rc = SR_OK;
+		}
+	}
+	return rc;
+}
+
+/* --- files --------------------------------------------------------------------------------------------------------------------- */
+
+/* OWNED BY CALLER (free); NULL: none is named. */
+static char *file_of(const struct sr_restore *x, const char *store)
+{
+	size_t len = strlen(store);
+	char *path;
+
+	for (size_t k = 0; k < x->o->files.n; k++)
+		if (strncmp(x->o->files.at[k], store, len) == 0 && x->o->files.at[k][len] == '=')
+			return sr_strdup(x->o->files.at[k] + len + 1);
+	if (!x->extracted)
+		return NULL;
+	path = sr_format("%s/%s", x->extracted, store);
+	if (access(path, F_OK) == 0)
+		return path;
+	free(path);
+	return NULL;
+}
+
+/* The datastore's own key, or a new one. */
+static enum sr_status local_key(struct sr_restore *x, struct sr_err *err)
+{
+	uint8_t secret[SR_KEY_LEN];
+	struct sr_buf buf = {0};
+	bool found = false;
+	enum sr_status rc = x->state ? sr_state_get(x->state, "tree-key", &buf, &found, err) : SR_OK;
+
+	if (rc == SR_OK && found && buf.len == SR_KEY_LEN)
+		memcpy(secret, buf.at, SR_KEY_LEN);
+	else
+		sr_random(secret, sizeof secret);
+	if (rc == SR_OK)
+		rc = take_key(x, secret, "this node", err);
+	if (buf.len)
+		explicit_bzero(buf.at, buf.len);
+	explicit_bzero(secret, sizeof secret);
+	sr_buf_free(&buf);
+	return rc;
+}
+
+static bool same_file(const char *a, const char *b)
+{
+	struct stat x, y;
+
+	return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static enum sr_status read_files(struct sr_restore *x, struct sr_source *s, size_t i, const char *path, struct sr_err *err)
+{
+	struct sr_source_store *ss = &s->stores[i];
+	struct sr_marker marker = {0};
+	bool content = false;
+	char why[256] = "";
+	enum sr_status rc = sr_restore_open_store(x, i, path, false, &ss->files, err);
+	enum sr_presence presence;
+
+	if (rc != SR_OK)
+		return rc;
+	if (same_file(path, x->stores[i].path))
+		return sr_err_set(err, SR_E_USAGE, "it is the store that is to be restored");
+	presence = sr_store_look(ss->files, &marker, &content, why);
+	if (presence == SR_ABSENT)
+		return sr_err_set(err, SR_E_NOINPUT, "nothing is there%s%s", *why ? ": " : "", why);
+	if (presence != SR_PRESENT)
+		return sr_err_set(err, presence == SR_CORRUPT ? SR_E_DATA : SR_E_UNAVAILABLE, "it cannot be read: %s", why);
+	rc = sr_store_check(ss->files, err);
+	if (rc == SR_OK)
+		rc = sr_restore_scan(x, ss->files, NULL, &ss->map, err);
+	if (rc == SR_OK)
+		rc = sr_view_open(&ss->view, ss->files, SR_VIEW_EXTRA, err);
+	ss->has = rc == SR_OK;
+	ss->node = marker.node;
+	ss->epoch = marker.epoch;
+	ss->seq = marker.seq;
+	if (!sr_uuid_none(&marker.id) && !sr_uuid_none(&marker.instance)) {
+		if (s->info.at.epoch <= marker.epoch)
+			s->info.at.epoch = marker.epoch;
+		s->info.at.instance = marker.instance;
+	}
+	return rc;
+}
+
+/* --- a backup: its stores are files, once they are extracted ----------------------------------------------------------------------- */
+
+static bool is_wanted(void *ctx, const char *store, uint8_t kind)
+{
+	const struct sr_restore *x = ctx;
+
+	for (size_t i = 0; i < x->n; i++)
+		if (!strcmp(x->stores[i].name, store))
+			return x->stores[i].kind == kind;
+	return false;
+}
+
+static void show_bytes(void *ctx, uint64_t done, uint64_t total)
+{
+	struct sr_restore *x = ctx;
+
+	x->progress.bytes_total = total;
+	if (done > x->progress.bytes_done)
+		sr_progress_add(&x->progress, 0, done - x->progress.bytes_done);
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	return remove(path);
+}
+
+void sr_restore_remove_tree(const char *path)
+{
+	(void)nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+/* Beside the state, where a datastore has its room; a dry run leaves nothing there. */
+static enum sr_status make_room(struct sr_restore *x, struct sr_err *err)
+{
+	char *up = sr_format("%s/restore", x->state_dir);
+	enum sr_status rc = SR_OK;
+
+	x->extracted = x->o->dry_run ? sr_format("%s/sameroot-restore.XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp")
+				     : sr_format("%s/backup", up);
+	if (x->o->dry_run) {
+		if (!mkdtemp(x->extracted))
+			rc = sr_err_sys(err, SR_E_IO, "%s", x->extracted);
+	} else {
+		sr_restore_remove_tree(x->extracted);
+		if ((mkdir(up, 0700) != 0 && errno != EEXIST) || mkdir(x->extracted, 0700) != 0)
+			rc = sr_err_sys(err, SR_E_IO, "%s", x->extracted);
+	}
+	free(up);
+	return rc;
+}
+
+static enum sr_status extract(struct sr_restore *x, struct sr_source *s, struct sr_err *err)
+{
+	struct sr_backup_source source = {.file = x->o->from_backup, .progress = show_bytes, .ctx = x, .spool = x->spool};
+	struct sr_backup_info info = {0};
+	enum sr_status rc = make_room(x, err);
+
+	sr_progress_begin(&x->progress, "reading the backup", 0, 0);
+	if (rc == SR_OK)
+		rc = sr_backup_extract(&source, x->extracted, is_wanted, x, &info, err);
+	sr_progress_end(&x->progress);
+	if (rc != SR_OK)
+		return rc;
+	s->left_out = info.left_out_count;
+	for (size_t k = 0; k < info.left_out_n; k++)
+		fprintf(x->o->notes, "%s is not in the backup: %s\n", info.left_out[k].path, info.left_out[k].why);
+	sr_backup_info_free(&info);
+	return rc;
+}
+
+static enum sr_status open_files(struct sr_restore *x, struct sr_source *s, struct sr_err *err)
+{
+	enum sr_status rc = local_key(x, err);
+
+	s->name = sr_strdup(x->o->from_backup ? x->o->from_backup : "the files");
+	if (rc == SR_OK && x->o->from_backup)
+		rc = extract(x, s, err);
+	for (size_t i = 0; rc == SR_OK && i < x->n; i++) {
+		char *path = file_of(x, x->stores[i].name);
+
+		s->stores[i].why = x->o->from_backup ? "it is not in it" : "no file was named for it";
+		if (!path)
+			continue;
+		rc = read_files(x, s, i, path, err);
+		if (rc != SR_OK)
+			sr_err_context(err, "%s", path);
+		free(path);
+	}
+	return rc;
+}
+
+/* --- all of them ------------------------------------------------------------------------------------------------------------------ */
+
+enum sr_status sr_restore_open_sources(struct sr_restore *x, struct sr_err *err)
+{
+	size_t n = x->o->from.n ? x->o->from.n : 1;
+	bool moved;
+	enum sr_status rc = SR_OK;
+
+	x->sources = sr_alloc(n * sizeof *x->sources);
+	for (size_t k = 0; rc == SR_OK && k < n; k++) {
+		struct sr_source *s = &x->sources[k];
+
+		x->n_sources = k + 1;
+		s->stores = sr_alloc((x->n + 1) * sizeof *s->stores);
+		if (x->o->from.n)
+			rc = open_webserver(x, s, x->o->from.at[k], x->o->pins.n ? x->o->pins.at[k] : NULL, err);
+		else if (x->o->from_datastore)
+			rc = open_datastore(x, s, err);
+		else
+			rc = open_files(x, s, err);
+	}
+	return rc == SR_OK ? sr_restore_refresh(x, &moved, err) : rc;
+}
+
+void sr_restore_close_sources(struct sr_restore *x)
+{
+	for (size_t k = 0; k < x->n_sources; k++) {
+		struct sr_source *s = &x->sources[k];
+
+		for (size_t i = 0; s->stores && i < x->n; i++) {
+			sr_view_close(s->stores[i].view);
+			sr_store_close(s->stores[i].files);
+		}
+		free(s->stores);
+		explicit_bzero(s->info.key, sizeof s->info.key);
+		sr_tree_info_free(&s->info);
+		if (s->contact)
+			sr_contact_close(s->contact);
+		else
+			sr_client_free(s->client);
+		free(s->name);
+	}
+	free(x->sources);
+	x->sources = NULL;
+	x->n_sources = 0;
+}
+
+/* --- contents ----------------------------------------------------------------------------------------------------------------------- */
+
+bool sr_restore_has_content(const struct sr_leaf *leaf)
+{
+	return leaf->to.kind == SR_KIND_FILE || leaf->to.kind == SR_KIND_ROW || sr_bytes_eq(leaf->path, sr_bytes_of(SR_SCHEMA_PATH));
+}
+
+struct fetching {
+	struct sr_restore *x;
+	struct sr_source *s;
+	size_t i;
+	struct sr_store *st;
+	struct sr_leaves *leaves; /* asked for, sorted */
+	struct sr_leaves *here;   /* of these, what is in staging from an attempt before, as the source tells it */
+	struct sr_stage *stage;
+	sr_restore_got_fn *got;
+	void *ctx;
+	uint64_t gone;
+};
+
+/* Hand on what was asked for, with what came. */
+static enum sr_status hand_on(struct fetching *f, const struct sr_leaf *came, const struct sr_leaf *staged, struct sr_err *err)
+{
+	struct sr_leaf want;
+	size_t at;
+	enum sr_status rc = sr_leaves_find(f->leaves, came->path, &at, &want, err);
+
+	if (rc == SR_OK && (at == sr_leaves_count(f->leaves) || !sr_version_eq(&want.to, &came->to)))
+		rc = sr_err_set(err, SR_E_DATA, "bundle: it holds a leaf that was not asked for");
+	if (rc != SR_OK)
+		return rc;
+	want.record = came->record;
+	want.mtime_ns = came->mtime_ns;
+	if (staged) {
+		want.stage = staged->stage;
+		want.inode = staged->inode;
+		want.mtime_ns = staged->mtime_ns;
+	}
+	sr_progress_add(&f->x->progress, 1, want.to.kind == SR_KIND_ROW && !sr_path_is_bag(want.path) ? want.to.bytes : 0);
+	return f->got(f->ctx, &want, err);
+}
+
+static enum sr_status got_leaf(void *ctx, const char *store, const struct sr_leaf *leaf, bool content, struct sr_err *err)
+{
+	struct fetching *f = ctx;
+
+	if (strcmp(store, f->x->stores[f->i].name) != 0)
+		return sr_err_set(err, SR_E_DATA, "bundle: it holds a leaf that was not asked for");
+	if (leaf->flags & SR_LEAF_GONE) {
+		f->gone++;
+		return SR_OK;
+	}
+	if (leaf->to.kind == SR_KIND_FILE)
+		return content ? SR_OK : sr_leaves_add(f->here, leaf, err);
+	return hand_on(f, leaf, NULL, err);
+}
+
+static enum sr_status got_begin(void *ctx, const char *store, const struct sr_leaf *leaf, struct sr_err *err)
+{
+	struct fetching *f = ctx;
+
+	(void)store, (void)leaf;
+	return sr_stage_open(&f->stage, f->st, err);
+}
+
+static enum sr_status got_data(void *ctx, const void *at, size_t n, struct sr_err *err)
+{
+	struct fetching *f = ctx;
+
+	sr_progress_add(&f->x->progress, 0, n);
+	return sr_stage_write(f->stage, at, n, err);
+}
+
+static enum sr_status got_end(void *ctx, const char *store, const struct sr_leaf *leaf, bool ok, struct sr_err *err)
+{
+	struct fetching *f = ctx;
+	struct sr_leaf staged = {0};
+	enum sr_status rc = SR_OK;
+
+	(void)store;
+	f->gone += !ok;
+	if (ok)
+		rc = sr_stage_finish(f->stage, &leaf->to, leaf->mtime_ns, &staged, err);
+	staged.mtime_ns = leaf->mtime_ns;
+	if (rc == SR_OK && ok)
+		rc = hand_on(f, leaf, &staged, err);
+	sr_stage_free(f->stage);
+	f->stage = NULL;
+	return rc;
+}
+
+static void add_bytes(void *ctx, uint64_t bytes)
+{
+	sr_progress_add(ctx, 0, bytes);
+}
+
+static enum sr_status fetch_large(struct fetching *f, const struct sr_leaf *leaf, struct sr_err *err)
+{
+	struct sr_leaf staged = {0};
+	enum sr_status rc = sr_fetch_file(f->s->client, f->st, leaf, add_bytes, &f->x->progress, &f->stage, &staged, err);
+
+	if (rc == SR_E_NOTFOUND || rc == SR_E_GONE) {
+		f->gone++;
+		rc = SR_OK;
+	} else if (rc == SR_OK) {
+		rc = hand_on(f, leaf, &staged, err);
+	}
+	sr_stage_free(f->stage);
+	f->stage = NULL;
+	return rc;
+}
+
+/* What was asked for without its content.  It may turn out to be something else: the next pass fetches it. */
+static enum sr_status claim(struct fetching *f, const struct sr_leaf *leaf, struct sr_err *err)
+{
+	struct sr_leaf staged = {.mtime_ns = leaf->mtime_ns};
+	enum sr_status rc = sr_stage_claim(&f->stage, f->st, &leaf->to, err);
+
+	if (rc == SR_OK)
+		rc = sr_stage_finish(f->stage, &leaf->to, leaf->mtime_ns, &staged, err);
+	if (rc == SR_E_NOTFOUND || rc == SR_E_BUSY || rc == SR_E_DATA) {
+		f->gone++;
+		rc = SR_OK;
+	} else if (rc == SR_OK) {
+		sr_progress_add(&f->x->progress, 0, leaf->to.bytes);
+		rc = hand_on(f, leaf, &staged, err);
+	}
+	sr_stage_free(f->stage);
+	f->stage = NULL;
+	return rc;
+}
+
+static enum sr_status claim_all(struct fetching *f, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+	struct sr_leaf leaf;
+
+	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(f->here); k++) {
+		rc = sr_leaves_at(f->here, k, &leaf, err);
+		if (rc == SR_OK)
+			rc = claim(f, &leaf, err);
+	}
+	return rc;
+}
+
+static enum sr_status fetch_daemon(struct fetching *f, struct sr_err *err)
+{
+	struct sr_bundle_sink sink = {.ctx = f, .leaf = got_leaf, .begin = got_begin, .data = got_data, .end = got_end};
+	struct sr_buf wanted = {0}, path = {0};
+	uint64_t n = 0, bytes = 0;
+	enum sr_status rc = SR_OK;
+
+	f->here = sr_leaves_new(f->x->spool);
+	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(f->leaves); k++) {
+		struct sr_leaf leaf, asked;
+
+		rc = sr_leaves_at(f->leaves, k, &leaf, err);
+		if (rc != SR_OK)
+			break;
+		sr_buf_clear(&path); /* the spool's own buffer does not outlive the next call on it */
+		sr_buf_bytes(&path, leaf.path);
+		leaf.path = sr_buf_view(&path);
+		asked = (struct sr_leaf){.path = leaf.path, .to = leaf.to};
+		if (leaf.to.kind == SR_KIND_FILE && sr_stage_has(f->st, &leaf.to)) {
+			asked.expect = asked.to;
+		} else if (leaf.to.kind == SR_KIND_FILE && leaf.to.bytes >= SR_PART_MIN) {
+			rc = fetch_large(f, &leaf, err);
+			continue;
+		}
+		sr_wanted_add(&wanted, f->x->stores[f->i].name, &asked);
+		n++;
+		bytes += leaf.to.bytes;
+	}
+	if (rc == SR_OK && n)
+		rc = sr_fetch_bundle(f->s->client, &f->x->key, &f->s->root, sr_buf_view(&wanted), n, bytes, &sink, err);
+	sr_stage_free(f->stage);
+	f->stage = NULL;
+	if (rc == SR_OK)
+		rc = claim_all(f, err);
+	sr_leaves_free(f->here);
+	sr_buf_free(&wanted);
+	sr_buf_free(&path);
+	return rc == SR_OK ? rc : sr_err_context(err, "%s", f->s->name);
+}
+
+static enum sr_status copy_file(struct fetching *f, int fd, struct sr_err *err)
+{
+	uint8_t *chunk = sr_alloc(CHUNK);
+	enum sr_status rc = SR_OK;
+	ssize_t got = 1;
+
+	while (rc == SR_OK && got > 0) {
+		got = read(fd, chunk, CHUNK);
+		if (got < 0)
+			rc = sr_err_sys(err, SR_E_IO, "read");
+		else if (got > 0)
+			rc = sr_stage_write(f->stage, chunk, (size_t)got, err);
+		if (rc == SR_OK && got > 0)
+			sr_progress_add(&f->x->progress, 0, (uint64_t)got);
+	}
+	free(chunk);
+	return rc;
+}
+
+/* One leaf of files here; a file that is written to meanwhile is gone. */
+static enum sr_status copy_one(struct fetching *f, struct sr_leaf *leaf, struct sr_err *err)
+{
+	struct sr_content content = {.fd = -1};
+	struct sr_leaf staged = {0}, came = *leaf;
+	bool file = leaf->to.kind == SR_KIND_FILE;
+	enum sr_status rc = sr_view_read(f->s->stores[f->i].view, leaf->path, &content, err);
+
+	if (rc == SR_E_NOTFOUND || (rc == SR_OK && file && content.fd < 0)) {
+		f->gone++;
+		return SR_OK;
+	}
+	if (rc == SR_OK && file) {
+		rc = sr_stage_expect(&f->stage, f->st, &leaf->to.hash, err);
+		if (rc == SR_OK)
+			rc = copy_file(f, content.fd, err);
+		if (rc == SR_OK)
+			rc = sr_stage_finish(f->stage, &leaf->to, content.mtime_ns, &staged, err);
+		staged.mtime_ns = content.mtime_ns;
+		if (rc == SR_E_DATA)
+			f->gone++;
+	}
+	came.record = content.record;
+	if (rc == SR_OK)
+		rc = hand_on(f, &came, file ? &staged : NULL, err);
+	if (content.fd >= 0)
+		close(content.fd);
+	sr_stage_free(f->stage);
+	f->stage = NULL;
+	return rc == SR_E_DATA && file ? SR_OK : rc;
+}
+
+static enum sr_status fetch_files(struct fetching *f, struct sr_err *err)
+{
+	struct sr_buf path = {0};
+	enum sr_status rc = SR_OK;
+
+	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(f->leaves); k++) {
+		struct sr_leaf leaf;
+
+		rc = sr_leaves_at(f->leaves, k, &leaf, err);
+		sr_buf_clear(&path);
+		if (rc == SR_OK)
+			sr_buf_bytes(&path, leaf.path);
+		leaf.path = sr_buf_view(&path);
+		if (rc == SR_OK)
+			rc = copy_one(f, &leaf, err);
+	}
+	sr_buf_free(&path);
+	return rc;
+}
+
+enum sr_status sr_restore_fetch(struct sr_restore *x, size_t k, size_t i, struct sr_store *st, struct sr_leaves *leaves, sr_restore_got_fn *got,
+				void *ctx, uint64_t *gone, struct sr_err *err)
+{
+	struct fetching f = {.x = x, .s = &x->sources[k], .i = i, .st = st, .leaves = leaves, .got = got, .ctx = ctx};
+	enum sr_status rc = f.s->client ? fetch_daemon(&f, err) : fetch_files(&f, err);
+
+	*gone += f.gone;
+	return rc;
+}

@@ -1,0 +1,229 @@
+/* swap.c - see swap.h. */
+#include "lib/state/swap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/bytes.h"
+
+#define PLAN_FILE "restore/plan"
+#define MAGIC     "sameroot-restore 1\n"
+#define PLAN_MOST (1 << 20)
+
+/* --- the plan as a file: the magic, then a line a swap: "database|other PATH STAGED ASIDE", percent-encoded ----------------------- */
+
+static void print_plan(struct sr_buf *out, const struct sr_swap *swaps, size_t n)
+{
+	sr_buf_printf(out, MAGIC);
+	for (size_t i = 0; i < n; i++) {
+		const char *words[] = {swaps[i].path, swaps[i].staged, swaps[i].aside};
+
+		sr_buf_printf(out, "%s", swaps[i].database ? "database" : "other");
+		for (size_t k = 0; k < 3; k++) {
+			sr_buf_byte(out, ' ');
+			sr_percent(out, sr_bytes_of(words[k]), "/");
+		}
+		sr_buf_byte(out, '\n');
+	}
+	sr_buf_printf(out, "end\n");
+}
+
+static enum sr_status sync_dir(const char *dir, struct sr_err *err)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	enum sr_status rc = SR_OK;
+
+	if (fd < 0 || fsync(fd) != 0)
+		rc = sr_err_sys(err, SR_E_IO, "%s: fsync", dir);
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+static enum sr_status write_file(const char *path, struct sr_bytes content, struct sr_err *err)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	enum sr_status rc = SR_OK;
+
+	if (fd < 0 || write(fd, content.at, content.len) != (ssize_t)content.len || fsync(fd) != 0)
+		rc = sr_err_sys(err, SR_E_IO, "%s", path);
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+enum sr_status sr_swap_plan(const char *state_dir, const struct sr_swap *swaps, size_t n, struct sr_err *err)
+{
+	char *dir = sr_format("%s/restore", state_dir), *path = sr_format("%s/" PLAN_FILE, state_dir), *fresh = sr_format("%s.new", path);
+	struct sr_buf text = {0};
+	enum sr_status rc = SR_OK;
+
+	print_plan(&text, swaps, n);
+	if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+		rc = sr_err_sys(err, SR_E_IO, "%s", dir);
+	if (rc == SR_OK && sr_swap_pending(state_dir))
+		rc = sr_err_set(err, SR_E_CONFLICT, "%s: there is one already", path);
+	if (rc == SR_OK)
+		rc = write_file(fresh, sr_buf_view(&text), err);
+	if (rc == SR_OK && rename(fresh, path) != 0)
+		rc = sr_err_sys(err, SR_E_IO, "%s", path);
+	if (rc == SR_OK)
+		rc = sync_dir(dir, err);
+	if (rc == SR_OK)
+		rc = sync_dir(state_dir, err);
+	sr_buf_free(&text);
+	free(fresh);
+	free(path);
+	free(dir);
+	return rc;
+}
+
+/* The next word of *in, up to a blank or the line's end; NULL: malformed.  OWNED BY CALLER (free). */
+static char *next_word(struct sr_bytes *in, char end)
+{
+	const uint8_t *at = memchr(in->at, end, in->len);
+	struct sr_buf raw = {0};
+	char *text = NULL;
+
+	if (at && sr_unpercent(&raw, sr_bytes(in->at, (size_t)(at - in->at))) && raw.len && !memchr(raw.at, 0, raw.len))
+		text = sr_text(sr_buf_view(&raw));
+	if (at)
+		*in = sr_bytes(at + 1, in->len - (size_t)(at - in->at) - 1);
+	sr_buf_free(&raw);
+	return text;
+}
+
+static bool parse_swap(struct sr_bytes *in, struct sr_swap *out)
+{
+	char *kind = next_word(in, ' ');
+
+	*out = (struct sr_swap){.database = kind && !strcmp(kind, "database")};
+	out->path = next_word(in, ' ');
+	out->staged = next_word(in, ' ');
+	out->aside = next_word(in, '\n');
+	free(kind);
+	return out->path && out->staged && out->aside;
+}
+
+static void free_swap(struct sr_swap *s)
+{
+	free(s->path);
+	free(s->staged);
+	free(s->aside);
+}
+
+static enum sr_status read_plan(const char *path, struct sr_buf *out, bool *found, struct sr_err *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	ssize_t got = -1;
+
+	*found = fd >= 0;
+	if (fd < 0)
+		return errno == ENOENT || errno == ENOTDIR ? SR_OK : sr_err_sys(err, SR_E_IO, "%s", path);
+	got = read(fd, sr_buf_room(out, PLAN_MOST), PLAN_MOST);
+	close(fd);
+	if (got < 0)
+		return sr_err_sys(err, SR_E_IO, "%s", path);
+	out->len += (size_t)got;
+	return SR_OK;
+}
+
+/* --- the renames ------------------------------------------------------------------------------------------------------------------- */
+
+static bool exists(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0;
+}
+
+/* Nothing is ever overwritten. */
+static enum sr_status move(const char *from, const char *to, struct sr_err *err)
+{
+	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+		return SR_OK;
+	return sr_err_sys(err, SR_E_IO, "%s: rename to %s", from, to);
+}
+
+static enum sr_status move_with(const char *from, const char *to, const char *suffix, struct sr_err *err)
+{
+	char *a = sr_format("%s%s", from, suffix), *b = sr_format("%s%s", to, suffix);
+	enum sr_status rc = exists(a) ? move(a, b, err) : SR_OK;
+
+	free(a);
+	free(b);
+	return rc;
+}
+
+/* The staged thing goes last: as long as it is where it was staged, what lies beside the path belongs to the old one. */
+static enum sr_status do_swap(const struct sr_swap *s, struct sr_err *err)
+{
+	static const char *const with[] = {"-wal", "-shm", "-journal"};
+	char *dir = sr_strdup(s->path), *slash;
+	enum sr_status rc = SR_OK;
+
+	if (exists(s->staged)) {
+		if (exists(s->path))
+			rc = move(s->path, s->aside, err);
+		for (size_t k = 0; rc == SR_OK && s->database && k < sizeof with / sizeof *with; k++)
+			rc = move_with(s->path, s->aside, with[k], err);
+		if (rc == SR_OK)
+			rc = move(s->staged, s->path, err);
+	}
+	slash = strrchr(dir, '/');
+	if (slash)
+		slash[slash == dir] = 0;
+	if (rc == SR_OK)
+		rc = sync_dir(dir, err);
+	free(dir);
+	return rc;
+}
+
+enum sr_status sr_swap_finish(const char *state_dir, size_t *done, struct sr_err *err)
+{
+	char *path = sr_format("%s/" PLAN_FILE, state_dir);
+	struct sr_buf text = {0};
+	struct sr_bytes in;
+	size_t n = 0;
+	bool found = false;
+	enum sr_status rc = read_plan(path, &text, &found, err);
+
+	if (rc != SR_OK || !found)
+		goto out;
+	in = sr_buf_view(&text);
+	if (in.len < sizeof MAGIC - 1 || memcmp(in.at, MAGIC, sizeof MAGIC - 1) != 0)
+		rc = sr_err_set(err, SR_E_DATA, "%s: this is no plan of sameroot-restore, or one of a newer version", path);
+	else
+		in = sr_bytes(in.at + sizeof MAGIC - 1, in.len - (sizeof MAGIC - 1));
+	while (rc == SR_OK && !sr_bytes_eq(in, sr_bytes_of("end\n"))) {
+		struct sr_swap swap;
+
+		rc = parse_swap(&in, &swap) ? do_swap(&swap, err) : sr_err_set(err, SR_E_DATA, "%s: it is damaged", path);
+		free_swap(&swap);
+		n++;
+	}
+	if (rc == SR_OK && unlink(path) != 0)
+		rc = sr_err_sys(err, SR_E_IO, "%s", path);
+out:
+	if (rc == SR_OK && done)
+		*done = n;
+	if (rc != SR_OK)
+		sr_err_context(err, "what sameroot-restore has begun cannot be ended");
+	sr_buf_free(&text);
+	free(path);
+	return rc;
+}
+
+bool sr_swap_pending(const char *state_dir)
+{
+	char *path = sr_format("%s/" PLAN_FILE, state_dir);
+	bool yes = exists(path);
+
+	free(path);
+	return yes;
+}

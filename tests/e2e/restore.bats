@@ -1,0 +1,354 @@
+#!/usr/bin/env bats
+# sameroot-restore: a datastore from webservers and files, a webserver from the datastore; afterwards everyone goes on, and nothing is lost.
+
+# shellcheck disable=SC2154 # keys of URL
+
+load lib
+
+restore() { # ARG...: what it says in $output
+	run "$BIN/sameroot-restore" "$@"
+	echo "sameroot-restore $*: status $status"
+	echo "$output"
+}
+
+datastore_from() { # URL-OPTION...: of the datastore, with --yes
+	restore datastore -c "$T/datastore.conf" --yes "$@"
+	[ "$status" -eq 0 ]
+}
+
+lose_stores() {
+	rm -rf "$T"/datastore/users.db* "$T"/datastore/webstore.db* "$T/datastore/resources"
+}
+
+losers() { # NAME: the paths in its conflict archive
+	conflicts "$1" 'map(.path) | unique | join(" ")' | tr -d '"'
+}
+
+nothing_left() { # no half-built store, no plan
+	[ -z "$(find "$T/datastore" "$T/A" "$T/B" -maxdepth 1 -name '*.restoring*')" ] || fail "left: $(ls "$T"/datastore "$T"/A "$T"/B)"
+	[ ! -e "$T/datastore/state/restore/plan" ]
+}
+
+aside() { # NAME STORE: what was put aside, the newest
+	find "$T/$1" -maxdepth 1 -name "$2.before-restore-*Z*" ! -name '*-wal' ! -name '*-shm' | LC_ALL=C sort | tail -n 1
+}
+
+# What B's tree says of users.db, at B: it sees a change though no round goes through
+sees() { # NAME ROOT
+	[[ $(root_of "$1") != "$2" ]]
+}
+
+@test "a datastore without stores, from one webserver; its history goes on, and edits made meanwhile stand" {
+	fill A
+	start_all
+	wait_same
+	sql "$T/A/users.db" "DELETE FROM members WHERE uid = 1"
+	rm "$T/A/resources/hosts.csv"
+	sync_now A
+	wait_same
+	before=$(status_of datastore .instance)
+	seq=$(status_of datastore .seq)
+	stop datastore
+	lose_stores
+	old=$(root_of A)
+	sql "$T/A/users.db" "UPDATE users SET email = 'while it was away' WHERE uid = 2"
+	echo new >"$T/A/resources/made meanwhile"
+	rm "$T/B/resources/img/$(ls "$T/B/resources/img" | head -n 1)" # an unsent deletion gives way: nothing is deleted in a union
+	echo 'b' >"$T/B/resources/b's own"
+	wait_for 'A sees its own changes without a datastore' sees A "$old"
+	restore datastore -c "$T/datastore.conf" --from "${URL[A]}"
+	[ "$status" -eq 64 ] # nobody to ask
+	[[ $output == *--yes* ]]
+	restore datastore -c "$T/datastore.conf" --from "${URL[A]}" --dry-run
+	[ "$status" -eq 0 ]
+	[[ $output == *'only there'* ]]
+	[ ! -e "$T/datastore/users.db" ]
+	[ ! -e "$T/datastore/resources" ]
+	nothing_left
+	datastore_from --from "${URL[A]}"
+	nothing_left
+	sql "$T/A/users.db" "INSERT INTO users(uid, name) VALUES(77, 'after')"
+	start_datastore
+	[ "$(status_of datastore .instance)" = "$before" ]
+	[ "$(status_of datastore .epoch)" -eq 2 ]
+	[ "$(status_of datastore .seq)" -ge "$seq" ]
+	wait_same
+	everywhere "SELECT email FROM users WHERE uid = 2" 'while it was away'
+	everywhere "SELECT name FROM users WHERE uid = 77" after
+	everywhere "SELECT count(*) FROM members WHERE uid = 1" 0 # deleted before: stays so
+	[ ! -e "$T/B/resources/hosts.csv" ]
+	[ "$(cat "$T/B/resources/made meanwhile" "$T/datastore/resources/b's own")" = "$(printf 'new\nb')" ]
+	diff -r "$T/A/resources/img" "$T/B/resources/img"
+	check_databases
+	# what B never changed gave way to what A changed, and is kept; nothing that is equal is a conflict
+	[ "$(conflicts A length)$(conflicts datastore length)" = 00 ]
+	[ "$(losers B)" = users.db/users/2 ]
+}
+
+@test "a datastore that lost everything, from one webserver: its instance, key and secret go on, nobody has a conflict" {
+	fill A
+	start_all
+	wait_same
+	instance=$(status_of datastore .instance)
+	stop datastore
+	rm -rf "$T/datastore"
+	mkdir "$T/datastore"
+	datastore_from --from "${URL[B]}"
+	[[ $output == *"$instance"* ]]
+	start_datastore
+	wait_same
+	[ "$(status_of datastore .instance)" = "$instance" ]
+	[ "$(status_of datastore .epoch)" -eq 2 ]
+	no_conflicts
+	check_databases
+	# and once more, over a datastore that was founded anew meanwhile: its own history gives way, too
+	stop datastore
+	rm -rf "$T/datastore"
+	mkdir "$T/datastore"
+	start_datastore
+	[ "$(status_of datastore .instance)" != "$instance" ]
+	sync_now A
+	[[ $(status_of A .trouble) == *held* ]]
+	stop datastore
+	datastore_from --from "${URL[A]}"
+	[ -e "$(aside datastore users.db)" ]
+	[ -n "$(find "$T/datastore/state" -name 'state.db.before-restore-*Z')" ]
+	start_datastore
+	wait_same
+	[ "$(status_of datastore .instance)" = "$instance" ]
+	no_conflicts
+}
+
+@test "of two webservers each entry is the newer one's; what gave way is kept, what one lacks comes from the other" {
+	fill A
+	start_all
+	wait_same
+	stop B # stays behind
+	sql "$T/A/users.db" "UPDATE users SET email = 'newer' WHERE uid = 1; INSERT INTO users(uid, name) VALUES(50, 'only A')"
+	echo newer >"$T/A/resources/hosts.csv"
+	sync_now A
+	wait_same datastore A
+	sql "$T/B/users.db" "UPDATE users SET email = 'b edited' WHERE uid = 2; INSERT INTO users(uid, name) VALUES(60, 'only B')"
+	echo 'only B' >"$T/B/resources/only B"
+	stop datastore
+	start_webserver B
+	rm -rf "$T/datastore"
+	mkdir "$T/datastore"
+	wait_for 'B knows its tree' root_of B
+	datastore_from --from "${URL[B]}" --from "${URL[A]}"
+	[[ $output == *'conflict archive'* ]]
+	[ "$(sql "$T/datastore/users.db" "SELECT email FROM users WHERE uid = 1")" = newer ]
+	[ "$(cat "$T/datastore/resources/hosts.csv")" = newer ]
+	[ "$(sql "$T/datastore/users.db" "SELECT group_concat(name) FROM (SELECT name FROM users WHERE uid IN (50, 60) ORDER BY uid)")" = 'only A,only B' ]
+	[ "$(losers datastore)" = 'resources/hosts.csv users.db/users/1 users.db/users/2' ]
+	id=$(conflicts datastore '.[] | select(.path == "resources/hosts.csv").id' | tr -d '"')
+	[ "$(sha256sum <"$(archived datastore "$id")")" = "$(sha256sum <"$T/B/resources/hosts.csv")" ]
+	start_datastore
+	wait_same
+	everywhere "SELECT email FROM users WHERE uid = 1" newer
+	everywhere "SELECT email FROM users WHERE uid = 2" 'b edited' # an edit that was never sent is none that is old
+	[ "$(cat "$T/A/resources/only B")" = 'only B' ]
+	check_databases
+}
+
+@test "from files: a live webserver's own, one store of several; damaged ones are refused" {
+	fill A
+	start_all
+	wait_same
+	sql "$T/A/users.db" "UPDATE users SET email = 'in the log' WHERE uid = 1" # in the -wal, perhaps
+	stop datastore
+	cp "$T/A/users.db" "$T/damaged.db"
+	printf 'garbage garbage garbage' | dd of="$T/damaged.db" bs=1 seek=4096 conv=notrunc status=none
+	lose_stores
+	restore datastore -c "$T/datastore.conf" --yes --from-files --users-db "$T/damaged.db" --store users.db
+	[ "$status" -eq 65 ]
+	[ ! -e "$T/datastore/users.db" ]
+	restore datastore -c "$T/datastore.conf" --yes --from-files --resources "$T/nowhere" --store resources
+	[ "$status" -eq 66 ]
+	datastore_from --from-files --users-db "$T/A/users.db" --store users.db
+	[ -e "$T/datastore/users.db" ]
+	[ ! -e "$T/datastore/resources" ]
+	datastore_from --from-files --webstore-db "$T/B/webstore.db" --resources "$T/B/resources" --store webstore.db --store resources
+	start_datastore
+	wait_same
+	everywhere "SELECT email FROM users WHERE uid = 1" 'in the log'
+	for name in datastore A B; do # only what differed may have been one; a file's marker may be older than its content
+		[[ $(losers $name) =~ ^(users.db/users/1)?$ ]] || fail "$name: $(losers $name)"
+	done
+	check_databases
+}
+
+@test "a webserver that lost its stores, from the datastore; --store, --path and what it says" {
+	fill A
+	start_all
+	wait_same
+	stop A
+	echo 'not sent' >"$T/A/resources/not sent"
+	restore webserver -c "$T/B.conf" --from-datastore --yes
+	[ "$status" -eq 75 ] # its daemon runs
+	[[ $output == *'stop sameroot-sync first'* ]]
+	[ -z "$(aside B users.db)" ]
+	rm "$T"/A/users.db*
+	printf 'this is no database at all, but rubbish' >"$T/A/webstore.db"
+	restore webserver -c "$T/A.conf" --from-datastore --yes --json
+	[ "$status" -eq 0 ]
+	[ "$(cat "$(aside A webstore.db)")" = 'this is no database at all, but rubbish' ]
+	[ -e "$(aside A resources)/not sent" ]
+	start_webserver A
+	wait_same
+	no_conflicts
+	# only one store, the others stay as they are
+	stop A
+	echo 'here to stay' >"$T/A/resources/stays"
+	restore webserver -c "$T/A.conf" --from-datastore --yes --store webstore.db
+	[ "$status" -eq 0 ]
+	[ -e "$T/A/resources/stays" ]
+	# a part: what is missing comes back, what differs is replaced and kept, what is only here stays
+	rm -r "$T/A/resources/img"
+	mkdir "$T/A/resources/img"
+	echo mine >"$T/A/resources/img/mine"
+	sql "$T/A/users.db" "UPDATE users SET email = 'broken' WHERE uid = 1; UPDATE groups SET name = 'stays changed' WHERE gid = 1"
+	restore webserver -c "$T/A.conf" --from-datastore --path resources/img --dry-run
+	[ "$status" -eq 0 ]
+	[ "$(ls "$T/A/resources/img")" = mine ]
+	restore webserver -c "$T/A.conf" --from-datastore --path resources/img --yes
+	[ "$status" -eq 0 ]
+	restore webserver -c "$T/A.conf" --from-datastore --path users.db/users --yes
+	[ "$status" -eq 0 ]
+	[ "$(sql "$T/A/users.db" "SELECT count(*) FROM users WHERE email = 'broken'")" -eq 0 ]
+	[ "$(losers A)" = users.db/users/1 ]
+	start_webserver A
+	wait_same
+	everywhere "SELECT name FROM groups WHERE gid = 1" 'stays changed'
+	[ "$(cat "$T/datastore/resources/img/mine" "$T/B/resources/stays")" = "$(printf 'mine\nhere to stay')" ]
+	check_databases
+}
+
+@test "what a source cannot give is named and counted, and never taken for a deletion" {
+	fill A
+	start_all
+	wait_same
+	ln -s nowhere "$T/A/resources/link"
+	sync_now A
+	mv "$T/A/webstore.db" "$T/away.db"
+	rm -f "$T"/A/webstore.db-*
+	stop datastore
+	wait_for 'A sees that its store is gone' paused_there
+	rows=$(dump_db "$T/datastore/webstore.db")
+	restore datastore -c "$T/datastore.conf" --from "${URL[A]}" --yes
+	[ "$status" -eq 1 ]
+	[[ $output == *'store webstore.db is left as it is'*paused* ]]
+	[[ $output == *'1 paths at the source'* ]]
+	[ "$(dump_db "$T/datastore/webstore.db")" = "$rows" ]
+	rm -f "$T/A/resources/link"
+	mv "$T/away.db" "$T/A/webstore.db"
+	start_datastore
+	wait_same
+	no_conflicts
+	# another cluster's webserver has another secret; one that is not there is said to be so
+	stop datastore
+	stop B
+	restore datastore -c "$T/datastore.conf" --from "${URL[B]}" --yes
+	[ "$status" -eq 75 ]
+	(umask 077; head -c 32 /dev/urandom | base64 -w 0 >"$T/other-secret")
+	sed "s|^Control-Auth-File=.*|Control-Auth-File=$T/other-secret|" "$T/datastore.conf" >"$T/other.conf"
+	restore datastore -c "$T/other.conf" --from "${URL[A]}" --yes
+	[ "$status" -eq 77 ]
+}
+
+paused_there() {
+	[[ $(api A /api/tree | jq -r '.stores[] | select(.name == "webstore.db").paused') == *lost* ]]
+}
+
+# SYSCALL N ARG...: killed at the Nth such call
+killed_at() {
+	local call=$1 n=$2 status=0
+	shift 2
+	strace -f -qq -o "$T/strace" -e trace="$call" -e "inject=$call:signal=KILL:when=$n" "$BIN/sameroot-restore" "$@" >/dev/null 2>&1 || status=$?
+	[ "$status" -eq 137 ] || [ "$status" -eq 9 ] || fail "it was not killed at $call $n but ended with $status"
+}
+
+@test "killed at any rename, and at a sync: the old state is whole or the new one is, and run again it completes" {
+	command -v strace >/dev/null || skip 'no strace'
+	fill A
+	start_all
+	wait_same
+	mkdir "$T/A/resources/more"
+	for i in {1..40}; do echo "$i" >"$T/A/resources/more/$i"; done
+	sync_now A
+	wait_same
+	stop datastore
+	old=$(tree_sum "$T/datastore/resources")
+	for at in 'fsync 3' 'fdatasync 9' 'renameat2 5' 'renameat2 30'; do
+		# shellcheck disable=SC2086
+		killed_at $at datastore -c "$T/datastore.conf" --from "${URL[A]}" --yes || continue
+		[ "$(tree_sum "$T/datastore/resources")" = "$old" ] || fail "the old state is not whole after $at"
+		[ ! -e "$T/datastore/state/restore/plan" ]
+	done
+	# the last renames are those that put things in place: from the count of a whole run back
+	strace -f -qq -o "$T/strace" -e trace=renameat2 "$BIN/sameroot-restore" datastore -c "$T/datastore.conf" --from "${URL[A]}" --yes
+	last=$(grep -c before-restore "$T/strace")
+	[ "$last" -ge 3 ]
+	for n in 1 2 4; do
+		all=$(strace -f -qq -e trace=renameat2 "$BIN/sameroot-restore" datastore -c "$T/datastore.conf" --from "${URL[A]}" --yes 2>&1 >/dev/null | grep -c renameat2)
+		killed_at renameat2 $((all - n)) datastore -c "$T/datastore.conf" --from "${URL[A]}" --yes
+		[ -e "$T/datastore/state/restore/plan" ]
+		if ((n == 2)); then # the daemon ends it by itself
+			start_datastore
+			wait_same
+			stop datastore
+		else
+			datastore_from --from "${URL[A]}"
+			[[ $output == *'it is in place now'* ]]
+		fi
+		nothing_left
+	done
+	start_datastore
+	wait_same
+	no_conflicts
+	check_databases
+}
+
+@test "what was fetched is not fetched again" {
+	fill A
+	start_all
+	mkdir "$T/A/resources/big"
+	for i in 1 2 3; do head -c 9000000 /dev/urandom >"$T/A/resources/big/$i"; done
+	sync_now A
+	wait_same
+	stop datastore
+	lose_stores
+	strace -f -qq -o "$T/strace" -e trace=renameat2 -e inject=renameat2:signal=KILL:when=9 \
+		"$BIN/sameroot-restore" datastore -c "$T/datastore.conf" --from "${URL[A]}" --yes || true
+	[ -d "$T/datastore/resources.restoring" ]
+	[ ! -e "$T/datastore/resources" ]
+	have=$(find "$T/datastore/resources.restoring" -size +8000k | wc -l)
+	[ "$have" -ge 1 ]
+	strace -f -qq -o "$T/strace" -e trace=sendto,sendmsg,write -s 400 "$BIN/sameroot-restore" datastore -c "$T/datastore.conf" --from "${URL[A]}" --yes
+	asked=$(grep -c 'GET /api/blob' "$T/strace")
+	((asked <= 3 - have)) || fail "$asked large files were fetched, though $have were there"
+	start_datastore
+	wait_same
+}
+
+@test "a full disk: it stops, and the old state is as it was" {
+	mkdir "$T/small"
+	mount -t tmpfs -o size=6m none "$T/small" 2>/dev/null || skip 'no mount here'
+	fill A
+	sed -i "s|^Datastore-Resource-Store=.*|Datastore-Resource-Store=$T/small/resources|" "$T/datastore.conf"
+	start_datastore
+	start_webserver A
+	for i in 1 2 3 4; do head -c 900000 /dev/urandom >"$T/A/resources/$i"; done
+	sync_now A
+	wait_for 'equal roots' same_roots datastore A
+	stop datastore
+	old=$(tree_sum "$T/small/resources")
+	restore datastore -c "$T/datastore.conf" --from "${URL[A]}" --yes
+	now=$(tree_sum "$T/small/resources")
+	asides=$(find "$T/datastore" "$T/small" -maxdepth 1 -name '*.before-restore-*' | wc -l)
+	umount -l "$T/small"
+	[ "$status" -eq 74 ]
+	[[ $output == *'disk is full'*"$T/small/resources.restoring"* ]] || [[ $output == *"$T/small/resources.restoring"* ]]
+	[ "$now" = "$old" ]
+	[ "$asides" -eq 0 ]
+}
