@@ -10,9 +10,11 @@
 #include "lib/base/log.h"
 
 #define PROGRAM "sameroot"
+#define MANY    1000000
 
 static bool json, yes, adopt_union, adopt_mirror, adopt_deletions, new_key, print_line, as_datastore, as_webserver;
-static const char *config_path, *store, *address, *external_addr;
+static bool all, content, keep;
+static const char *config_path, *store, *address, *external_addr, *as, *older_than, *all_of;
 
 enum {
 	OPT_CONFIG = 1,
@@ -21,6 +23,10 @@ enum {
 	OPT_SIDE = 8,
 	OPT_ADOPT = 16,
 	OPT_NEW_KEY = 32,
+	OPT_CONFLICTS_LIST = 1 << 16,
+	OPT_CONFLICTS_SHOW = 1 << 17,
+	OPT_CONFLICTS_RESTORE = 1 << 18,
+	OPT_CONFLICTS_REMOVE = 1 << 19,
 	OPT_JOIN = 1 << 20,
 	OPT_ADDRESS = 1 << 21,
 };
@@ -41,6 +47,12 @@ static const struct option {
 	{OPT_ADOPT, {0, "union", NULL, "unite the datastore's state with the webservers'", .flag = &adopt_union}},
 	{OPT_ADOPT, {0, "mirror", NULL, "take the datastore's state as it is on this webserver", .flag = &adopt_mirror}},
 	{OPT_ADOPT, {0, "store", "NAME", "with --mirror: of this store alone", .text = &store}},
+	{OPT_CONFLICTS_LIST, {0, "all", NULL, "of every node, as the datastore knows them", .flag = &all}},
+	{OPT_CONFLICTS_SHOW, {0, "content", NULL, "write the content to the standard output, as it is", .flag = &content}},
+	{OPT_CONFLICTS_RESTORE, {0, "keep", NULL, "leave the entry in the archive", .flag = &keep}},
+	{OPT_CONFLICTS_RESTORE, {0, "as", "PATH", "of a file: under this name", .text = &as}},
+	{OPT_CONFLICTS_REMOVE, {0, "older-than", "DAYS", "those that were archived before so many days", .text = &older_than}},
+	{OPT_CONFLICTS_REMOVE, {0, "all-of", "STORE", "those of this store", .text = &all_of}},
 	{OPT_ADOPT, {0, "deletions", NULL, "let through the deletions that are held here", .flag = &adopt_deletions}},
 };
 #define OPTIONS (sizeof options / sizeof *options)
@@ -60,8 +72,18 @@ static const struct command {
 	{"diff", NULL, "[-c FILE] [--json]",
 	 "Name each path in which this webserver and the datastore differ: 0 none, 1 some, 75 unreachable.", OPT_CONFIG | OPT_JSON, 0,
 	 sr_admin_diff},
-	{"conflicts", "list", "[-c FILE] [--json] [--datastore | --webserver]", "List the conflict archive, oldest first.",
-	 OPT_CONFIG | OPT_JSON | OPT_SIDE, 0, sr_admin_conflicts_list},
+	{"conflicts", "list", "[-c FILE] [--json] [--all] [--datastore | --webserver] [PATH]",
+	 "List the conflict archive, oldest first; of what begins with PATH.", OPT_CONFIG | OPT_JSON | OPT_SIDE | OPT_CONFLICTS_LIST, 1,
+	 sr_admin_conflicts_list},
+	{"conflicts", "show", "[-c FILE] [--json | --content] [--datastore | --webserver] ID",
+	 "An archived version, beside what is there now.", OPT_CONFIG | OPT_JSON | OPT_SIDE | OPT_CONFLICTS_SHOW, 1,
+	 sr_admin_conflicts_show},
+	{"conflicts", "restore", "[-c FILE] [--json] [--yes] [--keep] [--as PATH] [--datastore | --webserver] ID...",
+	 "Make archived versions the current ones again, everywhere.", OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_CONFLICTS_RESTORE,
+	 MANY, sr_admin_conflicts_restore},
+	{"conflicts", "remove", "[-c FILE] [--json] [--yes] [--datastore | --webserver] ID... | [--older-than DAYS] [--all-of STORE]",
+	 "Remove archived versions for good.", OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_CONFLICTS_REMOVE, MANY,
+	 sr_admin_conflicts_remove},
 	{"init", NULL, "[--datastore | --webserver] [--address HOST[:PORT]] [--yes] [--json] [-c FILE]",
 	 "Make what this machine needs and does not have: configuration, secret, directories, empty stores.",
 	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_ADDRESS, 0, sr_admin_init},
@@ -92,7 +114,7 @@ static void list_commands(struct sr_buf *out)
 	sr_buf_printf(out, "Look after the nodes of a Sameroot cluster, each on its own machine.\n\n");
 	for (size_t i = 0; i < COMMANDS; i++) {
 		command_words(&commands[i], words);
-		sr_buf_printf(out, "  %-16s %s\n", words, commands[i].what);
+		sr_buf_printf(out, "  %-17s %s\n", words, commands[i].what);
 	}
 	sr_buf_printf(out, "\n`%s COMMAND --help` says more of one; these are understood by most:", PROGRAM);
 }
@@ -119,24 +141,31 @@ static bool takes_next(const char *arg)
 	return false;
 }
 
-/* The first word that is neither an option nor the value of one. */
-static const char *first_word(int argc, char **argv)
+/* Word n, from 0 on, of those that are neither an option nor the value of one. */
+static const char *word_of(int argc, char **argv, int n)
 {
 	for (int i = 1; i < argc; i++) {
 		if (takes_next(argv[i]))
 			i++;
-		else if (argv[i][0] != '-')
+		else if (argv[i][0] != '-' && n-- == 0)
 			return argv[i];
 	}
 	return NULL;
 }
 
-static const struct command *find(const char *name)
+/* Where the second word is none of the command's: the first of that name, for check_words to say so. */
+static const struct command *find(const char *name, const char *sub)
 {
-	for (size_t i = 0; name && i < COMMANDS; i++)
-		if (strcmp(commands[i].name, name) == 0)
-			return &commands[i];
-	return NULL;
+	const struct command *found = NULL;
+
+	for (size_t i = COMMANDS; name && i-- > 0;) {
+		if (strcmp(commands[i].name, name) != 0)
+			continue;
+		found = &commands[i];
+		if (found->sub && sub && strcmp(found->sub, sub) == 0)
+			break;
+	}
+	return found;
 }
 
 /* Without a command: --help, --version, or what is wrong. */
@@ -204,7 +233,7 @@ static bool sets_up(const struct command *c)
 	return c->run == sr_admin_init || c->run == sr_admin_join;
 }
 
-static int run(const struct command *c, const struct sr_cli *cli, const char *path)
+static int run(const struct command *c, const struct sr_cli *cli, char **args)
 {
 	struct sr_config *config = NULL;
 	struct sr_err err = {0};
@@ -220,7 +249,14 @@ static int run(const struct command *c, const struct sr_cli *cli, const char *pa
 		.store = store,
 		.new_key = new_key,
 		.adopt_deletions = adopt_deletions,
-		.path = path,
+		.path = args[0],
+		.args = (const char *const *)args,
+		.all = all,
+		.content = content,
+		.keep = keep,
+		.as = as,
+		.older_than = older_than,
+		.all_of = all_of,
 		.config_path = config_path,
 		.address = address,
 		.external_addr = external_addr,
@@ -232,6 +268,8 @@ static int run(const struct command *c, const struct sr_cli *cli, const char *pa
 		.ask = isatty(STDIN_FILENO) ? ask_words : NULL,
 	};
 
+	while (args[a.n_args])
+		a.n_args++;
 	if (!sets_up(c) && sr_config_load(&config, config_path, &err) != SR_OK)
 		return sr_cli_fail(cli, &err);
 	sr_log_setup(PROGRAM, SR_LOG_ERROR, false);
@@ -248,8 +286,8 @@ static int run(const struct command *c, const struct sr_cli *cli, const char *pa
 
 int main(int argc, char **argv)
 {
-	const char *word = first_word(argc, argv);
-	const struct command *c = find(word);
+	const char *word = word_of(argc, argv, 0);
+	const struct command *c = find(word, word_of(argc, argv, 1));
 	struct sr_cli_option some[OPTIONS];
 	struct sr_cli cli = {.program = PROGRAM, .options = some};
 	struct sr_err err = {0};
@@ -272,5 +310,5 @@ int main(int argc, char **argv)
 		return 0;
 	if (check_words(c, count, argv, &args, &err) != SR_OK)
 		return sr_cli_fail(&cli, &err);
-	return run(c, &cli, args[0]);
+	return run(c, &cli, args);
 }

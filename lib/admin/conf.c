@@ -40,12 +40,15 @@ void sr_conf_new(struct sr_buf *out, bool datastore)
 			   "# What is commented out is the default.\n\n[global]\n", datastore ? "datastore" : "webserver");
 	for (const char *const *name = datastore ? datastore_keys : webserver_keys; *name; name++)
 		add_key(out, *name);
+	if (!datastore)
+		sr_buf_printf(out, "\n# What is made new belongs to the owner of the directory it is in.  If the application runs as another user:\n"
+				   "#[store \"users.db\"]\n#Owner=www-data\n#Group=www-data\n");
 	sr_buf_printf(out, "\n# One more database or directory, for any application; the same section on the datastore and on each webserver:\n"
 			   "#[store \"shop.db\"]\n#Kind=sqlite\n#Path=/srv/shop/shop.db\n"
 			   "#Datastore-Path=/var/lib/sameroot/datastore-shop.db\n");
 }
 
-/* --- what is there ---------------------------------------------------------------------------------------------------------------- */
+/* --- what is there --------------------------------------------------------------------------------------------------------------- */
 
 struct lines {
 	struct sr_bytes rest, line; /* without blanks around it */
@@ -110,12 +113,12 @@ void sr_conf_add(struct sr_buf *text, const char *about, const char *key, const 
 		sr_buf_byte(text, '\n');
 	if (about)
 		sr_buf_printf(text, "%s# %s\n", text->len ? "\n" : "", about);
-	if (!l.global || !l.number)
-		sr_buf_printf(text, "[global]\n");
+	if (about || !l.global)
+		sr_buf_printf(text, "[global]\n"); /* also after one: who adds a section above must not take these keys into it */
 	sr_buf_printf(text, "%s=%s\n", key, value);
 }
 
-/* --- parsing ------------------------------------------------------------------------------------------------------------------------ */
+/* --- parsing --------------------------------------------------------------------------------------------------------------------- */
 
 enum sr_status sr_conf_parse(struct sr_config **out, struct sr_bytes text, const char *file, struct sr_err *err)
 {
@@ -145,7 +148,7 @@ enum sr_status sr_conf_address(const char *text, char **host, unsigned *port, st
 	return SR_OK;
 }
 
-/* --- files -------------------------------------------------------------------------------------------------------------------------- */
+/* --- files ----------------------------------------------------------------------------------------------------------------------- */
 
 enum sr_status sr_conf_read(const char *file, struct sr_buf *out, bool *found, struct sr_err *err)
 {

@@ -10,7 +10,7 @@ void sr_conf_new(struct sr_buf *out, bool datastore);
 
 /* The line on which [global] gives this key; 0: it does not. */
 unsigned sr_conf_line(struct sr_bytes text, const char *key);
-/* Add Key=value to [global] at the end of the text.  `about`, a line of comment, goes before it unless it is NULL. */
+/* Add Key=value to [global] at the end of the text.  `about`, a line of comment, begins a block; NULL: it goes on with the one before. */
 void sr_conf_add(struct sr_buf *text, const char *about, const char *key, const char *value);
 
 /* "host", "host:port" or "[v6]:port", as External-Addr takes it; *port 0: none was given.  *host is OWNED BY CALLER (free).  SR_E_USAGE. */

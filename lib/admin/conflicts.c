@@ -1,69 +1,63 @@
-/* conflicts.c - `sameroot conflicts list`: what lost, and lies in the conflict archive.  See admin.h. */
-#include <errno.h>
+/* conflicts.c - `sameroot conflicts list`: what lost, and lies in the conflict archive, here or everywhere.  See admin.h. */
 #include <jansson.h>
 #include <stdlib.h>
-#include <sys/stat.h>
+#include <string.h>
 
-#include "lib/admin/here.h"
+#include "lib/admin/conflicts.h"
 #include "lib/admin/table.h"
-#include "lib/replica/report.h"
 
-#define ARCHIVE "archive" /* below the state directory: lib/state/archive.h */
+/* --- which are wanted ------------------------------------------------------------------------------------------------------------ */
 
-static enum sr_status read_archive(const char *state_dir, struct sr_buf *out, struct sr_err *err)
+static bool is_wanted(const struct sr_admin *a, const json_t *entry)
 {
-	char *dir = sr_format("%s/" ARCHIVE, state_dir);
-	struct sr_archive *archive = NULL;
-	struct stat st;
-	bool there = stat(dir, &st) == 0;
-	enum sr_status rc = SR_OK;
+	const char *prefix = a->path ? a->path : "";
 
-	/* Opening would make it, and a daemon that is not root's could not write to it. */
-	if (!there && errno != ENOENT)
-		rc = sr_err_sys(err, SR_E_IO, "%s", dir);
-	else if (!there)
-		sr_buf_bytes(out, sr_bytes_of("[]"));
-	else
-		rc = sr_archive_open(&archive, state_dir, err);
-	if (archive)
-		rc = sr_report_conflicts(archive, out, err);
-	sr_archive_close(archive);
-	free(dir);
-	return rc;
+	return strncmp(sr_conflicts_text(entry, "path", ""), prefix, strlen(prefix)) == 0;
 }
 
-static enum sr_status fetch(const struct sr_admin *a, struct sr_buf *out, struct sr_err *err)
+/* Just what is promised, in this order, whatever else a daemon says; behind `node`, if there is one. */
+static void add(json_t *out, const json_t *entry, const json_t *node)
 {
-	struct sr_here here = {0};
-	enum sr_status rc = sr_here_open(&here, a, err);
+	static const char *const names[] = {"id", "store", "path", "when", "reason", "kind", "size"};
+	json_t *o = json_object();
 
-	if (rc != SR_OK)
-		return rc;
-	rc = sr_here_get(&here, "/api/admin/conflicts", out, err);
-	if (rc == SR_E_UNAVAILABLE && here.absent && here.ever)
-		rc = read_archive(here.state_dir, out, err);
-	sr_here_close(&here);
-	return rc;
+	if (node) {
+		json_object_set_new(o, "node", json_string(sr_conflicts_text(node, "name", "-")));
+		json_object_set(o, "uuid", json_object_get(node, "uuid"));
+	}
+	for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+		json_t *v = json_object_get(entry, names[k]);
+
+		json_object_set_new(o, names[k], v ? json_incref(v) : json_null());
+	}
+	json_array_append_new(out, o);
 }
 
-/* Just what is promised, in this order, whatever else a daemon says. */
-static json_t *trim(const json_t *list)
+static json_t *wanted_of(const struct sr_admin *a, const json_t *list, const json_t *node)
 {
-	static const char *const names[] = {"id", "store", "path", "when", "reason", "size"};
 	json_t *out = json_array(), *o;
 	size_t i;
 
-	for (i = 0; (o = json_array_get(list, i)); i++) {
-		json_t *entry = json_object();
-
-		for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
-			json_t *v = json_object_get(o, names[k]);
-
-			json_object_set_new(entry, names[k], v ? json_incref(v) : json_null());
-		}
-		json_array_append_new(out, entry);
-	}
+	for (i = 0; (o = json_array_get(list, i)); i++)
+		if (is_wanted(a, o))
+			add(out, o, node);
 	return out;
+}
+
+/* --- showing ----------------------------------------------------------------------------------------------------------------------- */
+
+static void heads(struct sr_table *t, const char *const *h)
+{
+	for (; *h; h++)
+		sr_table_add(t, "%s", *h);
+}
+
+static void add_row(struct sr_table *t, const json_t *o)
+{
+	for (const char *const *h = (const char *const[]){"id", "when", "reason", NULL}; *h; h++)
+		sr_table_add(t, "%s", sr_conflicts_text(o, *h, "-"));
+	sr_table_add(t, "%lld", (long long)json_integer_value(json_object_get(o, "size")));
+	sr_table_add(t, "%s", sr_conflicts_text(o, "path", "-"));
 }
 
 static void show(const json_t *list, FILE *out)
@@ -75,45 +69,116 @@ static void show(const json_t *list, FILE *out)
 	if (!json_array_size(list))
 		return;
 	sr_table_start(&t, "lllrl");
-	for (const char *const *h = (const char *const[]){"ID", "WHEN", "REASON", "SIZE", "PATH", NULL}; *h; h++)
-		sr_table_add(&t, "%s", *h);
-	for (i = 0; (o = json_array_get(list, i)); i++) {
-		for (const char *const *h = (const char *const[]){"id", "when", "reason", NULL}; *h; h++) {
-			const char *v = json_string_value(json_object_get(o, *h));
-
-			sr_table_add(&t, "%s", v ? v : "-");
-		}
-		sr_table_add(&t, "%lld", (long long)json_integer_value(json_object_get(o, "size")));
-		sr_table_add(&t, "%s", json_string_value(json_object_get(o, "path")) ? json_string_value(json_object_get(o, "path")) : "-");
-	}
+	heads(&t, (const char *const[]){"ID", "WHEN", "REASON", "SIZE", "PATH", NULL});
+	for (i = 0; (o = json_array_get(list, i)); i++)
+		add_row(&t, o);
 	sr_table_print(&t, out, "");
+}
+
+static void print_json(const json_t *o, FILE *out)
+{
+	char *text = json_dumps(o, JSON_COMPACT);
+
+	fprintf(out, "%s\n", text);
+	free(text);
+}
+
+static enum sr_status list_here(const struct sr_admin *a, struct sr_err *err)
+{
+	json_t *all = NULL, *list;
+	struct sr_conflicts c;
+	enum sr_status rc = sr_conflicts_open(&c, a, err);
+
+	if (rc == SR_OK)
+		rc = sr_conflicts_list(&c, &all, err);
+	if (rc == SR_OK) {
+		list = wanted_of(a, all, NULL);
+		if (a->json)
+			print_json(list, a->out);
+		else
+			show(list, a->out);
+		json_decref(list);
+	}
+	json_decref(all);
+	sr_conflicts_close(&c);
+	return rc;
+}
+
+/* --- everywhere ------------------------------------------------------------------------------------------------------------------------- */
+
+static void show_nodes(const struct sr_admin *a, const json_t *nodes)
+{
+	struct sr_table t;
+	size_t i;
+	json_t *n;
+
+	sr_table_start(&t, "lllrrl");
+	heads(&t, (const char *const[]){"NODE", "UUID", "ROLE", "ENTRIES", "BYTES", "AS OF", NULL});
+	for (i = 0; (n = json_array_get(nodes, i)); i++) {
+		sr_table_add(&t, "%s", sr_conflicts_text(n, "name", "-"));
+		sr_table_add(&t, "%.8s", sr_conflicts_text(n, "uuid", "-"));
+		sr_table_add(&t, "%s", sr_conflicts_text(n, "role", "-"));
+		sr_table_add(&t, "%lld", (long long)json_integer_value(json_object_get(n, "total")));
+		sr_table_add(&t, "%lld", (long long)json_integer_value(json_object_get(n, "bytes")));
+		sr_table_add(&t, "%s%s", sr_conflicts_text(n, "reported", "never told"),
+			     json_is_true(json_object_get(n, "stale")) ? ", not seen since: it may hold others by now" : "");
+	}
+	sr_table_print(&t, a->out, "");
+}
+
+static void show_everywhere(const struct sr_admin *a, const json_t *nodes, const json_t *list)
+{
+	struct sr_table t;
+	size_t i;
+	json_t *o;
+
+	show_nodes(a, nodes);
+	if (!json_array_size(list))
+		return;
+	fputc('\n', a->out);
+	sr_table_start(&t, "lllllrl");
+	heads(&t, (const char *const[]){"NODE", "UUID", "ID", "WHEN", "REASON", "SIZE", "PATH", NULL});
+	for (i = 0; (o = json_array_get(list, i)); i++) {
+		sr_table_add(&t, "%s", sr_conflicts_text(o, "node", "-"));
+		sr_table_add(&t, "%.8s", sr_conflicts_text(o, "uuid", "-"));
+		add_row(&t, o);
+	}
+	sr_table_print(&t, a->out, "");
+	for (i = 0; (o = json_array_get(nodes, i)); i++) {
+		long long more = (long long)json_integer_value(json_object_get(o, "total")) -
+				 (long long)json_array_size(json_object_get(o, "entries"));
+
+		if (more > 0)
+			fprintf(a->out, "and %lld older ones on %s: `sameroot conflicts list` there names all\n", more,
+				sr_conflicts_text(o, "name", "-"));
+	}
+}
+
+static enum sr_status list_everywhere(const struct sr_admin *a, struct sr_err *err)
+{
+	json_t *nodes = NULL, *list = json_array(), *one, *n;
+	enum sr_status rc = sr_conflicts_everywhere(a, &nodes, err);
+	size_t i;
+
+	for (i = 0; rc == SR_OK && (n = json_array_get(nodes, i)); i++) {
+		one = wanted_of(a, json_object_get(n, "entries"), n);
+		json_array_extend(list, one);
+		json_decref(one);
+	}
+	if (rc == SR_OK && a->json)
+		print_json(list, a->out);
+	else if (rc == SR_OK)
+		show_everywhere(a, nodes, list);
+	json_decref(nodes);
+	json_decref(list);
+	return rc;
 }
 
 enum sr_status sr_admin_conflicts_list(const struct sr_admin *a, int *status, struct sr_err *err)
 {
-	struct sr_buf body = {0};
-	json_t *all = NULL, *list = NULL;
-	char *text = NULL;
-	enum sr_status rc = fetch(a, &body, err);
+	enum sr_status rc = a->all ? list_everywhere(a, err) : list_here(a, err);
 
 	if (rc == SR_OK)
-		all = json_loadb(body.at ? (const char *)body.at : "", body.len, 0, NULL);
-	if (rc == SR_OK && !json_is_array(all))
-		rc = sr_err_set(err, SR_E_DATA, "list of conflicts: not a JSON array");
-	if (rc != SR_OK)
-		goto out;
-	list = trim(all);
-	if (a->json) {
-		text = json_dumps(list, JSON_COMPACT);
-		fprintf(a->out, "%s\n", text);
-	} else {
-		show(list, a->out);
-	}
-	*status = 0;
-out:
-	free(text);
-	json_decref(all);
-	json_decref(list);
-	sr_buf_free(&body);
+		*status = 0;
 	return rc;
 }

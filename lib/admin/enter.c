@@ -39,7 +39,7 @@ struct enter {
 	struct sr_sync_result result;
 };
 
-/* --- the line ------------------------------------------------------------------------------------------------------------------------- */
+/* --- the line -------------------------------------------------------------------------------------------------------------------- */
 
 static enum sr_status read_line(struct enter *e, struct sr_err *err)
 {
@@ -57,7 +57,7 @@ static enum sr_status read_line(struct enter *e, struct sr_err *err)
 	return rc;
 }
 
-/* --- the configuration ------------------------------------------------------------------------------------------------------------------ */
+/* --- the configuration ----------------------------------------------------------------------------------------------------------- */
 
 static void add(struct enter *e, const char *key, const char *value)
 {
@@ -123,7 +123,7 @@ static enum sr_status read_conf(struct enter *e, struct sr_err *err)
 	return sr_conf_parse(&e->config, sr_buf_view(&e->conf), e->file, err);
 }
 
-/* --- what contradicts --------------------------------------------------------------------------------------------------------------------- */
+/* --- what contradicts ------------------------------------------------------------------------------------------------------------ */
 
 static enum sr_status contradicts(const struct enter *e, const char *key, const char *is, const char *whose, const char *says,
 				  struct sr_err *err)
@@ -184,7 +184,7 @@ static enum sr_status check_secret(const struct enter *e, struct sr_err *err)
 			  e->config->control_auth_file);
 }
 
-/* --- the datastore ---------------------------------------------------------------------------------------------------------------------- */
+/* --- the datastore --------------------------------------------------------------------------------------------------------------- */
 
 static enum sr_status prove(struct enter *e, struct sr_err *err)
 {
@@ -241,7 +241,7 @@ static enum sr_status meet(struct enter *e, struct sr_err *err)
 	return rc == SR_OK ? rc : sr_err_context(err, "nothing was changed");
 }
 
-/* --- setting up ------------------------------------------------------------------------------------------------------------------------- */
+/* --- setting up ------------------------------------------------------------------------------------------------------------------ */
 
 static enum sr_status set_up(struct enter *e, struct sr_err *err)
 {
@@ -256,7 +256,7 @@ static enum sr_status set_up(struct enter *e, struct sr_err *err)
 	return rc;
 }
 
-/* --- the first round -------------------------------------------------------------------------------------------------------------------- */
+/* --- the first round ------------------------------------------------------------------------------------------------------------- */
 
 static void show_preview(const struct enter *e)
 {
@@ -323,7 +323,7 @@ static void show_round(const struct enter *e)
 		fprintf(out, "\nThe sync daemon runs, and does a round now: see `sameroot status`.\n");
 		return;
 	}
-	fprintf(out, "\nRound: %llu fetched, %llu sent, %llu found equal, %llu archived; %s.\n", (unsigned long long)r->pulled,
+	fprintf(out, "\nRound: %llu items fetched, %llu sent, %llu found equal, %llu archived; %s.\n", (unsigned long long)r->pulled,
 		(unsigned long long)r->pushed, (unsigned long long)r->agreed, (unsigned long long)r->conflicts,
 		r->in_sync ? "this webserver is in sync" : "not in sync yet: see `sameroot status`");
 	fprintf(out, "Start sameroot-sync: it goes on with a round every %llu seconds.\n", (unsigned long long)e->config->update_interval);
@@ -350,7 +350,7 @@ static void show_json(const struct enter *e)
 	json_decref(o);
 }
 
-/* --- the whole -------------------------------------------------------------------------------------------------------------------------- */
+/* --- the whole ------------------------------------------------------------------------------------------------------------------- */
 
 static enum sr_status prepare(struct enter *e, struct sr_err *err)
 {

@@ -144,7 +144,8 @@ static enum sr_status call(struct sr_here *h, const struct sr_call *c, struct sr
 	h->absent = !h->client;
 	if (!h->ever)
 		return sr_err_set(err, SR_E_UNAVAILABLE,
-				  "the %s is not running, and never ran with the state directory %s (-c FILE names another configuration)",
+				  "the %s is not running, and never ran with the state directory %s (a webserver is set up by `sameroot join LINE`, a "
+				  "datastore by `sameroot init`; -c FILE names another configuration)",
 				  h->name, h->state_dir);
 	if (!h->client)
 		return sr_err_set(err, SR_E_UNAVAILABLE, "the %s is not running: no address in %s", h->name, h->state_dir);

@@ -20,7 +20,7 @@ struct init {
 	struct sr_buf line;
 };
 
-/* --- the role ----------------------------------------------------------------------------------------------------------------------- */
+/* --- the role -------------------------------------------------------------------------------------------------------------------- */
 
 static enum sr_status ask_role(const struct sr_admin *a, bool *datastore, struct sr_err *err)
 {
@@ -63,7 +63,7 @@ static enum sr_status read_conf(struct init *in, struct sr_err *err)
 	return sr_conf_parse(&in->config, sr_buf_view(&in->conf), file, err);
 }
 
-/* --- the end ------------------------------------------------------------------------------------------------------------------------ */
+/* --- the end --------------------------------------------------------------------------------------------------------------------- */
 
 static void show(const struct init *in)
 {
@@ -73,9 +73,10 @@ static void show(const struct init *in)
 	if (in->setup.datastore)
 		fprintf(out,
 			"\nStart sameroot-datastore, if it does not run.  Then, on each webserver:\n\n    sameroot join '%.*s'\n\n"
+			"They reach this machine as %s, as the line says; --address HOST[:PORT] names another way.\n"
 			"Whoever has this line has the cluster's secret: `sameroot join -` takes it from the standard input instead, where\n"
 			"no list of processes shows it.  `sameroot join --line` prints it again.\n",
-			(int)in->line.len, (const char *)in->line.at);
+			(int)in->line.len, (const char *)in->line.at, in->address);
 	else
 		fprintf(out, "\nNext: sameroot join LINE, with the line that `sameroot join --line` prints on the datastore.\n");
 }
@@ -101,10 +102,10 @@ static enum sr_status agree(const struct init *in, struct sr_err *err)
 
 	if (a->yes || !sr_setup_any(&in->setup, SR_SETUP_MISSING))
 		return SR_OK;
-	if (!a->confirm)
-		return sr_err_set(err, SR_E_USAGE, "there is no terminal to ask at: say --yes");
 	sr_setup_show(&in->setup, false, a->json ? a->notes : a->out);
 	fflush(a->out);
+	if (!a->confirm)
+		return sr_err_set(err, SR_E_USAGE, "nothing was made: there is no terminal to ask at: say --yes");
 	return a->confirm(a->ctx, QUESTION) ? SR_OK : sr_err_set(err, SR_E_HELD, "nothing was changed");
 }
 

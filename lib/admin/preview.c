@@ -30,7 +30,7 @@ struct look {
 	struct sr_preview *out;
 };
 
-/* --- the datastore ---------------------------------------------------------------------------------------------------------------- */
+/* --- the datastore --------------------------------------------------------------------------------------------------------------- */
 
 static enum sr_status ask_tree(struct look *l, int *http, struct sr_err *err)
 {
@@ -69,7 +69,7 @@ static const struct sr_tree_store *store_there(const struct look *l, const char 
 	return NULL;
 }
 
-/* --- the stores here ---------------------------------------------------------------------------------------------------------------- */
+/* --- the stores here ------------------------------------------------------------------------------------------------------------- */
 
 static enum sr_status open_store(const struct look *l, const struct sr_config_store *c, struct sr_store **out, struct sr_err *err)
 {
@@ -162,7 +162,7 @@ static enum sr_status look_here(struct look *l, struct sr_err *err)
 	return rc;
 }
 
-/* --- counting ----------------------------------------------------------------------------------------------------------------------- */
+/* --- counting -------------------------------------------------------------------------------------------------------------------- */
 
 struct count {
 	const struct look *l;
@@ -262,7 +262,7 @@ static enum sr_status compare_all(struct look *l, struct sr_err *err)
 	return rc;
 }
 
-/* --- the whole ------------------------------------------------------------------------------------------------------------------------ */
+/* --- the whole ------------------------------------------------------------------------------------------------------------------- */
 
 static enum sr_status make(struct look *l, unsigned wait_ms, struct sr_err *err)
 {
@@ -310,7 +310,7 @@ void sr_preview_free(struct sr_preview *p)
 	memset(p, 0, sizeof *p);
 }
 
-/* --- showing -------------------------------------------------------------------------------------------------------------------------- */
+/* --- showing --------------------------------------------------------------------------------------------------------------------- */
 
 void sr_preview_show(const struct sr_preview *p, FILE *out)
 {

@@ -20,7 +20,7 @@ static const char *state_dir(const struct sr_setup *s)
 	return s->datastore ? s->config->datastore_state_directory : s->config->state_directory;
 }
 
-/* --- making one ------------------------------------------------------------------------------------------------------------------- */
+/* --- making one ------------------------------------------------------------------------------------------------------------------ */
 
 static enum sr_status make_conf(const struct sr_setup *s, const struct sr_setup_item *item, struct sr_err *err)
 {
@@ -74,7 +74,7 @@ static enum sr_status make_store(const struct sr_setup *s, const struct sr_setup
 	return rc == SR_OK ? rc : sr_err_context(err, "store %s", c->name);
 }
 
-/* --- looking ------------------------------------------------------------------------------------------------------------------------ */
+/* --- looking --------------------------------------------------------------------------------------------------------------------- */
 
 static struct sr_setup_item *add(struct sr_setup *s, const char *what, const char *name, char *path)
 {
@@ -163,7 +163,7 @@ enum sr_status sr_setup_make(struct sr_setup *s, struct sr_err *err)
 	return SR_OK;
 }
 
-/* --- showing ------------------------------------------------------------------------------------------------------------------------ */
+/* --- showing --------------------------------------------------------------------------------------------------------------------- */
 
 void sr_setup_show(const struct sr_setup *s, bool made, FILE *out)
 {

@@ -1,4 +1,4 @@
-/* admin.c - HTTP for the operator: status, conflicts, adopt. */
+/* admin.c - HTTP for the operator: status, adopt. */
 #include "lib/datastore/internal.h"
 
 #include <jansson.h>
@@ -107,20 +107,6 @@ enum sr_status sr_ds_admin_status(void *ctx, struct sr_request *req, struct sr_e
 	(void)err;
 	sr_ds_reply_json(req, 200, status_json(ctx));
 	return SR_OK;
-}
-
-/* --- conflicts ------------------------------------------------------------------------------------------------------- */
-
-enum sr_status sr_ds_admin_conflicts(void *ctx, struct sr_request *req, struct sr_err *err)
-{
-	struct sr_datastore *d = ctx;
-	struct sr_buf body = {0};
-	enum sr_status rc = sr_report_conflicts(d->r->archive, &body, err);
-
-	if (rc == SR_OK)
-		sr_reply_bytes(req, 200, "application/json", sr_buf_view(&body));
-	sr_buf_free(&body);
-	return rc;
 }
 
 /* --- adopt ----------------------------------------------------------------------------------------------------------- */

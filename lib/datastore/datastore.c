@@ -25,7 +25,7 @@ static enum sr_status load_secrets(struct sr_datastore *d, struct sr_err *err)
 	enum sr_status rc = c->control_auth ? SR_OK : sr_secret_ensure(c->control_auth_file, &made, err);
 
 	if (made)
-		sr_info("made %s: copy it to every webserver", c->control_auth_file);
+		sr_info("made %s: `sameroot join --line` prints the line that takes it to a webserver", c->control_auth_file);
 	return rc == SR_OK ? sr_admit_open(&d->admit, c, c->datastore_state_directory, err) : rc;
 }
 
@@ -94,6 +94,7 @@ enum sr_status sr_datastore_open(struct sr_datastore **out, const struct sr_conf
 	}
 	d->serve = (struct sr_serve){.replica = d->r, .ready = serve_ready, .older = sr_ds_older, .ctx = d};
 	d->hello = (struct sr_hello){.secret = d->admit.control, .role = "datastore"};
+	d->conflicts = (struct sr_conflict_routes){.replica = d->r, .restore = sr_ds_conflicts_restore, .ctx = d};
 	*out = d;
 	return SR_OK;
 }
@@ -319,11 +320,11 @@ static enum sr_status certificate(struct sr_datastore *d, struct sr_err *err)
 
 enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 {
-	struct sr_routes routes[3] = {{.ctx = d}, {.ctx = &d->serve}, {.ctx = &d->hello}};
+	struct sr_routes routes[4] = {{.ctx = d}, {.ctx = &d->serve}, {.ctx = &d->hello}, {.ctx = &d->conflicts}};
 	struct sr_server_options o = {.address = d->config->datastore_listen_address,
 				      .port = d->config->datastore_port,
 				      .routes = routes,
-				      .routes_count = 3,
+				      .routes_count = 4,
 				      .authorize = sr_admit_check,
 				      .authorize_ctx = &d->admit,
 				      .workers = WORKERS};
@@ -337,6 +338,7 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 	routes[0].at = sr_ds_routes(&routes[0].n);
 	routes[1].at = sr_serve_routes(&routes[1].n);
 	routes[2].at = sr_hello_routes(&routes[2].n);
+	routes[3].at = sr_conflict_routes(&routes[3].n);
 	rc = sr_server_start(&server, &o, err);
 	if (rc != SR_OK)
 		return rc;

@@ -8,6 +8,7 @@
  *   edit.c       an operator's change
  *   registry.c   webservers                       routes.c    HTTP
  *   admin.c      HTTP for the operator             limit.c     too many deletions
+ *   conflicts.c  archived versions come back
  *
  * Two locks, taken in this order: `writer` (stores, state.db, `at`, pushes) and `face` (what quick handlers look at; held for moments,
  * never over disk work).  The replica's own lock is innermost but one: face may not be held when it is taken. */
@@ -16,6 +17,7 @@
 
 #include "lib/datastore/datastore.h"
 #include "lib/replica/admit.h"
+#include "lib/replica/conflict_routes.h"
 #include "lib/replica/hello.h"
 #include "lib/replica/replica.h"
 #include "lib/replica/serve.h"
@@ -109,6 +111,7 @@ struct sr_datastore {
 
 	struct sr_serve serve;
 	struct sr_hello hello;
+	struct sr_conflict_routes conflicts;
 	struct sr_server *server;
 };
 
@@ -295,11 +298,17 @@ struct json_t *sr_ds_webservers_json(struct sr_datastore *d); /* OWNED BY CALLER
 /* With dashes or without. */
 SR_MUST bool sr_ds_parse_uuid(const char *text, struct sr_uuid *out);
 
+/* --- conflicts.c --------------------------------------------------------------------------------------------------- */
+
+/* For the routes of lib/replica/conflict_routes.h. */
+enum sr_status sr_ds_conflicts_restore(void *ctx, struct sr_bytes wish, struct sr_buf *out, struct sr_err *err);
+enum sr_status sr_ds_webserver_conflicts_put(void *ctx, struct sr_request *req, struct sr_err *err);
+enum sr_status sr_ds_conflicts_get(void *ctx, struct sr_request *req, struct sr_err *err);
+
 /* --- routes.c, admin.c -------------------------------------------------------------------------------------------- */
 
 const struct sr_route *sr_ds_routes(size_t *n);
 enum sr_status sr_ds_admin_status(void *ctx, struct sr_request *req, struct sr_err *err);
-enum sr_status sr_ds_admin_conflicts(void *ctx, struct sr_request *req, struct sr_err *err);
 enum sr_status sr_ds_admin_adopt(void *ctx, struct sr_request *req, struct sr_err *err);
 void sr_ds_reply_json(struct sr_request *req, int status, struct json_t *json); /* CONSUMES json */
 

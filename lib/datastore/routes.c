@@ -9,6 +9,7 @@
 
 #define MOST_PUSH  ((uint64_t)INT64_MAX)
 #define MOST_SMALL 65536
+#define MOST_CONFLICTS (64u << 20) /* 2000 entries, or a few of the longest paths */
 
 bool sr_ds_parse_uuid(const char *text, struct sr_uuid *out)
 {
@@ -211,8 +212,9 @@ static const struct sr_route routes[] = {
 	{"PUT", "/api/upload/{}", sr_ds_upload_put, 0, MOST_PUSH},
 	{"GET", "/api/webservers", sr_ds_webservers_get, SR_ROUTE_QUICK, 0},
 	{"PUT", "/api/webservers/{}", sr_ds_webserver_put, 0, MOST_SMALL},
+	{"PUT", "/api/webservers/{}/conflicts", sr_ds_webserver_conflicts_put, 0, MOST_CONFLICTS},
+	{"GET", "/api/conflicts", sr_ds_conflicts_get, 0, 0},
 	{"GET", "/api/admin/status", sr_ds_admin_status, SR_ROUTE_QUICK | SR_ROUTE_ADMIN, 0},
-	{"GET", "/api/admin/conflicts", sr_ds_admin_conflicts, SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/adopt", sr_ds_admin_adopt, SR_ROUTE_ADMIN, MOST_SMALL},
 	{"GET", "/healthz", healthz, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
 	{"GET", "/readyz", readyz, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},

@@ -51,11 +51,11 @@ static enum sr_status on_displaced(void *ctx, size_t k, const struct sr_leaf *le
 				 .path = old->path,
 				 .version = old->version,
 				 .mtime_ns = old->mtime_ns,
-				 .reason = "changed-while-applying",
+				 .reason = old->expected ? "restored-over" : "changed-while-applying",
 				 .winner = leaf->to};
 
 	(void)k;
-	if (old->expected)
+	if (old->expected && !(leaf->flags & SR_LEAF_ARCHIVE))
 		return SR_OK;
 	if (old->version.kind == SR_KIND_ROW)
 		return sr_archive_record(e->r->archive, &loser, old->record, err);

@@ -19,7 +19,7 @@
  * cannot be looked at, is left as it is and named, too, but the others went on.  What was staged is used up or gone, either way.  SR_E_BUSY: a round was cut short and has to be ended by the next one first.
  * SR_E_UNAVAILABLE: the store is paused.
  * A crash leaves each file as it was or as it should be; a database all or nothing.  Replaced content goes: it is what was expected.  Should it not be
- * that after all, it goes to the conflict archive. */
+ * that after all, or if the leaf says SR_LEAF_ARCHIVE, it goes to the conflict archive. */
 SR_MUST enum sr_status sr_replica_edit(struct sr_replica *r, size_t i, struct sr_leaves *leaves, struct sr_err *err);
 
 #endif

@@ -17,18 +17,24 @@ void sr_report_archive(json_t *status, struct sr_archive *archive)
 	json_object_set_new(status, "conflicts", json_integer((json_int_t)u.entries));
 }
 
-static enum sr_status add_conflict(void *ctx, const struct sr_archived *e, struct sr_err *err)
+json_t *sr_report_conflict(const struct sr_archived *e)
 {
 	json_t *o = json_object();
 
-	(void)err;
 	json_object_set_new(o, "id", json_string(e->id));
 	json_object_set_new(o, "store", json_string(e->store));
 	json_object_set_new(o, "path", json_string(e->path));
 	json_object_set_new(o, "when", json_string(e->when));
 	json_object_set_new(o, "reason", json_string(e->reason));
+	json_object_set_new(o, "kind", json_string(e->kind));
 	json_object_set_new(o, "size", json_integer((json_int_t)e->size));
-	json_array_append_new(ctx, o);
+	return o;
+}
+
+static enum sr_status add_conflict(void *ctx, const struct sr_archived *e, struct sr_err *err)
+{
+	(void)err;
+	json_array_append_new(ctx, sr_report_conflict(e));
 	return SR_OK;
 }
 

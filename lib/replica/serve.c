@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/replica/place.h"
 #include "lib/replica/wire.h"
 
 #define LIST_LIMIT 10000 /* entries, unless the request says otherwise ... */
@@ -138,38 +139,8 @@ struct place {
 
 static enum sr_status parse_place(struct sr_serve *sv, struct sr_bytes text, struct place *out, struct sr_err *err)
 {
-	struct sr_buf part = {0};
-	bool first = true;
-
 	memset(out, 0, sizeof *out);
-	while (text.len) {
-		const uint8_t *slash = memchr(text.at, '/', text.len);
-		size_t len = slash ? (size_t)(slash - text.at) : text.len;
-
-		sr_buf_clear(&part);
-		if (!sr_unpercent(&part, sr_bytes(text.at, len)))
-			goto bad;
-		text.at += slash ? len + 1 : len;
-		text.len -= slash ? len + 1 : len;
-		if (!part.len)
-			continue; /* doubled or trailing slash */
-		if (first) {
-			out->store = sr_replica_find(sv->replica, sr_buf_view(&part), &out->i);
-			if (!out->store)
-				goto bad;
-			first = false;
-			continue;
-		}
-		if (out->path.len)
-			sr_buf_byte(&out->path, 0);
-		sr_buf_bytes(&out->path, sr_buf_view(&part));
-	}
-	sr_buf_free(&part);
-	return SR_OK;
-bad:
-	sr_buf_free(&part);
-	sr_buf_free(&out->path);
-	return sr_err_set(err, SR_E_NOTFOUND, "path: it begins with the name of a store, its parts are percent-encoded");
+	return sr_place_parse(sv->replica, text, &out->store, &out->i, &out->path, err);
 }
 
 /* --- GET /api/tree/list -------------------------------------------------------------------------------------------------------- */

@@ -30,7 +30,7 @@ struct sr_loser { /* what is archived; all BORROWED */
 	struct sr_bytes path;
 	struct sr_version version;
 	int64_t mtime_ns;          /* FILE */
-	const char *reason;        /* one word from a fixed list: "edited-both", "edited-deleted", "union", "kind", "changed-while-applying", "child-of-deleted", "unique", "mirror" */
+	const char *reason;        /* one word from a fixed list: "edited-both", "edited-deleted", "union", "kind", "changed-while-applying", "child-of-deleted", "unique", "mirror", "restored-over" */
 	struct sr_version winner;  /* what stands instead */
 	bool beyond;               /* the limit, for it is out of its place already: what a crash left */
 };

@@ -108,6 +108,15 @@
 	X(PUSH_PUT, "push_result: write", \
 	  "INSERT OR REPLACE INTO push_result (webserver, id, kind, epoch, seq, root, answer) VALUES (?, ?, ?, ?, ?, ?, ?)") \
 \
+	X(CONFLICT_PUT, "conflict: write", "INSERT OR REPLACE INTO conflict (webserver, id, entry) VALUES (?, ?, ?)") \
+	X(CONFLICT_DROP, "conflict: drop", "DELETE FROM conflict WHERE webserver = ? AND id = ?") \
+	X(CONFLICT_DROP_ALL, "conflict: drop all", "DELETE FROM conflict WHERE webserver = ?") \
+	X(CONFLICT_COUNT, "conflict: count", "SELECT count(*) FROM conflict WHERE webserver = ?") \
+	X(CONFLICT_EACH, "conflict: list", "SELECT entry FROM conflict WHERE webserver = ? ORDER BY id") \
+	X(CONFLICT_REPORT_PUT, "conflict_report: write", \
+	  "INSERT OR REPLACE INTO conflict_report (webserver, token, total, bytes, at_ms) VALUES (?, ?, ?, ?, ?)") \
+	X(CONFLICT_REPORT_GET, "conflict_report: read", "SELECT token, total, bytes, at_ms FROM conflict_report WHERE webserver = ?") \
+\
 	X(WEBSERVER_PUT, "webserver: write", \
 	  "INSERT OR REPLACE INTO webserver (uuid, name, external_addr, peer, version, pin, sync_port, epoch, seq, root, seen_ms, status) " \
 	  "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)") \

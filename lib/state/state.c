@@ -66,7 +66,9 @@ static const char *const upgrades[FORMAT - 1] = {
 	"CREATE TRIGGER replaced_added AFTER INSERT ON replaced BEGIN "
 	"UPDATE trash SET files = files + new.file, records = records + 1 - new.file, bytes = bytes + new.bytes; END;"
 	"CREATE TRIGGER replaced_gone AFTER DELETE ON replaced BEGIN "
-	"UPDATE trash SET files = files - old.file, records = records - 1 + old.file, bytes = bytes - old.bytes; END;",
+	"UPDATE trash SET files = files - old.file, records = records - 1 + old.file, bytes = bytes - old.bytes; END;"
+	"CREATE TABLE conflict (webserver BLOB, id TEXT, entry BLOB, PRIMARY KEY (webserver, id)) WITHOUT ROWID;"
+	"CREATE TABLE conflict_report (webserver BLOB PRIMARY KEY, token BLOB, total INTEGER, bytes INTEGER, at_ms INTEGER) WITHOUT ROWID;",
 };
 
 /* ---- directory and lock ---- */

@@ -11,12 +11,23 @@
 #include "lib/replica/address.h"
 #include "lib/replica/admit.h"
 #include "lib/replica/hello.h"
-#include "lib/replica/report.h"
+#include "lib/replica/conflict.h"
+#include "lib/replica/conflict_routes.h"
+#include "lib/replica/edit.h"
 #include "lib/replica/serve.h"
 #include "lib/sync/orders.h"
 
 #define BACKOFF_MAX_MS 60000
 #define MOST_BODY      4096
+
+/* What another thread wants done by the one that owns the stores, between two rounds. */
+struct errand {
+	struct sr_bytes wish;
+	struct sr_buf *out;
+	struct sr_err *err;
+	enum sr_status rc;
+	bool taken, done;
+};
 
 struct sr_sync_daemon {
 	const struct sr_config *config;
@@ -24,6 +35,7 @@ struct sr_sync_daemon {
 	struct sr_admit admit;
 	struct sr_serve serve;
 	struct sr_hello hello;
+	struct sr_conflict_routes conflicts;
 	struct sr_server *server;
 
 	pthread_mutex_t lock;
@@ -33,6 +45,8 @@ struct sr_sync_daemon {
 	struct sr_orders orders;     /* of the operator, before the next round */
 	struct sr_config *fresh;     /* of a reload, not taken yet, or NULL */
 	struct sr_config *exclusions; /* of the last reload that was taken, or NULL; the round's own */
+	struct errand *errand; /* at work, or NULL; BORROWED from the thread that waits for it */
+	pthread_cond_t errands;
 	enum sr_status last;
 	char told[512]; /* the trouble that was logged last: each is logged once */
 };
@@ -107,18 +121,6 @@ static enum sr_status get_status(void *ctx, struct sr_request *req, struct sr_er
 	return SR_OK;
 }
 
-static enum sr_status get_conflicts(void *ctx, struct sr_request *req, struct sr_err *err)
-{
-	struct sr_sync_daemon *d = ctx;
-	struct sr_buf out = {0};
-	enum sr_status rc = sr_report_conflicts(sr_sync_replica(d->sync)->archive, &out, err);
-
-	if (rc == SR_OK)
-		sr_reply_bytes(req, 200, "application/json", sr_buf_view(&out));
-	sr_buf_free(&out);
-	return rc;
-}
-
 static enum sr_status post_sync(void *ctx, struct sr_request *req, struct sr_err *err)
 {
 	(void)err;
@@ -152,12 +154,66 @@ static enum sr_status post_adopt(void *ctx, struct sr_request *req, struct sr_er
 	return get_status(ctx, req, err);
 }
 
+/* --- errands ------------------------------------------------------------------------------------------------------- */
+
+static enum sr_status edit(void *ctx, size_t i, struct sr_leaves *leaves, struct sr_err *err)
+{
+	return sr_replica_edit(ctx, i, leaves, err);
+}
+
+static enum sr_status restore(void *ctx, struct sr_bytes wish, struct sr_buf *out, struct sr_err *err)
+{
+	struct sr_sync_daemon *d = ctx;
+	struct errand e = {.wish = wish, .out = out, .err = err};
+
+	pthread_mutex_lock(&d->lock);
+	while (d->errand && !d->stop)
+		pthread_cond_wait(&d->errands, &d->lock);
+	if (!d->stop)
+		d->errand = &e;
+	d->now = true; /* and the round that follows takes it on */
+	pthread_cond_signal(&d->wake);
+	while (!e.done && (e.taken || !d->stop))
+		pthread_cond_wait(&d->errands, &d->lock);
+	if (d->errand == &e)
+		d->errand = NULL;
+	if (!e.done)
+		e.rc = sr_err_set(err, SR_E_UNAVAILABLE, "the sync daemon is stopping");
+	pthread_cond_broadcast(&d->errands);
+	pthread_mutex_unlock(&d->lock);
+	return e.rc;
+}
+
+/* Between rounds, by the owner. */
+static void run_errand(struct sr_sync_daemon *d)
+{
+	struct sr_replica *r = sr_sync_replica(d->sync);
+	struct errand *e;
+
+	pthread_mutex_lock(&d->lock);
+	e = d->errand && !d->errand->done ? d->errand : NULL;
+	if (e)
+		e->taken = true;
+	pthread_mutex_unlock(&d->lock);
+	if (!e)
+		return;
+	e->rc = sr_conflict_restore(r, e->wish, &(struct sr_conflict_editor){.edit = edit, .ctx = r}, e->out, e->err);
+	pthread_mutex_lock(&d->lock);
+	e->done = true;
+	pthread_cond_broadcast(&d->errands);
+	pthread_mutex_unlock(&d->lock);
+}
+
+static void tell_of_conflicts(void *ctx)
+{
+	sr_sync_daemon_now(ctx);
+}
+
 static const struct sr_route own_routes[] = {
 	{"GET", "/healthz", get_health, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
 	{"GET", "/readyz", get_ready, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
 	{"GET", "/api/tree", get_tree, 0, 0},
 	{"GET", "/api/admin/status", get_status, SR_ROUTE_ADMIN, 0},
-	{"GET", "/api/admin/conflicts", get_conflicts, SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/sync", post_sync, SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/forget-key", post_forget_key, SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/adopt", post_adopt, SR_ROUTE_ADMIN, MOST_BODY},
@@ -176,18 +232,21 @@ static enum sr_status listen_on(struct sr_sync_daemon *d, struct sr_err *err)
 {
 	const struct sr_config *c = d->config;
 	char *cert = NULL, *key = NULL;
-	struct sr_routes routes[3] = {
-		{.at = own_routes, .n = sizeof own_routes / sizeof *own_routes, .ctx = d}, {.ctx = &d->serve}, {.ctx = &d->hello}};
+	struct sr_routes routes[4] = {{.at = own_routes, .n = sizeof own_routes / sizeof *own_routes, .ctx = d},
+				      {.ctx = &d->serve},
+				      {.ctx = &d->hello},
+				      {.ctx = &d->conflicts}};
 	struct sr_server_options o = {.address = c->sync_listen_address,
 				      .port = c->sync_port,
 				      .routes = routes,
-				      .routes_count = 3,
+				      .routes_count = 4,
 				      .authorize = sr_admit_check,
 				      .authorize_ctx = &d->admit};
 	enum sr_status rc = ensure_certificate(c, &cert, &key, err);
 
 	routes[1].at = sr_serve_routes(&routes[1].n);
 	routes[2].at = sr_hello_routes(&routes[2].n);
+	routes[3].at = sr_conflict_routes(&routes[3].n);
 	o.certificate = cert;
 	o.key = key;
 	if (rc == SR_OK)
@@ -206,14 +265,15 @@ static enum sr_status open_sync(struct sr_sync **out, struct sr_admit *admit, co
 	enum sr_status rc;
 
 	if (!config->datastore.host)
-		return sr_err_set(err, SR_E_CONFIG, "%s: no Datastore is configured: this machine is not a webserver of a cluster",
+		return sr_err_set(err, SR_E_CONFIG, "%s: no Datastore is configured: this machine is not a webserver of a cluster (`sameroot join LINE` makes it one)",
 				  config->file);
 	rc = sr_sync_open(out, &o, err); /* the state directory comes first: it is where the admin token lies */
 	if (rc == SR_OK)
 		rc = sr_admit_open(admit, config, config->state_directory, err);
 	if (rc == SR_E_NOINPUT)
 		rc = sr_err_set(err, SR_E_CONFIG,
-				"%s: there is no shared secret: copy it from the datastore, where that file was made at its first start",
+				"%s: there is no shared secret: `sameroot join LINE` makes it, by the line that `sameroot join --line` prints on the "
+				"datastore; or copy that file from there",
 				config->control_auth_file);
 	if (rc == SR_OK)
 		sr_sync_set_secret(*out, admit->control);
@@ -233,10 +293,13 @@ enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&d->wake, &attr);
 	pthread_condattr_destroy(&attr);
+	pthread_cond_init(&d->errands, NULL);
 	rc = open_sync(&d->sync, &d->admit, config, version, err);
 	if (rc == SR_OK) {
 		d->serve = (struct sr_serve){.replica = sr_sync_replica(d->sync), .ready = has_tree, .ctx = d};
 		d->hello = (struct sr_hello){.secret = d->admit.control, .role = "webserver"};
+		d->conflicts = (struct sr_conflict_routes){
+			.replica = sr_sync_replica(d->sync), .restore = restore, .changed = tell_of_conflicts, .ctx = d};
 		rc = listen_on(d, err);
 	}
 	if (rc == SR_OK)
@@ -268,6 +331,7 @@ void sr_sync_daemon_close(struct sr_sync_daemon *d)
 	sr_orders_free(&d->orders);
 	sr_admit_close(&d->admit);
 	pthread_cond_destroy(&d->wake);
+	pthread_cond_destroy(&d->errands);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
 }
@@ -354,6 +418,7 @@ void sr_sync_daemon_run(struct sr_sync_daemon *d)
 		d->orders = (struct sr_orders){0};
 		pthread_mutex_unlock(&d->lock);
 		sr_orders_obey(&orders, d->sync);
+		run_errand(d);
 		rc = sr_sync_round(d->sync, &result, &err);
 		log_round(d, rc, &result, &err);
 		failures = rc == SR_OK ? 0 : failures + 1;
@@ -387,6 +452,7 @@ void sr_sync_daemon_stop(struct sr_sync_daemon *d)
 	pthread_mutex_lock(&d->lock);
 	d->stop = true;
 	pthread_cond_signal(&d->wake);
+	pthread_cond_broadcast(&d->errands);
 	pthread_mutex_unlock(&d->lock);
 }
 

@@ -49,6 +49,13 @@ struct sr_store_plan { /* one store's part of a round */
 	int64_t failed_ms, skipped_ms; /* since when: something fails, or is left alone; 0: it does not */
 };
 
+struct sr_told_conflicts { /* what the datastore was told of the archive; see tell_conflicts.c */
+	bool is;
+	uint64_t generation; /* of the archive */
+	struct sr_uuid token, to; /* our name for it, and the datastore's start */
+	struct sr_archive_ids ids;
+};
+
 struct sr_sync {
 	const struct sr_config *config;
 	const struct sr_config *exclusions; /* of the stores here: `config`, or what a reload brought */
@@ -82,6 +89,7 @@ struct sr_sync {
 	bool mirrors_history;   /* the last answer's other history is to be taken over */
 	char *told;             /* what the registry was told last, or NULL; and by which start of the datastore it was taken */
 	struct sr_uuid told_to;
+	struct sr_told_conflicts told_conflicts;
 	bool met;               /* in this round: the datastore answered a check-in */
 
 	/* the state in which nothing was left to do: a round that finds it again ends there */
@@ -163,6 +171,8 @@ struct json_t;
 struct json_t *sr_sync_waiting(const struct sr_sync *s);
 /* Tell the registry who and how this webserver is, if that is not what it knows. */
 SR_MUST enum sr_status sr_sync_tell(struct sr_sync *s, struct sr_err *err);
+/* tell_conflicts.c: the same of the conflict archive. */
+void sr_sync_tell_conflicts(struct sr_sync *s);
 
 /* report.c: the end of a round, for sr_sync_report */
 void sr_sync_make_report(struct sr_sync *s);

@@ -64,6 +64,7 @@ void sr_sync_close(struct sr_sync *s)
 	forget_notes(s);
 	free(s->declined);
 	free(s->told);
+	sr_archive_ids_free(&s->told_conflicts.ids);
 	sr_buf_free(&s->mirror);
 	if (s->have_info)
 		sr_tree_info_free(&s->info);
@@ -556,10 +557,12 @@ static enum sr_status tell(struct sr_sync *s, enum sr_status rc, struct sr_err *
 
 	if (rc == SR_OK) {
 		rc = sr_sync_tell(s, err);
-		if (rc != SR_OK)
+		if (rc == SR_OK)
+			sr_sync_tell_conflicts(s);
+		else
 			note_trouble(s, rc, err);
-	} else if (s->met && rc != SR_E_UNAVAILABLE && rc != SR_E_AUTH) {
-		(void)!sr_sync_tell(s, &other);
+	} else if (s->met && rc != SR_E_UNAVAILABLE && rc != SR_E_AUTH && sr_sync_tell(s, &other) == SR_OK) {
+		sr_sync_tell_conflicts(s);
 	}
 	return rc;
 }

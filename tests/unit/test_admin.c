@@ -487,7 +487,7 @@ static void without_a_daemon_state_db_is_told(void **state)
 
 static void conflicts_have_just_the_fields_that_are_promised(void **state)
 {
-	static const char *const names[] = {"id", "store", "path", "when", "reason", "size"};
+	static const char *const names[] = {"id", "store", "path", "when", "reason", "kind", "size"};
 	struct place *p = *state;
 	json_t *list, *o;
 	const char *key;
@@ -501,7 +501,7 @@ static void conflicts_have_just_the_fields_that_are_promised(void **state)
 	list = json_loads(p->out, 0, NULL);
 	assert_int_equal(json_array_size(list), 1);
 	o = json_array_get(list, 0);
-	assert_int_equal(json_object_size(o), 6);
+	assert_int_equal(json_object_size(o), 7);
 	json_object_foreach (o, key, value)
 		assert_string_equal(key, names[i++]);
 	assert_string_equal(json_string_value(json_object_get(o, "path")), "resources/gone");

@@ -171,8 +171,8 @@ static void keys_are_added_at_the_end(void **state)
 {
 	(void)state;
 	added("", "# new\n[global]\nLog-Level=warn\nSync-Port=1\n");
-	added("# mine", "# mine\n\n# new\nLog-Level=warn\nSync-Port=1\n");
-	added("[global]\nSync-Listen-Address=::\n", "[global]\nSync-Listen-Address=::\n\n# new\nLog-Level=warn\nSync-Port=1\n");
+	added("# mine", "# mine\n\n# new\n[global]\nLog-Level=warn\nSync-Port=1\n");
+	added("[global]\nSync-Listen-Address=::\n", "[global]\nSync-Listen-Address=::\n\n# new\n[global]\nLog-Level=warn\nSync-Port=1\n");
 	added("[store \"x\"]\nKind=files\n", "[store \"x\"]\nKind=files\n\n# new\n[global]\nLog-Level=warn\nSync-Port=1\n");
 }
 

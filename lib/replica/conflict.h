@@ -1,0 +1,32 @@
+/* conflict.h - an archived version beside what is there now, and how it comes back; for both daemons, and without one.
+ *
+ * JSON in and out: sameroot-protocol(5), ADMINISTRATION. */
+#ifndef SR_REPLICA_CONFLICT_H
+#define SR_REPLICA_CONFLICT_H
+
+#include "lib/replica/replica.h"
+
+/* The one entry that `given` names (sr_archive_find): its ID.json, with "content" (the file's path, or null) and "now", what is there: version,
+ * columns of a row, or "unknown": why it cannot be told; "over", to be given to a restore; "is_winner", "is_it".  From any thread but one that
+ * uses the stores already. */
+SR_MUST enum sr_status sr_conflict_show(struct sr_replica *r, const char *given, struct sr_buf *out, struct sr_err *err);
+
+struct sr_conflict_editor {
+	/* sr_replica_edit, or what a datastore has in its place. */
+	enum sr_status (*edit)(void *ctx, size_t i, struct sr_leaves *leaves, struct sr_err *err);
+	void *ctx;
+	bool keeps; /* what it replaces stays readable in the datastore's history; else it goes to the archive, unless the datastore has it */
+};
+
+/* Make ordinary edits of archived versions: {"ids": [{"id", "over"}], "keep": false, "as": PATH}.  over: what sr_conflict_show told, for what is
+ * there to be replaced; without it only what won then is.  The versions of one store are one edit; the entries go once it is durable, unless
+ * `keep`.  One that is there already is fine.  *out: [{"id", "path", "result": "restored" or "there already"}].
+ * SR_E_CHANGED, SR_E_UNAVAILABLE, SR_E_NOTFOUND, SR_E_USAGE: the text says what is in the way, and which of several had been restored by then.
+ * The owner, between two rounds. */
+SR_MUST enum sr_status sr_conflict_restore(struct sr_replica *r, struct sr_bytes wish, const struct sr_conflict_editor *editor,
+					   struct sr_buf *out, struct sr_err *err);
+
+/* {"ids": [ID]}: remove them, durably.  *out: {"removed": n}.  From any thread. */
+SR_MUST enum sr_status sr_conflict_remove(struct sr_archive *a, struct sr_bytes wish, struct sr_buf *out, struct sr_err *err);
+
+#endif
