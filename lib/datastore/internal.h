@@ -7,6 +7,7 @@
  *   commit.c     stores and state.db as one step  recover.c   what a crash left
  *   edit.c       an operator's change
  *   registry.c   webservers                       routes.c    HTTP
+ *   clones.c     two with one identity
  *   admin.c      HTTP for the operator             limit.c     too many deletions
  *   conflicts.c  archived versions come back
  *
@@ -23,6 +24,7 @@
 #include "lib/replica/serve.h"
 #include "lib/replica/tally.h"
 #include "lib/replica/wire.h"
+#include "lib/state/datastore_state.h"
 #include "lib/state/trash.h"
 
 #define SR_DS_ROOTS         10000  /* roots whose hashes are remembered, for verdicts */
@@ -51,6 +53,9 @@ struct sr_ds_webserver {
 	struct sr_uuid push;         /* the last one of its chain */
 	struct sr_anchor reported;   /* at its last check-in */
 	enum sr_history verdict;     /* on that */
+	struct sr_token_row token;   /* addr OWNED, or NULL */
+	char *token_peer, *clone;    /* who last showed it, and who was refused beside it; OWNED, or NULL */
+	int64_t token_ms, clone_ms;  /* when */
 };
 
 struct sr_ds_store { /* of the published copy */
@@ -249,6 +254,8 @@ SR_MUST enum sr_status sr_ds_push_add(struct sr_ds_push *p, size_t i, const stru
 void sr_ds_push_end_staging(struct sr_ds_push *p);
 
 enum sr_status sr_ds_push_handler(void *ctx, struct sr_request *req, struct sr_err *err);
+/* All earlier pushes of a webserver count as cancelled.  Writer held; in the caller's step. */
+SR_MUST enum sr_status sr_ds_cancel_pushes(struct sr_datastore *d, const struct sr_uuid *webserver, struct sr_err *err);
 enum sr_status sr_ds_settle_handler(void *ctx, struct sr_request *req, struct sr_err *err);
 
 /* --- edit.c ------------------------------------------------------------------------------------------------------- */
@@ -294,6 +301,15 @@ enum sr_status sr_ds_webservers_get(void *ctx, struct sr_request *req, struct sr
 enum sr_status sr_ds_webserver_put(void *ctx, struct sr_request *req, struct sr_err *err);
 struct json_t;
 struct json_t *sr_ds_webservers_json(struct sr_datastore *d); /* OWNED BY CALLER (json_decref); takes face */
+
+/* --- clones.c ------------------------------------------------------------------------------------------------------ */
+
+SR_MUST enum sr_status sr_ds_tokens_load(struct sr_datastore *d, struct sr_err *err);
+/* At a check-in, with face held.  SR_E_CHANGED: it is not the token that counts; nothing was noted. */
+SR_MUST enum sr_status sr_ds_token_check(struct sr_ds_webserver *w, const struct sr_uuid *token, const char *peer, struct sr_err *err);
+/* Who was refused a moment ago as a copy of it, or NULL.  With face held. */
+const char *sr_ds_clone(const struct sr_datastore *d, const struct sr_ds_webserver *w);
+enum sr_status sr_ds_token_put(void *ctx, struct sr_request *req, struct sr_err *err);
 
 /* With dashes or without. */
 SR_MUST bool sr_ds_parse_uuid(const char *text, struct sr_uuid *out);

@@ -364,6 +364,19 @@ static enum sr_status cancel(struct sr_ds_push *p, struct sr_err *err)
 	return rc;
 }
 
+enum sr_status sr_ds_cancel_pushes(struct sr_datastore *d, const struct sr_uuid *webserver, struct sr_err *err)
+{
+	struct sr_ds_push p;
+	enum sr_status rc;
+
+	sr_ds_push_init(&p, d);
+	p.head.id = sr_uuid_random();
+	p.head.webserver = *webserver;
+	rc = cancel(&p, err);
+	sr_ds_push_free(&p);
+	return rc;
+}
+
 /* The stored result; or it is cancelled, so that a late arrival is refused; or the chain went on without it. */
 static enum sr_status settle(struct sr_ds_push *p, bool all, struct sr_err *err)
 {

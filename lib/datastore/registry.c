@@ -89,13 +89,19 @@ enum sr_status sr_ds_registry_load(struct sr_datastore *d, struct sr_err *err)
 {
 	enum sr_status rc = sr_state_webservers(d->r->state, load_row, d, err);
 
-	return rc == SR_OK ? sr_state_last_pushes(d->r->state, load_push, d, err) : rc;
+	if (rc == SR_OK)
+		rc = sr_state_last_pushes(d->r->state, load_push, d, err);
+	return rc == SR_OK ? sr_ds_tokens_load(d, err) : rc;
 }
 
 void sr_ds_registry_free(struct sr_datastore *d)
 {
-	for (size_t i = 0; i < d->webservers_n; i++)
+	for (size_t i = 0; i < d->webservers_n; i++) {
 		free_row(&d->webservers[i].row);
+		free(d->webservers[i].token.addr);
+		free(d->webservers[i].token_peer);
+		free(d->webservers[i].clone);
+	}
 	free(d->webservers);
 }
 
@@ -146,6 +152,7 @@ static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_w
 	json_object_set_new(o, "seq", json_integer((json_int_t)w->reported.seq));
 	json_object_set_new(o, "root", sr_hash_none(&w->reported.root) ? json_null() : json_string(root));
 	json_object_set_new(o, "history", w->row.seen_ms ? json_string(sr_history_text(w->verdict)) : json_null());
+	json_object_set_new(o, "clone", text_or_null(sr_ds_clone(d, w)));
 	json_object_set_new(o, "seen", seen_json(w->row.seen_ms));
 	json_object_set_new(o, "lag", lag_json(d, w));
 	status = w->row.status ? json_loads(w->row.status, 0, NULL) : NULL;

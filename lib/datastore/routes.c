@@ -54,17 +54,21 @@ static enum sr_status read_visit(struct sr_request *req, struct visit *v, struct
 
 /* Everything below: with face held. */
 
-static struct sr_uuid note_visit(struct sr_datastore *d, const struct visit *v, enum sr_history verdict, const char *peer)
+/* *push: its last one.  SR_E_CHANGED: it is a copy, or somebody else is. */
+static enum sr_status note_visit(struct sr_datastore *d, const struct visit *v, enum sr_history verdict, const char *peer, struct sr_uuid *push,
+				 struct sr_err *err)
 {
 	struct sr_ds_webserver *w = v->known_peer ? sr_ds_webserver(d, &v->c.node) : NULL;
+	enum sr_status rc = w ? sr_ds_token_check(w, &v->c.token, peer, err) : SR_OK;
 
-	(void)peer;
-	if (!w)
-		return (struct sr_uuid){0};
+	*push = (struct sr_uuid){0};
+	if (!w || rc != SR_OK)
+		return rc;
 	w->reported = v->c.known;
 	w->verdict = verdict;
 	w->row.seen_ms = sr_now_ms();
-	return w->push;
+	*push = w->push;
+	return SR_OK;
 }
 
 #define ETAG_TEXT (SR_HASH_TEXT + 11)
@@ -159,16 +163,18 @@ static enum sr_status get_tree(void *ctx, struct sr_request *req, struct sr_err 
 		memcpy(why, d->why, sizeof(why));
 	} else {
 		verdict = sr_ds_verdict(d, &v.c.known);
-		push = note_visit(d, &v, verdict, sr_request_peer(req));
+		rc = note_visit(d, &v, verdict, sr_request_peer(req), &push, err);
 		same = nothing_new(d, &v, &push);
 		most_ms = (unsigned)d->interval * 1000;
 		settings = d->settings;
-		if (!same)
+		if (rc == SR_OK && !same)
 			fill(d, &v, verdict, &push, &info);
 	}
 	pthread_mutex_unlock(&d->face);
 	if (!ready)
 		return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+	if (rc != SR_OK)
+		return rc;
 	if (!same)
 		reply_tree(req, &info, settings);
 	else if (v.wait_ms && !sr_request_expired(req))
@@ -214,6 +220,7 @@ static const struct sr_route routes[] = {
 	{"PUT", "/api/webservers/{}", sr_ds_webserver_put, 0, MOST_SMALL},
 	{"PUT", "/api/webservers/{}/conflicts", sr_ds_webserver_conflicts_put, 0, MOST_CONFLICTS},
 	{"GET", "/api/conflicts", sr_ds_conflicts_get, 0, 0},
+	{"PUT", "/api/webservers/{}/token", sr_ds_token_put, 0, MOST_SMALL},
 	{"GET", "/api/admin/status", sr_ds_admin_status, SR_ROUTE_QUICK | SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/adopt", sr_ds_admin_adopt, SR_ROUTE_ADMIN, MOST_SMALL},
 	{"GET", "/healthz", healthz, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},

@@ -45,6 +45,19 @@ out:
 	return rc;
 }
 
+enum sr_status sr_replica_renew(struct sr_replica *r, struct sr_err *err)
+{
+	struct sr_uuid node = sr_uuid_random();
+	enum sr_status rc = sr_state_put(r->state, META_NODE, sr_bytes(node.b, sizeof node.b), err);
+
+	if (rc != SR_OK)
+		return rc;
+	sr_replica_write_lock(r);
+	r->node = node;
+	sr_replica_unlock(r);
+	return SR_OK;
+}
+
 static enum sr_status load_key(struct sr_replica *r, struct sr_err *err)
 {
 	struct sr_buf buf = {0};

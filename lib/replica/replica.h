@@ -77,6 +77,8 @@ SR_MUST enum sr_status sr_replica_open(struct sr_replica **out, const struct sr_
  * every leaf row's local version is forgotten and every base unknown.  Waits for those who use the stores, which are opened anew. */
 SR_MUST enum sr_status sr_replica_start(struct sr_replica *r, const uint8_t secret[SR_KEY_LEN], struct sr_err *err);
 void sr_replica_close(struct sr_replica *r);
+/* Another identity for this node, in the caller's step. */
+SR_MUST enum sr_status sr_replica_renew(struct sr_replica *r, struct sr_err *err);
 
 /* Look at every store: sets mode, why, marker, has_content.  PAUSED as "lost" when nothing is there though state.db holds a marker for it.
  */

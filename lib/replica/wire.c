@@ -66,6 +66,10 @@ void sr_check_in_print(struct sr_buf *out, const struct sr_check_in *c)
 	put_hex(out, c->known.root.b, sizeof c->known.root.b);
 	sr_buf_byte(out, ' ');
 	put_hex(out, c->push.b, sizeof c->push.b);
+	if (sr_uuid_none(&c->token))
+		return;
+	sr_buf_byte(out, ' ');
+	put_hex(out, c->token.b, sizeof c->token.b);
 }
 
 static struct sr_bytes next_word(struct sr_bytes *in)
@@ -118,8 +122,9 @@ enum sr_status sr_check_in_parse(const char *value, struct sr_check_in *out, str
 	if (!get_hex(next_word(&in), c.node.b, sizeof c.node.b) ||
 	    !get_hex(next_word(&in), c.known.instance.b, sizeof c.known.instance.b) || !get_number(next_word(&in), &c.known.epoch) ||
 	    !get_number(next_word(&in), &c.known.seq) || !get_hex(next_word(&in), c.known.root.b, sizeof c.known.root.b) ||
-	    !get_hex(next_word(&in), c.push.b, sizeof c.push.b) || in.len || sr_uuid_none(&c.node))
-		return sr_err_set(err, SR_E_DATA, "header %s: not six words of a check-in", SR_HEADER_CHECK_IN);
+	    !get_hex(next_word(&in), c.push.b, sizeof c.push.b) || (in.len && (!get_hex(next_word(&in), c.token.b, sizeof c.token.b) || sr_uuid_none(&c.token))) || in.len ||
+	    sr_uuid_none(&c.node))
+		return sr_err_set(err, SR_E_DATA, "header %s: not the words of a check-in", SR_HEADER_CHECK_IN);
 	*out = c;
 	return SR_OK;
 }

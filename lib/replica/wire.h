@@ -1,7 +1,7 @@
 /* wire.h - what datastore and webserver say to each other, in one place: names, headers, JSON, binary frames.
  *
  * GET /api/tree             the check-in.  Request headers:
- *     Sameroot-Check-In: <node> <instance> <epoch> <seq> <root> <last push>   six words; "-" for none; hex without dashes.
+ *     Sameroot-Check-In: <node> <instance> <epoch> <seq> <root> <last push> <token>   seven words; "-" for none; hex without dashes.
  *         What the webserver knows: the last (instance, epoch, seq, root) that supports its bases, and the id of its last settled push.
  *     If-None-Match: the ETag of the last answer, when a 304 will do: "<root>-<8 digits>", which are others after a start and when
  *         exclusions are others
@@ -15,6 +15,7 @@
  * epoch, seq.  Answer: sr_push_answer as JSON, 200 for ok and refused, 409 for stale. DELETE /api/push/ID?webserver=NODE&prev=ID   settle:
  * sr_push_answer.   DELETE /api/push/all?webserver=NODE: cancel all earlier pushes; the answer's `id` is the chain's new last id. PUT
  * /api/webservers/NODE  JSON {name, external_addr, sync_port, version, pin, status}
+ * PUT /api/webservers/NODE/token  JSON {old, n, new, addr, interval}: each start of a webserver exchanges its token; the answer is {n}.
  */
 #ifndef SR_REPLICA_WIRE_H
 #define SR_REPLICA_WIRE_H
@@ -44,6 +45,7 @@ struct sr_check_in {
 	struct sr_uuid node;
 	struct sr_anchor known;
 	struct sr_uuid push; /* last settled push, or none */
+	struct sr_uuid token; /* of its last exchange with the datastore, or none */
 };
 void sr_check_in_print(struct sr_buf *out, const struct sr_check_in *c); /* the header's value */
 SR_MUST enum sr_status sr_check_in_parse(const char *value, struct sr_check_in *out, struct sr_err *err);

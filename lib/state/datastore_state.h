@@ -12,4 +12,14 @@ SR_MUST enum sr_status sr_state_date_leaves(struct sr_state *s, const struct sr_
 typedef enum sr_status sr_last_push_fn(void *ctx, const struct sr_uuid *webserver, const struct sr_uuid *id, struct sr_err *err);
 SR_MUST enum sr_status sr_state_last_pushes(struct sr_state *s, sr_last_push_fn *fn, void *ctx, struct sr_err *err);
 
+/* The token of a webserver that counts (lib/datastore/clones.c). */
+struct sr_token_row {
+	struct sr_uuid webserver, token;
+	uint64_t n, interval;
+	char *addr; /* never NULL; in: BORROWED, not changed; out: VALID during the call */
+};
+SR_MUST enum sr_status sr_state_token_put(struct sr_state *s, const struct sr_token_row *row, struct sr_err *err);
+typedef enum sr_status sr_token_fn(void *ctx, const struct sr_token_row *row, struct sr_err *err);
+SR_MUST enum sr_status sr_state_tokens(struct sr_state *s, sr_token_fn *fn, void *ctx, struct sr_err *err);
+
 #endif

@@ -15,7 +15,7 @@
 #define STATE_FILE "state.db"
 #define LOCK_FILE "lock"
 #define APPLICATION_ID 0x53525354 /* "SRST" */
-#define FORMAT 2                  /* user_version */
+#define FORMAT 3                  /* user_version */
 #define BUSY_MS 5000              /* a reader may meet the writer's recovery or its last close; nobody holds longer */
 
 #define JOURNAL_KEEP 1000000  /* rows, however old */
@@ -69,6 +69,7 @@ static const char *const upgrades[FORMAT - 1] = {
 	"UPDATE trash SET files = files - old.file, records = records - 1 + old.file, bytes = bytes - old.bytes; END;"
 	"CREATE TABLE conflict (webserver BLOB, id TEXT, entry BLOB, PRIMARY KEY (webserver, id)) WITHOUT ROWID;"
 	"CREATE TABLE conflict_report (webserver BLOB PRIMARY KEY, token BLOB, total INTEGER, bytes INTEGER, at_ms INTEGER) WITHOUT ROWID;",
+	"CREATE TABLE token (webserver BLOB PRIMARY KEY, token BLOB, n INTEGER, interval INTEGER, addr TEXT) WITHOUT ROWID;",
 };
 
 /* ---- directory and lock ---- */

@@ -68,6 +68,9 @@ struct sr_sync {
 
 	struct sr_anchor anchor; /* as kept in state.db */
 	struct sr_uuid last_push;
+	struct sr_uuid token, token_next; /* see token.c */
+	uint64_t token_n;
+	bool token_fresh, token_exchanged; /* token_next was made by this start, and the datastore has it */
 	uint64_t as_of_epoch, as_of_seq; /* of the last root against which everything was planned and pulled */
 
 	struct sr_tree_info info; /* the datastore's last 200 answer */
@@ -150,6 +153,14 @@ bool sr_sync_excluded_below(const struct sr_sync *s, size_t i, const struct sr_h
 
 /* The store of the datastore that goes with our store i; NULL: none. */
 const struct sr_tree_store *sr_sync_there(const struct sr_sync *s, size_t i);
+
+/* token.c */
+SR_MUST enum sr_status sr_sync_token_load(struct sr_sync *s, struct sr_err *err);
+/* Once a start.  SR_E_HELD: another machine runs with this identity. */
+SR_MUST enum sr_status sr_sync_token_exchange(struct sr_sync *s, struct sr_err *err);
+SR_MUST enum sr_status sr_sync_token_again(struct sr_sync *s, struct sr_err *err); /* the datastore knows another one */
+/* If that was asked for: this machine gets an identity of its own, all bases become unknown. */
+SR_MUST enum sr_status sr_sync_renew(struct sr_sync *s, struct sr_err *err);
 
 /* mirror.c */
 SR_MUST enum sr_status sr_sync_mirror_load(struct sr_sync *s, struct sr_err *err);

@@ -14,10 +14,12 @@ enum sr_status sr_orders_read(struct sr_orders *o, const struct sr_config *confi
 
 	if (what && !strcmp(what, "deletions"))
 		o->deletions = true;
+	else if (what && !strcmp(what, "new-uuid"))
+		o->new_uuid = true;
 	else if (what && !strcmp(what, "mirror") && (!store || sr_config_store(config, store)))
 		sr_buf_add(&o->mirror, store ? store : "", strlen(store ? store : "") + 1);
 	else
-		rc = sr_err_set(err, SR_E_DATA, "the body is {\"what\": \"deletions\"} or {\"what\": \"mirror\", \"store\": a store of this webserver, or null}");
+		rc = sr_err_set(err, SR_E_DATA, "the body is {\"what\": \"deletions\"}, {\"what\": \"new-uuid\"} or {\"what\": \"mirror\", \"store\": a store of this webserver, or null}");
 	json_decref(json);
 	return rc;
 }
@@ -28,6 +30,8 @@ void sr_orders_obey(struct sr_orders *o, struct sr_sync *sync)
 	struct sr_err err = {0};
 
 	if (o->deletions && sr_sync_approve(sync, &err) != SR_OK)
+		sr_error("%s", err.text);
+	if (o->new_uuid && sr_sync_new_uuid(sync, &err) != SR_OK)
 		sr_error("%s", err.text);
 	for (; at && at < end; at += strlen(at) + 1)
 		if (sr_sync_mirror(sync, *at ? at : NULL, &err) != SR_OK)

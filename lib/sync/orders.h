@@ -8,6 +8,7 @@
 
 struct sr_orders { /* {0}: none */
 	bool deletions;       /* let through what is held */
+	bool new_uuid;        /* an identity of its own */
 	struct sr_buf mirror; /* stores, each with a NUL; an empty one: all */
 };
 

@@ -33,6 +33,10 @@ enum sr_status sr_sync_open(struct sr_sync **out, const struct sr_sync_options *
 	if (rc == SR_OK)
 		rc = sr_sync_mirror_load(s, err);
 	if (rc == SR_OK)
+		rc = sr_sync_token_load(s, err);
+	if (rc == SR_OK)
+		rc = sr_sync_renew(s, err);
+	if (rc == SR_OK)
 		rc = sr_contact_open(&s->contact, s->config, s->r->state, err);
 	if (rc != SR_OK) {
 		sr_sync_close(s);

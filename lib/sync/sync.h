@@ -35,6 +35,10 @@ SR_MUST enum sr_status sr_sync_approve(struct sr_sync *s, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_mirror(struct sr_sync *s, const char *store, struct sr_err *err);
 SR_MUST enum sr_status sr_mirror_put(struct sr_state *state, const char *store, struct sr_err *err);
 
+/* This machine is a copy of another: it gets an identity of its own, and a union.  As above. */
+SR_MUST enum sr_status sr_sync_new_uuid(struct sr_sync *s, struct sr_err *err);
+SR_MUST enum sr_status sr_new_uuid_put(struct sr_state *state, struct sr_err *err);
+
 struct sr_sync_result {
 	uint64_t pulled, pushed, agreed, merged, conflicts; /* items */
 	uint64_t skipped;                           /* items that differ and were left alone */

@@ -55,7 +55,7 @@ static enum sr_status ask(struct sr_sync *s, bool want_key, struct sr_answer *an
 	enum sr_status rc;
 
 	sr_buf_printf(&check, SR_HEADER_CHECK_IN ": ");
-	sr_check_in_print(&check, &(struct sr_check_in){.node = s->r->node, .known = s->anchor, .push = s->last_push});
+	sr_check_in_print(&check, &(struct sr_check_in){.node = s->r->node, .known = s->anchor, .push = s->last_push, .token = s->token});
 	headers[n++] = sr_buf_text(&check);
 	if (s->etag && s->have_info && !s->info_stale && s->have_remote && sr_hash_eq(&s->remote, &s->anchor.root) && !want_key && !any_paused(&s->info)) {
 		sr_buf_printf(&match, "If-None-Match: %s", s->etag);
@@ -103,9 +103,18 @@ static enum sr_status ask_and_parse(struct sr_sync *s, bool want_key, bool *unch
 
 enum sr_status sr_sync_check_in(struct sr_sync *s, bool *unchanged, struct sr_err *err)
 {
-	enum sr_status rc = ask_and_parse(s, !s->r->keyed, unchanged, err);
+	enum sr_status rc = sr_sync_token_exchange(s, err);
 	bool taken;
 
+	if (rc != SR_OK)
+		return rc;
+	rc = ask_and_parse(s, !s->r->keyed, unchanged, err);
+	if (rc == SR_E_CHANGED) {
+		rc = sr_sync_token_again(s, err);
+		if (rc != SR_OK)
+			return rc;
+		rc = ask_and_parse(s, !s->r->keyed, unchanged, err);
+	}
 	if (rc == SR_OK && !*unchanged && s->r->keyed && !sr_hash_eq(&s->r->key.id, &s->info.key_id))
 		rc = ask_and_parse(s, true, unchanged, err);
 	s->met |= rc == SR_OK;

@@ -150,3 +150,111 @@ other_datastore() {
 	rounds A # it was once, and is over
 	[ "$(sql "$T/datastore/webstore.db" "SELECT count(*) FROM dashboards WHERE id = 'later'")" = 1 ]
 }
+
+# --- clones -----------------------------------------------------------------------------------------------------------------
+
+# FROM TO: a copy of the whole machine, state directory, stores and all
+clone_machine() {
+	write_config "$2"
+	rm -r "${T:?}/$2"
+	cp -a "$T/$1" "$T/$2"
+	rm -f "$T/$2/state/address"
+}
+
+is_held() {
+	status_of "$1" '.trouble_code' | grep -q held
+}
+
+is_well() {
+	tool "$1" status
+	[ "$status" -eq 0 ]
+}
+
+@test "a cloned machine beside the original: the one that starts later is refused and loses nothing, and goes on with an identity of its own" {
+	begin
+	clone_machine A C
+	start_webserver A C
+	wait_for 'the copy is refused' is_held C
+	tool C status
+	[ "$status" -eq 1 ]
+	says 'two machines run as webserver' "$(sed -n 's/External-Addr=//p' "$T/A.conf")" "$(sed -n 's/External-Addr=//p' "$T/C.conf")" 127.0.0.1 'sameroot join --new-uuid'
+	tool datastore status
+	[ "$status" -eq 1 ]
+	says "$(sed -n 's/External-Addr=//p' "$T/C.conf")" 'sameroot join --new-uuid'
+	value A "INSERT INTO users VALUES(10, 'Of A', 'a', 0); UPDATE users SET email = 'of A' WHERE uid = 1"
+	value C "INSERT INTO users VALUES(11, 'Of C', 'c', 0); UPDATE users SET email = 'of C' WHERE uid = 2"
+	echo 'of C' >"$T/C/resources/of-C"
+	rm "$T/C/resources/hosts.csv"
+	sync_now A
+	sync_now C
+	[ "$(value datastore 'SELECT count(*) FROM users WHERE uid > 9')" = 1 ]
+	[ ! -e "$T/datastore/resources/of-C" ]
+	tool C join --new-uuid
+	[ "$status" -eq 64 ]
+	tool C join --new-uuid --yes
+	[ "$status" -eq 0 ] || fail "$output"
+	wait_same datastore A C
+	[ "$(value A "SELECT group_concat(uid || coalesce(email, '')) FROM (SELECT * FROM users WHERE uid IN (1, 10, 11) ORDER BY uid)")" = '1of A,10a,11c' ]
+	[ "$(cat "$T/A/resources/of-C")" = 'of C' ]
+	[ "$(cat "$T/C/resources/hosts.csv")" = 'a table' ] # a union deletes nothing
+	[ "$(value A 'SELECT email FROM users WHERE uid = 2')" = 'of C' ] || conflicts C | grep -q 'of C'
+	[ "$(api datastore /api/webservers | jq '[.[] | select(.clone == null)] | length')" -ge 2 ]
+	is_well A && is_well C
+}
+
+@test "a copy started while the original runs: the original is refused, and goes on when the copy has its own identity" {
+	begin
+	start_webserver A
+	wait_for 'a round' rounds_over A 2
+	cp -a "$T/A/state" "$T/image" # of the running machine
+	clone_machine A C
+	cp "$T"/image/state.db* "$T/C/state/"
+	start_webserver C
+	wait_for 'one of the two is refused' eval 'is_held A || is_held C'
+	value A "INSERT INTO users VALUES(10, 'Of A', 'a', 0)"
+	value C "INSERT INTO users VALUES(11, 'Of C', 'c', 0)"
+	tool C join --new-uuid --yes
+	wait_same datastore A C
+	[ "$(value datastore 'SELECT count(*) FROM users WHERE uid > 9')" = 2 ]
+	wait_for 'all is well' is_well A
+	no_conflicts
+}
+
+# NAME SQL: of its state.db
+state() {
+	sqlite3 "$T/$1/state/state.db" "$2"
+}
+
+@test "a crash in the exchange of tokens, on either side, locks nobody out; an older image waits until it is the only one" {
+	begin
+	rounds A A A A
+	old=$(state A "SELECT hex(value) FROM meta WHERE name = 'token'")
+	rounds A
+	# the answer did not come, or was not written: the datastore has it
+	state A "INSERT INTO meta SELECT 'token-next', substr(value, 1, 16) FROM meta WHERE name = 'token'; UPDATE meta SET value = x'$old' WHERE name = 'token'"
+	rounds A A
+	# it was never asked
+	state A "INSERT INTO meta VALUES('token-next', randomblob(16))"
+	rounds A A
+	# the datastore is of an older backup, which knows an older token
+	stop datastore
+	rm -rf "$T/backup" && cp -a "$T/datastore/state" "$T/backup"
+	start_datastore
+	rounds A A
+	stop datastore
+	rm -rf "$T/datastore/state" && cp -a "$T/backup" "$T/datastore/state"
+	start_datastore
+	rounds A A B
+	# an older image of the webserver: the one that was current is silent from now on
+	rm -rf "$T/image" && cp -a "$T/A/state" "$T/image"
+	echo new >"$T/A/resources/new"
+	rounds A A
+	rm -rf "$T/A/state" && cp -a "$T/image" "$T/A/state"
+	held A
+	grep -q 'join --new-uuid' "$T/A.once"
+	wait_for 'it is let in' once A
+	rounds A B
+	assert_same
+	[ "$(cat "$T/B/resources/new")" = new ]
+	no_conflicts
+}

@@ -170,7 +170,7 @@ static void test_modes(void **state)
 	}
 	assert_string_equal(sr_state_dir(f->s), f->dir);
 	assert_int_equal(ask_number(f, "PRAGMA application_id"), 0x53525354);
-	assert_int_equal(ask_number(f, "PRAGMA user_version"), 2);
+	assert_int_equal(ask_number(f, "PRAGMA user_version"), 3);
 	assert_int_equal(ask_number(f, "PRAGMA synchronous"), 2);
 	assert_int_equal(ask_number(f, "SELECT count(*) FROM pragma_journal_mode WHERE journal_mode = 'wal'"), 1);
 }
