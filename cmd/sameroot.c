@@ -12,7 +12,7 @@
 #define PROGRAM "sameroot"
 #define MANY    1000000
 
-static bool json, yes, adopt_union, adopt_mirror, adopt_deletions, new_key, print_line, as_datastore, as_webserver;
+static bool json, yes, adopt_union, adopt_mirror, adopt_deletions, new_key, new_uuid, print_line, as_datastore, as_webserver;
 static bool all, content, keep;
 static const char *config_path, *store, *address, *external_addr, *as, *older_than, *all_of;
 
@@ -41,6 +41,7 @@ static const struct option {
 	{OPT_SIDE, {0, "datastore", NULL, "of this machine's datastore, where it also is a webserver", .flag = &as_datastore}},
 	{OPT_SIDE, {0, "webserver", NULL, "of this machine as a webserver", .flag = &as_webserver}},
 	{OPT_NEW_KEY, {0, "new-key", NULL, "forget the datastore's key, so that the next round makes first contact", .flag = &new_key}},
+	{OPT_NEW_KEY, {0, "new-uuid", NULL, "this machine is a copy of a webserver: give it an identity of its own", .flag = &new_uuid}},
 	{OPT_JOIN, {0, "line", NULL, "print the line by which webservers join this datastore; it holds the secret", .flag = &print_line}},
 	{OPT_JOIN, {0, "external-addr", "HOST:PORT", "where others reach the application of this webserver", .text = &external_addr}},
 	{OPT_ADDRESS, {0, "address", "HOST[:PORT]", "where webservers reach this datastore; default: this machine's name", .text = &address}},
@@ -88,7 +89,7 @@ static const struct command {
 	 "Make what this machine needs and does not have: configuration, secret, directories, empty stores.",
 	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_ADDRESS, 0, sr_admin_init},
 	{"join", NULL,
-	 "[-c FILE] [--json] [--new-key [--yes]]\n       sameroot join LINE | - [--external-addr HOST:PORT] [--yes] [--json] [-c FILE]\n"
+	 "[-c FILE] [--json] [--new-key | --new-uuid [--yes]]\n       sameroot join LINE | - [--external-addr HOST:PORT] [--yes] [--json] [-c FILE]\n"
 	 "       sameroot join --line [--address HOST[:PORT]] [--json] [-c FILE]",
 	 "How this webserver knows its datastore: 0 the last round went through, 1 it did not, 75 the daemon does not run.\n"
 	 "With LINE, or one from the standard input: set this machine up as a webserver.  --line, on the datastore: print that line.",
@@ -248,6 +249,7 @@ static int run(const struct command *c, const struct sr_cli *cli, char **args)
 		.adopt_mirror = adopt_mirror,
 		.store = store,
 		.new_key = new_key,
+		.new_uuid = new_uuid,
 		.adopt_deletions = adopt_deletions,
 		.path = args[0],
 		.args = (const char *const *)args,

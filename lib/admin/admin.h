@@ -18,7 +18,7 @@ struct sr_admin { /* all BORROWED */
 	const struct sr_config *config; /* NULL: the command reads it by itself, for it may not be there yet */
 	const char *config_path;        /* as given; NULL: the default file */
 	enum sr_admin_side side;
-	bool json, yes, adopt_union, adopt_mirror, adopt_deletions, new_key;
+	bool json, yes, adopt_union, adopt_mirror, adopt_deletions, new_key, new_uuid;
 	const char *path; /* ls: NULL is the root; conflicts list: what a path begins with, NULL for any */
 	const char *const *args; /* conflicts show, restore, remove: ids */
 	size_t n_args;

@@ -8,6 +8,7 @@
 
 #include "lib/admin/enter.h"
 #include "lib/admin/here.h"
+#include "lib/admin/identity.h"
 #include "lib/admin/line.h"
 #include "lib/admin/table.h"
 
@@ -227,6 +228,11 @@ static enum sr_status show_or_forget(const struct sr_admin *given, const struct 
 				  "%s names no Datastore: `sameroot join LINE` makes this machine a webserver; the datastore's `sameroot join "
 				  "--line` prints the line",
 				  config->file);
+	if (a.new_uuid) {
+		a.config = config;
+		a.side = SR_SIDE_WEBSERVER;
+		return sr_join_new_uuid(&a, status, err);
+	}
 	if (a.new_key && !a.yes && !a.confirm)
 		return sr_err_set(err, SR_E_USAGE, "there is no terminal to ask at: say --yes, after a look at `sameroot join`");
 	a.config = config;
@@ -264,8 +270,8 @@ enum sr_status sr_admin_join(const struct sr_admin *a, int *status, struct sr_er
 	struct sr_config *config = NULL;
 	enum sr_status rc;
 
-	if (a->path && (a->new_key || a->print_line))
-		return sr_err_set(err, SR_E_USAGE, "a line to join by, or --line, or --new-key: one of them");
+	if (!!a->path + a->new_key + a->new_uuid + a->print_line > 1)
+		return sr_err_set(err, SR_E_USAGE, "a line to join by, --line, --new-key or --new-uuid: one of them");
 	if (a->path)
 		return sr_admin_enter(a, status, err);
 	rc = sr_config_load(&config, a->config_path, err);

@@ -59,7 +59,7 @@ static bool webserver_is_well(const json_t *w)
 {
 	const json_t *waiting = json_object_get(w, "status");
 
-	return !webserver_is_held(w) && sr_waiting_is_empty(waiting);
+	return !webserver_is_held(w) && !text(w, "clone") && sr_waiting_is_empty(waiting);
 }
 
 static bool all_well(const json_t *status)
@@ -306,6 +306,12 @@ static void add_webserver(struct sr_table *t, const json_t *w)
 		line(t, " ", command);
 		free(why);
 		free(command);
+	}
+	if (text(w, "clone")) {
+		why = sr_format("another machine runs with its identity, and is refused: %s", text(w, "clone"));
+		line(t, who, why);
+		line(t, " ", "`sameroot join --new-uuid` on the copy gives it an identity of its own");
+		free(why);
 	}
 	add_all_waiting(t, who, waiting);
 }
