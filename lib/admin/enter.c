@@ -41,6 +41,15 @@ struct enter {
 
 /* --- the line -------------------------------------------------------------------------------------------------------------------- */
 
+/* The first of the input in which one stands: all that `init` says may come. */
+static bool next_line(FILE *in, char text[MOST_LINE])
+{
+	while (fgets(text, MOST_LINE, in))
+		if (strstr(text, SR_LINE_SCHEME))
+			return true;
+	return false;
+}
+
 static enum sr_status read_line(struct enter *e, struct sr_err *err)
 {
 	char *text = sr_alloc(MOST_LINE);
@@ -48,7 +57,7 @@ static enum sr_status read_line(struct enter *e, struct sr_err *err)
 
 	if (strcmp(e->a.path, "-") != 0)
 		rc = sr_line_parse(e->a.path, &e->line, err);
-	else if (!fgets(text, MOST_LINE, e->a.in))
+	else if (!next_line(e->a.in, text))
 		rc = sr_err_set(err, SR_E_USAGE, "there is no join line on the standard input");
 	else
 		rc = sr_line_parse(text, &e->line, err);

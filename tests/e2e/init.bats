@@ -113,7 +113,7 @@ state_of_A() {
 
 	# the second has a port of its own already, and takes the line from where no list of processes shows it
 	"${at_web2[@]}" bash -c "printf 'Sync-Port=0' >$conf"
-	echo "sameroot join '$line'" | "${at_web2[@]}" "$BIN/sameroot" join - --external-addr 127.0.0.1:444 --yes
+	printf '%s\n' 'made  secret' '' "    sameroot join '$line'" '' 'Whoever has this line' | "${at_web2[@]}" "$BIN/sameroot" join - --external-addr 127.0.0.1:444 --yes
 	[ "$("${at_web2[@]}" sqlite3 $state/users.db 'SELECT name FROM users')" = Ada ]
 	"${at_web2[@]}" cmp $state/resources/webserver/hosts /etc/hosts
 	[ "$("${at_web2[@]}" head -n 1 $conf)" = Sync-Port=0 ]
@@ -200,7 +200,9 @@ state_of_A() {
 	stop datastore
 	rm -r "$T/datastore"/users.db* "$T/A/resources"
 	for name in datastore A; do
-		run tool $name init --yes --$([ $name = A ] && echo webserver || echo datastore)
+		role=datastore
+		[ $name = datastore ] || role=webserver
+		run tool $name init --yes --$role
 		[ "$status" -eq 1 ]
 		[[ $output == *'lost '*'sameroot-recovery'* ]]
 	done
