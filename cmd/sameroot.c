@@ -159,12 +159,11 @@ static const struct command *find(const char *name, const char *sub)
 {
 	const struct command *found = NULL;
 
-	for (size_t i = COMMANDS; name && i-- > 0;) {
+	for (size_t i = 0; name && i < COMMANDS; i++) {
 		if (strcmp(commands[i].name, name) != 0)
 			continue;
-		found = &commands[i];
-		if (found->sub && sub && strcmp(found->sub, sub) == 0)
-			break;
+		if (!found || (commands[i].sub && sub && strcmp(commands[i].sub, sub) == 0))
+			found = &commands[i];
 	}
 	return found;
 }

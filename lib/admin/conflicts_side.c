@@ -10,7 +10,6 @@
 #include "lib/admin/offline.h"
 #include "lib/leaf/leaf_json.h"
 #include "lib/replica/conflict.h"
-#include "lib/replica/edit.h"
 #include "lib/replica/report.h"
 
 #define ARCHIVE     "archive" /* below the state directory: lib/state/archive.h */
@@ -178,11 +177,6 @@ enum sr_status sr_conflicts_content(struct sr_conflicts *c, const char *id, stru
 
 /* --- doing ---------------------------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status edit(void *ctx, size_t i, struct sr_leaves *leaves, struct sr_err *err)
-{
-	return sr_replica_edit(ctx, i, leaves, err);
-}
-
 static enum sr_status do_offline(struct sr_conflicts *c, const char *what, struct sr_bytes wish, struct sr_buf *out, struct sr_err *err)
 {
 	enum sr_status rc = need_replica(c, err);
@@ -191,7 +185,7 @@ static enum sr_status do_offline(struct sr_conflicts *c, const char *what, struc
 		return rc;
 	if (strcmp(what, "remove") == 0)
 		return sr_conflict_remove(c->replica->archive, wish, out, err);
-	return sr_conflict_restore(c->replica, wish, &(struct sr_conflict_editor){.edit = edit, .ctx = c->replica}, out, err);
+	return sr_conflict_restore(c->replica, wish, &(struct sr_conflict_editor){.edit = sr_conflict_edit, .ctx = c->replica}, out, err);
 }
 
 enum sr_status sr_conflicts_do(struct sr_conflicts *c, const char *what, const json_t *wish, json_t **out, struct sr_err *err)

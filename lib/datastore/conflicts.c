@@ -7,36 +7,43 @@
 #include <time.h>
 
 #include "lib/replica/conflict.h"
-#include "lib/replica/edit.h"
 #include "lib/replica/report.h"
 #include "lib/state/conflict.h"
 
 /* --- restoring ------------------------------------------------------------------------------------------------------ */
 
-static enum sr_status edit(void *ctx, size_t i, struct sr_leaves *leaves, struct sr_err *err)
+/* One commit, of all stores. */
+static enum sr_status edit(void *ctx, struct sr_leaves *const *leaves, struct sr_err *err)
 {
-	struct sr_datastore *d = ctx;
-	enum sr_status rc = sr_replica_edit(d->r, i, leaves, err);
+	struct sr_ds_push *p = ctx;
+	enum sr_status rc = SR_OK;
+	bool any = false;
 
-	if (rc == SR_OK)
-		rc = sr_ds_scan(d, i, err);
-	if (rc == SR_OK)
-		sr_ds_publish(d);
-	return rc;
+	for (size_t i = 0; i < p->d->r->n; i++)
+		for (size_t k = 0; rc == SR_OK && leaves[i] && k < sr_leaves_count(leaves[i]); k++) {
+			struct sr_leaf leaf;
+
+			rc = sr_leaves_at(leaves[i], k, &leaf, err);
+			if (rc == SR_OK)
+				rc = sr_ds_edit_add(p, i, &leaf, err);
+			any = true;
+		}
+	return rc == SR_OK && any ? sr_ds_edit_commit(p, true, err) : rc;
 }
 
 enum sr_status sr_ds_conflicts_restore(void *ctx, struct sr_bytes wish, struct sr_buf *out, struct sr_err *err)
 {
 	struct sr_datastore *d = ctx;
+	struct sr_ds_push p;
+	struct sr_conflict_editor editor = {.edit = edit, .ctx = &p, .keeps = true};
 	char why[256];
 	enum sr_status rc;
 
-	pthread_mutex_lock(&d->writer);
-	if (sr_datastore_ready(d, why))
-		rc = sr_conflict_restore(d->r, wish, &(struct sr_conflict_editor){.edit = edit, .ctx = d}, out, err);
-	else
-		rc = sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
-	pthread_mutex_unlock(&d->writer);
+	if (!sr_datastore_ready(d, why))
+		return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+	sr_ds_edit_begin(&p, d);
+	rc = sr_conflict_restore(d->r, wish, &editor, out, err);
+	sr_ds_edit_end(&p);
 	return rc;
 }
 

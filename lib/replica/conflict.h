@@ -12,17 +12,19 @@
 SR_MUST enum sr_status sr_conflict_show(struct sr_replica *r, const char *given, struct sr_buf *out, struct sr_err *err);
 
 struct sr_conflict_editor {
-	/* sr_replica_edit, or what a datastore has in its place. */
-	enum sr_status (*edit)(void *ctx, size_t i, struct sr_leaves *leaves, struct sr_err *err);
+	/* Compare and swap these leaves, a spool for each store of the replica or NULL, as sr_replica_edit does it. */
+	enum sr_status (*edit)(void *ctx, struct sr_leaves *const *leaves, struct sr_err *err);
 	void *ctx;
 	bool keeps; /* what it replaces stays readable in the datastore's history; else it goes to the archive, unless the datastore has it */
 };
+/* The edit of a webserver, and of any node without a daemon; ctx is the replica. */
+SR_MUST enum sr_status sr_conflict_edit(void *ctx, struct sr_leaves *const *leaves, struct sr_err *err);
 
 /* Make ordinary edits of archived versions: {"ids": [{"id", "over"}], "keep": false, "as": PATH}.  over: what sr_conflict_show told, for what is
- * there to be replaced; without it only what won then is.  The versions of one store are one edit; the entries go once it is durable, unless
- * `keep`.  One that is there already is fine.  *out: [{"id", "path", "result": "restored" or "there already"}].
- * SR_E_CHANGED, SR_E_UNAVAILABLE, SR_E_NOTFOUND, SR_E_USAGE: the text says what is in the way, and which of several had been restored by then.
- * The owner, between two rounds. */
+ * there to be replaced; without it only what won then is.  The versions of one store are one edit; the entries go once all is durable, unless
+ * `keep`.  One that is there already is fine, so that it may be tried again.  *out: [{"id", "path", "result": "restored" or "there already"}].
+ * SR_E_CHANGED, SR_E_UNAVAILABLE, SR_E_NOTFOUND, SR_E_USAGE: the text says what is in the way.
+ * The owner, between two rounds; from any thread if that suits the editor. */
 SR_MUST enum sr_status sr_conflict_restore(struct sr_replica *r, struct sr_bytes wish, const struct sr_conflict_editor *editor,
 					   struct sr_buf *out, struct sr_err *err);
 

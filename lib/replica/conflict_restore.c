@@ -7,18 +7,15 @@
 #include <unistd.h>
 
 #include "lib/replica/conflict_internal.h"
+#include "lib/replica/edit.h"
 #include "lib/replica/place.h"
 
 #define BLOCK 65536
 
-struct part { /* of one store */
-	struct sr_leaves *leaves;
-	struct sr_archive_ids ids;
-};
-
 struct restoring {
 	struct sr_replica *r;
-	struct part *parts; /* n of the replica */
+	struct sr_leaves **leaves; /* n of the replica; NULL: none of that store */
+	struct sr_archive_ids ids;
 	const struct sr_conflict_editor *editor;
 	const char *over;   /* of the entry at hand, or NULL */
 	const char *as;     /* or NULL */
@@ -119,9 +116,9 @@ static bool is_only_here(const struct restoring *s, size_t i, const struct sr_le
 	       !sr_version_eq(&row.base, &leaf->expect);
 }
 
-static enum sr_status noted(struct restoring *s, size_t i, const struct sr_archived *e, const char *result)
+static enum sr_status noted(struct restoring *s, const struct sr_archived *e, const char *result)
 {
-	sr_archive_ids_add(&s->parts[i].ids, e->id);
+	sr_archive_ids_add(&s->ids, e->id);
 	json_array_append_new(s->answer, json_pack("{s:s, s:s, s:s}", "id", e->id, "path", s->as ? s->as : e->path, "result", result));
 	return SR_OK;
 }
@@ -129,27 +126,27 @@ static enum sr_status noted(struct restoring *s, size_t i, const struct sr_archi
 /* leaf->to is complete by now.  fd: of its content, or -1; record: a row's. */
 static enum sr_status add(struct restoring *s, size_t i, const struct sr_archived *e, struct sr_leaf *leaf, int fd, struct sr_err *err)
 {
-	struct part *part = &s->parts[i];
+	struct sr_leaves **leaves = &s->leaves[i];
 	struct sr_version *now = &leaf->expect;
 	bool same_content = leaf->to.kind == SR_KIND_FILE && now->kind == SR_KIND_FILE && sr_hash_eq(&leaf->to.hash, &now->hash);
 	enum sr_status rc;
 
 	if (sr_version_eq(now, &leaf->to))
-		return noted(s, i, e, "there already");
+		return noted(s, e, "there already");
 	rc = in_the_way(s, e, now, err);
 	if (rc != SR_OK)
 		return rc;
 	leaf->flags = is_only_here(s, i, leaf) ? SR_LEAF_ARCHIVE : 0;
-	if (!part->leaves)
-		part->leaves = sr_leaves_new(sr_state_dir(s->r->state));
+	if (!*leaves)
+		*leaves = sr_leaves_new(sr_state_dir(s->r->state));
 	if (leaf->to.kind != SR_KIND_FILE || same_content)
-		rc = sr_leaves_add(part->leaves, leaf, err);
+		rc = sr_leaves_add(*leaves, leaf, err);
 	else if (fd < 0)
 		rc = sr_err_set(err, SR_E_NOTFOUND, "%.300s: of this version only the mode differed, and what it was the mode of is no more",
 				e->path);
 	else
-		rc = stage_file(s->r->stores[i].store, fd, e->mtime_ns, part->leaves, leaf, err);
-	return rc == SR_OK ? noted(s, i, e, "restored") : rc;
+		rc = stage_file(s->r->stores[i].store, fd, e->mtime_ns, *leaves, leaf, err);
+	return rc == SR_OK ? noted(s, e, "restored") : rc;
 }
 
 /* In a bag, as many of such rows as there were, or as there are if that is more. */
@@ -240,22 +237,40 @@ static enum sr_status gather(struct restoring *s, const json_t *ids, struct sr_e
 	return rc;
 }
 
+enum sr_status sr_conflict_edit(void *ctx, struct sr_leaves *const *leaves, struct sr_err *err)
+{
+	struct sr_replica *r = ctx;
+	enum sr_status rc = SR_OK;
+	bool some = false;
+
+	for (size_t i = 0; rc == SR_OK && i < r->n; i++) {
+		if (!leaves[i])
+			continue;
+		rc = sr_replica_edit(r, i, leaves[i], err);
+		if (rc != SR_OK && some)
+			return sr_err_context(err, "what is of other stores was restored, but");
+		some = true;
+	}
+	return rc;
+}
+
 static enum sr_status carry_out(struct restoring *s, bool keep, struct sr_err *err)
 {
-	enum sr_status rc = SR_OK;
-	size_t done = 0;
+	enum sr_status rc = s->editor->edit(s->editor->ctx, s->leaves, err);
 
-	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++) {
-		struct part *part = &s->parts[i];
+	return rc == SR_OK && !keep ? sr_archive_remove(s->r->archive, &s->ids, err) : rc;
+}
 
-		if (part->leaves)
-			rc = s->editor->edit(s->editor->ctx, i, part->leaves, err);
-		if (rc == SR_OK && !keep)
-			rc = sr_archive_remove(s->r->archive, &part->ids, err);
-		if (rc == SR_OK)
-			done += part->ids.n;
+static void clear(struct restoring *s, bool failed)
+{
+	for (size_t i = 0; i < s->r->n; i++) {
+		if (failed && s->leaves[i] && s->r->role == SR_ROLE_WEBSERVER) /* a datastore may be receiving just now */
+			sr_store_sweep_stage(s->r->stores[i].store);
+		sr_leaves_free(s->leaves[i]);
 	}
-	return rc == SR_OK || !done ? rc : sr_err_context(err, "%zu of %zu were restored, the others not", done, json_array_size(s->answer));
+	free(s->leaves);
+	sr_archive_ids_free(&s->ids);
+	json_decref(s->answer);
 }
 
 enum sr_status sr_conflict_restore(struct sr_replica *r, struct sr_bytes wish, const struct sr_conflict_editor *editor, struct sr_buf *out,
@@ -267,7 +282,7 @@ enum sr_status sr_conflict_restore(struct sr_replica *r, struct sr_bytes wish, c
 	char *text;
 
 	s.answer = json_array();
-	s.parts = sr_alloc((r->n + 1) * sizeof *s.parts);
+	s.leaves = sr_alloc((r->n + 1) * sizeof *s.leaves);
 	if (rc == SR_OK && s.as && json_array_size(json_object_get(o, "ids")) > 1)
 		rc = sr_err_set(err, SR_E_USAGE, "one name is for one version");
 	if (rc == SR_OK)
@@ -279,14 +294,7 @@ enum sr_status sr_conflict_restore(struct sr_replica *r, struct sr_bytes wish, c
 		sr_buf_bytes(out, sr_bytes_of(text));
 		free(text);
 	}
-	for (size_t i = 0; i < r->n; i++) {
-		if (rc != SR_OK && s.parts[i].leaves && r->role == SR_ROLE_WEBSERVER) /* a datastore may be receiving just now */
-			sr_store_sweep_stage(r->stores[i].store);
-		sr_leaves_free(s.parts[i].leaves);
-		sr_archive_ids_free(&s.parts[i].ids);
-	}
-	free(s.parts);
-	json_decref(s.answer);
+	clear(&s, rc != SR_OK);
 	json_decref(o);
 	return rc;
 }

@@ -765,8 +765,10 @@ enum sr_status sr_replica_scan(struct sr_replica *r, size_t i, bool own_transact
 	rc = see(r, &c, &scan);
 	if (rc != SR_OK)
 		goto out;
+	sr_replica_write_lock(r); /* sr_replica_unknown may be asked by others */
 	sr_scan_free(&s->scan);
 	s->scan = scan;
+	sr_replica_unlock(r);
 	s->hashed += scan.hashed;
 	s->hashed_bytes += scan.hashed_bytes;
 	s->rows_read += scan.rows_read;

@@ -95,7 +95,8 @@ typedef enum sr_status sr_changed_fn(void *ctx, size_t i, struct sr_bytes path, 
 SR_MUST enum sr_status sr_replica_scan(struct sr_replica *r, size_t i, bool own_transaction, sr_changed_fn *fn, void *ctx,
 				       struct sr_err *err);
 void sr_replica_unview(struct sr_replica *r);
-/* Is this path unknown here (it, or something it lies below)?  What is excluded is, whether it is there or not. */
+/* Is this path unknown here (it, or something it lies below)?  What is excluded is, whether it is there or not.  By others than
+ * the owner under sr_replica_read_lock. */
 bool sr_replica_unknown(const struct sr_replica *r, size_t i, struct sr_bytes path);
 /* The exclusions that store i is to have: sr_store_set_exclude, once nobody uses the stores.  No view is open.  True: they are others than before. */
 bool sr_replica_exclude(struct sr_replica *r, size_t i, const char *const *globs, size_t n);

@@ -13,7 +13,6 @@
 #include "lib/replica/hello.h"
 #include "lib/replica/conflict.h"
 #include "lib/replica/conflict_routes.h"
-#include "lib/replica/edit.h"
 #include "lib/replica/serve.h"
 #include "lib/sync/orders.h"
 
@@ -156,11 +155,6 @@ static enum sr_status post_adopt(void *ctx, struct sr_request *req, struct sr_er
 
 /* --- errands ------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status edit(void *ctx, size_t i, struct sr_leaves *leaves, struct sr_err *err)
-{
-	return sr_replica_edit(ctx, i, leaves, err);
-}
-
 static enum sr_status restore(void *ctx, struct sr_bytes wish, struct sr_buf *out, struct sr_err *err)
 {
 	struct sr_sync_daemon *d = ctx;
@@ -197,7 +191,7 @@ static void run_errand(struct sr_sync_daemon *d)
 	pthread_mutex_unlock(&d->lock);
 	if (!e)
 		return;
-	e->rc = sr_conflict_restore(r, e->wish, &(struct sr_conflict_editor){.edit = edit, .ctx = r}, e->out, e->err);
+	e->rc = sr_conflict_restore(r, e->wish, &(struct sr_conflict_editor){.edit = sr_conflict_edit, .ctx = r}, e->out, e->err);
 	pthread_mutex_lock(&d->lock);
 	e->done = true;
 	pthread_cond_broadcast(&d->errands);
