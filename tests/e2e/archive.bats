@@ -135,3 +135,249 @@ same_title_and_user() {
 	conflicts datastore '[.[] | .reason] | unique == ["union"]'
 	[ "$(cat "$(archived datastore "$(ids datastore 'select(.store == "resources")')")")" = "$old" ]
 }
+
+# --- seen from everywhere, and back ------------------------------------------------------------------------------------------
+
+# B loses a file, two rows (one of them deleted by A) and a row of the other database; the ids in $file, $row, $gone, $user
+lose() {
+	begin_three
+	both_change_the_file hosts.csv 'from A' 'from B'
+	both_change_the_row d-1 'A title' 'B title'
+	sql "$T/A/webstore.db" "DELETE FROM history WHERE id = x'0001'"
+	sql "$T/B/webstore.db" "UPDATE history SET query = 'kept by B' WHERE id = x'0001'"
+	sync_now A
+	start_webserver B
+	wait_same
+	no_new_conflict 0 3 0
+	file=$(ids B 'select(.kind == "file")')
+	row=$(ids B 'select(.path == "webstore.db/dashboards/d-1")')
+	gone=$(ids B 'select(.reason == "edited-deleted")')
+}
+
+told() { # COUNT [FILTER]: the datastore knows so many
+	[[ $(api datastore /api/conflicts | jq "[.[] | ${2:-.} | .entries[]] | length") == "$1" ]]
+}
+
+quiet_since() { # all three the same, and nothing new in any archive
+	wait_same
+	sync_now A
+	sync_now B
+	no_new_conflict "$@"
+}
+
+@test "every archive is listed from anywhere, while its webserver is down, too; and an id says where it lies" {
+	lose
+	wait_for 'the datastore was told' told 3
+	uuid=$(status_of B .node)
+	stop B
+	for name in datastore A B; do
+		on $name list --all --json >"$T/all"
+		jq -e --arg u "$uuid" 'length == 3 and all(.[]; .uuid == $u and .store and .when and .reason and .kind and .size)' "$T/all"
+		[ "$(jq -r '.[].id' "$T/all")" = "$(ids B)" ]
+	done
+	on A list --all resources/ --json | jq -e --arg i "$file" 'length == 1 and .[0].id == $i'
+	wait_for 'it is known to be away' stale "${uuid:0:8}"
+	[ "$(on A list --json)" = '[]' ]
+	status=0
+	on A show "$file" 2>"$T/said" || status=$?
+	[ "$status" = 66 ]
+	grep -q "lies on the webserver .* (${uuid:0:8}): run it there" "$T/said"
+	"$BIN/sameroot" status -c "$T/datastore.conf" --json | jq -e --arg u "$uuid" '.webservers[] | select(.uuid == $u) | .status.conflicts.entries == 3'
+
+	# told after a restart of the datastore, of what went while it was down, and of nothing twice
+	stop datastore
+	on B remove --older-than 0 --all-of resources --yes | grep -q '^1 removed'
+	start_datastore
+	told 3
+	start_webserver B
+	wait_for 'it was told that one went' told 2
+	on B remove "${row##*-}" --yes | grep -q '^1 removed'
+	wait_for 'it was told that another went' told 1
+	status=0
+	on B remove "$row" --yes 2>"$T/said" || status=$?
+	[ "$status" = 66 ]
+	[ "$(ids B)" = "$gone" ]
+	[ "$(find "$T/B/state/archive" -type f | wc -l)" = 2 ]
+}
+
+stale() {
+	on A list --all | grep "$1" | grep -q 'not seen since'
+}
+
+@test "a row, a file and a deleted row are restored on a webserver, everywhere, and without a new conflict" {
+	lose
+	# what is shown
+	on B show "$row" >"$T/said"
+	grep -qE '^\* +title +"B title" +"A title" +"A title"' "$T/said"
+	grep -qE '^  +owner +1 +1 +1' "$T/said"
+	on B show "${row:0:$((${#row} - 1))}" --json | jq -e '.is_winner and (.is_it | not) and .winner_columns.title == "A title" and .now.columns.title == "A title"'
+	[ "$(on B show "$file" --content)" = 'from B' ]
+	on B show "$gone" --json | jq -e '.now.kind == "absent" and .columns.query == "kept by B"'
+
+	on B restore "$row" | grep -q 'webstore.db/dashboards/d-1: restored'
+	on B restore "$file" "$gone" --keep --json | jq -e 'length == 2 and all(.[]; .result == "restored")'
+	wait_for 'they travel' everywhere_restored
+	quiet_since 0 2 0
+	# twice is harmless; then the entries go
+	on B restore "$file" "$gone" --json | jq -e 'all(.[]; .result == "there already")'
+	quiet_since 0 0 0
+	everywhere_restored
+	status=0
+	on B restore "$file" 2>"$T/said" || status=$?
+	[ "$status" = 66 ]
+	check_databases
+}
+
+everywhere_restored() {
+	local name
+	for name in datastore A B; do
+		[[ $(title $name d-1) == 'B title' && $(cat "$T/$name/resources/hosts.csv") == 'from B' ]] || return 1
+		[[ $(sql "$T/$name/webstore.db" "SELECT query FROM history WHERE id = x'0001'") == 'kept by B' ]] || return 1
+	done
+}
+
+@test "what was changed since is asked about, what is in the way is named, and another name is possible" {
+	lose
+	# changed on A since: the preview, and no without an answer
+	sql "$T/A/webstore.db" "UPDATE dashboards SET title = 'later' WHERE id = 'd-1'"
+	sync_now A
+	wait_same
+	status=0
+	on B restore "$row" >"$T/said" 2>&1 </dev/null || status=$?
+	[ "$status" = 64 ]
+	grep -q 'was changed since' "$T/said"
+	grep -q -- '--yes' "$T/said"
+	[ "$(title B d-1)" = later ]
+	on B restore "$row" --yes
+	wait_for 'it travels' title_is 'B title'
+	quiet_since 0 2 0
+
+	# what the datastore does not have yet goes to the archive, not away
+	stop datastore
+	wait_for 'B is alone' status_of B '.trouble'
+	echo -n unpushed >"$T/B/resources/hosts.csv"
+	sync_now B
+	status=0
+	on B restore "$file" --yes || wait_for 'B has seen its own file' on B restore "$file" --yes
+	[ "$(cat "$T/B/resources/hosts.csv")" = 'from B' ]
+	[ "$(cat "$(archived B "$(ids B 'select(.reason == "restored-over")')")")" = unpushed ]
+	start_datastore
+	wait_same
+	[ "$(cat "$T/A/resources/hosts.csv")" = 'from B' ]
+
+	# under another name, below a directory that is not there
+	over=$(ids B 'select(.reason == "restored-over")')
+	status=0
+	on B restore "$over" --as resources/img/logo 2>"$T/said" || status=$?
+	[ "$status" = 75 ]
+	grep -q 'something already' "$T/said"
+	on B restore "$over" --as resources/old/a%20copy
+	wait_for 'it travels' test -e "$T/A/resources/old/a copy"
+	[ "$(cat "$T/A/resources/old/a copy")" = unpushed ]
+	quiet_since 0 1 0
+}
+
+title_is() {
+	[[ $(title A d-1) == "$1" && $(title datastore d-1) == "$1" ]]
+}
+
+@test "a row whose parent or UNIQUE value is missing is refused as it is, and comes with its parent" {
+	begin_three
+	stop B
+	sql "$T/A/users.db" "PRAGMA foreign_keys = ON; DELETE FROM users WHERE uid = 2"
+	sql "$T/B/users.db" "UPDATE users SET email = 'bert@b' WHERE uid = 2; UPDATE members SET since = 'from B' WHERE uid = 2"
+	sync_now A
+	start_webserver B
+	wait_same
+	no_new_conflict 0 2 0
+	user=$(ids B 'select(.path == "users.db/users/2")')
+	member=$(ids B 'select(.path | startswith("users.db/members/"))')
+	status=0
+	on B restore "$member" 2>"$T/said" || status=$?
+	[ "$status" = 75 ]
+	grep -q 'refers to a row that is not there' "$T/said"
+	sql "$T/A/users.db" "INSERT INTO users VALUES(90, 'BERT', NULL, 0)"
+	sync_now A
+	wait_same
+	status=0
+	on B restore "$user" "$member" 2>"$T/said" || status=$?
+	[ "$status" = 75 ]
+	grep -q 'UNIQUE value' "$T/said"
+	no_new_conflict 0 2 0
+	wait_same
+	everywhere 'SELECT count(*) FROM users WHERE uid = 2' 0
+	sql "$T/A/users.db" 'DELETE FROM users WHERE uid = 90'
+	sync_now A
+	wait_same
+	on B restore "$member" "$user"
+	wait_for 'they travel' everywhere "SELECT email || since FROM users JOIN members USING(uid) WHERE uid = 2" 'bert@bfrom B'
+	quiet_since 0 0 0
+	check_databases
+}
+
+@test "a version that the datastore archived is restored there, with a daemon and without; what that replaces is kept" {
+	fill A
+	start_datastore
+	rounds A
+	stop datastore
+	cp -a "$T/datastore" "$T/older"
+	start_datastore
+	echo -n new >"$T/A/resources/hosts.csv"
+	sql "$T/A/webstore.db" "UPDATE dashboards SET title = 'new' WHERE id = 'd-1'"
+	rounds A
+	stop datastore
+	rm -r "$T/datastore"
+	mv "$T/older" "$T/datastore"
+	start_datastore
+	"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf" >/dev/null
+	rounds A A
+	row=$(ids datastore 'select(.kind == "row")')
+	file=$(ids datastore 'select(.kind == "file")')
+	hash=$(on datastore show "$row" --json | jq -er .winner.hash)
+	on datastore restore "$row" | grep -q restored
+	[ "$(title datastore d-1)" = Load ]
+	api datastore "/api/blob/$hash?path=webstore.db/dashboards/d-1" -f -o "$T/replaced" # it is in the history
+	grep -qa new "$T/replaced"
+	rounds A
+	[ "$(title A d-1)" = Load ]
+	stop datastore
+	on datastore restore "$file" | grep -q 'when the daemon runs again'
+	[ "$(cat "$T/datastore/resources/hosts.csv")" = 'a table' ]
+	[ "$(cat "$(archived datastore "$(ids datastore)")")" = new ]
+	start_datastore
+	rounds A B A
+	assert_same
+	[ "$(cat "$T/A/resources/hosts.csv")" = 'a table' ]
+	no_new_conflict 0 0 1
+}
+
+# As the old or as the new version, and never without its entry before it is the new one.
+either() { # ID OLD NEW NOW
+	[[ $4 == "$3" ]] || { [[ $4 == "$2" ]] && [[ -e $T/B/state/archive/$1.json ]]; } || fail "$1: neither $2 with its entry nor $3, but $4"
+}
+
+@test "killed in the middle of a restore, at each step that reaches the disk: either state, and it can be done again" {
+	lose
+	stop B
+	killed=0
+	for nth in 1 2 3 4 5 6 7 8 9 10 12 14 16; do
+		status=0
+		strace -f -qq -o "$T/strace" -e trace=fsync,fdatasync,renameat2,rename,unlinkat,syncfs \
+			-e "inject=fsync,fdatasync,renameat2,rename,unlinkat,syncfs:signal=KILL:when=$nth" \
+			"$BIN/sameroot" conflicts restore "$file" "$row" "$gone" -c "$T/B.conf" >"$T/said" 2>&1 || status=$?
+		grep -q 'ptrace' "$T/said" && skip 'strace may not trace here'
+		either "$file" 'from A' 'from B' "$(cat "$T/B/resources/hosts.csv")"
+		either "$row" 'A title' 'B title' "$(title B d-1)"
+		either "$gone" '' 'kept by B' "$(sql "$T/B/webstore.db" "SELECT query FROM history WHERE id = x'0001'")"
+		[ "$status" = 137 ] || break
+		killed=$((killed + 1))
+	done
+	echo "killed $killed times"
+	[ "$killed" -ge 4 ]
+	for id in $(ids B); do
+		on B restore "$id"
+	done
+	start_webserver B
+	wait_for 'they travel' everywhere_restored
+	quiet_since 0 0 0
+}
