@@ -13,7 +13,7 @@
 #define MANY    1000000
 
 static bool json, yes, adopt_union, adopt_mirror, adopt_deletions, new_key, new_uuid, print_line, as_datastore, as_webserver;
-static bool all, content, keep;
+static bool all, content, keep, deep;
 static const char *config_path, *store, *address, *external_addr, *as, *older_than, *all_of;
 
 enum {
@@ -29,6 +29,7 @@ enum {
 	OPT_CONFLICTS_REMOVE = 1 << 19,
 	OPT_JOIN = 1 << 20,
 	OPT_ADDRESS = 1 << 21,
+	OPT_DEEP = 1 << 12,
 };
 
 static const struct option {
@@ -45,6 +46,7 @@ static const struct option {
 	{OPT_JOIN, {0, "line", NULL, "print the line by which webservers join this datastore; it holds the secret", .flag = &print_line}},
 	{OPT_JOIN, {0, "external-addr", "HOST:PORT", "where others reach the application of this webserver", .text = &external_addr}},
 	{OPT_ADDRESS, {0, "address", "HOST[:PORT]", "where webservers reach this datastore; default: this machine's name", .text = &address}},
+	{OPT_DEEP, {0, "deep", NULL, "of a FILE: have SQLite look at each page of its databases, too", .flag = &deep}},
 	{OPT_ADOPT, {0, "union", NULL, "unite the datastore's state with the webservers'", .flag = &adopt_union}},
 	{OPT_ADOPT, {0, "mirror", NULL, "take the datastore's state as it is on this webserver", .flag = &adopt_mirror}},
 	{OPT_ADOPT, {0, "store", "NAME", "with --mirror: of this store alone", .text = &store}},
@@ -85,6 +87,12 @@ static const struct command {
 	{"conflicts", "remove", "[-c FILE] [--json] [--yes] [--datastore | --webserver] ID... | [--older-than DAYS] [--all-of STORE]",
 	 "Remove archived versions for good.", OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_CONFLICTS_REMOVE, MANY,
 	 sr_admin_conflicts_remove},
+	{"backup", NULL, "[-c FILE] [--json] [--datastore | --webserver] FILE | -",
+	 "Write all stores of this node as of one root into a tar, with zstd if FILE ends in .zst.", OPT_CONFIG | OPT_JSON | OPT_SIDE, 1,
+	 sr_admin_backup},
+	{"verify", NULL, "[-c FILE] [--json] [--datastore | --webserver] | [--json] [--deep] FILE | -",
+	 "Read everything on this node again and name what has rotted; with FILE: hold a backup against its manifest.",
+	 OPT_CONFIG | OPT_JSON | OPT_SIDE | OPT_DEEP, 1, sr_admin_verify},
 	{"init", NULL, "[--datastore | --webserver] [--address HOST[:PORT]] [--yes] [--json] [-c FILE]",
 	 "Make what this machine needs and does not have: configuration, secret, directories, empty stores.",
 	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_ADDRESS, 0, sr_admin_init},
@@ -262,6 +270,7 @@ static int run(const struct command *c, const struct sr_cli *cli, char **args)
 		.address = address,
 		.external_addr = external_addr,
 		.print_line = print_line,
+		.deep = deep,
 		.in = stdin,
 		.out = stdout,
 		.notes = stderr,

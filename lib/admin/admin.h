@@ -19,11 +19,12 @@ struct sr_admin { /* all BORROWED */
 	const char *config_path;        /* as given; NULL: the default file */
 	enum sr_admin_side side;
 	bool json, yes, adopt_union, adopt_mirror, adopt_deletions, new_key, new_uuid;
-	const char *path; /* ls: NULL is the root; conflicts list: what a path begins with, NULL for any */
+	const char *path; /* ls: NULL is the root; conflicts list: what a path begins with, NULL for any; backup, verify: a file */
 	const char *const *args; /* conflicts show, restore, remove: ids */
 	size_t n_args;
 	bool all, content, keep; /* conflicts list --all, show --content, restore --keep */
 	const char *as, *older_than, *all_of; /* conflicts restore --as, remove --older-than, --all-of; NULL: not given */
+	bool deep;        /* verify FILE */
 	const char *store; /* adopt --mirror: NULL is all of them */
 	const char *address;       /* init, join --line: HOST[:PORT]; NULL: to be asked or found out */
 	const char *external_addr; /* join LINE; NULL: as configured, or to be asked */
@@ -44,6 +45,8 @@ sr_admin_command sr_admin_conflicts_list;
 sr_admin_command sr_admin_conflicts_show;
 sr_admin_command sr_admin_conflicts_restore; /* SR_E_HELD: the question was answered with no */
 sr_admin_command sr_admin_conflicts_remove;  /* the same */
+sr_admin_command sr_admin_backup;
+sr_admin_command sr_admin_verify;
 sr_admin_command sr_admin_init; /* config NULL; SR_E_HELD: the question was answered with no */
 sr_admin_command sr_admin_join;  /* config NULL; SR_E_HELD: the question was answered with no */
 sr_admin_command sr_admin_adopt; /* SR_E_HELD: the question was answered with no */

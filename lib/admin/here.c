@@ -136,11 +136,9 @@ void sr_here_close(struct sr_here *h)
 
 /* --- calls ----------------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status call(struct sr_here *h, const struct sr_call *c, struct sr_buf *out, struct sr_err *err)
+/* Is there somebody to ask? */
+static enum sr_status check_there(struct sr_here *h, struct sr_err *err)
 {
-	struct sr_answer answer = {0};
-	enum sr_status rc;
-
 	h->absent = !h->client;
 	if (!h->ever)
 		return sr_err_set(err, SR_E_UNAVAILABLE,
@@ -149,15 +147,42 @@ static enum sr_status call(struct sr_here *h, const struct sr_call *c, struct sr
 				  h->name, h->state_dir);
 	if (!h->client)
 		return sr_err_set(err, SR_E_UNAVAILABLE, "the %s is not running: no address in %s", h->name, h->state_dir);
+	return SR_OK;
+}
+
+/* What a call came to, in the operator's words. */
+static void explain(struct sr_here *h, enum sr_status rc, const struct sr_answer *answer, struct sr_err *err)
+{
+	h->absent = rc == SR_E_UNAVAILABLE && !answer->status;
+	if (h->absent)
+		sr_err_context(err, "the %s is not running", h->name);
+	else if (rc == SR_E_AUTH && !answer->status)
+		sr_err_context(err, "who answers is not the %s of %s", h->name, h->state_dir);
+}
+
+static enum sr_status call(struct sr_here *h, const struct sr_call *c, struct sr_buf *out, struct sr_err *err)
+{
+	struct sr_answer answer = {0};
+	enum sr_status rc = check_there(h, err);
+
+	if (rc != SR_OK)
+		return rc;
 	rc = sr_client_call(h->client, c, &answer, err);
-	h->absent = rc == SR_E_UNAVAILABLE && !answer.status;
+	explain(h, rc, &answer, err);
 	if (rc == SR_OK)
 		sr_buf_bytes(out, sr_buf_view(&answer.body));
-	else if (h->absent)
-		sr_err_context(err, "the %s is not running", h->name);
-	else if (rc == SR_E_AUTH && !answer.status)
-		sr_err_context(err, "who answers is not the %s of %s", h->name, h->state_dir);
 	sr_answer_free(&answer);
+	return rc;
+}
+
+enum sr_status sr_here_stream(struct sr_here *h, const struct sr_call *c, struct sr_answer *answer, struct sr_stream **out, struct sr_err *err)
+{
+	enum sr_status rc = check_there(h, err);
+
+	if (rc != SR_OK)
+		return rc;
+	rc = sr_client_open(h->client, c, answer, out, err);
+	explain(h, rc, answer, err);
 	return rc;
 }
 

@@ -27,6 +27,10 @@ void sr_here_close(struct sr_here *h);
 SR_MUST enum sr_status sr_here_get(struct sr_here *h, const char *target, struct sr_buf *out, struct sr_err *err);
 SR_MUST enum sr_status sr_here_post(struct sr_here *h, const char *target, struct sr_bytes body, struct sr_buf *out, struct sr_err *err);
 
+/* A long answer, pulled: as sr_client_open, with the same errors as above. */
+SR_MUST enum sr_status sr_here_stream(struct sr_here *h, const struct sr_call *call, struct sr_answer *answer, struct sr_stream **out,
+				      struct sr_err *err);
+
 /* The configured datastore, with Control-Auth, trusted as the sync daemon trusts it: by the key that that one pinned, if it did.  Keys are not
  * pinned here.  OWNED BY CALLER (sr_contact_close). */
 SR_MUST enum sr_status sr_there_open(struct sr_contact **out, const struct sr_config *config, struct sr_err *err);

@@ -11,6 +11,7 @@
 #define META_NODE     "node"
 #define META_KEY      "tree-key"
 #define META_ANCHOR   "anchor"
+#define META_AS_OF    "as-of"
 #define META_INSTANCE "instance"
 #define META_EPOCH    "epoch"
 #define META_SEQ      "seq"
@@ -285,6 +286,24 @@ enum sr_status sr_offline_open(struct sr_replica **out, const struct sr_admin *a
 		*out = r;
 	else
 		sr_offline_close(r);
+	return rc;
+}
+
+enum sr_status sr_offline_at(struct sr_replica *r, struct sr_anchor *at, struct sr_err *err)
+{
+	uint8_t raw[16] = {0};
+	bool found;
+	struct sr_reader in = sr_reader(sr_bytes(raw, sizeof raw));
+	enum sr_status rc;
+
+	*at = (struct sr_anchor){0};
+	if (r->role == SR_ROLE_DATASTORE)
+		return datastore_anchor(r->state, at, err);
+	rc = webserver_anchor(r->state, at, err);
+	if (rc == SR_OK)
+		rc = get_exactly(r->state, META_AS_OF, raw, sizeof raw, &found, err);
+	at->epoch = sr_read_be64(&in);
+	at->seq = sr_read_be64(&in);
 	return rc;
 }
 

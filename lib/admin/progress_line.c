@@ -63,6 +63,8 @@ void sr_progress_text(struct sr_buf *out, const struct sr_progress *p, int64_t m
 	if (p->bytes_total)
 		sr_buf_printf(out, ", %.1f of %.1f MB, %.1f MB/s", megabytes(p->bytes_done), megabytes(p->bytes_total),
 			      megabytes(p->bytes_done) / seconds);
+	else if (p->bytes_done) /* nobody knows of how many */
+		sr_buf_printf(out, ": %.1f MB, %.1f MB/s", megabytes(p->bytes_done), megabytes(p->bytes_done) / seconds);
 	if (p->leaves_total && p->leaves_done >= p->leaves_total)
 		sr_buf_printf(out, ", waiting for the end");
 	print_left(out, p, ms);

@@ -115,6 +115,8 @@ static void take(struct sr_backup_tar *t, size_t n)
 
 static enum sr_status truncated(struct sr_backup_tar *t, struct sr_err *err)
 {
+	if (t->pos < BLOCK)
+		return sr_err_set(err, SR_E_DATA, "too short for a tar: not a backup");
 	return sr_err_set(err, SR_E_DATA, "truncated: it ends after %" PRIu64 " bytes of the tar, without its last member", t->pos);
 }
 

@@ -106,6 +106,9 @@ static size_t first_readable(const struct sr_datastore *d)
 
 	while (i > 0 && d->roots[i - 1].at_ms >= since)
 		i--;
+	for (size_t k = 0; k < SR_DS_PINS; k++)
+		if (d->pins[k].on && root_from(d, d->pins[k].epoch, d->pins[k].seq) < i)
+			i = root_from(d, d->pins[k].epoch, d->pins[k].seq);
 	return i;
 }
 

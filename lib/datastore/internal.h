@@ -10,6 +10,7 @@
  *   clones.c     two with one identity
  *   admin.c      HTTP for the operator             limit.c     too many deletions
  *   conflicts.c  archived versions come back
+ *   backup.c     one root, written out
  *
  * Two locks, taken in this order: `writer` (stores, state.db, `at`, pushes) and `face` (what quick handlers look at; held for moments,
  * never over disk work).  The replica's own lock is innermost but one: face may not be held when it is taken. */
@@ -47,6 +48,12 @@ struct sr_ds_root {
 	int64_t at_ms;
 	bool held; /* its nodes are here */
 };
+
+struct sr_ds_pin { /* a root that somebody writes out: it stays readable meanwhile */
+	bool on;
+	uint64_t epoch, seq;
+};
+#define SR_DS_PINS 4
 
 struct sr_ds_webserver {
 	struct sr_webserver_row row; /* strings OWNED, NULL when not told */
@@ -98,6 +105,7 @@ struct sr_datastore {
 	uint32_t settings;        /* random; another one when what a check-in is told beside the tree may be another */
 	struct sr_ds_root *roots; /* oldest first */
 	size_t roots_n, roots_cap;
+	struct sr_ds_pin pins[SR_DS_PINS];
 	struct sr_uuid *predecessors;
 	size_t predecessors_n;
 	struct sr_ds_store *stores;
@@ -290,6 +298,11 @@ enum sr_status sr_ds_limit_scan(void *ctx, size_t i, const struct sr_hash *befor
 SR_MUST enum sr_status sr_ds_approved_here(struct sr_datastore *d, struct sr_err *err);
 /* What a check-in is told of store i.  With face held. */
 uint64_t sr_ds_approved_seq(const struct sr_datastore *d, size_t i);
+
+/* --- backup.c ----------------------------------------------------------------------------------------------------- */
+
+enum sr_status sr_ds_backup_handler(void *ctx, struct sr_request *req, struct sr_err *err);
+enum sr_status sr_ds_verify_handler(void *ctx, struct sr_request *req, struct sr_err *err);
 
 /* --- registry.c --------------------------------------------------------------------------------------------------- */
 

@@ -222,6 +222,8 @@ static const struct sr_route routes[] = {
 	{"GET", "/api/conflicts", sr_ds_conflicts_get, 0, 0},
 	{"PUT", "/api/webservers/{}/token", sr_ds_token_put, 0, MOST_SMALL},
 	{"GET", "/api/admin/status", sr_ds_admin_status, SR_ROUTE_QUICK | SR_ROUTE_ADMIN, 0},
+	{"GET", "/api/admin/backup", sr_ds_backup_handler, SR_ROUTE_ADMIN, 0},
+	{"GET", "/api/admin/verify", sr_ds_verify_handler, SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/adopt", sr_ds_admin_adopt, SR_ROUTE_ADMIN, MOST_SMALL},
 	{"GET", "/healthz", healthz, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
 	{"GET", "/readyz", readyz, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},

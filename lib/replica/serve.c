@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/replica/pin.h"
 #include "lib/replica/place.h"
 #include "lib/replica/wire.h"
 
@@ -324,18 +325,6 @@ static void reading_end(struct reading *rd)
 	sr_buf_free(&rd->older);
 }
 
-/* Is this version what the current tree has at `path`?  Then the live file is worth opening (the bundle checks what it reads). */
-static bool is_current(struct sr_replica *r, size_t i, struct sr_bytes path, const struct sr_version *want)
-{
-	struct sr_version now;
-	bool same;
-
-	sr_replica_read_lock(r);
-	same = sr_store_get(r->nodes, r->stores[i].kind, &r->stores[i].map, path, &now, NULL) == SR_OK && sr_version_eq(&now, want);
-	sr_replica_unlock(r);
-	return same;
-}
-
 static enum sr_status read_live(struct reading *rd, size_t i, struct sr_bytes path, const struct sr_version *want, struct sr_content *out,
 				struct sr_err *err)
 {
@@ -343,7 +332,7 @@ static enum sr_status read_live(struct reading *rd, size_t i, struct sr_bytes pa
 	struct sr_hash hash;
 	enum sr_status rc;
 
-	if (want->kind == SR_KIND_FILE && !is_current(r, i, path, want))
+	if (want->kind == SR_KIND_FILE && !sr_replica_is_current(r, i, path, want))
 		return SR_E_NOTFOUND;
 	if (!rd->views[i]) {
 		rc = sr_view_open(&rd->views[i], r->stores[i].store, SR_VIEW_EXTRA, err);
@@ -494,39 +483,6 @@ out:
 
 /* --- GET /api/bundle: a tar for people ------------------------------------------------------------------------------------------------ */
 
-struct gather { /* the items below a place, as of one root */
-	struct sr_leaves *leaves;
-	struct sr_bytes top;
-	struct sr_err *err;
-};
-
-static enum sr_status gather_item(void *ctx, struct sr_bytes path, const struct sr_version *a, const struct sr_version *b)
-{
-	struct gather *g = ctx;
-	struct sr_leaf leaf = {.path = path, .to = *b};
-
-	(void)a;
-	return !g->top.len || sr_path_under(path, g->top) ? sr_leaves_add(g->leaves, &leaf, g->err) : SR_OK;
-}
-
-static enum sr_status gather_store(struct sr_replica *r, size_t i, struct sr_bytes top, struct sr_leaves **out, struct sr_err *err)
-{
-	struct gather g = {.leaves = sr_leaves_new(sr_state_dir(r->state)), .top = top, .err = err};
-	struct sr_hash none = {0};
-	enum sr_status rc;
-
-	sr_replica_read_lock(r);
-	rc = sr_store_diff(r->nodes, r->stores[i].kind, &none, &r->stores[i].map, gather_item, &g, err);
-	sr_replica_unlock(r);
-	if (rc == SR_OK)
-		rc = sr_leaves_sort(g.leaves, err);
-	if (rc == SR_OK)
-		*out = g.leaves;
-	else
-		sr_leaves_free(g.leaves);
-	return rc;
-}
-
 /* "resources/img/logo.png": raw bytes, as the file is called.  A table's name may hold what leads out of a directory, so that its '/' is
  * written %2F. */
 static void tar_name(struct sr_buf *out, const char *store, struct sr_bytes path)
@@ -622,7 +578,7 @@ static enum sr_status tar_item(struct tarring *t, size_t i, const struct sr_leaf
 static enum sr_status tar_store(struct tarring *t, size_t i, struct sr_bytes top, struct sr_err *err)
 {
 	struct sr_leaves *leaves = NULL;
-	enum sr_status rc = gather_store(t->rd.sv->replica, i, top, &leaves, err);
+	enum sr_status rc = sr_replica_items(t->rd.sv->replica, i, NULL, top, &leaves, err);
 
 	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(leaves); k++) {
 		struct sr_leaf leaf;

@@ -239,7 +239,7 @@ static enum sr_status files_create(struct sr_store *st, struct sr_err *err)
 #define MARKER_HEAD "sameroot marker 1\n"
 #define MARKER_MAX 512
 
-static void marker_text(struct sr_buf *out, const struct sr_marker *m)
+void sr_marker_text(struct sr_buf *out, const struct sr_marker *m)
 {
 	char id[SR_UUID_TEXT], node[SR_UUID_TEXT], instance[SR_UUID_TEXT];
 
@@ -262,7 +262,7 @@ static bool marker_parse(struct sr_marker *out, const char *text)
 	            &m.seq) == 5 &&
 	     !sr_uuid_parse(&m.id, id) && !sr_uuid_parse(&m.node, node) && !sr_uuid_parse(&m.instance, instance);
 	if (ok) {
-		marker_text(&again, &m);
+		sr_marker_text(&again, &m);
 		ok = !strcmp(sr_buf_text(&again), text);
 		sr_buf_free(&again);
 	}
@@ -310,7 +310,7 @@ enum sr_status sr_files_write_marker(struct sr_files *f, const struct sr_marker 
 	int own, fd;
 	enum sr_status s = SR_OK;
 
-	marker_text(&text, marker);
+	sr_marker_text(&text, marker);
 	own = sr_open_beneath(f->root, SR_OWN_DIR, O_RDONLY | O_DIRECTORY, 0);
 	fd = own < 0 ? -1 : openat(own, "marker.new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)

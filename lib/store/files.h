@@ -39,8 +39,6 @@ void sr_signatures_begin(struct sr_signatures *t); /* a scan begins: what it doe
 void sr_signatures_end(struct sr_signatures *t);
 void sr_signatures_free(struct sr_signatures *t);
 
-/* The signature of a file with this stat *and this content*: one that was remembered for other content is never equal.  Never 0. */
-uint64_t sr_files_signature(const struct sr_tree_key *key, const struct stat *st, const struct sr_hash *content);
 /* Is the file's last change so long before `now_ms` that a later one must show in its times? */
 bool sr_files_settled(const struct stat *st, int64_t now_ms);
 

@@ -30,6 +30,8 @@ struct sr_store_impl {
 	bool (*view_dangling)(struct sr_view *v, struct sr_bytes path, bool there); /* NULL: never */
 	bool (*view_is_grown)(struct sr_view *v, struct sr_bytes path, struct sr_bytes record,
 	                      const struct sr_version *from); /* NULL: never */
+	enum sr_status (*view_copy)(struct sr_view *v, const char *path, struct sr_err *err); /* NULL: no such thing */
+	bool (*view_blocks)(struct sr_view *v);                                               /* NULL: never */
 	void (*remember)(struct sr_store *st, struct sr_bytes path, uint64_t signature); /* NULL: nothing to remember */
 
 	void (*reconsider)(struct sr_store *st); /* other exclusions: forget what was derived from the old ones; NULL: nothing is */

@@ -9,6 +9,7 @@
  * sqlite_text.c    CREATE statements, cut into tokens
  * sqlite_scan.c    rows into records and names; views, scan and read
  * sqlite_bag.c     rows without a key: which of them are equal, and where they are
+ * sqlite_copy.c    what a view sees, as a file of its own
  * sqlite_log.c     was the file overwritten beside its log?
  * sqlite_references.c  foreign keys
  * sqlite_fts.c     full-text indexes follow what an apply writes
@@ -303,7 +304,13 @@ enum sr_status sr_sql_view_scan(struct sr_view *v, struct sr_nodes *nodes, const
 enum sr_status sr_sql_view_read(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err);
 bool sr_sql_view_is_grown(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, const struct sr_version *from);
 bool sr_sql_view_dangling(struct sr_view *v, struct sr_bytes path, bool there);
+struct sr_sql *sr_sql_of_view(struct sr_view *v); /* its connection */
 void sr_sql_gate_open(struct sr_sql_gate *gate); /* the next scan reads everything */
+
+/* --- sqlite_copy.c --- */
+
+enum sr_status sr_sql_view_copy(struct sr_view *v, const char *path, struct sr_err *err);
+bool sr_sql_view_blocks(struct sr_view *v);
 
 /* --- sqlite_bag.c --- */
 

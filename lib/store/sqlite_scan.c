@@ -501,6 +501,11 @@ enum sr_status sr_sql_view_open(struct sr_view **out, struct sr_store *st, enum 
 	return SR_OK;
 }
 
+struct sr_sql *sr_sql_of_view(struct sr_view *v)
+{
+	return ((struct sql_view *)v)->sql;
+}
+
 void sr_sql_view_close(struct sr_view *v)
 {
 	struct sql_view *view = (struct sql_view *)v;

@@ -298,6 +298,17 @@ enum sr_status sr_view_read(struct sr_view *v, struct sr_bytes path, struct sr_c
 	return v->st->impl->view_read(v, path, out, err);
 }
 
+enum sr_status sr_view_copy(struct sr_view *v, const char *path, struct sr_err *err)
+{
+	assert(v->st->impl->view_copy);
+	return v->st->impl->view_copy(v, path, err);
+}
+
+bool sr_view_blocks(struct sr_view *v)
+{
+	return v->st->impl->view_blocks && v->st->impl->view_blocks(v);
+}
+
 bool sr_view_dangling(struct sr_view *v, struct sr_bytes path, bool there)
 {
 	return v->st->impl->view_dangling && v->st->impl->view_dangling(v, path, there);

@@ -53,6 +53,10 @@ bool sr_store_exclude_is(const struct sr_store *st, const char *const *globs, si
 const char *const *sr_store_exclude(const struct sr_store *st, size_t *n);              /* VALID UNTIL it is set */
 bool sr_store_excludes(const struct sr_store *st, struct sr_bytes path); /* it, or something above it */
 
+/* The marker file of a directory tree, as text appended to out: for one that is made elsewhere. */
+#define SR_MARKER_PATH ".sameroot\0marker"
+void sr_marker_text(struct sr_buf *out, const struct sr_marker *marker);
+
 /* What is there now, and its marker (zero when there is none).  Reopens a database that was moved.  *why (sizeof >= 256) says more in words.
  * *has_content: any entry or table that is not ours. */
 enum sr_presence sr_store_look(struct sr_store *st, struct sr_marker *marker, bool *has_content, char why[256]);
@@ -138,6 +142,17 @@ bool sr_view_dangling(struct sr_view *v, struct sr_bytes path, bool there);
 /* Is `record`, a row of path's table as it is now in this view, the row `from` with nothing but columns added since, at their defaults?
  * (The table grew by ADD COLUMN after `from` was agreed on.)  The record of the last sr_view_read stays.  False for a row in a bag. */
 bool sr_view_is_grown(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, const struct sr_version *from);
+
+/* Write what this view of a database sees into the file `path`, which is not there: a whole database, indexes and full-text tables and
+ * `_sameroot_meta` included; not durable. */
+SR_MUST enum sr_status sr_view_copy(struct sr_view *v, const char *path, struct sr_err *err);
+/* What SQLite's own check says of a database file that nobody uses.  SR_E_DATA: it is not sound. */
+SR_MUST enum sr_status sr_database_check(const char *path, struct sr_err *err);
+/* Does this view keep others from writing for as long as it is open?  (A database without a write-ahead log.) */
+bool sr_view_blocks(struct sr_view *v);
+/* The signature of a file with this stat *and this content*: one that was remembered for other content is never equal.  Never 0. */
+struct stat;
+uint64_t sr_files_signature(const struct sr_tree_key *key, const struct stat *st, const struct sr_hash *content);
 
 /* --- staging (files) ------------------------------------------------------------------------------------------------ */
 

@@ -10,13 +10,16 @@
 #include "lib/base/log.h"
 #include "lib/replica/address.h"
 #include "lib/replica/admit.h"
+#include "lib/replica/backup.h"
 #include "lib/replica/hello.h"
 #include "lib/replica/conflict.h"
 #include "lib/replica/conflict_routes.h"
 #include "lib/replica/serve.h"
+#include "lib/replica/verify.h"
 #include "lib/sync/orders.h"
 
 #define BACKOFF_MAX_MS 60000
+#define BORROW_S       600
 #define MOST_BODY      4096
 
 /* What another thread wants done by the one that owns the stores, between two rounds. */
@@ -38,7 +41,8 @@ struct sr_sync_daemon {
 	struct sr_server *server;
 
 	pthread_mutex_t lock;
-	pthread_cond_t wake;
+	pthread_cond_t wake, lending;
+	bool wanted, lent; /* a request wants, has, what belongs to the thread that runs rounds */
 	bool stop, now, one_round; /* one_round: at least one went through, so that the tree is known */
 	uint64_t interval_ms;
 	struct sr_orders orders;     /* of the operator, before the next round */
@@ -203,11 +207,89 @@ static void tell_of_conflicts(void *ctx)
 	sr_sync_daemon_now(ctx);
 }
 
+/* --- backup, verify ---------------------------------------------------------------------------------------------------- */
+
+/* Wait for the end of the round under way.  One at a time: sr_backup_begin sees to it. */
+static enum sr_status borrow(struct sr_sync_daemon *d, struct sr_err *err)
+{
+	struct timespec until;
+	bool got;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += BORROW_S;
+	pthread_mutex_lock(&d->lock);
+	d->wanted = true;
+	pthread_cond_signal(&d->wake);
+	while (!d->lent && !d->stop && pthread_cond_timedwait(&d->lending, &d->lock, &until) == 0)
+		;
+	got = d->lent;
+	d->wanted = false;
+	pthread_mutex_unlock(&d->lock);
+	return got ? SR_OK : sr_err_set(err, SR_E_BUSY, "a long round is under way: say it again when it is over");
+}
+
+static void give_back(struct sr_sync_daemon *d)
+{
+	pthread_mutex_lock(&d->lock);
+	d->lent = false;
+	pthread_cond_broadcast(&d->lending);
+	pthread_mutex_unlock(&d->lock);
+}
+
+/* Not SR_OK: nothing is to be undone. */
+static enum sr_status pin(struct sr_sync_daemon *d, struct sr_pin *out, struct sr_err *err)
+{
+	char why[256];
+	enum sr_status rc = SR_OK;
+
+	if (!is_ready(d, why))
+		return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+	rc = borrow(d, err);
+	if (rc != SR_OK)
+		return rc;
+	if (sr_replica_use(sr_sync_replica(d->sync)))
+		sr_sync_pin(d->sync, out);
+	else
+		rc = sr_err_set(err, SR_E_UNAVAILABLE, "the tree key is not known yet");
+	give_back(d);
+	return rc;
+}
+
+static enum sr_status with_pin(struct sr_sync_daemon *d, struct sr_request *req, bool verify, struct sr_err *err)
+{
+	struct sr_replica *r = sr_sync_replica(d->sync);
+	struct sr_pin p = {0};
+	int lock = -1;
+	enum sr_status rc = sr_backup_begin(r, &lock, err);
+
+	if (rc != SR_OK)
+		return rc;
+	rc = pin(d, &p, err);
+	if (rc == SR_OK) {
+		rc = verify ? sr_verify_reply(req, &p, err) : sr_backup_reply(req, &p, NULL, false, err);
+		sr_replica_unuse(r);
+	}
+	sr_backup_end(lock);
+	return rc;
+}
+
+static enum sr_status get_backup(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	return with_pin(ctx, req, false, err);
+}
+
+static enum sr_status get_verify(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	return with_pin(ctx, req, true, err);
+}
+
 static const struct sr_route own_routes[] = {
 	{"GET", "/healthz", get_health, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
 	{"GET", "/readyz", get_ready, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
 	{"GET", "/api/tree", get_tree, 0, 0},
 	{"GET", "/api/admin/status", get_status, SR_ROUTE_ADMIN, 0},
+	{"GET", "/api/admin/backup", get_backup, SR_ROUTE_ADMIN, 0},
+	{"GET", "/api/admin/verify", get_verify, SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/sync", post_sync, SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/forget-key", post_forget_key, SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/adopt", post_adopt, SR_ROUTE_ADMIN, MOST_BODY},
@@ -286,6 +368,7 @@ enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&d->wake, &attr);
+	pthread_cond_init(&d->lending, &attr);
 	pthread_condattr_destroy(&attr);
 	pthread_cond_init(&d->errands, NULL);
 	rc = open_sync(&d->sync, &d->admit, config, version, err);
@@ -326,6 +409,7 @@ void sr_sync_daemon_close(struct sr_sync_daemon *d)
 	sr_admit_close(&d->admit);
 	pthread_cond_destroy(&d->wake);
 	pthread_cond_destroy(&d->errands);
+	pthread_cond_destroy(&d->lending);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
 }
@@ -367,6 +451,16 @@ static uint64_t pause_ms(const struct sr_sync_daemon *d, unsigned failures)
 	return ms;
 }
 
+/* Between rounds: a request has the stores and the state for a moment, as if it were this thread. */
+static void lend(struct sr_sync_daemon *d)
+{
+	d->wanted = false;
+	d->lent = true;
+	pthread_cond_broadcast(&d->lending);
+	while (d->lent)
+		pthread_cond_wait(&d->lending, &d->lock);
+}
+
 static void wait_for(struct sr_sync_daemon *d, uint64_t ms)
 {
 	struct timespec until;
@@ -378,9 +472,14 @@ static void wait_for(struct sr_sync_daemon *d, uint64_t ms)
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000;
 	}
-	while (!d->stop && !d->now)
-		if (pthread_cond_timedwait(&d->wake, &d->lock, &until) != 0)
+	for (bool late = false; !late || d->wanted;) {
+		if (d->wanted)
+			lend(d);
+		else if (d->stop || d->now)
 			break;
+		else
+			late = pthread_cond_timedwait(&d->wake, &d->lock, &until) != 0;
+	}
 	d->now = false;
 }
 

@@ -27,6 +27,11 @@ struct sr_replica *sr_sync_replica(struct sr_sync *s);
  * until another one is given. */
 void sr_sync_set_exclusions(struct sr_sync *s, const struct sr_config *config);
 
+/* Look at the stores, scan them, and pin what is there, as of the last (epoch, seq) that all of it was in step with.  By the owner, between
+ * rounds. */
+struct sr_pin;
+void sr_sync_pin(struct sr_sync *s, struct sr_pin *out);
+
 /* The operator lets through the deletions that are held now.  By the owner, between rounds. */
 SR_MUST enum sr_status sr_sync_approve(struct sr_sync *s, struct sr_err *err);
 

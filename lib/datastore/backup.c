@@ -1,0 +1,117 @@
+/* backup.c - one committed root, pinned for as long as it is written out or looked at; and the two requests that do so. */
+#include "lib/datastore/internal.h"
+
+#include "lib/replica/backup.h"
+#include "lib/replica/verify.h"
+
+static enum sr_status scan(void *ctx, size_t i, struct sr_err *err)
+{
+	return sr_ds_scan(ctx, i, err);
+}
+
+/* Keep what this root needs: see sr_ds_oldest_readable.  With face held. */
+static bool hold(struct sr_datastore *d, const struct sr_anchor *at, bool on)
+{
+	for (size_t k = 0; k < SR_DS_PINS; k++) {
+		struct sr_ds_pin *p = &d->pins[k];
+
+		if (on ? p->on : !p->on || p->epoch != at->epoch || p->seq != at->seq)
+			continue;
+		*p = (struct sr_ds_pin){.on = on, .epoch = at->epoch, .seq = at->seq};
+		return true;
+	}
+	return false;
+}
+
+static void unpin(struct sr_datastore *d, const struct sr_anchor *at)
+{
+	pthread_mutex_lock(&d->face);
+	(void)hold(d, at, false);
+	pthread_mutex_unlock(&d->face);
+}
+
+/* Writer held, the replica in use: what was changed directly is committed first. */
+static enum sr_status pin_root(struct sr_datastore *d, struct sr_pin *out, struct sr_err *err)
+{
+	bool held;
+	enum sr_status rc;
+
+	sr_pin_take(out, d->r, scan, d);
+	rc = sr_datastore_broken(d, err) ? err->code : sr_ds_advance(d, err);
+	if (rc == SR_OK) {
+		sr_ds_publish(d);
+		out->at = d->at;
+		pthread_mutex_lock(&d->face);
+		held = hold(d, &out->at, true);
+		pthread_mutex_unlock(&d->face);
+		if (!held)
+			rc = sr_err_set(err, SR_E_BUSY, "too many of these are under way");
+	}
+	if (rc != SR_OK)
+		sr_pin_release(out);
+	return rc;
+}
+
+/* Not SR_OK: nothing is to be undone.  The writer comes first: who opens stores anew has it, and waits for those who use them. */
+static enum sr_status pin(struct sr_datastore *d, struct sr_pin *out, struct sr_err *err)
+{
+	char why[256];
+	enum sr_status rc = SR_OK;
+
+	pthread_mutex_lock(&d->writer);
+	if (!sr_datastore_ready(d, why))
+		rc = sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+	else if (!sr_replica_use(d->r))
+		rc = sr_err_set(err, SR_E_UNAVAILABLE, "the tree key is not known yet");
+	if (rc == SR_OK) {
+		rc = pin_root(d, out, err);
+		if (rc != SR_OK)
+			sr_replica_unuse(d->r);
+	}
+	pthread_mutex_unlock(&d->writer);
+	return rc;
+}
+
+typedef enum sr_status reply_fn(struct sr_datastore *d, struct sr_request *req, struct sr_pin *pin, struct sr_err *err);
+
+static enum sr_status with_pin(struct sr_datastore *d, struct sr_request *req, reply_fn *fn, struct sr_err *err)
+{
+	struct sr_pin p = {0};
+	struct sr_anchor at;
+	int lock = -1;
+	enum sr_status rc = sr_backup_begin(d->r, &lock, err);
+
+	if (rc != SR_OK)
+		return rc;
+	rc = pin(d, &p, err);
+	if (rc == SR_OK) {
+		at = p.at;
+		rc = fn(d, req, &p, err);
+		sr_pin_release(&p);
+		unpin(d, &at);
+		sr_replica_unuse(d->r);
+	}
+	sr_backup_end(lock);
+	return rc;
+}
+
+static enum sr_status reply_backup(struct sr_datastore *d, struct sr_request *req, struct sr_pin *p, struct sr_err *err)
+{
+	return sr_backup_reply(req, p, &d->serve, true, err);
+}
+
+static enum sr_status reply_verify(struct sr_datastore *d, struct sr_request *req, struct sr_pin *p, struct sr_err *err)
+{
+	(void)d;
+	return sr_verify_reply(req, p, err);
+}
+
+enum sr_status sr_ds_backup_handler(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	return with_pin(ctx, req, reply_backup, err);
+}
+
+enum sr_status sr_ds_verify_handler(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	return with_pin(ctx, req, reply_verify, err);
+}

@@ -1,0 +1,64 @@
+/* sqlite_copy.c - what a view sees, as a database file of its own. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/store/sqlite_internal.h"
+
+#define PAGES_A_STEP 4096
+
+/* Inside the view's transaction nobody can change what is copied, so that it never begins anew. */
+static int copy_pages(sqlite3 *to, sqlite3 *from)
+{
+	sqlite3_backup *b = sqlite3_backup_init(to, "main", from, "main");
+	int rc = b ? SQLITE_OK : sqlite3_errcode(to);
+
+	while (rc == SQLITE_OK)
+		rc = sqlite3_backup_step(b, PAGES_A_STEP);
+	return b ? sqlite3_backup_finish(b) : rc;
+}
+
+enum sr_status sr_sql_view_copy(struct sr_view *v, const char *path, struct sr_err *err)
+{
+	struct sr_sql *from = sr_sql_of_view(v), to = {0};
+	enum sr_status status = SR_OK;
+	int rc = sqlite3_open_v2(path, &to.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+
+	if (rc == SQLITE_OK) /* nobody reads it before it is whole, and a crash leaves only a file that is swept */
+		rc = sqlite3_exec(to.db, "PRAGMA synchronous=OFF; PRAGMA journal_mode=OFF", NULL, NULL, NULL);
+	if (rc == SQLITE_OK)
+		rc = copy_pages(to.db, from->db);
+	if (rc != SQLITE_OK)
+		status = sr_sql_fail(err, &to, rc, "%s: copied to %s", v->st->name, path);
+	sr_sql_disconnect(&to);
+	return status;
+}
+
+bool sr_sql_view_blocks(struct sr_view *v)
+{
+	sqlite3_stmt *stmt = NULL;
+	bool log = sqlite3_prepare_v2(sr_sql_of_view(v)->db, "PRAGMA main.journal_mode", -1, &stmt, NULL) == SQLITE_OK &&
+		   sqlite3_step(stmt) == SQLITE_ROW && !strcmp((const char *)sqlite3_column_text(stmt, 0), "wal");
+
+	sqlite3_finalize(stmt);
+	return !log;
+}
+
+enum sr_status sr_database_check(const char *path, struct sr_err *err)
+{
+	struct sr_sql sql = {0};
+	sqlite3_stmt *stmt = NULL;
+	enum sr_status status = SR_OK;
+	int rc = sqlite3_open_v2(path, &sql.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+
+	if (rc == SQLITE_OK)
+		rc = sqlite3_prepare_v2(sql.db, "PRAGMA integrity_check(1)", -1, &stmt, NULL);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_step(stmt);
+	if (rc == SQLITE_ROW && strcmp(sr_sql_text_at(stmt, 0), "ok") != 0)
+		status = sr_err_set(err, SR_E_DATA, "%s: %.300s", path, sr_sql_text_at(stmt, 0));
+	else if (rc != SQLITE_ROW)
+		status = sr_sql_fail(err, &sql, rc, "%s", path);
+	sqlite3_finalize(stmt);
+	sr_sql_disconnect(&sql);
+	return status;
+}
