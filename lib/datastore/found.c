@@ -322,12 +322,14 @@ static void alarm_replaced(const struct sr_replica_store *s, const struct sr_uui
 			 s->name, same_uuid(&s->marker.node, self) ? "an older copy of it" : "another node's copy", node);
 }
 
-/* What the leaves of a replaced store stand for: what its marker says, if that is of our past. */
-static struct sr_anchor dated(const struct sr_datastore *d, const struct sr_marker *m)
+/* What the leaves of a replaced store stand for: what its marker says, if that is of our past.  Without one, as in a database that was copied
+ * without its log, they may be of any time, and whoever has another version has a newer one: before everything. */
+static struct sr_anchor dated(const struct sr_datastore *d, const struct sr_replica_store *s)
 {
-	struct sr_anchor as_of = d->at;
+	struct sr_anchor as_of = {.epoch = 1};
+	const struct sr_marker *m = &s->marker;
 
-	if (!sr_uuid_none(&m->id) && same_uuid(&m->instance, &d->at.instance) && later(&d->at, m->epoch, m->seq)) {
+	if (!s->doubtful && !sr_uuid_none(&m->id) && same_uuid(&m->instance, &d->at.instance) && (m->epoch || m->seq)) {
 		as_of.epoch = m->epoch;
 		as_of.seq = m->seq;
 	}
@@ -367,7 +369,9 @@ enum sr_status sr_ds_check_markers(struct sr_datastore *d, struct sr_err *err)
 			continue;
 		any = true;
 		alarm_replaced(s, &d->r->node);
-		as_of[i] = dated(d, &s->marker);
+		as_of[i] = dated(d, s);
+		if (as_of[i].epoch >= next.epoch) /* our state is older than what webservers may have seen */
+			next.epoch = as_of[i].epoch + 1;
 		rc = yield_to(d, &s->marker, &next, &as_of[i], err);
 		if (rc == SR_OK)
 			rc = sr_ds_scan_quietly(d, i, err);
