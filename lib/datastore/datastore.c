@@ -155,6 +155,10 @@ static enum sr_status turn(struct sr_datastore *d, struct sr_err *err)
 	}
 	rc = scan_all(d, err);
 	sr_ledger_settle(d->ledger, NULL, SR_WAY_RECEIVE);
+	if (rc == SR_OK && d->scan_approved)
+		rc = sr_ds_approved_here(d, err);
+	if (rc == SR_OK)
+		d->scan_approved = false;
 	if (rc == SR_OK)
 		rc = sr_ledger_save(d->ledger, err);
 	if (rc != SR_OK)

@@ -91,6 +91,7 @@ struct sr_datastore {
 	char (*fault)[256];                  /* per store: why its last scan failed; "" */
 	struct sr_ledger *ledger; /* of deletions */
 	bool judging;             /* a scan's deletions are judged: it is an ordinary one */
+	bool scan_approved;       /* it found some that an operator let through: webservers are told when it is committed */
 	size_t staging;                      /* pushes that may have staged files; what is left over is swept when there are none */
 	uint64_t trimmed_epoch, trimmed_seq; /* oldest readable root at the last trim, */
 	int64_t trimmed_ms;                  /* and when that was */

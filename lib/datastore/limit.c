@@ -128,6 +128,8 @@ enum sr_status sr_ds_limit_scan(void *ctx, size_t i, const struct sr_hash *befor
 				sr_buf_text(&text));
 		sr_buf_free(&text);
 	} else if (rc == SR_OK) {
+		for (size_t k = 0; k < f.tally.units_n; k++)
+			d->scan_approved |= f.tally.units[k].verdict == SR_LIMIT_APPROVED;
 		sr_tally_done(&f.tally, d->ledger, s->name, SR_WAY_SCAN);
 	}
 	sr_ledger_settle(d->ledger, s->name, SR_WAY_SCAN);

@@ -278,6 +278,14 @@ size_t sr_ledger_approve(struct sr_ledger *l)
 	return units;
 }
 
+bool sr_ledger_holds_way(const struct sr_ledger *l, const char *store, enum sr_way way)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (l->at[i].held && l->at[i].way == way && !strcmp(l->at[i].store, store))
+			return true;
+	return false;
+}
+
 bool sr_ledger_holds(const struct sr_ledger *l, const char *store)
 {
 	for (size_t i = 0; i < l->n; i++)

@@ -55,6 +55,7 @@ void sr_ledger_done(struct sr_ledger *l, const struct sr_unit *unit, uint64_t n,
 void sr_ledger_settle(struct sr_ledger *l, const char *store, enum sr_way way);
 /* The operator lets through what is held now, as many as there are. Returns how many units that is. */
 size_t sr_ledger_approve(struct sr_ledger *l);
+bool sr_ledger_holds_way(const struct sr_ledger *l, const char *store, enum sr_way way); /* on that way */
 bool sr_ledger_holds(const struct sr_ledger *l, const char *store);
 /* Write it, if anything is new.  In the caller's step, or one of its own. */
 SR_MUST enum sr_status sr_ledger_save(struct sr_ledger *l, struct sr_err *err);

@@ -266,6 +266,8 @@ static json_t *store_json(const struct sr_tree_store *s)
 	json_object_set_new(o, "leaves", json_count(s->leaves));
 	json_object_set_new(o, "bytes", json_count(s->bytes));
 	json_object_set_new(o, "approved_seq", json_count(s->approved_seq));
+	if (s->operator_seq)
+		json_object_set_new(o, "operator_seq", json_count(s->operator_seq));
 	if (s->epoch || s->seq) {
 		json_object_set_new(o, "epoch", json_count(s->epoch));
 		json_object_set_new(o, "seq", json_count(s->seq));
@@ -357,7 +359,7 @@ static bool read_store(const json_t *o, struct sr_tree_store *out)
 
 	if (!name || !*name || !read_kind(json_string_value(json_object_get(o, "kind")), &out->kind) || !read_hash(o, "root", &out->map) ||
 	    !read_u64(o, "leaves", &out->leaves) || !read_u64(o, "bytes", &out->bytes) || !read_optional(o, "paused", &paused) ||
-	    !read_optional_u64(o, "approved_seq", &out->approved_seq) || !read_optional_u64(o, "epoch", &out->epoch) ||
+	    !read_optional_u64(o, "approved_seq", &out->approved_seq) || !read_optional_u64(o, "operator_seq", &out->operator_seq) || !read_optional_u64(o, "epoch", &out->epoch) ||
 	    !read_optional_u64(o, "seq", &out->seq) || !read_optional_u64(o, "unknown", &out->unknown))
 		return false;
 	out->name = sr_strdup(name);

@@ -2,7 +2,10 @@
  *
  * What would be pushed is judged by this webserver, and by the datastore again, whose refusal comes back in the same round.  What would be
  * pulled passed the datastore's judgement, or an operator's, up to the seq that the check-in says for the store; it is judged here only where
- * the datastore does not vouch for it: its own limit is switched off, and nothing was approved since this webserver was last in step.
+ * the datastore does not vouch for it: its own limit is switched off, and nothing was approved since this webserver was last in step; or what it
+ * has is, by the counts of its tree, less than half of what is here - in the store, or in all of them together, where that is held whatever a
+ * single store's limit says, and stays so until it is there again or the operator lets it go.  Only an operator's approval at the datastore
+ * vouches for that: an emptied datastore may say anything else.
  *
  * In files the deletions that are held wait, with the directories around them, and the rest goes on; in a database the whole group waits. */
 #include <stdlib.h>
@@ -52,6 +55,76 @@ static void hold_files(struct sr_store_plan *p, const struct sr_tally *t, uint8_
 	hold_directories(p, act);
 }
 
+/* By counts alone: have more than half of the leaves here, of which there are at least ten, no counterpart there? */
+static bool shrinks(uint64_t here, uint64_t there)
+{
+	return here >= 10 && here > there && (here - there) > here / 2;
+}
+
+static void count_store(const struct sr_sync *s, size_t i, uint64_t *here, uint64_t *there)
+{
+	struct sr_hash map;
+	const char *why;
+	uint64_t bytes;
+
+	*here = *there = 0;
+	if (s->r->stores[i].mode != SR_MODE_READY || !sr_sync_remote_map(s, i, &map, &why) ||
+	    sr_map_counts(s->r->nodes, &map, there, &bytes) != SR_OK ||
+	    sr_map_counts(s->r->nodes, &s->r->stores[i].map, here, &bytes) != SR_OK)
+		*here = *there = 0;
+}
+
+/* Of the stores whose deletions are judged at all. */
+static bool all_shrinks(const struct sr_sync *s)
+{
+	uint64_t here = 0, there = 0, h, t;
+
+	for (size_t i = 0; i < s->r->n; i++) {
+		if (!sr_limit_judges(s->r->stores[i].config))
+			continue;
+		count_store(s, i, &h, &t);
+		here += h;
+		there += t < h ? t : h; /* what is new elsewhere makes up for nothing */
+	}
+	return shrinks(here, there);
+}
+
+static bool store_shrinks(const struct sr_sync *s, size_t i)
+{
+	uint64_t here, there;
+
+	count_store(s, i, &here, &there);
+	return shrinks(here, there);
+}
+
+/* Up to the datastore's present state, or in it since this webserver was last in step. */
+static bool covers(const struct sr_sync *s, uint64_t seq)
+{
+	return seq >= s->info.at.seq || (s->as_of_epoch == s->info.at.epoch && seq > s->as_of_seq);
+}
+
+static bool operator_vouches(const struct sr_sync *s, size_t i)
+{
+	const struct sr_tree_store *there = sr_sync_there(s, i);
+
+	return there && covers(s, there->operator_seq);
+}
+
+/* Is what is pulled held whatever the limit of the store says? */
+static bool held_anyway(const struct sr_sync *s, size_t i)
+{
+	return sr_limit_judges(s->r->stores[i].config) && !operator_vouches(s, i) &&
+	       (all_shrinks(s) || sr_ledger_holds_way(s->ledger, s->r->stores[i].name, SR_WAY_PULL));
+}
+
+/* They are no content, and count for nothing, but go with the rest. */
+static void hold_empty_directories(struct sr_store_plan *p)
+{
+	for (size_t k = 0; k < p->n; k++)
+		if (p->items[k].act == SR_ACT_PULL && p->items[k].local.kind == SR_KIND_DIR && p->items[k].remote.kind == SR_KIND_NONE)
+			hold(&p->items[k]);
+}
+
 static enum sr_way way_of(uint8_t act)
 {
 	return act == SR_ACT_PUSH ? SR_WAY_PUSH : SR_WAY_PULL;
@@ -63,7 +136,7 @@ static void judge(struct sr_sync *s, size_t i, uint8_t act, const struct sr_hash
 	struct sr_store_plan *p = &s->plans[i];
 
 	sr_tally_judge(&p->tally[way_of(act)], s->ledger, st->name, st->config, way_of(act), s->r->nodes, map,
-		       act == SR_ACT_PUSH && p->held_there);
+		       act == SR_ACT_PUSH ? p->held_there : held_anyway(s, i));
 }
 
 static bool is_approved(const struct sr_tally *t, size_t k)
@@ -89,6 +162,8 @@ static void judge_files(struct sr_sync *s, size_t i, uint8_t act, const struct s
 	if (t->held) {
 		hold_files(p, t, act);
 		sr_tally_free(t); /* nothing of it happens */
+		if (act == SR_ACT_PULL && held_anyway(s, i))
+			hold_empty_directories(p);
 	}
 	for (size_t k = 0; act == SR_ACT_PUSH && k < t->n; k++)
 		if (is_approved(t, k))
@@ -155,8 +230,7 @@ static bool vouched(const struct sr_sync *s, size_t i)
 {
 	const struct sr_tree_store *there = sr_sync_there(s, i);
 
-	return there && (there->approved_seq >= s->info.at.seq ||
-			 (s->as_of_epoch == s->info.at.epoch && there->approved_seq > s->as_of_seq));
+	return operator_vouches(s, i) || (there && covers(s, there->approved_seq) && !store_shrinks(s, i) && !held_anyway(s, i));
 }
 
 void sr_sync_limit_files(struct sr_sync *s, size_t i, const struct sr_hash *remote)
