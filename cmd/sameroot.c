@@ -15,6 +15,8 @@
 static bool json, yes, adopt_union, adopt_mirror, adopt_deletions, new_key, new_uuid, print_line, as_datastore, as_webserver;
 static bool all, content, keep, deep;
 static const char *config_path, *store, *address, *external_addr, *as, *older_than, *all_of;
+static bool exact, dry_run;
+static const char *since, *limit, *at;
 
 enum {
 	OPT_CONFIG = 1,
@@ -27,6 +29,8 @@ enum {
 	OPT_CONFLICTS_SHOW = 1 << 17,
 	OPT_CONFLICTS_RESTORE = 1 << 18,
 	OPT_CONFLICTS_REMOVE = 1 << 19,
+	OPT_LOG = 1 << 10,
+	OPT_RESTORE = 1 << 11,
 	OPT_JOIN = 1 << 20,
 	OPT_ADDRESS = 1 << 21,
 	OPT_DEEP = 1 << 12,
@@ -43,6 +47,11 @@ static const struct option {
 	{OPT_SIDE, {0, "webserver", NULL, "of this machine as a webserver", .flag = &as_webserver}},
 	{OPT_NEW_KEY, {0, "new-key", NULL, "forget the datastore's key, so that the next round makes first contact", .flag = &new_key}},
 	{OPT_NEW_KEY, {0, "new-uuid", NULL, "this machine is a copy of a webserver: give it an identity of its own", .flag = &new_uuid}},
+	{OPT_LOG, {0, "since", "TIME", "what is not older; TIME as for restore", .text = &since}},
+	{OPT_LOG, {0, "limit", "N", "so many entries, the newest first [100]", .text = &limit}},
+	{OPT_RESTORE, {0, "at", "TIME", "as it was then: 2026-11-25T14:00:00Z, \"2026-11-25 14:00\", yesterday, 2h, 3d, @SEQ", .text = &at}},
+	{OPT_RESTORE, {0, "exact", NULL, "also remove what was created since", .flag = &exact}},
+	{OPT_RESTORE, {0, "dry-run", NULL, "show what would come back, and do nothing", .flag = &dry_run}},
 	{OPT_JOIN, {0, "line", NULL, "print the line by which webservers join this datastore; it holds the secret", .flag = &print_line}},
 	{OPT_JOIN, {0, "external-addr", "HOST:PORT", "where others reach the application of this webserver", .text = &external_addr}},
 	{OPT_ADDRESS, {0, "address", "HOST[:PORT]", "where webservers reach this datastore; default: this machine's name", .text = &address}},
@@ -102,6 +111,12 @@ static const struct command {
 	 "How this webserver knows its datastore: 0 the last round went through, 1 it did not, 75 the daemon does not run.\n"
 	 "With LINE, or one from the standard input: set this machine up as a webserver.  --line, on the datastore: print that line.",
 	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_NEW_KEY | OPT_JOIN | OPT_ADDRESS, 1, sr_admin_join},
+	{"log", NULL, "[-c FILE] [--json] [--since TIME] [--limit N] [--datastore | --webserver] [PATH]",
+	 "What changed at or below PATH, when, by whom, and whether what it was is kept; the newest first.", OPT_CONFIG | OPT_JSON | OPT_SIDE | OPT_LOG, 1,
+	 sr_admin_log},
+	{"restore", NULL, "PATH --at TIME [--exact] [--dry-run] [-c FILE] [--json] [--yes] [--datastore | --webserver]",
+	 "Bring a file, directory, row, table or store back as it was, as a new change: 0 all of it, 1 not all.",
+	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_RESTORE, 1, sr_admin_restore},
 	{"adopt", NULL, "--union | --mirror [--store NAME] | --deletions [-c FILE] [--json] [--yes] [--datastore | --webserver]",
 	 "Decide what is held: unite every webserver with the datastore, let this one become what the datastore is, or let deletions through.",
 	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_ADOPT, 0, sr_admin_adopt},
@@ -271,6 +286,11 @@ static int run(const struct command *c, const struct sr_cli *cli, char **args)
 		.external_addr = external_addr,
 		.print_line = print_line,
 		.deep = deep,
+		.since = since,
+		.limit = limit,
+		.at = at,
+		.exact = exact,
+		.dry_run = dry_run,
 		.in = stdin,
 		.out = stdout,
 		.notes = stderr,

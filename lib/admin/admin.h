@@ -29,6 +29,9 @@ struct sr_admin { /* all BORROWED */
 	const char *address;       /* init, join --line: HOST[:PORT]; NULL: to be asked or found out */
 	const char *external_addr; /* join LINE; NULL: as configured, or to be asked */
 	bool print_line;           /* join --line */
+	const char *since, *limit; /* log; NULL: all, 100 */
+	const char *at;            /* restore */
+	bool exact, dry_run;
 	FILE *in, *out, *notes;
 	bool (*confirm)(void *ctx, const char *question); /* NULL: nobody is there to be asked */
 	/* An answer in words; an empty one is `otherwise`, which the question shows.  OWNED BY CALLER (free).  NULL: as above. */
@@ -49,6 +52,8 @@ sr_admin_command sr_admin_backup;
 sr_admin_command sr_admin_verify;
 sr_admin_command sr_admin_init; /* config NULL; SR_E_HELD: the question was answered with no */
 sr_admin_command sr_admin_join;  /* config NULL; SR_E_HELD: the question was answered with no */
+sr_admin_command sr_admin_log;
+sr_admin_command sr_admin_restore; /* SR_E_HELD: the question was answered with no */
 sr_admin_command sr_admin_adopt; /* SR_E_HELD: the question was answered with no */
 
 /* Does this command speak of the datastore on this machine? */

@@ -5,7 +5,8 @@
  *   upload.c     large files, before their push   trash.c     what was replaced, kept and forgotten
  *   push.c       receiving and settling a push    decide.c    which leaves of a push may go
  *   commit.c     stores and state.db as one step  recover.c   what a crash left
- *   edit.c       an operator's change
+ *   edit.c       an operator's change              restore.c   a path as it was
+ *   journal.c    what changed when
  *   registry.c   webservers                       routes.c    HTTP
  *   clones.c     two with one identity
  *   admin.c      HTTP for the operator             limit.c     too many deletions
@@ -21,6 +22,7 @@
 #include "lib/replica/admit.h"
 #include "lib/replica/conflict_routes.h"
 #include "lib/replica/hello.h"
+#include "lib/replica/place.h"
 #include "lib/replica/replica.h"
 #include "lib/replica/serve.h"
 #include "lib/replica/tally.h"
@@ -282,6 +284,34 @@ void sr_ds_edit_end(struct sr_ds_push *p);
 bool sr_ds_is_edit(const struct sr_ds_push *p);
 const char *sr_ds_refusal_words(enum sr_refusal why); /* for the operator */
 
+/* --- journal.c ----------------------------------------------------------------------------------------------------- */
+
+/* One moment: the stores' maps, held, and state.db as it was when they were taken.  Opened with the writer not held. */
+struct sr_ds_past {
+	struct sr_datastore *d;
+	struct sr_state *state; /* a reader */
+	struct sr_hash *maps;   /* per store */
+	struct sr_anchor at;
+	struct sr_root_row first; /* of the journal, if there is any */
+	bool any, trimmed;
+};
+SR_MUST enum sr_status sr_ds_past_open(struct sr_ds_past *p, struct sr_datastore *d, struct sr_err *err);
+void sr_ds_past_close(struct sr_ds_past *p);
+SR_MUST enum sr_status sr_ds_past_now(struct sr_ds_past *p, size_t i, struct sr_bytes path, struct sr_version *out, struct sr_err *err);
+/* Is the content of this version kept?  What has none is. */
+SR_MUST enum sr_status sr_ds_past_kept(struct sr_ds_past *p, size_t i, const struct sr_version *version, bool *out, struct sr_err *err);
+/* A place as an operator writes it.  A row is called by the text of its key, from which the key cannot be told: then `path` is its table's. */
+struct sr_ds_place {
+	struct sr_replica_store *s; /* NULL: all of them */
+	size_t i;
+	struct sr_buf path;
+	char *row; /* its text, or NULL; OWNED */
+};
+SR_MUST enum sr_status sr_ds_place(struct sr_ds_place *out, struct sr_datastore *d, struct sr_bytes text, struct sr_err *err);
+void sr_ds_place_free(struct sr_ds_place *p);
+bool sr_ds_place_has(const struct sr_ds_place *p, struct sr_bytes path); /* of what is at or below p->path: is it meant? */
+enum sr_status sr_ds_log_get(void *ctx, struct sr_request *req, struct sr_err *err);
+
 /* --- upload.c ----------------------------------------------------------------------------------------------------- */
 
 enum sr_status sr_ds_upload_get(void *ctx, struct sr_request *req, struct sr_err *err);
@@ -339,6 +369,7 @@ enum sr_status sr_ds_conflicts_get(void *ctx, struct sr_request *req, struct sr_
 
 const struct sr_route *sr_ds_routes(size_t *n);
 enum sr_status sr_ds_admin_status(void *ctx, struct sr_request *req, struct sr_err *err);
+enum sr_status sr_ds_admin_restore(void *ctx, struct sr_request *req, struct sr_err *err); /* restore.c */
 enum sr_status sr_ds_admin_adopt(void *ctx, struct sr_request *req, struct sr_err *err);
 void sr_ds_reply_json(struct sr_request *req, int status, struct json_t *json); /* CONSUMES json */
 

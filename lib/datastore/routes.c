@@ -226,6 +226,8 @@ static const struct sr_route routes[] = {
 	{"GET", "/api/admin/backup", sr_ds_backup_handler, SR_ROUTE_ADMIN, 0},
 	{"GET", "/api/admin/verify", sr_ds_verify_handler, SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/adopt", sr_ds_admin_adopt, SR_ROUTE_ADMIN, MOST_SMALL},
+	{"POST", "/api/admin/restore", sr_ds_admin_restore, SR_ROUTE_ADMIN, MOST_SMALL},
+	{"GET", "/api/log", sr_ds_log_get, 0, 0},
 	{"GET", "/healthz", healthz, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
 	{"GET", "/readyz", readyz, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
 };

@@ -76,6 +76,10 @@
 	X(JOURNAL_BACK, "journal: list", \
 	  "SELECT " SR_JOURNAL_COLUMNS " FROM journal WHERE at_ms >= ?1 AND (?2 IS NULL OR store = ?2) AND " \
 	  "(?3 IS NULL OR path = ?3 OR (path > ?4 AND path < ?5)) ORDER BY n DESC LIMIT ?6") \
+	/* The first row of each path: of the bare columns SQLite takes those of the row with the least n. */ \
+	X(JOURNAL_THEN, "journal: list", \
+	  "SELECT epoch, seq, store, path, before, after, webserver, at_ms, mtime, min(n) FROM journal WHERE (epoch, seq) > (?1, ?2) AND " \
+	  "store = ?3 AND (?4 IS NULL OR path = ?4 OR (path > ?5 AND path < ?6)) GROUP BY path ORDER BY path") \
 	X(JOURNAL_ENDS, "journal: read", "SELECT ifnull((SELECT min(n) FROM journal), 0), ifnull((SELECT max(n) FROM journal), 0)") \
 	X(JOURNAL_ROW, "journal: read", "SELECT at_ms, epoch, seq FROM journal WHERE n = ?") \
 	/* All before the commit that the row is of; by n, for that commit may be a giant that is looked at again and again as it grows. */ \
@@ -86,6 +90,7 @@
 	  "INSERT INTO replaced (hash, record, file, bytes, epoch, seq, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE SET " \
 	  "epoch = excluded.epoch, seq = excluded.seq, at_ms = excluded.at_ms WHERE (excluded.epoch, excluded.seq) > (epoch, seq)") \
 	X(REPLACED_GET, "replaced: read", "SELECT record, file FROM replaced WHERE hash = ?") \
+	X(REPLACED_HAS, "replaced: read", "SELECT file OR length(record) > 0 FROM replaced WHERE hash = ?") \
 	X(REPLACED_AGE, "replaced: read", "SELECT at_ms FROM replaced ORDER BY at_ms LIMIT 1") \
 	/* The following two are answered by the index replaced_age alone. */ \
 	X(REPLACED_SMALL, "replaced: read", "SELECT at_ms FROM replaced WHERE file = 0 AND bytes <= 16384 ORDER BY at_ms DESC LIMIT 1 OFFSET ?") \

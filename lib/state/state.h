@@ -169,6 +169,10 @@ void sr_state_journal_retain(struct sr_state *s, int64_t since_ms);
 /* Newest first, those that are not older than since_ms: `most` at most.  store NULL: of all stores; top: what it is or what lies below, empty: all. */
 SR_MUST enum sr_status sr_state_journal_back(struct sr_state *s, const char *store, struct sr_bytes top, int64_t since_ms, uint64_t most,
 					     sr_journal_row_fn *fn, void *ctx, struct sr_err *err);
+/* Of each path at or below top that changed after (epoch, seq) the first such change, in order of the paths: its `from` is what was there then.
+ * Costs a look at every row since then, whatever top is. */
+SR_MUST enum sr_status sr_state_journal_then(struct sr_state *s, uint64_t epoch, uint64_t seq, const char *store, struct sr_bytes top,
+					     sr_journal_row_fn *fn, void *ctx, struct sr_err *err);
 /* The last commit that the journal has at or before at_ms (root is not set).  *found false: it reaches not so far back. */
 SR_MUST enum sr_status sr_state_journal_at(struct sr_state *s, int64_t at_ms, struct sr_root_row *out, bool *found, struct sr_err *err);
 /* The first commit that it has; *trimmed: there were others before. */

@@ -213,29 +213,51 @@ enum sr_status sr_state_journal(struct sr_state *s, uint64_t epoch, uint64_t aft
 	return each_journal(&q, fn, ctx, err);
 }
 
+/* The path itself, or NULL for all, and what all below it lies between.  *bounds live until the end of q. */
+static void give_top(struct sr_ask *q, struct sr_bytes top, struct sr_buf bounds[2])
+{
+	if (top.len)
+		sr_give_bytes(q, top);
+	else
+		sr_give_text(q, NULL);
+	for (uint8_t i = 0; i < 2; i++) {
+		sr_buf_bytes(&bounds[i], top);
+		sr_buf_byte(&bounds[i], i);
+		sr_give_bytes(q, sr_buf_view(&bounds[i]));
+	}
+}
+
 enum sr_status sr_state_journal_back(struct sr_state *s, const char *store, struct sr_bytes top, int64_t since_ms, uint64_t most,
 				     sr_journal_row_fn *fn, void *ctx, struct sr_err *err)
 {
 	struct sr_ask q = sr_ask_fresh(s, SR_SQL_JOURNAL_BACK);
-	struct sr_buf below = {0}, beyond = {0};
+	struct sr_buf bounds[2] = {{0}};
 	enum sr_status status;
 
-	sr_buf_bytes(&below, top);
-	sr_buf_bytes(&beyond, top);
-	sr_buf_byte(&below, 0);
-	sr_buf_byte(&beyond, 1);
 	sr_give_i64(&q, since_ms);
 	sr_give_text(&q, store);
-	if (top.len)
-		sr_give_bytes(&q, top);
-	else
-		sr_give_text(&q, NULL);
-	sr_give_bytes(&q, sr_buf_view(&below));
-	sr_give_bytes(&q, sr_buf_view(&beyond));
+	give_top(&q, top, bounds);
 	sr_give_order(&q, most);
 	status = each_journal(&q, fn, ctx, err);
-	sr_buf_free(&below);
-	sr_buf_free(&beyond);
+	sr_buf_free(&bounds[0]);
+	sr_buf_free(&bounds[1]);
+	return status;
+}
+
+enum sr_status sr_state_journal_then(struct sr_state *s, uint64_t epoch, uint64_t seq, const char *store, struct sr_bytes top,
+				     sr_journal_row_fn *fn, void *ctx, struct sr_err *err)
+{
+	struct sr_ask q = sr_ask_fresh(s, SR_SQL_JOURNAL_THEN);
+	struct sr_buf bounds[2] = {{0}};
+	enum sr_status status;
+
+	sr_give_order(&q, epoch);
+	sr_give_order(&q, seq);
+	sr_give_text(&q, store);
+	give_top(&q, top, bounds);
+	status = each_journal(&q, fn, ctx, err);
+	sr_buf_free(&bounds[0]);
+	sr_buf_free(&bounds[1]);
 	return status;
 }
 

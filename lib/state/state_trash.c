@@ -33,6 +33,15 @@ enum sr_status sr_state_replaced(struct sr_state *s, const struct sr_hash *hash,
 	return sr_ask_end(&q, err);
 }
 
+enum sr_status sr_state_replaced_has(struct sr_state *s, const struct sr_hash *hash, bool *found, struct sr_err *err)
+{
+	struct sr_ask q = sr_ask(s, SR_SQL_REPLACED_HAS);
+
+	sr_give_hash(&q, hash);
+	*found = sr_ask_row(&q) && sr_take_u64(&q, 0);
+	return sr_ask_end(&q, err);
+}
+
 static enum sr_status oldest(struct sr_state *s, int64_t *out, bool *found, struct sr_err *err)
 {
 	struct sr_ask q = sr_ask(s, SR_SQL_REPLACED_AGE);

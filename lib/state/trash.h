@@ -20,6 +20,9 @@ SR_MUST enum sr_status sr_state_replaced_add(struct sr_state *s, const struct sr
 SR_MUST enum sr_status sr_state_replaced(struct sr_state *s, const struct sr_hash *hash, struct sr_buf *record, bool *found,
 					 struct sr_err *err);
 
+/* Is it kept, as far as the table says? */
+SR_MUST enum sr_status sr_state_replaced_has(struct sr_state *s, const struct sr_hash *hash, bool *found, struct sr_err *err);
+
 struct sr_trash {
 	uint64_t files, records, bytes;
 	int64_t oldest_ms; /* 0: there is nothing */

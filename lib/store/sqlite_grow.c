@@ -315,3 +315,58 @@ bool sr_sql_is_grown(struct sr_sql *sql, const struct sr_tree_key *key, struct s
 	free(columns);
 	return yes;
 }
+
+static bool has_column(const struct sr_column *columns, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (sr_bytes_eq(columns[i].name, sr_bytes_of(name)))
+			return true;
+	return false;
+}
+
+/* A NULL is not in a record, so one that an added column had in truth becomes its default, too. */
+static void fill(const struct sr_sql_added *added, struct sr_column *columns, size_t *n, struct sr_value **values)
+{
+	for (size_t i = 0; i < added->n; i++) {
+		const struct added *a = &added->at[i];
+		size_t count;
+
+		if (!a->constant || has_column(columns, *n, a->name) || sr_key_decode(sr_buf_view(&a->value), &values[i], &count, NULL) != SR_OK)
+			continue;
+		if (count == 1)
+			columns[(*n)++] = (struct sr_column){.name = sr_bytes_of(a->name), .value = values[i][0]};
+	}
+}
+
+bool sr_sql_grow_record(struct sr_sql *sql, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out)
+{
+	struct sr_bytes table, row;
+	struct sr_sql_table *t = sr_sql_path_split(path, &table, &row) ? sr_sql_table(sql, table) : NULL;
+	struct sr_column *old, *columns;
+	struct sr_value **values;
+	bool fits = true;
+	size_t n;
+
+	if (!t || !t->synced || sr_path_is_bag(path) || sr_record_decode(record, &old, &n, NULL) != SR_OK)
+		return false;
+	if (!t->added)
+		t->added = load_added(sql, t);
+	for (size_t i = 0; i < n && fits; i++) {
+		char *name = sr_text(old[i].name);
+
+		fits = place(t, name) < t->n;
+		free(name);
+	}
+	columns = sr_alloc((n + t->added->n + 1) * sizeof *columns);
+	values = sr_alloc((t->added->n + 1) * sizeof *values);
+	memcpy(columns, old, n * sizeof *columns);
+	fill(t->added, columns, &n, values);
+	if (fits)
+		sr_record_encode(out, columns, n);
+	for (size_t i = 0; i < t->added->n; i++)
+		free(values[i]);
+	free(values);
+	free(columns);
+	free(old);
+	return fits;
+}

@@ -608,6 +608,11 @@ bool sr_sql_view_is_grown(struct sr_view *v, struct sr_bytes path, struct sr_byt
 	return sr_sql_is_grown(((struct sql_view *)v)->sql, v->st->key, path, record, from);
 }
 
+bool sr_sql_view_grow(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out)
+{
+	return sr_sql_grow_record(((struct sql_view *)v)->sql, path, record, out);
+}
+
 bool sr_sql_view_dangling(struct sr_view *v, struct sr_bytes path, bool there)
 {
 	return sr_sql_dangling(((struct sql_view *)v)->sql, path, there);

@@ -153,6 +153,9 @@ bool sr_view_blocks(struct sr_view *v);
 /* The signature of a file with this stat *and this content*: one that was remembered for other content is never equal.  Never 0. */
 struct stat;
 uint64_t sr_files_signature(const struct sr_tree_key *key, const struct stat *st, const struct sr_hash *content);
+/* `record` of path's table as it was before columns were added: *out is the same row as it would be after.  False: it does not fit the table as it is
+ * now - a column is gone, the table is - or is of a bag whose table changed. */
+bool sr_view_grow(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out);
 
 /* --- staging (files) ------------------------------------------------------------------------------------------------ */
 

@@ -1,0 +1,256 @@
+#!/usr/bin/env bats
+# What was replaced or deleted is kept at the datastore, listed by `sameroot log`, and brought back by `sameroot restore`, for every webserver.
+
+# shellcheck disable=SC2154 # keys of PID
+
+load lib
+
+# [SQL]: two webservers in step; SQL: more in their users.db
+in_step() {
+	unlimited_deletions
+	fill A
+	[[ $# -eq 0 ]] || sql "$T/A/users.db" "$1"
+	start_datastore
+	rounds A B
+}
+
+# A command on the datastore.  STATUS: what it ends with
+on_datastore() {
+	local want=$1 status=0
+	shift
+	output=$("$BIN/sameroot" "$@" -c "$T/datastore.conf" 2>&1) || status=$?
+	[ "$status" -eq "$want" ] || fail "sameroot $*: status $status: $output"
+}
+
+seq() {
+	status_of datastore .seq
+}
+
+has() {
+	[[ $output == *"$1"* ]] || fail "no $1 in: $output"
+}
+
+has_not() {
+	[[ $output != *"$1"* ]] || fail "$1 in: $output"
+}
+
+# The datastore's clock as it would have been: what it knows to have happened was N days earlier.
+days_ago() {
+	stop datastore
+	sql "$T/datastore/state/state.db" "UPDATE journal SET at_ms = at_ms - $1 * 86400000; UPDATE replaced SET at_ms = at_ms - $1 * 86400000;
+		UPDATE root SET at_ms = at_ms - $1 * 86400000"
+	start_datastore
+}
+
+# NODE FILE: its mode and time
+file_of() {
+	stat -c '%a %Y' "$T/$1/resources/$2"
+}
+
+@test "a file, a row and a whole table deleted yesterday come back by restore --at, on every webserver" {
+	local before
+	in_step
+	snapshot A >"$T/before"
+	before=$(file_of A hosts.csv)
+	# two days ago all was well; then, yesterday evening, ...
+	days_ago 1
+	rm "$T/A/resources/hosts.csv" "$T/A/resources/img/logo"
+	rmdir "$T/A/resources/img"
+	sql "$T/A/users.db" 'PRAGMA foreign_keys=ON; DELETE FROM users WHERE uid = 1'
+	sql "$T/A/webstore.db" "DELETE FROM dashboards"
+	rounds A
+	days_ago 1
+	# today's work goes on
+	sql "$T/B/users.db" "PRAGMA foreign_keys=ON; UPDATE users SET email = 'today' WHERE uid = 3"
+	rounds B A B
+	[ ! -e "$T/B/resources/hosts.csv" ]
+	[ "$(sql "$T/B/webstore.db" 'SELECT count(*) FROM dashboards')" -eq 0 ]
+
+	on_datastore 0 log users.db/users/1
+	has deleted
+	has yes
+	on_datastore 0 log resources
+	has 'deleted  file'
+	has resources/img/logo
+	on_datastore 0 restore resources --at 36h --dry-run
+	has '3 come back'
+	[ ! -e "$T/datastore/resources/hosts.csv" ]
+	on_datastore 64 restore resources --at 36h </dev/null # nobody is there to be asked
+	on_datastore 0 restore resources/hosts.csv --at 36h --yes
+	[ "$(file_of datastore hosts.csv)" = "$before" ]
+	on_datastore 0 restore resources/img/logo --at 36h --yes # with the directory above
+	on_datastore 1 restore users.db/members --at 36h --yes  # their user is not there
+	has users.db/members
+	has refers
+	on_datastore 0 restore users.db/users/1 --at 36h --yes
+	on_datastore 0 restore users.db --at 36h --yes # today's work goes back, too
+	on_datastore 0 restore webstore.db/dashboards --at 36h --yes
+	has '2 came back'
+	rounds A B
+	[ "$(file_of B hosts.csv)" = "$before" ]
+	assert_same
+	snapshot A >"$T/after"
+	diff "$T/before" "$T/after"
+	no_conflicts A B datastore
+	on_datastore 0 log users.db/users/1
+	has restore
+	on_datastore 0 restore users.db --at yesterday --dry-run
+	on_datastore 0 restore resources --at 1h --dry-run
+	has 'as it was'
+}
+
+@test "as it was at @SEQ: what was created since stays, with --exact it goes; a store at once; no limit holds it" {
+	local at
+	in_step
+	edit_config datastore Max-Delete-Percent= 'Max-Delete-Percent=1'
+	stop datastore
+	start_datastore
+	at=$(seq)
+	sql "$T/A/webstore.db" "UPDATE dashboards SET title = 'spoilt', body = NULL; DELETE FROM history WHERE id = x'0001'; INSERT INTO history VALUES(x'0003', 3, 'new');
+		INSERT INTO preferences VALUES(9, 'newer', 1)"
+	mkdir "$T/A/resources/newer"
+	for i in {1..30}; do echo "$i" >"$T/A/resources/newer/$i"; done
+	echo changed >"$T/A/resources/hosts.csv"
+	chmod 600 "$T/A/resources/img/logo"
+	rounds A B
+	snapshot A >"$T/spoilt"
+	on_datastore 0 restore webstore.db --at "@$at" --yes
+	on_datastore 0 restore resources --at "@$at" --yes
+	has '31 newer stay'
+	rounds A B
+	assert_same
+	[ "$(sql "$T/B/webstore.db" "SELECT group_concat(title) FROM dashboards")" = Load,Disks ]
+	[ "$(sql "$T/B/webstore.db" "SELECT count(*) FROM history")" -eq 3 ]
+	[ "$(cat "$T/B/resources/hosts.csv")" = 'a table' ]
+	[ "$(stat -c %a "$T/B/resources/img/logo")" = 644 ]
+	[ "$(find "$T/B/resources/newer" -type f | wc -l)" -eq 30 ]
+
+	"$BIN/sameroot" restore resources --at "@$at" --exact --yes --json -c "$T/datastore.conf" 2>/dev/null |
+		jq -e '.removed == 31 and .lost == 0 and .refused == 0'
+	on_datastore 0 restore webstore.db --at "@$at" --exact --yes
+	rounds A B # nothing is held
+	[ ! -e "$T/B/resources/newer" ]
+	[ "$(sql "$T/B/webstore.db" "SELECT count(*) FROM history")" -eq 2 ]
+	assert_same
+
+	# and all of that was only another change
+	on_datastore 0 log resources/newer/7 --json
+	at=$(jq '.entries[0].seq' <<<"$output")
+	on_datastore 0 restore resources --at "@$((at - 1))" --yes
+	rounds A B
+	[ "$(cat "$T/B/resources/newer/7")" = 7 ]
+	assert_same
+	on_datastore 66 restore resources --at @999999 --yes
+	on_datastore 66 restore nothing --at "@$at" --yes
+	on_datastore 64 restore resources --at 'in spring' --yes
+}
+
+@test "what cannot come back is named: a UNIQUE value that is taken, a direct edit, a table of another shape" {
+	local at
+	in_step "CREATE UNIQUE INDEX emails ON users(email); CREATE TABLE notes(id INTEGER PRIMARY KEY, text TEXT); INSERT INTO notes VALUES(1, 'one'), (2, 'two');
+		CREATE TABLE marks(text TEXT); INSERT INTO marks VALUES('x'), ('x'), ('y')"
+	at=$(seq)
+	sql "$T/A/users.db" "UPDATE users SET email = 'elsewhere' WHERE uid = 1; UPDATE users SET email = 'ada@example.org' WHERE uid = 2; DELETE FROM notes; DELETE FROM marks"
+	rounds A B
+	sql "$T/A/users.db" "UPDATE users SET email = NULL WHERE uid = 1"
+	rounds A B
+	sql "$T/A/users.db" "ALTER TABLE notes ADD COLUMN grade INTEGER NOT NULL DEFAULT 3"
+	rounds A
+	on_datastore 0 restore users.db/notes --at "@$at" --yes
+	on_datastore 0 restore users.db/marks --at "@$at" --yes
+	[ "$(sql "$T/datastore/users.db" 'SELECT group_concat(id || text || grade) FROM notes')" = 1one3,2two3 ]
+	[ "$(sql "$T/datastore/users.db" 'SELECT group_concat(text) FROM (SELECT text FROM marks ORDER BY text)')" = x,x,y ]
+	sql "$T/datastore/users.db" "UPDATE users SET name = 'direct' WHERE uid = 3"
+	on_datastore 1 restore users.db/users/1 --at "@$at" --yes
+	has 'users.db/users/1'
+	has UNIQUE
+	wait_for 'the direct edit is seen' direct_edit_is_seen
+	on_datastore 0 log users.db/users/3
+	has datastore
+	on_datastore 1 restore users.db/users/3 --at "@$at" --yes
+	has 'users.db/users/3'
+	has 'not kept'
+	rounds A
+	no_conflicts A
+}
+
+direct_edit_is_seen() {
+	kill -HUP "${PID[datastore]}"
+	"$BIN/sameroot" log users.db/users/3 -c "$T/datastore.conf" 2>&1 | grep -q 'changed'
+}
+
+kept_files() {
+	find "$T/datastore/resources/.sameroot/kept" -type f 2>/dev/null | wc -l
+}
+
+@test "kept for Trash-Days within Trash-Max-Bytes; forgotten, log and restore say so" {
+	local at
+	sed -i 's/^\[global\]$/&\nTrash-Days=3/' "$T/datastore.conf"
+	in_step
+	at=$(seq)
+	for i in 1 2 3; do
+		head -c 100000 /dev/urandom >"$T/A/resources/big$i"
+		rounds A
+		rm "$T/A/resources/big$i"
+		rounds A
+		days_ago 1
+	done
+	days_ago 0 # what it has, is asked for after a first turn
+	for i in {1..66}; do # so many roots stay readable
+		echo "$i" >"$T/A/resources/many"
+		rounds A
+	done
+	status_of datastore '.trash.files > 60 and .trash.bytes > 200000 and .trash.days == 3'
+	on_datastore 0 log resources/big3
+	has yes
+	days_ago 1
+	wait_for 'the oldest is forgotten' log_says resources/big1 no
+	log_says resources/big3 yes
+	[ "$(kept_files)" -eq "$(status_of datastore .trash.files)" ]
+	on_datastore 1 restore resources/big1 --at "@$((at + 1))" --yes
+	has 'not kept'
+	on_datastore 0 restore resources/big3 --at "@$((at + 5))" --yes
+	[ "$(stat -c %s "$T/datastore/resources/big3")" -eq 100000 ]
+	# Less of it: the oldest goes.
+	touch "$T/datastore/resources/.sameroot/kept/00000000000000000000000000000abc" # which a crash left
+	stop datastore
+	edit_config datastore Trash-Days= 'Trash-Max-Bytes=1000'
+	start_datastore
+	wait_for 'the large ones are forgotten' log_says resources/big2 no
+	[ "$(kept_files)" -eq "$(status_of datastore .trash.files)" ]
+	status_of datastore '.trash.bytes <= 1000'
+}
+
+log_says() { # PATH KEPT
+	[[ $("$BIN/sameroot" log "$1" --json -c "$T/datastore.conf" | jq -r '.entries[0].kept') == "$2" ]]
+}
+
+@test "the log: paths, times, limits, who; on a webserver that of its datastore" {
+	in_step
+	sql "$T/B/users.db" "UPDATE users SET name = 'Berta' WHERE uid = 2"
+	rounds B A
+	rm "$T/A/resources/hosts.csv"
+	rounds A
+	on_datastore 0 log
+	has 'resources/hosts.csv'
+	on_datastore 0 log --limit 1
+	has 'there are more'
+	has_not users.db
+	on_datastore 0 log --since 1h
+	has users.db/users/2
+	on_datastore 0 log --since now
+	has_not users.db
+	on_datastore 64 log --since @3
+	on_datastore 66 log nowhere
+	on_datastore 0 log users.db/users/2 --json
+	jq -e '[.entries[] | .what] == ["changed", "created"] and [.entries[] | .kept] == ["current", "yes"] and .entries[0].webserver != null' <<<"$output"
+	run "$BIN/sameroot" log users.db/users/2 -c "$T/A.conf"
+	[ "$status" -eq 0 ]
+	has changed
+	run "$BIN/sameroot" restore users.db/users/2 --at @1 --webserver -c "$T/A.conf"
+	[ "$status" -eq 64 ]
+	has 'on the datastore'
+	[ "$(api datastore /api/log -o /dev/null -w '%{http_code}')" = 200 ]
+	[ "$(api datastore /api/admin/restore -X POST -d '{}' -o /dev/null -w '%{http_code}')" = 403 ]
+	[ "$(curl -s -o /dev/null -w '%{http_code}' "${URL[datastore]}/api/log")" = 401 ]
+}
