@@ -2,6 +2,7 @@
  *
  *   restore.c          the order of it: lock, sources, what will be done, the question, fill, put in place
  *   restore_source.c   where things come from: a daemon over HTTP, or files here
+ *   restore_fetch.c    contents, from either into a store's staging
  *   restore_merge.c    several sources: leaf by leaf the newer one
  *   restore_fill.c     a staged store, filled until it is what is wanted
  *   restore_part.c     --path: a part of a store that stays

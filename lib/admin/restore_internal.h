@@ -73,6 +73,8 @@ void sr_restore_remove_tree(const char *path); /* of our own making */
 /* Ask those that may have moved on. *moved: one has. */
 SR_MUST enum sr_status sr_restore_refresh(struct sr_restore *x, bool *moved, struct sr_err *err);
 
+/* --- restore_fetch.c --- */
+
 /* What comes of a leaf that was asked for; `leaf` has its record, or its stage, inode and mtime. */
 typedef enum sr_status sr_restore_got_fn(void *ctx, const struct sr_leaf *leaf, struct sr_err *err);
 /* Content of sorted leaves of store i from source k; files are staged in `st`.  *gone: how many are not there any more as they were. */

@@ -329,7 +329,7 @@ static struct sr_anchor dated(const struct sr_datastore *d, const struct sr_repl
 	struct sr_anchor as_of = {.epoch = 1};
 	const struct sr_marker *m = &s->marker;
 
-	if (!s->doubtful && !sr_uuid_none(&m->id) && same_uuid(&m->instance, &d->at.instance) && (m->epoch || m->seq)) {
+	if (!sr_uuid_none(&m->id) && same_uuid(&m->instance, &d->at.instance) && (m->epoch || m->seq)) {
 		as_of.epoch = m->epoch;
 		as_of.seq = m->seq;
 	}
