@@ -30,6 +30,9 @@ struct sr_backup_tar {
 	const uint8_t *at; /* decompressed, not taken yet */
 	size_t n;
 	uint64_t pos;           /* taken */
+	struct sr_sha256 *packed;         /* of the file as it is, but for: */
+	uint8_t seal[SR_BACKUP_SEAL_LEN]; /* its last bytes so far */
+	size_t seal_n;
 	struct sr_sha256 *all;
 	uint8_t before[SR_SHA256_LEN]; /* of all before the member in hand, once it was asked for */
 	bool sealed;
@@ -57,6 +60,32 @@ static enum sr_status read_source(struct sr_backup_tar *t, size_t *got, struct s
 	return SR_OK;
 }
 
+/* The last bytes are held back: they may be the seal. */
+static void hold_back(struct sr_backup_tar *t, const uint8_t *at, size_t n)
+{
+	size_t keep = n < SR_BACKUP_SEAL_LEN ? n : SR_BACKUP_SEAL_LEN, out = t->seal_n + keep > SR_BACKUP_SEAL_LEN ? t->seal_n + keep - SR_BACKUP_SEAL_LEN : 0;
+
+	sr_sha256_add(t->packed, t->seal, out);
+	memmove(t->seal, t->seal + out, t->seal_n - out);
+	t->seal_n -= out;
+	sr_sha256_add(t->packed, at, n - keep);
+	memcpy(t->seal + t->seal_n, at + n - keep, keep);
+	t->seal_n += keep;
+}
+
+/* A backup that somebody compressed anew has none. */
+static enum sr_status check_seal(struct sr_backup_tar *t, struct sr_err *err)
+{
+	uint8_t sum[SR_SHA256_LEN];
+
+	if (t->seal_n < SR_BACKUP_SEAL_LEN || (t->seal[0] & 0xf0) != 0x50 || memcmp(t->seal + 1, SR_BACKUP_SEAL + 1, 7) != 0)
+		return SR_OK;
+	sr_sha256_end(t->packed, sum);
+	if (t->seal[0] != 0x50 || memcmp(sum, t->seal + 8, sizeof sum) != 0)
+		return sr_err_set(err, SR_E_DATA, "the compressed file is not what was written, though what it holds is");
+	return SR_OK;
+}
+
 static la_ssize_t on_stream(struct archive *a, void *ctx, const void **at)
 {
 	struct sr_backup_tar *t = ctx;
@@ -71,6 +100,7 @@ static la_ssize_t on_stream(struct archive *a, void *ctx, const void **at)
 	}
 	t->ended = got == 0;
 	t->raw += got;
+	hold_back(t, t->chunk, got);
 	if (t->source->progress)
 		t->source->progress(t->source->ctx, t->raw, t->total);
 	return (la_ssize_t)got;
@@ -180,6 +210,7 @@ enum sr_status sr_backup_tar_open(struct sr_backup_tar **out, const struct sr_ba
 	t->source = source;
 	t->fd = -1;
 	t->all = sr_sha256_new();
+	t->packed = sr_sha256_new();
 	rc = open_file(t, err);
 	if (!rc)
 		rc = open_stream(t, err);
@@ -198,6 +229,7 @@ void sr_backup_tar_close(struct sr_backup_tar *t)
 	if (t->fd >= 0)
 		close(t->fd);
 	sr_sha256_free(t->all);
+	sr_sha256_free(t->packed);
 	free(t);
 }
 
@@ -423,7 +455,7 @@ static enum sr_status check_end(struct sr_backup_tar *t, struct sr_err *err)
 	rc = fill(t, err);
 	if (!rc && (t->n || on_stream(t->stream, t, &more) != 0))
 		return t->failed.code ? stream_fault(t, err) : sr_err_set(err, SR_E_DATA, "bytes follow its end");
-	return rc;
+	return rc ? rc : check_seal(t, err);
 }
 
 enum sr_status sr_backup_tar_next(struct sr_backup_tar *t, struct sr_backup_entry *e, bool *found, struct sr_err *err)

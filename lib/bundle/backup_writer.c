@@ -16,6 +16,7 @@ struct sr_backup_writer {
 	void *ctx;
 	struct sr_members *members;
 	struct sr_sha256 *all, *one; /* of the tar so far; of the file in hand */
+	struct sr_sha256 *packed;    /* of what came out compressed */
 	uint64_t bytes;              /* of the tar so far */
 	bool sealed;                 /* the manifest follows: `all` is done */
 	struct sr_buf chunk;         /* plain: not handed on yet */
@@ -50,6 +51,14 @@ static enum sr_status on_tar(void *ctx, const void *at, size_t n, struct sr_err 
 	return w->chunk.len >= SR_BUNDLE_CHUNK ? hand_on(w, err) : SR_OK;
 }
 
+static enum sr_status on_packed(void *ctx, const void *at, size_t n, struct sr_err *err)
+{
+	struct sr_backup_writer *w = ctx;
+
+	sr_sha256_add(w->packed, at, n);
+	return w->write(w->ctx, at, n, err);
+}
+
 enum sr_status sr_backup_writer_new(struct sr_backup_writer **out, bool zstd, const char *spool, sr_bundle_write_fn *write, void *ctx,
 				    struct sr_err *err)
 {
@@ -61,8 +70,9 @@ enum sr_status sr_backup_writer_new(struct sr_backup_writer **out, bool zstd, co
 	w->members = sr_members_new(spool);
 	w->all = sr_sha256_new();
 	w->one = sr_sha256_new();
+	w->packed = sr_sha256_new();
 	if (zstd)
-		rc = sr_pack_open_zstd(&w->zstd, write, ctx, err);
+		rc = sr_pack_open_zstd(&w->zstd, on_packed, w, err);
 	if (!rc)
 		rc = sr_pack_open_exact(&w->tar, on_tar, w, err);
 	if (!rc)
@@ -85,6 +95,7 @@ void sr_backup_writer_free(struct sr_backup_writer *w)
 	sr_members_free(w->members);
 	sr_sha256_free(w->all);
 	sr_sha256_free(w->one);
+	sr_sha256_free(w->packed);
 	sr_buf_free(&w->chunk);
 	sr_buf_free(&w->path);
 	free(w);
@@ -242,13 +253,24 @@ static enum sr_status write_sums(struct sr_backup_writer *w, const struct sr_bac
 	return rc;
 }
 
+static enum sr_status seal(struct sr_backup_writer *w, struct sr_err *err)
+{
+	uint8_t frame[SR_BACKUP_SEAL_LEN];
+
+	memcpy(frame, SR_BACKUP_SEAL, 8);
+	sr_sha256_end(w->packed, frame + 8);
+	return w->write(w->ctx, frame, sizeof frame, err);
+}
+
 static enum sr_status close_all(struct sr_backup_writer *w, struct sr_err *err)
 {
 	enum sr_status rc = sr_pack_close(&w->tar, err);
 
+	if (!rc && !w->zstd.tar)
+		return hand_on(w, err);
 	if (!rc)
-		rc = w->zstd.tar ? sr_pack_close(&w->zstd, err) : hand_on(w, err);
-	return rc;
+		rc = sr_pack_close(&w->zstd, err);
+	return rc ? rc : seal(w, err);
 }
 
 enum sr_status sr_backup_finish(struct sr_backup_writer *w, const struct sr_backup_info *info, struct sr_err *err)

@@ -13,6 +13,11 @@
 #define SR_BACKUP_FAILED      "FAILED"     /* the last member of a backup that could not be finished: why */
 #define SR_BACKUP_MARKER_DIR  ".sameroot"  /* in a directory tree; holds "marker" and nothing else */
 
+/* What ends a compressed backup: a frame that zstd skips, with the SHA-256 of all compressed bytes before it.  zstd's own bytes have bits that say
+ * nothing, and the tar is the same whatever they are. */
+#define SR_BACKUP_SEAL     "\x50\x2a\x4d\x18\x20\0\0\0"
+#define SR_BACKUP_SEAL_LEN (8 + SR_SHA256_LEN)
+
 struct sr_backup_member {
 	struct sr_bytes path; /* raw, '/' between components, none at the end */
 	bool dir, voided;

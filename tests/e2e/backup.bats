@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # Backups: of one root, while everything goes on; what tar, sqlite3 and sha256sum make of them; what verify finds; what a copy put back by hand does.
 
-# shellcheck disable=SC2154 # keys of PID and URL
+# shellcheck disable=SC2154,SC2034 # keys of PID and URL; what teardown looks at
 
 load lib
 
