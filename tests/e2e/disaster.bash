@@ -96,12 +96,13 @@ copy_database() {
 	sqlite3 -cmd '.timeout 20000' "$T/$1/$2" ".backup '$T/$3/$2'"
 }
 
-# NAME [first]: what its resources are mounted on is empty; first: before there is anything.  Where nothing can be mounted a directory is moved.
+# NAME [first]: what its resources are mounted on is empty; first: before there is anything.  Where nothing can be mounted a directory is moved;
+# on a webserver, too, for its application renames from beside it.
 take_away() {
 	local dir=$T/$1/resources
 	if [[ ${2:-} == first ]]; then
 		mkdir -p "$dir" "$T/mounted"
-		! mount --bind "$T/mounted" "$dir" 2>/dev/null || MOUNTED=$dir
+		[[ $1 != datastore ]] || ! mount --bind "$T/mounted" "$dir" 2>/dev/null || MOUNTED=$dir
 	elif [[ -n ${MOUNTED:-} ]]; then
 		umount -l "$dir"
 		MOUNTED=
@@ -113,7 +114,7 @@ take_away() {
 
 bring_back() {
 	local dir=$T/$1/resources
-	if mount --bind "$T/mounted" "$dir" 2>/dev/null; then MOUNTED=$dir; else rmdir "$dir" && mv "$T/mounted" "$dir"; fi
+	if [[ $1 == datastore ]] && mount --bind "$T/mounted" "$dir" 2>/dev/null; then MOUNTED=$dir; else rmdir "$dir" && mv "$T/mounted" "$dir"; fi
 }
 
 adopt_union() {
