@@ -175,6 +175,19 @@ static void date(struct sr_leaf *leaf)
 		leaf->seq = 1;
 }
 
+/* Of a table that the sender has in another shape since they agreed on ours: it loses columns only when all agree. */
+static void approve_table(struct sr_ds_push *p, size_t i, struct sr_leaf *leaf)
+{
+	if (leaf->to.kind != SR_KIND_TABLE)
+		return;
+	leaf->flags &= ~(uint32_t)SR_LEAF_APPROVED;
+	if (!(leaf->flags & SR_LEAF_EDITED) || leaf->expect.kind != SR_KIND_TABLE)
+		return;
+	sr_ds_propose(p->d, i, leaf, &p->head.webserver);
+	if (sr_ds_agreed(p->d, i, leaf))
+		leaf->flags |= SR_LEAF_APPROVED;
+}
+
 static enum sr_status gather(struct sr_ds_push *p, size_t i, size_t *count, struct sr_err *err)
 {
 	struct sr_ds_part *part = &p->parts[i];
@@ -197,6 +210,7 @@ static enum sr_status gather(struct sr_ds_push *p, size_t i, size_t *count, stru
 		if (rc == SR_OK && !is_schema(&leaf))
 			rc = sr_store_get(p->d->r->nodes, s->kind, &s->map, leaf.path, &leaf.expect, err);
 		date(&leaf);
+		approve_table(p, i, &leaf);
 		part->index[m++] = k;
 		*count += part->fate[k] == SR_FATE_GO;
 		if (rc == SR_OK)
@@ -357,7 +371,8 @@ static enum sr_status collect_taken(struct recording *c, size_t i, struct sr_lea
 		if (rc != SR_OK || is_schema(&leaf))
 			continue;
 		if (part->applied[j]) {
-			part->stale |= leaf.to.kind == SR_KIND_TABLE && leaf.expect.kind == SR_KIND_TABLE; /* its rows have new columns */
+			if (leaf.to.kind == SR_KIND_TABLE && leaf.expect.kind == SR_KIND_TABLE) /* its rows are others */
+				part->stale = c->p->d->reshaped = true;
 			leaf.inode = part->signature[j];
 			leaf.mtime_ns = part->mtime_ns[j]; /* for the journal */
 			leaf.record = leaf.stage = sr_bytes(NULL, 0);
@@ -783,6 +798,7 @@ static enum sr_status scan_stale(struct sr_ds_push *p, struct sr_err *err)
 			return fault.code;
 		} /* any other fault is noted, and the store's leaves are refused */
 	}
+	p->d->reshaped = false;
 	if (any)
 		sr_ds_publish(p->d);
 	return SR_OK;

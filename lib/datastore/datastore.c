@@ -389,6 +389,7 @@ void sr_datastore_close(struct sr_datastore *d)
 	if (d->r)
 		sr_ds_history_free(d);
 	sr_ds_registry_free(d);
+	sr_ds_proposals_free(d);
 	sr_state_close(d->old);
 	sr_ledger_close(d->ledger);
 	sr_replica_close(d->r);

@@ -10,6 +10,7 @@
  *   registry.c   webservers                       routes.c    HTTP
  *   clones.c     two with one identity
  *   admin.c      HTTP for the operator             limit.c     too many deletions
+ *   schema.c     tables that are to lose columns
  *   conflicts.c  archived versions come back
  *   backup.c     one root, written out
  *
@@ -80,6 +81,13 @@ struct sr_ds_store { /* of the published copy */
 	size_t excludes;
 };
 
+struct sr_ds_proposal { /* a webserver would have a table otherwise than it is here */
+	size_t store;
+	char *table; /* OWNED */
+	struct sr_uuid webserver;
+	struct sr_hash from, to; /* fingerprints */
+};
+
 struct sr_datastore {
 	const struct sr_config *config;
 	struct sr_replica *r;
@@ -92,6 +100,9 @@ struct sr_datastore {
 	bool recovered;
 	char (*fault)[256];                  /* per store: why its last scan failed; "" */
 	struct sr_ledger *ledger; /* of deletions */
+	struct sr_ds_proposal *proposals; /* OWNED; see schema.c */
+	size_t proposals_n;
+	bool reshaped;            /* the scan that comes finds a table's rows in a new shape: none of them was deleted */
 	bool judging;             /* a scan's deletions are judged: it is an ordinary one */
 	bool scan_approved;       /* it found some that an operator let through: webservers are told when it is committed */
 	size_t staging;                      /* pushes that may have staged files; what is left over is swept when there are none */
@@ -316,6 +327,14 @@ enum sr_status sr_ds_log_get(void *ctx, struct sr_request *req, struct sr_err *e
 
 enum sr_status sr_ds_upload_get(void *ctx, struct sr_request *req, struct sr_err *err);
 enum sr_status sr_ds_upload_put(void *ctx, struct sr_request *req, struct sr_err *err);
+
+/* --- schema.c ----------------------------------------------------------------------------------------------------- */
+
+/* A webserver pushes this TABLE leaf, with SR_LEAF_EDITED: its table is another since they agreed on `expect`. */
+void sr_ds_propose(struct sr_datastore *d, size_t store, const struct sr_leaf *table, const struct sr_uuid *webserver);
+/* Do all webservers that are about propose just that?  Takes face. */
+bool sr_ds_agreed(struct sr_datastore *d, size_t store, const struct sr_leaf *table);
+void sr_ds_proposals_free(struct sr_datastore *d);
 
 /* --- limit.c ------------------------------------------------------------------------------------------------------ */
 

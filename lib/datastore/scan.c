@@ -42,7 +42,7 @@ static enum sr_status on_change(void *ctx, size_t i, struct sr_bytes path, const
 	if (f->quiet || rc != SR_OK)
 		return rc;
 	rc = sr_state_journal_add(f->d->r->state, &row, err);
-	if (rc == SR_OK && to->kind == SR_KIND_NONE)
+	if (rc == SR_OK && to->kind == SR_KIND_NONE && !f->d->reshaped)
 		rc = sr_state_deleted_add(f->d->r->state, &s->row, path, f->next.epoch, f->next.seq, err);
 	return rc;
 }
@@ -76,7 +76,7 @@ static enum sr_status scan(struct sr_datastore *d, size_t i, bool quiet, struct 
 	if (rc != SR_OK)
 		return rc;
 	f.next.seq++;
-	d->judging = !quiet;
+	d->judging = !quiet && !d->reshaped;
 	rc = sr_replica_scan(d->r, i, false, on_change, &f, err);
 	d->judging = false;
 	sr_replica_unview(d->r);

@@ -24,10 +24,10 @@
 
 enum {
 	SR_LEAF_UNION = 1,   /* base was unknown: see design section 7; epoch, seq say as of when */
-	SR_LEAF_EDITED = 2,  /* with UNION: known to be edited since its hint */
+	SR_LEAF_EDITED = 2,  /* with UNION: known to be edited since its hint.  A TABLE: it is another since both agreed on `expect` */
 	SR_LEAF_ARCHIVE = 4, /* a planned loser: what is displaced goes to the conflict archive, even if expected */
 	SR_LEAF_VOID = 8,    /* in a spool: its content changed while it was sent (in a bundle the .void member says so) */
-	SR_LEAF_APPROVED = 16, /* the operator let this deletion through */
+	SR_LEAF_APPROVED = 16, /* the operator let this deletion through.  A TABLE: it may lose columns */
 	SR_LEAF_GONE = 32,     /* in a bundle that answers: `expect` was asked for and is no longer readable */
 	SR_LEAF_PARENTLESS = 64, /* the sender's own database holds the foreign-key violation that this row, or its deletion, makes */
 	SR_LEAF_MERGED = 128,    /* `to` was made here of both sides' changes; `base` is what the datastore has */

@@ -33,6 +33,8 @@ static const struct remedy {
 	 "put a good copy in its place (from a backup, from another node)" FILL_DATASTORE},
 	{"too many deletions", DELETIONS, DELETIONS},
 	{"deleted directly", DELETIONS, DELETIONS},
+	{"schema was changed here",
+	 "upgrade the other webservers, too: the datastore follows when all have made the same change; or take it back here", NULL},
 	{"schema", "upgrade the application here: the table goes on when its schema is the datastore's; `sameroot diff` names what differs",
 	 "it goes on when the schemas agree again"},
 	{"does not have it yet", "upgrade the application here: it goes on when the table is there; `sameroot diff` names what differs", NULL},

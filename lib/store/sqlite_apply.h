@@ -66,6 +66,13 @@ SR_MUST enum sr_status sr_sql_apply_create(struct sr_sql_apply *a, struct sr_err
 /* TABLE leaves: applied when the table is here and of that shape; its rows are left alone otherwise. */
 SR_MUST enum sr_status sr_sql_apply_judge_tables(struct sr_sql_apply *a, struct sr_err *err);
 
+/* --- sqlite_reshape.c --- */
+
+/* Make the table of TABLE leaf i what the schema text says, if the sender changed it since it agreed on ours (SR_LEAF_EDITED) and it loses no
+ * column by that, or may (SR_LEAF_APPROVED).  Its rows are told as displaced, and kept (sr_store_was).  Not possible: nothing is changed.
+ * Ends every table of the schema. */
+SR_MUST enum sr_status sr_sql_reshape(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_err *err);
+
 /* --- sqlite_write.c: one row --- */
 
 /* Spread a record over sql->columns, the table's carried columns in order; what it lacks is NULL. */

@@ -14,6 +14,7 @@
  * sqlite_references.c  foreign keys
  * sqlite_fts.c     full-text indexes follow what an apply writes
  * sqlite_grow.c    columns that were added to a table
+ * sqlite_reshape.c a table that was built anew
  *
  * An apply, whose files share sqlite_apply.h:
  * sqlite_apply.c   prepare, commit, rollback, recover; rows are judged

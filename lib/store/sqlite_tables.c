@@ -1,5 +1,5 @@
 /* sqlite_tables.c - the tables of an apply: made from its schema text, given the columns that they lack, and held against its TABLE leaves.
- * No table is ever dropped. */
+ * One that was built anew is built anew here (sqlite_reshape.c); no table is ever dropped. */
 #include "lib/store/sqlite_apply.h"
 
 #include <stdlib.h>
@@ -33,7 +33,7 @@ static bool is_missing(void *ctx, struct sr_bytes table)
 	       sr_leaves_at(a->leaves, at, &leaf, NULL) == SR_OK && leaf.to.kind == SR_KIND_TABLE;
 }
 
-/* Tables of this apply that are here, and have fewer columns. */
+/* Tables of this apply that are here, and have fewer columns, or are others. */
 static enum sr_status grow_tables(struct sr_sql_apply *a, struct sr_err *err)
 {
 	struct sr_sql *sql = &a->s->main;
@@ -47,6 +47,9 @@ static enum sr_status grow_tables(struct sr_sql_apply *a, struct sr_err *err)
 		t = st == SR_OK && leaf.to.kind == SR_KIND_TABLE && a->state[i] == LEAF_NEW ? sr_sql_table(sql, leaf.path) : NULL;
 		if (t && t->synced && !sr_hash_eq(&t->fingerprint, &leaf.to.hash))
 			st = sr_sql_grow(sql, &a->s->st, sr_buf_view(&a->schema), leaf.path, &leaf.to.hash, &a->grown, err);
+		t = st == SR_OK && t ? sr_sql_table(sql, leaf.path) : NULL;
+		if (t && t->synced && !sr_hash_eq(&t->fingerprint, &leaf.to.hash))
+			st = sr_sql_reshape(a, i, &leaf, err);
 	}
 	return st;
 }

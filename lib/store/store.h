@@ -268,6 +268,10 @@ int64_t sr_apply_held_ms(const struct sr_store *st);
  * not known.  Of the schema as it was seen last, so a hint. */
 size_t sr_store_rank(const struct sr_store *st, struct sr_bytes table);
 
+/* Where a database of ours keeps a table as it was before it was built anew (a TABLE leaf that changed it; `fingerprint` is the old one): a
+ * database beside it, in which the table has the time in its name.  OWNED BY CALLER (free). */
+char *sr_store_was(const struct sr_store *st, const struct sr_hash *fingerprint);
+
 /* After a crash: `leaves` are the intents (path, expect, to, flags, stage, inode) of an apply that carried `marker`.  Decide each by evidence - the marker in the database; the staged
  * inode gone - never by comparing content; call `displaced` for what still lies in staging and `applied` for what was applied.  Idempotent. */
 SR_MUST enum sr_status sr_apply_recover(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker, const struct sr_apply_ops *ops,

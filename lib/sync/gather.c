@@ -42,7 +42,8 @@ void sr_store_plan_clear(struct sr_store_plan *p)
 struct finding {
 	bool reshaped;  /* the table, see was_reshaped */
 	bool mirror;    /* the store is to become what the datastore's is */
-	bool rows_move; /* and rows of its bag are not the same on both sides */
+	bool rows_move; /* and rows to which that matters are not the same on both sides; */
+	bool bag_moves; /* among them rows of its bag */
 	struct sr_sync *s;
 	struct sr_store_plan *p;
 	size_t i;
@@ -218,6 +219,22 @@ static void doubt_base(struct finding *f, struct sr_item *it)
 	it->dated = it->epoch || it->seq;
 }
 
+/* In a table that has a new shape on both sides: a row of a bag has a new name; and one that is not at the datastore may be one that its
+ * table did not take. */
+static bool lost_its_base(const struct sr_item *it)
+{
+	return sr_path_is_bag(it->path) ? it->base.kind == SR_KIND_NONE
+					: it->base.kind == SR_KIND_ROW && it->local.kind == SR_KIND_ROW && it->remote.kind == SR_KIND_NONE;
+}
+
+/* Does it matter to this row, which is to move, that its table has a new shape? */
+static bool moves_anew(const struct sr_item *it)
+{
+	bool moves = it->act == SR_ACT_PULL || it->act == SR_ACT_PUSH || it->act == SR_ACT_MERGE;
+
+	return moves && (sr_path_is_bag(it->path) || it->base_state == SR_BASE_UNKNOWN || it->local.kind == SR_KIND_NONE);
+}
+
 /* row: what state.db has of the item; NULL: to be looked up. */
 static enum sr_status decide(struct finding *f, struct sr_item *it, const struct sr_leaf_row *row)
 {
@@ -244,7 +261,7 @@ static enum sr_status decide(struct finding *f, struct sr_item *it, const struct
 	if (it->note == SR_NOTE_NONE && f->p->no_merges && it->local.kind == SR_KIND_ROW && !sr_path_is_bag(it->path))
 		it->note = SR_NOTE_CONFLICT;
 	set_as_of(it, &r->stores[f->i].row, row);
-	if (f->reshaped && sr_path_is_bag(it->path) && sr_path_under(it->path, f->table.path) && it->base.kind == SR_KIND_NONE)
+	if (f->reshaped && sr_path_under(it->path, f->table.path) && lost_its_base(it))
 		doubt_base(f, it);
 	if (f->mirror)
 		sr_plan_mirror(it);
@@ -302,6 +319,8 @@ static enum sr_status add_merge(struct finding *f, const struct sr_item *it)
 			return sr_err_context(f->err, "row to merge");
 		leaf.record = content.record;
 	}
+	if (f->reshaped)
+		leaf.flags |= SR_LEAF_EDITED; /* since its base its table is */
 	f->p->merges |= !bag;
 	return sr_leaves_add(f->p->pull, &leaf, f->err);
 }
@@ -466,8 +485,8 @@ static enum sr_status finish_table(struct finding *f)
 {
 	enum sr_status rc = f->reshaped && !f->rows_move ? add_agree(f, &f->table) : SR_OK;
 
-	f->p->again |= f->reshaped && f->rows_move;
-	f->reshaped = f->rows_move = false;
+	f->p->again |= f->reshaped && f->bag_moves;
+	f->reshaped = f->rows_move = f->bag_moves = false;
 	return rc;
 }
 
@@ -495,8 +514,8 @@ static enum sr_status pass_by(struct finding *f, struct sr_item *it, const struc
 		sr_plan_tables(pair, 2, !f->s->r->stores[f->i].has_content);
 		*it = pair[1];
 	}
-	f->rows_move |= f->reshaped && sr_path_is_bag(it->path) && sr_path_under(it->path, f->table.path) &&
-			(it->act == SR_ACT_PULL || it->act == SR_ACT_PUSH || it->act == SR_ACT_MERGE);
+	f->rows_move |= f->reshaped && sr_path_under(it->path, f->table.path) && moves_anew(it);
+	f->bag_moves |= f->rows_move && sr_path_is_bag(it->path);
 	return hand_on(f, it);
 }
 

@@ -89,7 +89,7 @@ static enum sr_status look_at(struct merging *m, size_t k, struct sr_err *err)
 		return rc;
 	if (sr_view_is_grown(m->view, theirs.path, theirs.record, &theirs.base))
 		return keep_ours(m, &theirs, &ours, err);
-	if (ours.expect.kind == SR_KIND_NONE)
+	if (ours.expect.kind == SR_KIND_NONE && !(ours.flags & SR_LEAF_EDITED))
 		return take_theirs(m, &theirs, &ours, err);
 	m->open[k] = true;
 	return SR_OK;
@@ -143,6 +143,37 @@ static enum sr_status fetch_bases(struct merging *m, struct sr_err *err)
 	return rc == SR_OK ? sr_leaves_sort(m->bases, err) : rc;
 }
 
+static bool same_value(const struct sr_value *a, const struct sr_value *b)
+{
+	struct sr_buf x = {0}, y = {0};
+	bool same;
+
+	sr_key_encode(&x, a, 1);
+	sr_key_encode(&y, b, 1);
+	same = sr_bytes_eq(sr_buf_view(&x), sr_buf_view(&y));
+	sr_buf_free(&x);
+	sr_buf_free(&y);
+	return same;
+}
+
+/* Are the columns that both have the same?  Then what is theirs is the row of before, in its table's new shape. */
+static bool same_as_far(struct sr_bytes base, struct sr_bytes theirs)
+{
+	struct sr_column *a = NULL, *b = NULL;
+	size_t n = 0, m = 0;
+	bool same = sr_record_decode(base, &a, &n, NULL) == SR_OK && sr_record_decode(theirs, &b, &m, NULL) == SR_OK;
+
+	for (size_t i = 0, k = 0; same && i < n; i++) { /* in the order of names */
+		while (k < m && sr_bytes_cmp(b[k].name, a[i].name) < 0)
+			k++;
+		if (k < m && sr_bytes_eq(b[k].name, a[i].name))
+			same = same_value(&a[i].value, &b[k].value);
+	}
+	free(a);
+	free(b);
+	return same;
+}
+
 static enum sr_status resolve(struct merging *m, size_t k, struct sr_err *err)
 {
 	struct sr_leaf theirs, ours, base;
@@ -157,6 +188,8 @@ static enum sr_status resolve(struct merging *m, size_t k, struct sr_err *err)
 		return rc;
 	if (at == sr_leaves_count(m->bases))
 		return take_theirs(m, &theirs, &ours, err);
+	if (ours.expect.kind == SR_KIND_NONE)
+		return same_as_far(base.record, theirs.record) ? keep_ours(m, &theirs, &ours, err) : take_theirs(m, &theirs, &ours, err);
 	return merge_row(m, &theirs, &ours, base.record, err);
 }
 

@@ -246,9 +246,12 @@ static void plan_changed_table(struct sr_item *it)
 	if (it->base_state == SR_BASE_KNOWN && sr_version_eq(&it->local, &it->base))
 		skip(it, "its schema was changed elsewhere: it waits until the application here changes it, too");
 	else if (it->note == SR_NOTE_DECLINED)
-		skip(it, "its schema differs from the datastore's by more than added columns");
+		skip(it, it->base_state == SR_BASE_KNOWN && sr_version_eq(&it->remote, &it->base)
+				 ? "its schema was changed here by more than the datastore follows by itself: it waits until every webserver has it so"
+				 : "its schema differs from the datastore's by more than added columns: it waits until the application here has the "
+				   "datastore's");
 	else
-		push(it, 0);
+		push(it, it->base_state == SR_BASE_KNOWN && sr_version_eq(&it->remote, &it->base) ? SR_LEAF_EDITED : 0);
 }
 
 static void plan_table(struct sr_item *it, bool fill)

@@ -580,6 +580,7 @@ enum sr_status sr_sync_round(struct sr_sync *s, struct sr_sync_result *result, s
 	s->met = false;
 	for (size_t i = 0; s->plans && i < s->r->n; i++)
 		s->plans[i].failed = s->plans[i].no_merges = s->plans[i].held_there = false;
+	s->declineds = 0; /* asked again: by now the datastore may follow */
 	rc = trusted_attempts(s, &before, err);
 	forget_notes(s);
 	note_trouble(s, rc, err);

@@ -1,0 +1,58 @@
+/* schema.c - when may a table here lose columns?  A webserver whose application built a table anew, without some of its columns, proposes it with every round; once
+ * all webservers that are about propose the same, nobody is left who would miss them.  In memory only: it is proposed again. */
+#include "lib/datastore/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ABOUT_MS 600000 /* who has not been here for so long is not waited for */
+
+static struct sr_ds_proposal *proposal_of(struct sr_datastore *d, size_t store, struct sr_bytes table, const struct sr_uuid *webserver)
+{
+	struct sr_ds_proposal *p;
+
+	for (size_t k = 0; k < d->proposals_n; k++) {
+		p = &d->proposals[k];
+		if (p->store == store && sr_bytes_eq(sr_bytes_of(p->table), table) && !memcmp(&p->webserver, webserver, sizeof(*webserver)))
+			return p;
+	}
+	return NULL;
+}
+
+void sr_ds_propose(struct sr_datastore *d, size_t store, const struct sr_leaf *table, const struct sr_uuid *webserver)
+{
+	struct sr_ds_proposal *p = proposal_of(d, store, table->path, webserver);
+
+	if (!p) {
+		d->proposals = sr_realloc(d->proposals, (d->proposals_n + 1) * sizeof(*d->proposals));
+		p = &d->proposals[d->proposals_n++];
+		*p = (struct sr_ds_proposal){.store = store, .webserver = *webserver, .table = sr_text(table->path)};
+	}
+	p->from = table->expect.hash;
+	p->to = table->to.hash;
+}
+
+bool sr_ds_agreed(struct sr_datastore *d, size_t store, const struct sr_leaf *table)
+{
+	bool all = true;
+
+	pthread_mutex_lock(&d->face);
+	for (size_t k = 0; all && k < d->webservers_n; k++) {
+		const struct sr_webserver_row *w = &d->webservers[k].row;
+		const struct sr_ds_proposal *p;
+
+		if (sr_now_ms() - w->seen_ms > ABOUT_MS)
+			continue;
+		p = proposal_of(d, store, table->path, &w->uuid);
+		all = p && sr_hash_eq(&p->from, &table->expect.hash) && sr_hash_eq(&p->to, &table->to.hash);
+	}
+	pthread_mutex_unlock(&d->face);
+	return all;
+}
+
+void sr_ds_proposals_free(struct sr_datastore *d)
+{
+	for (size_t k = 0; k < d->proposals_n; k++)
+		free(d->proposals[k].table);
+	free(d->proposals);
+}

@@ -1,0 +1,206 @@
+/* sqlite_reshape.c - a table that an application built anew (SQLite's way to change what ALTER TABLE cannot): the same is done here.
+ *
+ * The new table is made from the CREATE TABLE that came as text, takes the rows with the columns that both have, and is then in the old
+ * one's place; indexes and triggers are made as for any other table (sqlite_create.c).  A row that the new table does not take stays away:
+ * whoever has it in its new form brings it.  Before anything is changed the table as it is, is kept in a database beside the store's. */
+#include "lib/store/sqlite_apply.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define OLD "_sameroot_was_" /* nobody else's names begin like this */
+
+static bool is_called(void *ctx, struct sr_bytes table)
+{
+	return sr_bytes_eq(table, sr_bytes_of(ctx));
+}
+
+static bool has_column(const struct sr_sql_table *t, const char *name)
+{
+	for (size_t i = 0; i < t->all; i++)
+		if (!strcmp(t->columns[i].name, name))
+			return true;
+	return false;
+}
+
+static bool lacks_any(const struct sr_sql_table *t, const struct sr_sql_table *of)
+{
+	for (size_t i = 0; i < of->n; i++)
+		if (!has_column(t, of->columns[i].name))
+			return true;
+	return false;
+}
+
+/* --- keeping it ----------------------------------------------------------------------------------------------------- */
+
+char *sr_store_was(const struct sr_store *st, const struct sr_hash *fingerprint)
+{
+	char text[SR_HASH_TEXT];
+
+	sr_hash_text(text, fingerprint);
+	return sr_format("%s.was-%.8s", st->path, text);
+}
+
+/* By a connection of its own, which reads beside our lock: what is kept is durable before anything is changed. */
+static enum sr_status keep(const struct sr_store *st, const struct sr_sql_table *t, struct sr_err *err)
+{
+	char *path = sr_store_was(st, &t->fingerprint), *text;
+	struct sr_sql sql = {0};
+	enum sr_status status;
+
+	text = sqlite3_mprintf("PRAGMA synchronous=FULL; ATTACH %Q AS store; CREATE TABLE \"%w %lld\" AS SELECT * FROM store.\"%w\"", st->path,
+			       t->name, (long long)sr_now_ms(), t->name);
+	if (sqlite3_open_v2(path, &sql.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) == SQLITE_OK) {
+		sqlite3_busy_timeout(sql.db, SR_SQL_BUSY_MS);
+		status = sr_sql_exec(&sql, text, err);
+	} else {
+		status = sr_sql_fail(err, &sql, SQLITE_CANTOPEN, "%s", path);
+	}
+	sqlite3_close(sql.db);
+	sqlite3_free(text);
+	free(path);
+	return status;
+}
+
+/* Each row as it was is told, so that it stays readable: what both sides make of it is merged from there. */
+static enum sr_status tell_rows(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t, struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	struct sr_buf path = {0};
+	sqlite3_stmt *stmt;
+	enum sr_status st = sr_sql_statement(sql, t, SR_SQL_SCAN, &stmt, err);
+	int rc = SQLITE_ROW;
+
+	while (st == SR_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct sr_version version = {.kind = SR_KIND_ROW};
+
+		if (!sr_sql_row(sql, t, stmt) || sr_sql_in_bag(sql, t))
+			continue;
+		version.bytes = sql->record.len;
+		sr_hash_of(&version.hash, a->s->st.key, sr_buf_view(&sql->record));
+		sr_buf_clear(&path);
+		sr_buf_bytes(&path, leaf->path);
+		sr_buf_byte(&path, 0);
+		sr_buf_bytes(&path, sr_buf_view(&sql->key));
+		st = sr_sql_apply_displaced(a, i, leaf, sr_buf_view(&path), &version, sr_buf_view(&sql->record), true, err);
+	}
+	if (st == SR_OK && rc != SQLITE_DONE)
+		st = sr_sql_fail(err, sql, rc, "%s", t->name);
+	sqlite3_reset(stmt);
+	sr_buf_free(&path);
+	return st;
+}
+
+/* --- changing it ------------------------------------------------------------------------------------------------------ */
+
+/* "a","b": carried columns of both. */
+static void add_common(struct sr_buf *b, const struct sr_sql_table *t, const struct sr_sql_table *want)
+{
+	const char *comma = "";
+
+	for (size_t i = 0; i < t->n; i++) {
+		size_t k = 0;
+
+		while (k < want->n && strcmp(want->columns[k].name, t->columns[i].name) != 0)
+			k++;
+		if (k == want->n)
+			continue;
+		sr_buf_printf(b, "%s", comma);
+		sr_sql_add_name(b, t->columns[i].name);
+		comma = ",";
+	}
+}
+
+/* The format may name it twice. */
+static enum sr_status exec_named(struct sr_sql *sql, const char *format, const char *name, struct sr_err *err)
+{
+	char *text = sqlite3_mprintf(format, name, name);
+	enum sr_status st = sr_sql_exec(sql, text, err);
+
+	sqlite3_free(text);
+	return st;
+}
+
+static enum sr_status move_rows(struct sr_sql *sql, const char *name, const char *common, struct sr_err *err)
+{
+	char *text = sqlite3_mprintf("INSERT OR IGNORE INTO main.\"%w\"(%s) SELECT %s FROM main.\"" OLD "%w\"", name, common, common, name);
+	enum sr_status st = sr_sql_exec(sql, text, err);
+
+	sqlite3_free(text);
+	return st;
+}
+
+/* References to the table in foreign keys, views and triggers stay what they are: it is there again in a moment. */
+static enum sr_status put_in_place(struct sr_sql *sql, struct sr_bytes text, char *name, const char *common, struct sr_err *err)
+{
+	enum sr_status st;
+
+	sqlite3_db_config(sql->db, SQLITE_DBCONFIG_LEGACY_ALTER_TABLE, 1, NULL);
+	st = exec_named(sql, "ALTER TABLE main.\"%w\" RENAME TO \"" OLD "%w\"", name, err);
+	sqlite3_db_config(sql->db, SQLITE_DBCONFIG_LEGACY_ALTER_TABLE, 0, NULL);
+	if (st == SR_OK)
+		st = sr_sql_schema_create(sql, text, is_called, name, err);
+	if (st == SR_OK)
+		st = move_rows(sql, name, common, err);
+	return st == SR_OK ? exec_named(sql, "DROP TABLE main.\"" OLD "%w\"", name, err) : st;
+}
+
+static bool is_as_wanted(struct sr_sql *sql, const struct sr_store *st, struct sr_bytes table, const struct sr_hash *want)
+{
+	const struct sr_sql_table *t = sr_sql_schema_again(sql, st, NULL) == SR_OK ? sr_sql_table(sql, table) : NULL;
+
+	return t && t->synced && sr_hash_eq(&t->fingerprint, want);
+}
+
+static enum sr_status reshape(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, const struct sr_sql_table *want,
+			      struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	struct sr_sql_table *t = sr_sql_table(sql, leaf->path);
+	struct sr_buf common = {0};
+	char *name = sr_strdup(t->name);
+	enum sr_status st;
+	bool done = false;
+
+	add_common(&common, t, want);
+	st = common.len ? keep(&a->s->st, t, err) : SR_OK;
+	if (st == SR_OK)
+		st = tell_rows(a, i, leaf, t, err);
+	if (st == SR_OK)
+		st = sr_sql_exec(sql, "SAVEPOINT sameroot_reshape", err);
+	if (st != SR_OK || !common.len)
+		goto out;
+	sr_sql_schema_free(sql); /* no statement of the old table is open */
+	done = put_in_place(sql, sr_buf_view(&a->schema), name, sr_buf_text(&common), NULL) == SR_OK &&
+	       is_as_wanted(sql, &a->s->st, leaf->path, &leaf->to.hash);
+	st = sr_sql_exec(sql, done ? "RELEASE sameroot_reshape" : "ROLLBACK TO sameroot_reshape; RELEASE sameroot_reshape", err);
+	a->fills |= done; /* full-text indexes are filled anew */
+	if (st == SR_OK)
+		st = sr_sql_schema_again(sql, &a->s->st, err);
+out:
+	free(name);
+	sr_buf_free(&common);
+	return st;
+}
+
+enum sr_status sr_sql_reshape(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
+{
+	const struct sr_sql_table *t = sr_sql_table(&a->s->main, leaf->path), *want;
+	struct sr_sql scratch = {0};
+	char *name = sr_text(leaf->path);
+	enum sr_status st = sr_sql_scratch(&scratch, err);
+
+	if (st != SR_OK || !t || !t->synced || !(leaf->flags & SR_LEAF_EDITED) || !sr_hash_eq(&t->fingerprint, &leaf->expect.hash))
+		goto out;
+	if (sr_sql_schema_create(&scratch, sr_buf_view(&a->schema), is_called, name, NULL) != SR_OK ||
+	    sr_sql_schema(&scratch, &a->s->st, NULL) != SR_OK)
+		goto out;
+	want = sr_sql_table(&scratch, leaf->path);
+	if (want && want->synced && sr_hash_eq(&want->fingerprint, &leaf->to.hash) &&
+	    (leaf->flags & SR_LEAF_APPROVED || !lacks_any(want, t)))
+		st = reshape(a, i, leaf, want, err);
+out:
+	sr_sql_disconnect(&scratch);
+	free(name);
+	return st;
+}

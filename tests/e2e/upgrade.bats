@@ -1,0 +1,202 @@
+#!/usr/bin/env bats
+# An application is upgraded on one webserver after the other, while all of them keep writing: what spreads to the datastore, who waits for what, what status
+# says of it - and that nothing is lost on the way.
+
+# shellcheck disable=SC2034,SC2154 # lib.bash reads them
+
+load lib
+load disaster
+
+# Each row of `items` is a webserver's own: NAME-N with the value <NAME-N-K>, K rising.
+three() {
+	write_config C Max-Delete-Percent=100
+	sql "$T/A/users.db" "PRAGMA journal_mode=${1:-wal}; CREATE TABLE items(id TEXT PRIMARY KEY, value TEXT, email TEXT); CREATE INDEX items_email ON items(email);
+		CREATE TABLE other(id INTEGER PRIMARY KEY, value TEXT); CREATE VIEW values_of AS SELECT value FROM items;
+		CREATE TABLE log(id INTEGER PRIMARY KEY, item TEXT REFERENCES items(id)); INSERT INTO other VALUES(1, 'one')" >/dev/null
+	for name in A B C; do
+		sql "$T/A/users.db" "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30)
+			INSERT INTO items SELECT '$name-' || i, '<$name-' || i || '-0>', '0' || i || '@$name' FROM n"
+	done
+	start_datastore
+	start_webserver A B C
+	wait_same datastore A B C
+	for name in A B C; do writes "$name"; done
+}
+
+# NAME: its application sets the value of one row after the other, and notes it
+writes() {
+	python3 - "$T/$1" "$1" "$T/go-on/$1" >"$T/application-$1.log" 2>&1 3>&- <<'PY' &
+import os, random, sqlite3, sys, time
+directory, side, until = sys.argv[1:]
+journal, n = open(directory + "/values", "a", buffering=1), 0
+while not os.path.exists(until):
+    db = sqlite3.connect(f"file:{directory}/users.db?mode=rw", uri=True, timeout=60, isolation_level=None)
+    for _ in range(5):
+        n += 1
+        key = f"{side}-{random.randrange(1, 25)}"
+        db.execute("BEGIN IMMEDIATE")
+        if db.execute("UPDATE items SET value = ? WHERE id = ?", (f"<{key}-{n}>", key)).rowcount != 1:
+            sys.exit(f"{key} is gone here")
+        db.execute("UPDATE other SET value = ? WHERE id = 1", (f"{side} {n}",))
+        db.execute("COMMIT")
+        journal.write(f"{key}|<{key}-{n}>\n")
+    db.close()
+    time.sleep(0.2)
+PY
+	PID[application-$1]=$!
+}
+
+# The last value that an application gave to each row is there, on all of them.
+nothing_is_lost() {
+	local name
+	rest A B C
+	wait_same datastore A B C
+	check_databases
+	for name in datastore A B C; do
+		value "$name" "SELECT id || '|' || value FROM items ORDER BY id" >"$T/values-of-$name"
+		[ "$(wc -l <"$T/values-of-$name")" -ge 90 ]
+		tac "$T"/{A,B,C}/values | awk -F'|' '!seen[$1]++' | LC_ALL=C sort >"$T/last"
+		[ -s "$T/last" ]
+		LC_ALL=C sort "$T/values-of-$name" | LC_ALL=C comm -23 "$T/last" - >"$T/lost-values"
+		[ ! -s "$T/lost-values" ] || fail "$name has lost: $(<"$T/lost-values")" || return 1
+	done
+	# A-30 was deleted on A while others still had the table of before; of B-30 the column was dropped on A that others edited meanwhile
+	for name in datastore A B C; do [ "$(conflicts "$name" '[.[] | select(.path | test("/items/") and (test("A-30|B-30") | not))] | length')" = 0 ]; done
+	for name in datastore A B C; do wait_for "$name is well" is_well "$name"; done
+}
+
+# NAME TABLE COLUMNS: its table has just these
+has_columns() {
+	[[ $(value "$1" "SELECT group_concat(name || ' ' || type) FROM pragma_table_info('$2')") == "$3" ]]
+}
+
+set_other() { # NAME: another table goes on, from there to the datastore
+	value "$1" "INSERT OR REPLACE INTO other VALUES($2, 'of $1')"
+	wait_for 'other tables go on' other_is_there "$2"
+}
+
+other_is_there() {
+	[[ $(value datastore "SELECT count(*) FROM other WHERE id = $1") == 1 ]]
+}
+
+upgraded_with_column() {
+	value "$1" "ALTER TABLE items ADD COLUMN level INT DEFAULT 7"
+}
+
+upgraded_with_table() {
+	value "$1" "CREATE TABLE notes(id TEXT PRIMARY KEY, text TEXT); INSERT INTO notes VALUES('$1', 'of $1')"
+}
+
+rebuilt() { # NAME COLUMNS FROM: as https://sqlite.org/lang_altertable.html says
+	value "$1" "PRAGMA foreign_keys=OFF; BEGIN IMMEDIATE; CREATE TABLE new_items(id TEXT PRIMARY KEY, $2); INSERT INTO new_items SELECT id, $3 FROM items;
+		DROP VIEW values_of; DROP TABLE items; ALTER TABLE new_items RENAME TO items; CREATE VIEW values_of AS SELECT value FROM items;
+		CREATE INDEX items_value ON items(value); COMMIT"
+}
+
+@test "a column, a table, and a table built anew, one upgrade after the other over three webservers" {
+	three
+	upgraded_with_column A
+	wait_for 'the column spreads' has_columns datastore items 'id TEXT,value TEXT,email TEXT,level INT'
+	wait_for 'B waits' says B 'users.db/items: its schema was changed elsewhere: it waits until the application here changes it'
+	wait_for 'the datastore says so of it' says datastore 'users.db/items: its schema was changed elsewhere'
+	set_other B 2
+	upgraded_with_column B
+	upgraded_with_column C
+	wait_for 'all go on' is_well C
+	upgraded_with_table A
+	wait_for 'C waits' says C 'users.db/notes: the application here does not have it yet'
+	upgraded_with_table C
+	upgraded_with_table B
+	wait_for 'all go on' is_well B
+	rebuilt A 'value TEXT NOT NULL, email TEXT, level REAL DEFAULT 8, mail TEXT' "value, email, level, 'mail:' || email"
+	wait_for 'it is built anew at the datastore' has_columns datastore items 'id TEXT,value TEXT,email TEXT,level REAL,mail TEXT'
+	wait_for 'B waits' says B 'users.db/items: its schema was changed elsewhere: it waits until the application here changes it' 
+	set_other C 3
+	value A "DELETE FROM items WHERE id = 'A-30'"
+	rebuilt B 'value TEXT NOT NULL, email TEXT, level REAL DEFAULT 8, mail TEXT' "value, email, level, 'mail:' || email"
+	rebuilt C 'value TEXT NOT NULL, email TEXT, level REAL DEFAULT 8, mail TEXT' "value, email, level, 'mail:' || email"
+	value B "INSERT INTO items VALUES('B-31', 'new', 'e', 1, 'm')"
+	nothing_is_lost
+	for name in datastore A B C; do
+		[ "$(value "$name" "SELECT count(*) FROM items WHERE mail IS NOT 'mail:' || email")" = 1 ]
+		[ "$(value "$name" "SELECT group_concat(id) FROM (SELECT id FROM notes ORDER BY id)")" = A,B,C ]
+		[ "$(value "$name" "SELECT count(*) FROM items WHERE id IN ('A-30', 'B-31')")" = 1 ]
+		[ "$(value "$name" "SELECT count(*) FROM sqlite_master WHERE name IN ('items_value', 'values_of')")" = 2 ]
+	done
+	was=$(ls "$T"/datastore/users.db.was-*)
+	[ "$(sqlite3 "$was" "SELECT count(*) FROM \"$(sqlite3 "$was" 'SELECT name FROM sqlite_master')\"")" -ge 90 ]
+}
+
+@test "a column is dropped on one webserver after the other: the datastore follows when all have done so, and keeps the table as it was" {
+	three delete
+	columns='value TEXT, level INT DEFAULT 3'
+	rebuilt A "$columns" 'value, 3'
+	wait_for 'A waits' says A 'users.db/items: its schema was changed here .* it waits until every webserver has it so'
+	wait_for 'the datastore says so of it' says datastore 'users.db/items: its schema was changed here'
+	set_other A 2
+	rebuilt B "$columns" 'value, 3'
+	wait_for 'B waits' says B 'users.db/items: its schema was changed here'
+	value A "DELETE FROM items WHERE id = 'A-30'"
+	value B "INSERT INTO items VALUES('B-31', 'new', 4)"
+	value C "UPDATE items SET email = 'last' WHERE id = 'C-30'" # in a column that goes
+	[ "$(value datastore "SELECT count(*) FROM items WHERE email IS NOT NULL")" = 90 ]
+	wait_for 'C brings it' has_email datastore C-30 last
+	rebuilt C "$columns" 'value, 3'
+	wait_for 'the datastore follows' has_columns datastore items 'id TEXT,value TEXT,level INT'
+	nothing_is_lost
+	for name in datastore A B C; do [ "$(value "$name" "SELECT group_concat(id || level) FROM items WHERE id IN ('A-30', 'B-31', 'C-30')")" = 'B-314,C-303' ]; done
+	was=$(ls "$T"/datastore/users.db.was-*)
+	[ "$(sqlite3 "$was" "SELECT email FROM \"$(sqlite3 "$was" 'SELECT name FROM sqlite_master')\" WHERE id = 'C-30'")" = last ]
+}
+
+has_email() {
+	[[ $(value "$1" "SELECT email FROM items WHERE id = '$2'") == "$3" ]]
+}
+
+@test "an upgrade is rolled back on one webserver: it waits, the others do not, and it goes on when it is upgraded again" {
+	three
+	for name in A B C; do upgraded_with_column "$name"; done
+	wait_for 'all have it' is_well C
+	wait_same_schema
+	value B "UPDATE items SET level = 9 WHERE id = 'B-30'"
+	wait_for 'it spreads' level_is A 9
+	value A 'ALTER TABLE items DROP COLUMN level'
+	wait_for 'A waits' says A 'users.db/items: its schema was changed here .* it waits until every webserver has it so'
+	value C "UPDATE items SET level = 10 WHERE id = 'B-30'"
+	wait_for 'the others go on' level_is B 10
+	set_other A 4
+	upgraded_with_column A
+	nothing_is_lost
+	for name in datastore A B C; do level_is "$name" 10; done
+}
+
+level_is() {
+	[[ $(value "$1" "SELECT level FROM items WHERE id = 'B-30'") == "$2" ]]
+}
+
+wait_same_schema() {
+	for name in datastore A B C; do wait_for "$name has it" has_columns "$name" items 'id TEXT,value TEXT,email TEXT,level INT'; done
+}
+
+@test "a table is dropped by an upgrade on one webserver: nothing is dropped elsewhere, it says so, and it is left alone until all have dropped it" {
+	three
+	upgraded_with_table A
+	upgraded_with_table B
+	upgraded_with_table C
+	wait_for 'all have it' is_well C
+	sync_now A
+	value A 'DROP TABLE notes'
+	wait_for 'A says so' says A 'users.db/notes: it is gone here'
+	set_other A 2
+	value B "UPDATE notes SET text = 'later' WHERE id = 'B'"
+	wait_for 'B goes on' later_at C
+	[ "$(value datastore 'SELECT count(*) FROM notes')" = 3 ]
+	value A 'CREATE TABLE notes(id TEXT PRIMARY KEY, text TEXT)' # taken back, and empty: its rows were deleted there
+	value A "INSERT INTO notes VALUES('again', 'of A')"
+	nothing_is_lost
+	[ "$(value A "SELECT text FROM notes WHERE id = 'B'")" = later ]
+}
+
+later_at() {
+	[[ $(value "$1" "SELECT text FROM notes WHERE id = 'B'") == later ]]
+}
