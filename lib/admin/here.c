@@ -11,6 +11,7 @@
 #include "lib/state/secret.h"
 
 #define CONNECT_MS  5000
+#define ROUND_S     600 /* what is posted may have to wait for the end of a round */
 #define MOST_ANSWER ((size_t)1 << 30) /* our own daemon: as much as it has to say */
 
 bool sr_admin_is_datastore(const struct sr_admin *a)
@@ -193,7 +194,7 @@ enum sr_status sr_here_get(struct sr_here *h, const char *target, struct sr_buf 
 
 enum sr_status sr_here_post(struct sr_here *h, const char *target, struct sr_bytes body, struct sr_buf *out, struct sr_err *err)
 {
-	return call(h, &(struct sr_call){.method = "POST", .target = target, .body = body, .max_answer = MOST_ANSWER}, out, err);
+	return call(h, &(struct sr_call){.method = "POST", .target = target, .body = body, .max_answer = MOST_ANSWER, .quiet_s = ROUND_S}, out, err);
 }
 
 /* --- the datastore of this webserver ------------------------------------------------------------------------------------------ */

@@ -248,6 +248,10 @@ everywhere_restored() {
 	grep -q 'was changed since' "$T/said"
 	grep -q -- '--yes' "$T/said"
 	[ "$(title B d-1)" = later ]
+	for over in '' ', "over": "3-0-1-00000000000000000000000000000000"'; do # nor is it replaced by who was shown something else
+		[ "$(admin B /api/admin/conflicts/restore -o "$T/said" -w '%{http_code}' -d "{\"ids\": [{\"id\": \"$row\"$over}]}")" = 409 ]
+	done
+	[ "$(title B d-1)" = later ]
 	on B restore "$row" --yes
 	wait_for 'it travels' title_is 'B title'
 	quiet_since 0 2 0
@@ -362,7 +366,7 @@ either() { # ID OLD NEW NOW
 	killed=0
 	for nth in 1 2 3 4 5 6 7 8 9 10 12 14 16; do
 		status=0
-		strace -f -qq -o "$T/strace" -e trace=fsync,fdatasync,renameat2,rename,unlinkat,syncfs \
+		ASAN_OPTIONS=detect_leaks=0 strace -f -qq -o "$T/strace" -e trace=fsync,fdatasync,renameat2,rename,unlinkat,syncfs \
 			-e "inject=fsync,fdatasync,renameat2,rename,unlinkat,syncfs:signal=KILL:when=$nth" \
 			"$BIN/sameroot" conflicts restore "$file" "$row" "$gone" -c "$T/B.conf" >"$T/said" 2>&1 || status=$?
 		grep -q 'ptrace' "$T/said" && skip 'strace may not trace here'
