@@ -38,19 +38,68 @@ static void show_webservers(const json_t *list, FILE *out)
 	sr_table_print(&t, out, "  ");
 }
 
+static bool is_held(const json_t *w)
+{
+	const char *history = text_or(w, "history", "");
+
+	return !strcmp(history, "ahead") || !strcmp(history, "fork") || !strcmp(history, "foreign");
+}
+
+/* Whom it lets in, of which instance, and up to where the epoch has to rise for them. */
+static long long show_predecessors(const json_t *list, long long epoch, FILE *out)
+{
+	size_t i;
+	json_t *w;
+
+	for (i = 0; (w = json_array_get(list, i)); i++) {
+		long long theirs = (long long)json_integer_value(json_object_get(w, "epoch"));
+
+		if (!is_held(w))
+			continue;
+		epoch = theirs > epoch ? theirs : epoch;
+		if (!strcmp(text_or(w, "history", ""), "foreign"))
+			fprintf(out, "Instance %s becomes its predecessor: webserver %s, which is held, reports it at epoch %lld, seq %lld.\n",
+				text_or(w, "instance", "-"), text_or(w, "name", text_or(w, "uuid", "-")), theirs,
+				(long long)json_integer_value(json_object_get(w, "seq")));
+	}
+	return epoch;
+}
+
+static void show_stores(const json_t *list, FILE *out)
+{
+	struct sr_table t;
+	size_t i;
+	json_t *s;
+
+	if (!json_array_size(list))
+		return;
+	fputs("What is united here:\n", out);
+	sr_table_start(&t, "lrrl");
+	for (i = 0; (s = json_array_get(list, i)); i++) {
+		bool paused = !strcmp(text_or(s, "mode", ""), "paused");
+
+		sr_table_add(&t, "%s", text_or(s, "name", "-"));
+		sr_table_add(&t, "%lld leaves", (long long)json_integer_value(json_object_get(s, "leaves")));
+		sr_table_add(&t, "%lld bytes", (long long)json_integer_value(json_object_get(s, "bytes")));
+		sr_table_add(&t, paused ? "it is paused, and stays so: %s" : "%s", paused ? text_or(s, "why", "it does not say why") : "");
+	}
+	sr_table_print(&t, out, "  ");
+}
+
 static void preview(const json_t *status, FILE *out)
 {
 	const char *instance = text_or(status, "instance", NULL);
 	long long epoch = (long long)json_integer_value(json_object_get(status, "epoch"));
+	long long highest = show_predecessors(json_object_get(status, "webservers"), epoch, out);
 
 	if (instance)
 		fprintf(out,
-			"This datastore is instance %s, epoch %lld, seq %lld.  Its epoch will be raised to %lld, or above the highest of a "
-			"webserver that is held.\n",
-			instance, epoch, (long long)json_integer_value(json_object_get(status, "seq")), epoch + 1);
+			"This datastore is instance %s, epoch %lld, seq %lld.  Its epoch will be raised to %lld.\n",
+			instance, epoch, (long long)json_integer_value(json_object_get(status, "seq")), highest + 1);
 	else
 		fprintf(out, "This datastore has no history yet (%s).  A new one will be founded on what lies in its stores.\n",
 			text_or(status, "why", "it is new"));
+	show_stores(json_object_get(status, "stores"), out);
 	show_webservers(json_object_get(status, "webservers"), out);
 	fputs("Every webserver then unites its state with the datastore's: what is missing on a side is copied there, nothing is deleted, "
 	      "but for names that the\n"

@@ -6,9 +6,11 @@
 #include <string.h>
 
 #include "lib/admin/here.h"
+#include "lib/admin/preview.h"
 #include "lib/state/state.h"
 #include "lib/sync/sync.h"
 
+#define WAIT_MS  10000 /* for a datastore that is not ready yet */
 #define QUESTION "Take the datastore's state as it is? [y/N] "
 
 static enum sr_status put_offline(const struct sr_admin *a, struct sr_err *err)
@@ -49,6 +51,24 @@ static enum sr_status check(const struct sr_admin *a, struct sr_err *err)
 	return SR_OK;
 }
 
+/* What is here beside what the datastore has.  Nothing is asked of an operator who cannot see it. */
+static enum sr_status preview(const struct sr_admin *a, json_t **out, struct sr_err *err)
+{
+	struct sr_contact *contact = NULL;
+	struct sr_preview p = {0};
+	enum sr_status rc = sr_there_open(&contact, a->config, err);
+
+	if (rc == SR_OK)
+		rc = sr_preview_make(&p, a->config, sr_contact_client(contact), WAIT_MS, err);
+	if (rc == SR_OK) {
+		sr_preview_show(&p, a->json ? a->notes : a->out);
+		*out = sr_preview_json(&p);
+	}
+	sr_preview_free(&p);
+	sr_contact_close(contact);
+	return rc == SR_OK ? rc : sr_err_context(err, "what the datastore has");
+}
+
 static void explain(const struct sr_admin *a, FILE *out)
 {
 	fprintf(out, "%s%s of this webserver will be what the datastore has.  What is removed or overwritten here goes to %s/archive first; "
@@ -56,12 +76,15 @@ static void explain(const struct sr_admin *a, FILE *out)
 		a->store ? "Store " : "Every store", a->store ? a->store : "", sr_admin_state_dir(a));
 }
 
-static void show_result(const struct sr_admin *a, struct sr_buf *answer)
+static void show_result(const struct sr_admin *a, const json_t *found)
 {
-	if (a->json)
-		fprintf(a->out, "%s\n", answer->len ? sr_buf_text(answer) : "{}");
+	char *text = a->json ? json_dumps(found, JSON_COMPACT) : NULL;
+
+	if (text)
+		fprintf(a->out, "{\"what\":\"mirror\",\"stores\":%s}\n", text);
 	else
 		fputs("It is done at the next round; `sameroot status` says how that went.\n", a->out);
+	free(text);
 }
 
 enum sr_status sr_adopt_mirror(const struct sr_admin *given, int *status, struct sr_err *err)
@@ -69,6 +92,7 @@ enum sr_status sr_adopt_mirror(const struct sr_admin *given, int *status, struct
 	struct sr_admin a = *given;
 	struct sr_here here = {0};
 	struct sr_buf answer = {0};
+	json_t *found = NULL;
 	enum sr_status rc = check(&a, err);
 
 	if (rc != SR_OK)
@@ -76,15 +100,18 @@ enum sr_status sr_adopt_mirror(const struct sr_admin *given, int *status, struct
 	a.side = SR_SIDE_WEBSERVER;
 	rc = sr_here_open(&here, &a, err);
 	if (rc == SR_OK)
+		rc = preview(&a, &found, err);
+	if (rc == SR_OK)
 		explain(&a, a.json ? a.notes : a.out);
 	if (rc == SR_OK)
 		rc = sr_admin_agree(&a, QUESTION, err);
 	if (rc == SR_OK)
 		rc = post(&here, &a, &answer, err);
 	if (rc == SR_OK) {
-		show_result(&a, &answer);
+		show_result(&a, found);
 		*status = 0;
 	}
+	json_decref(found);
 	sr_buf_free(&answer);
 	sr_here_close(&here);
 	return rc;

@@ -136,7 +136,7 @@ static json_t *lag_json(const struct sr_datastore *d, const struct sr_ds_webserv
 
 static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_webserver *w)
 {
-	char uuid[SR_UUID_TEXT], root[SR_HASH_TEXT];
+	char uuid[SR_UUID_TEXT], instance[SR_UUID_TEXT], root[SR_HASH_TEXT];
 	json_t *o = json_object(), *status;
 
 	sr_uuid_text(uuid, &w->row.uuid);
@@ -148,6 +148,8 @@ static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_w
 	json_object_set_new(o, "version", text_or_null(w->row.version));
 	json_object_set_new(o, "pin", text_or_null(w->row.pin));
 	json_object_set_new(o, "peer", text_or_null(w->row.peer));
+	sr_uuid_text(instance, &w->reported.instance);
+	json_object_set_new(o, "instance", sr_uuid_none(&w->reported.instance) ? json_null() : json_string(instance));
 	json_object_set_new(o, "epoch", json_integer((json_int_t)w->reported.epoch));
 	json_object_set_new(o, "seq", json_integer((json_int_t)w->reported.seq));
 	json_object_set_new(o, "root", sr_hash_none(&w->reported.root) ? json_null() : json_string(root));

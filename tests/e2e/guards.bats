@@ -56,6 +56,9 @@ held() {
 	says 'round' 'held: the datastore'"'"'s history is foreign' 'sameroot adopt --union' 'sameroot adopt --mirror'
 	api datastore /api/webservers | jq -e '.[0].status | .held[0].command and .held[0].since_ms > 0 and .conflicts.entries == 0 and .paused == []'
 	snapshot A
+	tool datastore adopt --union
+	[ "$status" -eq 64 ]
+	says 'becomes its predecessor: webserver 127.0.0.1' 'will be raised to 2' '--yes' 'users.db'
 	"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf"
 	rounds A B
 	tool datastore status
@@ -92,6 +95,7 @@ other_datastore() {
 	held A B
 	tool A adopt --mirror
 	[ "$status" -eq 64 ]
+	grep -E '^users.db +[0-9]+ +5 +1 +2' <<<"$output" # only here: Bert, his membership, Mine, and the table with its row; different: Ada, Carol
 	says 'Every store of this webserver will be what the datastore has' "$T/A/state/archive" '--yes'
 	tool A adopt --mirror --store nothing --yes
 	[ "$status" -eq 64 ]
