@@ -150,6 +150,14 @@ static void add_last_round(struct sr_table *t, const json_t *status, long long n
 		sr_table_add(t, "not since the daemon started");
 }
 
+/* What was replaced or deleted. */
+static void add_trash(struct sr_table *t, const json_t *trash)
+{
+	sr_table_add(t, "kept");
+	sr_table_add(t, "%lld files and %lld records for `sameroot restore`, %lld of %lld bytes, for %lld days", number(trash, "files"),
+		     number(trash, "records"), number(trash, "bytes"), number(trash, "max_bytes"), number(trash, "days"));
+}
+
 static void add_archive(struct sr_table *t, const json_t *status)
 {
 	const json_t *archive = json_object_get(status, "archive");
@@ -208,6 +216,8 @@ static void show_head(const json_t *status, long long now_ms, FILE *out)
 		sr_table_add(&t, "conflicts");
 		add_archive(&t, status);
 	}
+	if (json_object_get(status, "trash"))
+		add_trash(&t, json_object_get(status, "trash"));
 	sr_table_print(&t, out, "");
 }
 

@@ -199,7 +199,7 @@ static enum sr_status upgrade(struct sr_state *s, int64_t format, struct sr_err 
 	enum sr_status status;
 
 	sr_buf_printf(&sql, "BEGIN IMMEDIATE; %s", format == 0 ? schema : "");
-	for (int64_t i = format == 0 ? 1 : format; i < FORMAT; i++)
+	for (int64_t i = format > 1 ? format : 1; i < FORMAT; i++)
 		sr_buf_printf(&sql, "%s", upgrades[i - 1]);
 	sr_buf_printf(&sql, "PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", APPLICATION_ID, FORMAT);
 	status = run(s, format == 0 ? "make tables" : "bring to this program's format", sr_buf_text(&sql), err);

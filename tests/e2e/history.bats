@@ -201,6 +201,8 @@ kept_files() {
 		rounds A
 	done
 	status_of datastore '.trash.files > 60 and .trash.bytes > 200000 and .trash.days == 3'
+	on_datastore 0 status
+	has 'of 10737418240 bytes, for 3 days'
 	on_datastore 0 log resources/big3
 	has yes
 	days_ago 1
