@@ -23,11 +23,15 @@ static bool hold(struct sr_datastore *d, const struct sr_anchor *at, bool on)
 	return false;
 }
 
-static void unpin(struct sr_datastore *d, const struct sr_anchor *at)
+void sr_ds_unpin(struct sr_datastore *d, struct sr_pin *pin)
 {
+	struct sr_anchor at = pin->at;
+
+	sr_pin_release(pin);
 	pthread_mutex_lock(&d->face);
-	(void)hold(d, at, false);
+	(void)hold(d, &at, false);
 	pthread_mutex_unlock(&d->face);
+	sr_replica_unuse(d->r);
 }
 
 /* Writer held, the replica in use: what was changed directly is committed first. */
@@ -52,8 +56,8 @@ static enum sr_status pin_root(struct sr_datastore *d, struct sr_pin *out, struc
 	return rc;
 }
 
-/* Not SR_OK: nothing is to be undone.  The writer comes first: who opens stores anew has it, and waits for those who use them. */
-static enum sr_status pin(struct sr_datastore *d, struct sr_pin *out, struct sr_err *err)
+/* The writer comes first: who opens stores anew has it, and waits for those who use them. */
+enum sr_status sr_ds_pin(struct sr_datastore *d, struct sr_pin *out, struct sr_err *err)
 {
 	char why[256];
 	enum sr_status rc = SR_OK;
@@ -77,19 +81,15 @@ typedef enum sr_status reply_fn(struct sr_datastore *d, struct sr_request *req, 
 static enum sr_status with_pin(struct sr_datastore *d, struct sr_request *req, reply_fn *fn, struct sr_err *err)
 {
 	struct sr_pin p = {0};
-	struct sr_anchor at;
 	int lock = -1;
 	enum sr_status rc = sr_backup_begin(d->r, &lock, err);
 
 	if (rc != SR_OK)
 		return rc;
-	rc = pin(d, &p, err);
+	rc = sr_ds_pin(d, &p, err);
 	if (rc == SR_OK) {
-		at = p.at;
 		rc = fn(d, req, &p, err);
-		sr_pin_release(&p);
-		unpin(d, &at);
-		sr_replica_unuse(d->r);
+		sr_ds_unpin(d, &p);
 	}
 	sr_backup_end(lock);
 	return rc;

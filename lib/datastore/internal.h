@@ -351,6 +351,11 @@ uint64_t sr_ds_approved_seq(const struct sr_datastore *d, size_t i);
 
 /* --- backup.c ----------------------------------------------------------------------------------------------------- */
 
+struct sr_pin;
+/* The root as it is, with what was changed directly taken in first; it stays readable, however long, until sr_ds_unpin.  From any thread, without the
+ * writer. */
+SR_MUST enum sr_status sr_ds_pin(struct sr_datastore *d, struct sr_pin *out, struct sr_err *err);
+void sr_ds_unpin(struct sr_datastore *d, struct sr_pin *pin);
 enum sr_status sr_ds_backup_handler(void *ctx, struct sr_request *req, struct sr_err *err);
 enum sr_status sr_ds_verify_handler(void *ctx, struct sr_request *req, struct sr_err *err);
 

@@ -590,7 +590,6 @@ enum sr_status sr_backup_reply(struct sr_request *req, struct sr_pin *pin, const
 	sr_reply_start(req, 200, job.zstd ? "application/zstd" : "application/x-tar", -1);
 	rc = sr_backup_write(&job, &info, err);
 	sr_backup_info_free(&info);
-	sr_pin_release(pin);
 	if (answer.gone)
 		return rc;
 	if (rc != SR_OK)

@@ -35,7 +35,7 @@ typedef void sr_backup_differs_fn(void *ctx, const char *path);
 SR_MUST enum sr_status sr_backup_compare(struct sr_pin *pin, size_t i, struct sr_nodes *nodes, const struct sr_scan *scan,
 					 sr_backup_differs_fn *fn, void *ctx, struct sr_err *err);
 
-/* GET: the whole request; ?zstd=1.  The pin is released. */
+/* GET: the whole request; ?zstd=1. */
 SR_MUST enum sr_status sr_backup_reply(struct sr_request *req, struct sr_pin *pin, const struct sr_serve *serve, bool exact, struct sr_err *err);
 
 #endif

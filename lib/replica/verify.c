@@ -287,7 +287,6 @@ enum sr_status sr_verify_reply(struct sr_request *req, struct sr_pin *pin, struc
 
 	sr_reply_start(req, 200, "application/x-ndjson", -1);
 	rc = sr_verify_pin(pin, &ops, &c, &own);
-	sr_pin_release(pin);
 	if (rc == SR_OK)
 		rc = write_line(req,
 				json_pack("{s:b, s:I, s:I, s:I, s:I}", "done", 1, "leaves", (json_int_t)c.leaves, "bytes", (json_int_t)c.bytes,

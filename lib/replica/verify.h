@@ -25,7 +25,7 @@ struct sr_verify_ops {
 SR_MUST enum sr_status sr_verify_pin(struct sr_pin *pin, const struct sr_verify_ops *ops, struct sr_verify_counts *counts, struct sr_err *err);
 
 /* GET: a JSON object a line: {"leaves", "bytes", "leaves_total", "bytes_total"} now and then, {"path", "what"}, {"store", "why"}, and at the end
- * {"done": true, "leaves", "bytes", "wrong", "changed"} or {"error"}.  The pin is released. */
+ * {"done": true, "leaves", "bytes", "wrong", "changed"} or {"error"}. */
 SR_MUST enum sr_status sr_verify_reply(struct sr_request *req, struct sr_pin *pin, struct sr_err *err);
 
 #endif

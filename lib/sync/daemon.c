@@ -267,6 +267,7 @@ static enum sr_status with_pin(struct sr_sync_daemon *d, struct sr_request *req,
 	rc = pin(d, &p, err);
 	if (rc == SR_OK) {
 		rc = verify ? sr_verify_reply(req, &p, err) : sr_backup_reply(req, &p, NULL, false, err);
+		sr_pin_release(&p);
 		sr_replica_unuse(r);
 	}
 	sr_backup_end(lock);

@@ -19,6 +19,7 @@
 #include "hashtree/record.h"
 #include "http/client.h"
 #include "lib/datastore/internal.h"
+#include "lib/replica/backup.h"
 #include "lib/state/secret.h"
 
 #define OK(call) ok_at((call), &w->err, __LINE__)
@@ -1200,6 +1201,50 @@ static void test_older_roots_stay_readable_for_a_while(void **state)
 	assert_int_equal(read_older(w, &one), SR_E_NOTFOUND);
 }
 
+/* However many roots later, and however much time. */
+static void test_a_pinned_root_is_written_out_as_it_was(void **state)
+{
+	struct world *w = *state;
+	struct sr_version one = file_version(w, "one", 0644), two = file_version(w, "two", 0644);
+	struct sr_buf b = {0};
+	struct sr_pin pin = {0};
+	struct sr_backup_job job = {.pin = &pin, .serve = &w->d->serve, .exact = true, .write = to_buf, .ctx = &b};
+	struct sr_backup_info info = {0};
+	struct sr_hash root;
+	int lock;
+
+	put_file(w, "a", "one");
+	OK(sr_ds_pin(w->d, &pin, &w->err));
+	root = w->d->at.root;
+	assert_int_equal(PUSH({.store = "resources", .path = "a", .expect = one, .to = two, .content = "two"}), SR_VERDICT_OK);
+	for (int i = 0; i <= SR_DS_READABLE; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "resources/f%d", i);
+		write_file(w, name, "x");
+		OK(sr_datastore_tick(w->d, &w->err));
+	}
+	w->ahead_ms = 9 * 86400000ll;
+	write_file(w, "resources/last", "x");
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_true(has_nodes(w, &root));
+	OK(sr_backup_begin(w->d->r, &lock, &w->err));
+	OK(sr_backup_write(&job, &info, &w->err));
+	sr_backup_end(lock);
+	assert_true(sr_hash_eq(&info.root, &root));
+	assert_int_equal(info.missing_count, 0);
+	assert_non_null(memmem(b.at, b.len, "one", 3));
+	assert_null(memmem(b.at, b.len, "resources/last", 14));
+	sr_backup_info_free(&info);
+	sr_buf_free(&b);
+	/* and not longer than that */
+	sr_ds_unpin(w->d, &pin);
+	write_file(w, "resources/later", "x");
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_false(has_nodes(w, &root));
+	assert_int_equal(read_older(w, &one), SR_E_NOTFOUND);
+}
+
 /* --- an operator's edit --------------------------------------------------------------------------------------------- */
 
 static enum sr_status edit_file(struct world *w, const char *path, struct sr_version expect, const char *text, bool whole)
@@ -1471,6 +1516,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_copied_store_raises_the_epoch, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_verdicts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_older_roots_stay_readable_for_a_while, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_pinned_root_is_written_out_as_it_was, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_an_edit_is_a_commit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_check_in, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reload_tells_exclusions, setup, teardown),
