@@ -60,6 +60,28 @@ static void test_known_base(void **state)
 			}
 }
 
+/* The datastore's state as it is: never a push, and what is not known to have been there is kept. */
+static void test_mirror(void **state)
+{
+	static const int states[] = {SR_BASE_KNOWN, SR_BASE_UNKNOWN, SR_BASE_HINT};
+
+	(void)state;
+	for (int l = 0; l < 4; l++)
+		for (int b = 0; b < 4; b++)
+			for (int r = 0; r < 4; r++)
+				for (size_t k = 0; k < 3; k++) {
+					struct sr_item it = item(l, b, r, states[k]);
+					bool known = states[k] == SR_BASE_KNOWN && l == b;
+
+					sr_plan_mirror(&it);
+					assert_int_equal(it.act, l != r ? SR_ACT_PULL : known ? SR_ACT_NOTHING : SR_ACT_AGREE);
+					assert_int_equal(it.archive, l != r && l && !known);
+					assert_int_equal(it.flags, 0);
+					if (it.archive)
+						assert_string_equal(it.why, "mirror");
+				}
+}
+
 /* A union deletes nothing, unless the datastore said that the name was deleted since. */
 static void test_unknown_base(void **state)
 {
@@ -418,7 +440,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_known_base),
-		cmocka_unit_test(test_unknown_base),
+		cmocka_unit_test(test_mirror), cmocka_unit_test(test_unknown_base),
 		cmocka_unit_test(test_refused_for_others),
 		cmocka_unit_test(test_hint),
 		cmocka_unit_test(test_file_against_directory),
