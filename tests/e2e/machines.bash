@@ -36,5 +36,6 @@ make_machine() { # COMMAND...
 	HOLDERS+=($!)
 	wait_for 'a machine' test -s "$T/held"
 	rm "$T/held"
+	# shellcheck disable=SC2034 # the tests run it
 	MACHINE=(nsenter -t "${HOLDERS[-1]}" -m -n --)
 }
