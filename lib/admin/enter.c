@@ -329,7 +329,9 @@ static void show_round(const struct enter *e)
 	FILE *out = e->a.out;
 
 	if (e->told) {
-		fprintf(out, "\nThe sync daemon runs, and does a round now: see `sameroot status`.\n");
+		fprintf(out, e->added || sr_setup_any(&e->setup, SR_SETUP_MADE)
+				     ? "\nThe sync daemon runs with what it read when it started: restart it, and see `sameroot status`.\n"
+				     : "\nThe sync daemon runs, and does a round now: see `sameroot status`.\n");
 		return;
 	}
 	fprintf(out, "\nRound: %llu items fetched, %llu sent, %llu found equal, %llu archived; %s.\n", (unsigned long long)r->pulled,
