@@ -138,7 +138,7 @@ static void list_commands(struct sr_buf *out)
 	sr_buf_printf(out, "Look after the nodes of a Sameroot cluster, each on its own machine.\n\n");
 	for (size_t i = 0; i < COMMANDS; i++) {
 		command_words(&commands[i], words);
-		sr_buf_printf(out, "  %-17s %s\n", words, commands[i].what);
+		sr_buf_printf(out, "  %-17s %.*s\n", words, (int)strcspn(commands[i].what, "\n"), commands[i].what);
 	}
 	sr_buf_printf(out, "\n`%s COMMAND --help` says more of one; these are understood by most:", PROGRAM);
 }

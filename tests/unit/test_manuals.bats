@@ -46,6 +46,35 @@ synopsis_of() {
 		mine == 1' | options_of_mdoc
 }
 
+# --- the commands that the texts tell one to type -------------------------------------------------------------------------------
+
+# Every command line of ours in the pages and the README, one a line
+told_commands() {
+	{
+		sed -nE 's/^\.(Dl|Ql) //p' man/*.[1578] | sed 's/\\&//g; s/\\-/-/g; s/\\(dq/"/g'
+		grep -oE '`sameroot[a-z-]* [^`]*`' README.md NEWS.md | sed 's/^[^`]*`//; s/`$//'
+		grep -E '^sameroot' README.md
+	} | sed -E 's/ +#.*//; s/[|&;]+/\n/g' | sed -nE 's/^ *(ssh [a-z0-9]+ )?(sameroot(-[a-z]+)?( .*)?)$/\2/p' | sed -E 's/ [.,:;)].*$//; s/ ?[<>].*//' | sort -u
+}
+
+# COMMAND LINE: do its words and options exist?
+is_real() {
+	local name=$1 words="" option
+	shift
+	[ -x "$BIN/$name" ] || { echo "there is no program $name"; return 1; }
+	if [ -n "$(commands_of "$name")" ] && [[ $# -gt 0 && $1 != -* && $1 != COMMAND ]]; then
+		words=$1
+		[[ $# -lt 2 ]] || ! commands_of "$name" | grep -qxF "$1 $2" || words="$1 $2"
+		commands_of "$name" | grep -qE "^$words( |\$)" || { echo "$name has no command $words"; return 1; }
+		commands_of "$name" | grep -qxF "$words" || return 0 # a family of them, named as such
+	fi
+	for option; do
+		[[ $option == -?* ]] || continue
+		# shellcheck disable=SC2086
+		options_of_help "$name" $words | grep -qxF -- "${option%%=*}" || { echo "$name $words has no $option"; return 1; }
+	done
+}
+
 # --- the tests -----------------------------------------------------------------------------------------------------------------
 
 @test "each option of --help stands in the program's page" {
@@ -98,4 +127,24 @@ synopsis_of() {
 	while read -r words; do
 		commands_of sameroot | grep -qxF "$words" || { echo "sameroot has no command $words"; return 1; }
 	done < <(section SYNOPSIS man/sameroot.1 | sed -nE 's/^\.Cm ([a-z]+( [a-z]+)?)$/\1/p' | sort -u)
+}
+
+@test "each command that a page or the README tells one to type exists, with its options" {
+	n=0 wrong=0
+	while read -r line; do
+		n=$((n + 1))
+		# shellcheck disable=SC2086
+		is_real $line || { echo "  in: $line"; wrong=1; }
+	done < <(told_commands)
+	[ "$n" -ge 40 ]
+	[ "$wrong" -eq 0 ]
+}
+
+@test "the runbook has the command of each disaster" {
+	for command in 'sameroot-restore datastore --from ' 'sameroot-restore datastore --from-files' 'sameroot-restore datastore --from-backup' \
+		'sameroot-restore webserver --from-datastore' 'sameroot adopt --union' 'sameroot adopt --mirror' 'sameroot adopt --deletions' \
+		'sameroot join --new-uuid' 'sameroot join --new-key' 'sameroot join --line' 'sameroot init --datastore' 'sameroot backup' 'sameroot verify' \
+		'sameroot log' 'sameroot restore .* --at' 'sameroot conflicts list --all' 'sameroot conflicts restore' 'sameroot conflicts remove'; do
+		grep -qE "^\.Dl $command" man/sameroot-recovery.7 || { echo "sameroot-recovery.7 lacks $command"; return 1; }
+	done
 }
