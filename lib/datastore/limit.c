@@ -69,10 +69,11 @@ enum sr_status sr_ds_limit(struct sr_ds_push *p, size_t i, struct sr_err *err)
 	return sr_ledger_save(p->d->ledger, err);
 }
 
+/* By the operator there, or by the one here. */
 static bool any_approved(const struct sr_tally *t)
 {
 	for (size_t i = 0; i < t->units_n; i++)
-		if (t->units[i].approved)
+		if (t->units[i].approved || t->units[i].verdict == SR_LIMIT_APPROVED)
 			return true;
 	return false;
 }

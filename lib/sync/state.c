@@ -103,6 +103,31 @@ static struct sr_store_row *configured(struct sr_sync *s, int64_t id)
 	return NULL;
 }
 
+static const struct sr_marker *marker_of(const struct sr_sync *s, const struct sr_store_row *row)
+{
+	for (size_t i = 0; i < s->r->n; i++)
+		if (&s->r->stores[i].row == row)
+			return &s->r->stores[i].marker;
+	return NULL;
+}
+
+/* The later of what it was found to be as of, of the last root against which all was pulled, and of its own marker: a copy of it that lies at
+ * the datastore now cannot be as of later than that. */
+static void date_row(const struct sr_sync *s, struct sr_store_row *row, const struct sr_marker *marker)
+{
+	if (s->as_of_epoch > row->epoch || (s->as_of_epoch == row->epoch && s->as_of_seq > row->seq)) {
+		row->epoch = s->as_of_epoch;
+		row->seq = s->as_of_seq;
+	}
+	if (!marker || memcmp(&marker->id, &row->marker, sizeof marker->id) != 0 ||
+	    memcmp(&marker->instance, &s->anchor.instance, sizeof marker->instance) != 0)
+		return;
+	if (marker->epoch > row->epoch || (marker->epoch == row->epoch && marker->seq > row->seq)) {
+		row->epoch = marker->epoch;
+		row->seq = marker->seq;
+	}
+}
+
 /* Of stores too that are not configured at the moment: when they come back, their bases are of a past that may be none. */
 enum sr_status sr_sync_forget_bases(struct sr_sync *s, bool as_hint, struct sr_err *err)
 {
@@ -119,10 +144,8 @@ enum sr_status sr_sync_forget_bases(struct sr_sync *s, bool as_hint, struct sr_e
 		struct sr_store_row *row = configured(s, rows[i].id);
 
 		row = row ? row : &rows[i];
-		if (row->base_known && (s->as_of_epoch > row->epoch || (s->as_of_epoch == row->epoch && s->as_of_seq > row->seq))) {
-			row->epoch = s->as_of_epoch;
-			row->seq = s->as_of_seq;
-		}
+		if (row->base_known) /* else it is in a union already, as of what it was then */
+			date_row(s, row, row == &rows[i] ? NULL : marker_of(s, row));
 		row->base_known = false;
 		rc = sr_state_forget_base(s->r->state, row, as_hint, err);
 	}

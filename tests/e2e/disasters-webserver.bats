@@ -112,7 +112,7 @@ worked_at() { # NAME: its application has written more
 	rm -rf "$T"/A/{users.db*,webstore.db*,resources}
 	cp -a "$T"/image/. "$T/A"
 	start_webserver A
-	sync_now A
+	wait_for 'it is not taken for a second machine' is_well A # for a few rounds it might be one
 	work A
 	worked
 	all_is_well
