@@ -15,7 +15,7 @@
 #define STATE_FILE "state.db"
 #define LOCK_FILE "lock"
 #define APPLICATION_ID 0x53525354 /* "SRST" */
-#define FORMAT 3                  /* user_version */
+#define FORMAT 2                  /* user_version */
 #define BUSY_MS 5000              /* a reader may meet the writer's recovery or its last close; nobody holds longer */
 
 #define JOURNAL_KEEP 1000000  /* rows, however old */
@@ -68,7 +68,7 @@ static const char *const upgrades[FORMAT - 1] = {
 	"CREATE TRIGGER replaced_gone AFTER DELETE ON replaced BEGIN "
 	"UPDATE trash SET files = files - old.file, records = records - 1 + old.file, bytes = bytes - old.bytes; END;"
 	"CREATE TABLE conflict (webserver BLOB, id TEXT, entry BLOB, PRIMARY KEY (webserver, id)) WITHOUT ROWID;"
-	"CREATE TABLE conflict_report (webserver BLOB PRIMARY KEY, token BLOB, total INTEGER, bytes INTEGER, at_ms INTEGER) WITHOUT ROWID;",
+	"CREATE TABLE conflict_report (webserver BLOB PRIMARY KEY, token BLOB, total INTEGER, bytes INTEGER, at_ms INTEGER) WITHOUT ROWID;"
 	"CREATE TABLE token (webserver BLOB PRIMARY KEY, token BLOB, n INTEGER, interval INTEGER, addr TEXT) WITHOUT ROWID;",
 };
 
@@ -199,8 +199,8 @@ static enum sr_status upgrade(struct sr_state *s, int64_t format, struct sr_err 
 	enum sr_status status;
 
 	sr_buf_printf(&sql, "BEGIN IMMEDIATE; %s", format == 0 ? schema : "");
-	for (int64_t i = format > 1 ? format : 1; i < FORMAT; i++)
-		sr_buf_printf(&sql, "%s", upgrades[i - 1]);
+	for (size_t i = format ? (size_t)format - 1 : 0; i < FORMAT - 1; i++)
+		sr_buf_printf(&sql, "%s", upgrades[i]);
 	sr_buf_printf(&sql, "PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", APPLICATION_ID, FORMAT);
 	status = run(s, format == 0 ? "make tables" : "bring to this program's format", sr_buf_text(&sql), err);
 	sr_buf_free(&sql);
