@@ -225,7 +225,7 @@ lost() {
 	once
 	[ "$(cat "$house/w/resources/img/a b.txt")" = theirs ]
 	run --separate-stderr w conflicts list --json
-	[ "$(jq -c 'map([keys_unsorted, .store, .path, .size])' <<<"$output")" = '[[["id","store","path","when","reason","size"],"resources","resources/img/a%20b.txt",5]]' ]
+	[ "$(jq -c 'map([keys_unsorted, .store, .path, .size])' <<<"$output")" = '[[["id","store","path","when","reason","kind","size"],"resources","resources/img/a%20b.txt",5]]' ]
 	without=$output
 	start sameroot-sync w w/state
 	eventually in_sync
