@@ -358,6 +358,7 @@ static enum sr_status journal(struct recording *c, size_t i, struct sr_leaves *t
 static enum sr_status collect_taken(struct recording *c, size_t i, struct sr_leaves *taken, struct sr_err *err)
 {
 	struct sr_ds_part *part = &c->p->parts[i];
+	bool reshaped = false;
 	const struct sr_replica_store *s = &c->p->d->r->stores[i];
 	enum sr_status rc = SR_OK;
 
@@ -372,7 +373,7 @@ static enum sr_status collect_taken(struct recording *c, size_t i, struct sr_lea
 			continue;
 		if (part->applied[j]) {
 			if (leaf.to.kind == SR_KIND_TABLE && leaf.expect.kind == SR_KIND_TABLE) /* its rows are others */
-				part->stale = c->p->d->reshaped = true;
+				part->stale = reshaped = true;
 			leaf.inode = part->signature[j];
 			leaf.mtime_ns = part->mtime_ns[j]; /* for the journal */
 			leaf.record = leaf.stage = sr_bytes(NULL, 0);
@@ -385,7 +386,7 @@ static enum sr_status collect_taken(struct recording *c, size_t i, struct sr_lea
 			sr_push_answer_refuse(&c->p->answer, s->name, leaf.path, &here,
 					      s->kind == SR_KIND_DATABASE ? SR_REFUSED_PAUSED : SR_REFUSED_CHANGED);
 	}
-	return rc;
+	return rc == SR_OK && reshaped ? sr_ds_reshaped(c->p->d, i, err) : rc;
 }
 
 /* Leaves that were there already become newer. */
@@ -798,7 +799,6 @@ static enum sr_status scan_stale(struct sr_ds_push *p, struct sr_err *err)
 			return fault.code;
 		} /* any other fault is noted, and the store's leaves are refused */
 	}
-	p->d->reshaped = false;
 	if (any)
 		sr_ds_publish(p->d);
 	return SR_OK;

@@ -10,7 +10,7 @@
  *   registry.c   webservers                       routes.c    HTTP
  *   clones.c     two with one identity
  *   admin.c      HTTP for the operator             limit.c     too many deletions
- *   schema.c     tables that are to lose columns
+ *   schema.c     tables that are to lose columns, or were built anew
  *   conflicts.c  archived versions come back
  *   backup.c     one root, written out
  *
@@ -102,7 +102,6 @@ struct sr_datastore {
 	struct sr_ledger *ledger; /* of deletions */
 	struct sr_ds_proposal *proposals; /* OWNED; see schema.c */
 	size_t proposals_n;
-	bool reshaped;            /* the scan that comes finds a table's rows in a new shape: none of them was deleted */
 	bool judging;             /* a scan's deletions are judged: it is an ordinary one */
 	bool scan_approved;       /* it found some that an operator let through: webservers are told when it is committed */
 	size_t staging;                      /* pushes that may have staged files; what is left over is swept when there are none */
@@ -335,6 +334,11 @@ void sr_ds_propose(struct sr_datastore *d, size_t store, const struct sr_leaf *t
 /* Do all webservers that are about propose just that?  Takes face. */
 bool sr_ds_agreed(struct sr_datastore *d, size_t store, const struct sr_leaf *table);
 void sr_ds_proposals_free(struct sr_datastore *d);
+/* A table of the store was built anew: the next scan that goes through finds its rows in a new shape, and none of them was deleted.  Within the
+ * state transaction that has the table's new shape. */
+SR_MUST enum sr_status sr_ds_reshaped(struct sr_datastore *d, size_t store, struct sr_err *err);
+/* Is this that scan?  Within its state transaction; forgotten when that is committed. */
+SR_MUST enum sr_status sr_ds_was_reshaped(struct sr_datastore *d, size_t store, bool *was, struct sr_err *err);
 
 /* --- limit.c ------------------------------------------------------------------------------------------------------ */
 

@@ -12,6 +12,7 @@ struct found {
 	int64_t now_ms;
 	size_t changes;
 	bool quiet;
+	bool reshaped; /* a table's rows are in a new shape: none of them was deleted */
 };
 
 /* A direct edit is an ordinary version: as of now. */
@@ -42,7 +43,7 @@ static enum sr_status on_change(void *ctx, size_t i, struct sr_bytes path, const
 	if (f->quiet || rc != SR_OK)
 		return rc;
 	rc = sr_state_journal_add(f->d->r->state, &row, err);
-	if (rc == SR_OK && to->kind == SR_KIND_NONE && !f->d->reshaped)
+	if (rc == SR_OK && to->kind == SR_KIND_NONE && !f->reshaped)
 		rc = sr_state_deleted_add(f->d->r->state, &s->row, path, f->next.epoch, f->next.seq, err);
 	return rc;
 }
@@ -76,8 +77,10 @@ static enum sr_status scan(struct sr_datastore *d, size_t i, bool quiet, struct 
 	if (rc != SR_OK)
 		return rc;
 	f.next.seq++;
-	d->judging = !quiet && !d->reshaped;
-	rc = sr_replica_scan(d->r, i, false, on_change, &f, err);
+	rc = sr_ds_was_reshaped(d, i, &f.reshaped, err);
+	d->judging = !quiet && !f.reshaped;
+	if (rc == SR_OK)
+		rc = sr_replica_scan(d->r, i, false, on_change, &f, err);
 	d->judging = false;
 	sr_replica_unview(d->r);
 	if (rc != SR_OK) {

@@ -1,5 +1,7 @@
 /* schema.c - when may a table here lose columns?  A webserver whose application built a table anew, without some of its columns, proposes it with every round; once
- * all webservers that are about propose the same, nobody is left who would miss them.  In memory only: it is proposed again. */
+ * all webservers that are about propose the same, nobody is left who would miss them.  In memory only: it is proposed again.
+ *
+ * What was built anew is found by the next scan; state.db knows until then, for a crash may lie between. */
 #include "lib/datastore/internal.h"
 
 #include <stdlib.h>
@@ -55,4 +57,32 @@ void sr_ds_proposals_free(struct sr_datastore *d)
 	for (size_t k = 0; k < d->proposals_n; k++)
 		free(d->proposals[k].table);
 	free(d->proposals);
+}
+
+/* --- tables that were built anew ------------------------------------------------------------------------------------ */
+
+static char *reshaped_name(const struct sr_datastore *d, size_t store)
+{
+	return sr_format("reshaped %s", d->r->stores[store].name);
+}
+
+enum sr_status sr_ds_reshaped(struct sr_datastore *d, size_t store, struct sr_err *err)
+{
+	char *name = reshaped_name(d, store);
+	enum sr_status rc = sr_state_put_u64(d->r->state, name, 1, err);
+
+	free(name);
+	return rc;
+}
+
+enum sr_status sr_ds_was_reshaped(struct sr_datastore *d, size_t store, bool *was, struct sr_err *err)
+{
+	char *name = reshaped_name(d, store);
+	uint64_t one;
+	enum sr_status rc = sr_state_get_u64(d->r->state, name, &one, was, err);
+
+	if (rc == SR_OK && *was)
+		rc = sr_state_drop(d->r->state, name, err);
+	free(name);
+	return rc;
 }

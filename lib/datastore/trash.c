@@ -2,7 +2,7 @@
  *
  * state.db says what is kept (lib/state/trash.h); the content of files lies in <store>/.sameroot/kept, named by its hash.  A name comes there
  * before state.db knows of it, and goes when state.db has forgotten it, so a crash leaves one too many, which the first look at the
- * directory removes.  No other look is taken. */
+ * directory removes.  No other look is taken.  A table that was built anew lies beside its database as it was (sr_store_was), for Trash-Days. */
 #include "lib/datastore/internal.h"
 
 #include <dirent.h>
@@ -91,6 +91,13 @@ static void sweep_once(struct sr_datastore *d)
 		}
 }
 
+static void expire_tables(struct sr_datastore *d)
+{
+	for (size_t i = 0; i < d->r->n; i++)
+		if (d->r->stores[i].kind == SR_KIND_DATABASE)
+			sr_store_expire_was(d->r->stores[i].store, sr_ds_kept_since_ms(d));
+}
+
 static enum sr_status forget(struct sr_datastore *d, const struct sr_trash_rule *rule, bool *more, struct sr_err *err)
 {
 	struct sr_buf files = {0};
@@ -135,6 +142,7 @@ enum sr_status sr_ds_trim(struct sr_datastore *d, struct sr_err *err)
 				   now_ms - d->trimmed_ms < LOOK_EVERY_MS))
 		return SR_OK;
 	sweep_once(d);
+	expire_tables(d);
 	rc = forget(d, &rule, &more, err);
 	if (rc == SR_OK)
 		rc = sr_state_roots_trim(d->r->state, SR_DS_ROOTS, err);

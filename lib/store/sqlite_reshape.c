@@ -5,10 +5,16 @@
  * whoever has it in its new form brings it.  Before anything is changed the table as it is, is kept in a database beside the store's. */
 #include "lib/store/sqlite_apply.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define OLD "_sameroot_was_" /* nobody else's names begin like this */
+#define WAS ".was-"
+#define WAS_DIGITS 8 /* of the fingerprint */
 
 static bool is_called(void *ctx, struct sr_bytes table)
 {
@@ -38,7 +44,36 @@ char *sr_store_was(const struct sr_store *st, const struct sr_hash *fingerprint)
 	char text[SR_HASH_TEXT];
 
 	sr_hash_text(text, fingerprint);
-	return sr_format("%s.was-%.8s", st->path, text);
+	return sr_format("%s" WAS "%.*s", st->path, WAS_DIGITS, text);
+}
+
+/* sr_store_was of some fingerprint, in the directory of `file`? */
+static bool is_was(const char *name, const char *file)
+{
+	size_t n = strlen(file);
+
+	return !strncmp(name, file, n) && !strncmp(name + n, WAS, strlen(WAS)) && strlen(name + n) == strlen(WAS) + WAS_DIGITS &&
+	       strspn(name + n + strlen(WAS), "0123456789abcdef") == WAS_DIGITS;
+}
+
+void sr_store_expire_was(const struct sr_store *st, int64_t since_ms)
+{
+	char *path = sr_strdup(st->path), *slash = strrchr(path, '/');
+	const char *file = slash ? slash + 1 : path;
+	DIR *dir;
+	struct dirent *e;
+	struct stat sb;
+
+	if (slash)
+		*slash = 0;
+	dir = opendir(!slash ? "." : *path ? path : "/");
+	while (dir && (e = readdir(dir)))
+		if (is_was(e->d_name, file) && fstatat(dirfd(dir), e->d_name, &sb, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(sb.st_mode) &&
+		    (int64_t)sb.st_mtim.tv_sec * 1000 < since_ms)
+			unlinkat(dirfd(dir), e->d_name, 0);
+	if (dir)
+		closedir(dir);
+	free(path);
 }
 
 /* By a connection of its own, which reads beside our lock: what is kept is durable before anything is changed. */

@@ -271,6 +271,8 @@ size_t sr_store_rank(const struct sr_store *st, struct sr_bytes table);
 /* Where a database of ours keeps a table as it was before it was built anew (a TABLE leaf that changed it; `fingerprint` is the old one): a
  * database beside it, in which the table has the time in its name.  OWNED BY CALLER (free). */
 char *sr_store_was(const struct sr_store *st, const struct sr_hash *fingerprint);
+/* Remove those to which nothing was added since. */
+void sr_store_expire_was(const struct sr_store *st, int64_t since_ms);
 
 /* After a crash: `leaves` are the intents (path, expect, to, flags, stage, inode) of an apply that carried `marker`.  Decide each by evidence - the marker in the database; the staged
  * inode gone - never by comparing content; call `displaced` for what still lies in staging and `applied` for what was applied.  Idempotent. */
