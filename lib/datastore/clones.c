@@ -6,7 +6,7 @@
  * while the other one is alive; when that has been silent for three of its intervals it is let in, and its pushes of before are cancelled, which
  * makes its bases unknown.
  * Tokens are numbered, so that a datastore that was itself restored from a backup does not take the future for the past.  After a start everyone
- * counts as alive for that long. */
+ * counts as alive for that long; nobody's wall clock has a say. */
 #include "lib/datastore/internal.h"
 
 #include <jansson.h>
@@ -34,8 +34,10 @@ static enum sr_status load_token(void *ctx, const struct sr_token_row *row, stru
 	if (!w)
 		return SR_OK;
 	w->token = *row;
+	if (w->token.n >= SR_TOKEN_NUMBERS) /* of an earlier version, which let it grow over */
+		w->token.n = 0;
 	w->token.addr = sr_strdup(row->addr);
-	w->token_ms = sr_now_ms();
+	w->token_ticks = sr_ticks_ms();
 	return SR_OK;
 }
 
@@ -50,7 +52,7 @@ static bool is_alive(const struct sr_datastore *d, const struct sr_ds_webserver 
 {
 	uint64_t interval = w->token.interval > d->interval ? w->token.interval : d->interval;
 
-	return sr_now_ms() - w->token_ms < (int64_t)(interval * INTERVALS * 1000);
+	return sr_ticks_ms() - w->token_ticks < (int64_t)(interval * INTERVALS * 1000);
 }
 
 static enum sr_status refuse(struct sr_ds_webserver *w, const char *peer, const char *addr, struct sr_err *err)
@@ -60,7 +62,7 @@ static enum sr_status refuse(struct sr_ds_webserver *w, const char *peer, const 
 	sr_uuid_text(node, &w->row.uuid);
 	free(w->clone);
 	w->clone = sr_format("%s%s%s", addr && *addr ? addr : peer, addr && *addr ? ", from " : "", addr && *addr ? peer : "");
-	w->clone_ms = sr_now_ms();
+	w->clone_ticks = sr_ticks_ms();
 	return sr_err_set(err, SR_E_HELD,
 			  "held: two machines run as webserver %.8s: %s%s%s is the one that started last, and this one is %s; if this one or the other is a copy, "
 			  "`sameroot join --new-uuid` on the copy gives it an identity of its own; nothing is changed here meanwhile",
@@ -72,7 +74,7 @@ const char *sr_ds_clone(const struct sr_datastore *d, const struct sr_ds_webserv
 {
 	uint64_t interval = w->token.interval > d->interval ? w->token.interval : d->interval;
 
-	return w->clone && sr_now_ms() - w->clone_ms < (int64_t)(interval * INTERVALS * 1000) ? w->clone : NULL;
+	return w->clone && sr_ticks_ms() - w->clone_ticks < (int64_t)(interval * INTERVALS * 1000) ? w->clone : NULL;
 }
 
 enum sr_status sr_ds_token_check(struct sr_ds_webserver *w, const struct sr_uuid *token, const char *peer, struct sr_err *err)
@@ -82,7 +84,7 @@ enum sr_status sr_ds_token_check(struct sr_ds_webserver *w, const struct sr_uuid
 	if (sr_uuid_none(token))
 		return SR_OK;
 	w->token.token = *token; /* none was known: of a datastore that lost its state */
-	w->token_ms = sr_now_ms();
+	w->token_ticks = sr_ticks_ms();
 	if (!w->token_peer || strcmp(w->token_peer, peer) != 0) {
 		free(w->token_peer);
 		w->token_peer = sr_strdup(peer);
@@ -111,6 +113,8 @@ static enum sr_status judge(struct sr_datastore *d, struct exchange *x, bool *sa
 	*same = same_uuid(&w->token.token, &x->new);
 	known = sr_uuid_none(&w->token.token) || same_uuid(&w->token.token, &x->old) || x->n > w->token.n;
 	x->next = *same ? w->token.n : (x->n > w->token.n ? x->n : w->token.n) + 1;
+	if (x->next >= SR_TOKEN_NUMBERS)
+		x->next = SR_TOKEN_NUMBERS - 1;
 	x->silent = !known && !*same;
 	return x->silent && is_alive(d, w) ? refuse(w, x->peer, x->addr, err) : SR_OK;
 }
@@ -127,7 +131,7 @@ static void take(struct sr_datastore *d, const struct exchange *x)
 	w->token = (struct sr_token_row){
 		.webserver = x->webserver, .token = x->new, .n = x->next, .interval = x->interval, .addr = sr_strdup(x->addr)};
 	w->token_peer = sr_strdup(x->peer);
-	w->token_ms = sr_now_ms();
+	w->token_ticks = sr_ticks_ms();
 }
 
 static enum sr_status keep(struct sr_datastore *d, const struct exchange *x, struct sr_err *err)
@@ -186,7 +190,7 @@ static enum sr_status parse(const json_t *o, struct exchange *x, struct sr_err *
 {
 	x->addr = json_string_value(json_object_get(o, "addr"));
 	if (!x->addr || strlen(x->addr) > 1000 || !take_uuid(o, "old", false, &x->old) || !take_uuid(o, "new", true, &x->new) ||
-	    !take_number(o, "n", &x->n) || !take_number(o, "interval", &x->interval) || x->n >= (uint64_t)INT64_MAX)
+	    !take_number(o, "n", &x->n) || !take_number(o, "interval", &x->interval) || x->n >= SR_TOKEN_NUMBERS)
 		return sr_err_set(err, SR_E_DATA, "a token is {\"old\": UUID or null, \"n\": N, \"new\": UUID, \"addr\": TEXT, \"interval\": N}");
 	if (x->interval > MOST_SECONDS)
 		x->interval = MOST_SECONDS;

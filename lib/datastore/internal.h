@@ -65,7 +65,7 @@ struct sr_ds_webserver {
 	enum sr_history verdict;     /* on that */
 	struct sr_token_row token;   /* addr OWNED, or NULL */
 	char *token_peer, *clone;    /* who last showed it, and who was refused beside it; OWNED, or NULL */
-	int64_t token_ms, clone_ms;  /* when */
+	int64_t token_ticks, clone_ticks; /* when, of sr_ticks_ms */
 };
 
 struct sr_ds_store { /* of the published copy */

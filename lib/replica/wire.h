@@ -28,6 +28,7 @@
 #define SR_HEADER_KEY          "Sameroot-Key"
 #define SR_HEADER_ROOT         "Sameroot-Root"
 #define SR_HEADER_MTIME        "Sameroot-Mtime" /* of a blob that is a file: ns since 1970, decimal */
+#define SR_TOKEN_NUMBERS       ((uint64_t)1 << 62) /* a token's number is below it */
 #define SR_WALK_PAIRS          4096
 #define SR_WALK_BYTES          (256u << 10)
 #define SR_BUNDLE_WANTED       10000 /* leaves in one POST /api/bundle */

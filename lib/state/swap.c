@@ -150,28 +150,77 @@ static enum sr_status move(const char *from, const char *to, struct sr_err *err)
 	return sr_err_sys(err, SR_E_IO, "%s: rename to %s", from, to);
 }
 
-static enum sr_status move_with(const char *from, const char *to, const char *suffix, struct sr_err *err)
-{
-	char *a = sr_format("%s%s", from, suffix), *b = sr_format("%s%s", to, suffix);
-	enum sr_status rc = exists(a) ? move(a, b, err) : SR_OK;
+static const char *const parts[] = {"", "-wal", "-shm", "-journal"}; /* of a database; anything else is the first only */
 
-	free(a);
-	free(b);
+static size_t parts_of(const struct sr_swap *s)
+{
+	return s->database ? sizeof parts / sizeof *parts : 1;
+}
+
+static bool has_part(const char *path, size_t k)
+{
+	char *part = sr_format("%s%s", path, parts[k]);
+	bool yes = exists(part);
+
+	free(part);
+	return yes;
+}
+
+static char *numbered(const struct sr_swap *s, unsigned n)
+{
+	return n == 1 ? sr_strdup(s->aside) : sr_format("%s-%u", s->aside, n);
+}
+
+/* Can what is at the path not go there?  A whole thing goes where nothing is, logs alone go beside what they are of. */
+static bool is_taken(const struct sr_swap *s, const char *aside)
+{
+	bool whole = exists(s->path), taken = false;
+
+	for (size_t k = 0; k < parts_of(s); k++)
+		taken |= has_part(aside, k) && (whole || has_part(s->path, k));
+	return taken;
+}
+
+/* Where what is at the path goes: whoever was cut short may find the thing made again by the application.  That has logs of its own, and a
+ * number for all of them; logs without a thing are of what went aside last.  OWNED BY CALLER. */
+static char *free_aside(const struct sr_swap *s)
+{
+	char *at = numbered(s, 1), *next = numbered(s, 2);
+
+	for (unsigned n = 3; is_taken(s, at) || (!exists(s->path) && exists(next)); n++) {
+		free(at);
+		at = next;
+		next = numbered(s, n);
+	}
+	free(next);
+	return at;
+}
+
+static enum sr_status put_aside(const struct sr_swap *s, struct sr_err *err)
+{
+	char *aside = free_aside(s);
+	enum sr_status rc = SR_OK;
+
+	for (size_t k = 0; rc == SR_OK && k < parts_of(s); k++) {
+		char *from = sr_format("%s%s", s->path, parts[k]), *to = sr_format("%s%s", aside, parts[k]);
+
+		if (exists(from))
+			rc = move(from, to, err);
+		free(from);
+		free(to);
+	}
+	free(aside);
 	return rc;
 }
 
-/* The staged thing goes last: as long as it is where it was staged, what lies beside the path belongs to the old one. */
+/* The staged thing goes last: as long as it is where it was staged, what lies at the path belongs to the old one. */
 static enum sr_status do_swap(const struct sr_swap *s, struct sr_err *err)
 {
-	static const char *const with[] = {"-wal", "-shm", "-journal"};
 	char *dir = sr_strdup(s->path), *slash;
 	enum sr_status rc = SR_OK;
 
 	if (exists(s->staged)) {
-		if (exists(s->path))
-			rc = move(s->path, s->aside, err);
-		for (size_t k = 0; rc == SR_OK && s->database && k < sizeof with / sizeof *with; k++)
-			rc = move_with(s->path, s->aside, with[k], err);
+		rc = put_aside(s, err);
 		if (rc == SR_OK)
 			rc = move(s->staged, s->path, err);
 	}

@@ -4,7 +4,8 @@
  * no return: from then on whoever opens the state (sr_state_open, so both daemons, too) first ends it.  Each step can be seen from what is
  * there - a staged thing that is not there any more is in place - so that ending it twice, or after a crash anywhere, is one and the same.
  *
- * A database's -wal, -shm and -journal go aside with it.  What was there before is renamed, never removed.
+ * A database's -wal, -shm and -journal go aside with it.  What was there before is renamed, never removed.  When it was cut short the application
+ * may have made the thing anew meanwhile: that goes aside, too, as ASIDE-2, -3 and so on, with its own -wal.
  * Under the state directory's lock.  Never logs. */
 #ifndef SR_STATE_SWAP_H
 #define SR_STATE_SWAP_H

@@ -28,6 +28,8 @@ enum sr_status sr_sync_token_load(struct sr_sync *s, struct sr_err *err)
 
 		memcpy(s->token.b, sr_read_bytes(&in, 16).at, 16);
 		s->token_n = sr_read_be64(&in);
+		if (s->token_n >= SR_TOKEN_NUMBERS) /* it is none; the token itself is what counts */
+			s->token_n = 0;
 	}
 	if (rc == SR_OK)
 		rc = sr_state_get(s->r->state, META_NEXT, &buf, &found, err);
@@ -84,12 +86,22 @@ static json_t *uuid_json(const struct sr_uuid *u)
 	return sr_uuid_none(u) ? json_null() : json_string(text);
 }
 
+static enum sr_status take_number(const struct sr_answer *answer, uint64_t *n, struct sr_err *err)
+{
+	json_t *said = json_loadb((const char *)answer->body.at, answer->body.len, 0, NULL);
+	const json_t *number = json_object_get(said, "n");
+
+	*n = json_is_integer(number) && json_integer_value(number) > 0 ? (uint64_t)json_integer_value(number) : SR_TOKEN_NUMBERS;
+	json_decref(said);
+	return *n < SR_TOKEN_NUMBERS ? SR_OK : sr_err_set(err, SR_E_DATA, "the datastore's answer has no number that a token can have");
+}
+
 static enum sr_status ask(struct sr_sync *s, uint64_t *n, struct sr_err *err)
 {
 	char node[SR_UUID_TEXT], *target, *text;
 	struct sr_answer answer = {0};
 	struct sr_call call = {.method = "PUT"};
-	json_t *o = json_object(), *said;
+	json_t *o = json_object();
 	enum sr_status rc;
 
 	sr_uuid_text(node, &s->r->node);
@@ -104,11 +116,8 @@ static enum sr_status ask(struct sr_sync *s, uint64_t *n, struct sr_err *err)
 	call.target = target;
 	call.body = sr_bytes_of(text);
 	rc = sr_client_call(s->client, &call, &answer, err);
-	if (rc == SR_OK) {
-		said = json_loadb((const char *)answer.body.at, answer.body.len, 0, NULL);
-		*n = (uint64_t)json_integer_value(json_object_get(said, "n"));
-		json_decref(said);
-	}
+	if (rc == SR_OK)
+		rc = take_number(&answer, n, err);
 	sr_answer_free(&answer);
 	free(target);
 	free(text);

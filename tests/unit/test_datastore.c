@@ -37,6 +37,7 @@ struct world {
 	struct sr_buf body;
 	struct sr_err err;
 	int64_t ahead_ms; /* of the real clock */
+	int64_t passed_ms; /* of the monotonic one, too */
 	char etag[64];    /* of the last check-in that was answered 200 */
 };
 
@@ -99,13 +100,12 @@ static int64_t shifted_now(void *ctx)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000 + ((struct world *)ctx)->ahead_ms;
 }
 
-static int64_t real_ticks(void *ctx)
+static int64_t shifted_ticks(void *ctx)
 {
 	struct timespec t;
 
-	(void)ctx;
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000 + ((struct world *)ctx)->passed_ms;
 }
 
 static void real_random(void *ctx, void *out, size_t n)
@@ -118,7 +118,7 @@ static int setup_empty(void **state)
 {
 	struct world *w = sr_alloc(sizeof(*w));
 
-	sr_door_install(&(struct sr_door){.now_ms = shifted_now, .ticks_ms = real_ticks, .random = real_random, .ctx = w});
+	sr_door_install(&(struct sr_door){.now_ms = shifted_now, .ticks_ms = shifted_ticks, .random = real_random, .ctx = w});
 
 	sr_log_setup("test", SR_LOG_ERROR + 1, false); /* the alarms here are meant */
 	snprintf(w->dir, sizeof(w->dir), "/tmp/sameroot-datastore-XXXXXX");
@@ -1435,6 +1435,87 @@ static void test_registry(void **state)
 	free(target);
 }
 
+/* --- tokens ------------------------------------------------------------------------------------------------------------------ */
+
+/* As `addr`, whose token `old` (NULL: none) is number n.  *number: of the new one. */
+static int exchange_token(struct world *w, const char *addr, const struct sr_uuid *old, uint64_t n, const struct sr_uuid *new, json_int_t *number)
+{
+	char id[SR_UUID_TEXT], was[SR_UUID_TEXT] = "", next[SR_UUID_TEXT];
+	char *target, *text;
+	json_t *said;
+
+	sr_uuid_text(id, &w->webserver);
+	sr_uuid_text(next, new);
+	if (old)
+		sr_uuid_text(was, old);
+	target = sr_format("/api/webservers/%s/token", id);
+	text = sr_format("{\"old\":%s%s%s,\"n\":%llu,\"new\":\"%s\",\"addr\":\"%s\",\"interval\":60}", old ? "\"" : "", old ? was : "null",
+			 old ? "\"" : "", (unsigned long long)n, next, addr);
+	call(w, "PUT", target, NULL, sr_bytes_of(text));
+	said = json_loadb((const char *)w->body.at, w->body.len, 0, NULL);
+	*number = json_integer_value(json_object_get(said, "n"));
+	json_decref(said);
+	free(text);
+	free(target);
+	return w->status;
+}
+
+static const char *refused_clone(struct world *w)
+{
+	return sr_ds_clone(w->d, sr_ds_webserver(w->d, &w->webserver));
+}
+
+/* Whatever the wall clock does: who was silent for three intervals is. */
+static void test_clones_and_clocks(void **state)
+{
+	struct world *w = *state;
+	struct sr_uuid a = sr_uuid_random(), b = sr_uuid_random(), c = sr_uuid_random();
+	const int64_t day = 86400000;
+	json_int_t n;
+
+	assert_int_equal(exchange_token(w, "first", NULL, 0, &a, &n), 200);
+	assert_int_equal(n, 1);
+	w->ahead_ms = day;
+	assert_int_equal(exchange_token(w, "copy", &c, 1, &b, &n), 409);
+	assert_string_equal(refused_clone(w), "copy, from 127.0.0.1");
+	w->ahead_ms = 2 * day;
+	assert_non_null(refused_clone(w));
+	w->ahead_ms = -day;
+	w->passed_ms = 170000;
+	assert_int_equal(exchange_token(w, "copy", &c, 1, &b, &n), 409);
+	w->passed_ms = 190000;
+	assert_non_null(refused_clone(w)); /* it was refused just now */
+	assert_int_equal(exchange_token(w, "copy", &c, 1, &b, &n), 200);
+	assert_int_equal(n, 2);
+	assert_null(refused_clone(w));
+	assert_int_equal(exchange_token(w, "first", &a, 1, &c, &n), 409);
+	w->passed_ms = 400000;
+	assert_null(refused_clone(w));
+}
+
+static void test_token_numbers_end(void **state)
+{
+	struct world *w = *state;
+	struct sr_uuid a = sr_uuid_random(), b = sr_uuid_random();
+	json_int_t n;
+
+	assert_int_equal(exchange_token(w, "first", NULL, INT64_MAX - 1, &a, &n), 400);
+	assert_int_equal(exchange_token(w, "first", NULL, SR_TOKEN_NUMBERS, &a, &n), 400);
+	assert_int_equal(exchange_token(w, "first", NULL, SR_TOKEN_NUMBERS - 1, &a, &n), 200);
+	for (int i = 0; i < 3; i++) { /* nobody is locked out by it */
+		assert_int_equal(n, SR_TOKEN_NUMBERS - 1);
+		b = sr_uuid_random();
+		assert_int_equal(exchange_token(w, "first", &a, (uint64_t)n, &b, &n), 200);
+		a = b;
+	}
+	shut(w);
+	sql_do(w, "state/state.db", "UPDATE token SET n = -9223372036854775808"); /* as it may have been left */
+	open_world(w);
+	b = sr_uuid_random();
+	assert_int_equal(exchange_token(w, "first", &a, 7, &b, &n), 200);
+	assert_int_equal(n, 8);
+}
+
 static int push_raw(struct world *w, const struct sent *sent)
 {
 	struct sr_push_head head = new_head(w, 3);
@@ -1522,6 +1603,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_reload_tells_exclusions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_secrets, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_registry, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_clones_and_clocks, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_token_numbers_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_bundles, setup, teardown),
 	};
 

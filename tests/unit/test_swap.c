@@ -148,17 +148,66 @@ static void test_nothing_was_there(void **state)
 	assert_holds(w->swap.aside, "-wal", "old log");
 }
 
+/* What was put aside once stays; the next goes beside it, its logs under the same name. */
 static void test_nothing_is_overwritten(void **state)
 {
 	struct world *w = *state;
 	struct sr_err err;
 
 	put(w->swap.aside, "another");
+	put_with(w->swap.aside, "-2-wal", "a log of nobody");
 	assert_int_equal(sr_swap_plan(w->dir, &w->swap, 1, &err), SR_OK);
-	assert_int_equal(sr_swap_finish(w->dir, NULL, &err), SR_E_IO);
-	assert_holds(w->swap.path, "", "old");
+	assert_int_equal(sr_swap_finish(w->dir, NULL, &err), SR_OK);
+	assert_holds(w->swap.path, "", "new");
+	assert_holds(w->swap.path, "-wal", NULL);
 	assert_holds(w->swap.aside, "", "another");
-	assert_true(sr_swap_pending(w->dir));
+	assert_holds(w->swap.aside, "-wal", NULL);
+	assert_holds(w->swap.aside, "-2", NULL);
+	assert_holds(w->swap.aside, "-2-wal", "a log of nobody");
+	assert_holds(w->swap.aside, "-3", "old");
+	assert_holds(w->swap.aside, "-3-wal", "old log");
+}
+
+/* Cut after the old one went aside, and the application made it again: with a log of its own, twice. */
+static void test_made_again(void **state)
+{
+	struct world *w = *state;
+	char *again = sr_format("%s-2", w->swap.aside);
+	struct sr_err err;
+
+	assert_int_equal(sr_swap_plan(w->dir, &w->swap, 1, &err), SR_OK);
+	assert_int_equal(rename(w->swap.path, w->swap.aside), 0);
+	put_with(w->swap.aside, "-wal", "old log");
+	put(w->swap.path, "again");
+	put_with(w->swap.path, "-wal", "log of again");
+	assert_int_equal(rename(w->swap.path, again), 0); /* and cut once more, before that log went with it */
+	assert_int_equal(sr_swap_finish(w->dir, NULL, &err), SR_OK);
+	assert_holds(again, "", "again");
+	assert_holds(again, "-wal", "log of again");
+	assert_in_place(w);
+	free(again);
+}
+
+/* The same with a directory. */
+static void test_directory_made_again(void **state)
+{
+	struct world *w = *state;
+	struct sr_err err;
+
+	w->swap.database = false;
+	assert_int_equal(unlink(w->swap.path), 0);
+	assert_int_equal(unlink(w->swap.staged), 0);
+	for (const char *const *d = (const char *const[]){w->swap.path, w->swap.staged, w->swap.aside, NULL}; *d; d++)
+		assert_int_equal(mkdir(*d, 0755), 0);
+	put_with(w->swap.path, "/f", "again");
+	put_with(w->swap.staged, "/f", "new");
+	put_with(w->swap.aside, "/f", "old");
+	assert_int_equal(sr_swap_plan(w->dir, &w->swap, 1, &err), SR_OK);
+	assert_int_equal(sr_swap_finish(w->dir, NULL, &err), SR_OK);
+	assert_holds(w->swap.path, "/f", "new");
+	assert_holds(w->swap.aside, "/f", "old");
+	assert_holds(w->swap.aside, "-2/f", "again");
+	assert_holds(w->swap.path, "-wal", "old log"); /* not a directory's */
 }
 
 static void test_damaged(void **state)
@@ -186,6 +235,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_cut_anywhere, begin, end),
 		cmocka_unit_test_setup_teardown(test_nothing_was_there, begin, end),
 		cmocka_unit_test_setup_teardown(test_nothing_is_overwritten, begin, end),
+		cmocka_unit_test_setup_teardown(test_made_again, begin, end),
+		cmocka_unit_test_setup_teardown(test_directory_made_again, begin, end),
 		cmocka_unit_test_setup_teardown(test_damaged, begin, end),
 	};
 
