@@ -257,7 +257,7 @@ static void test_foreign_database(void **state)
 	f->s = NULL;
 	make_database(f, "PRAGMA user_version = 3");
 	assert_int_equal(sr_state_open(&f->s, f->dir, &fresh, &f->err), SR_E_DATA);
-	assert_non_null(strstr(f->err.text, "format is 4"));
+	assert_non_null(strstr(f->err.text, "format is 3"));
 	make_database(f, "PRAGMA user_version = 1; PRAGMA application_id = 7");
 	assert_int_equal(sr_state_open(&f->s, f->dir, &fresh, &f->err), SR_E_DATA);
 	assert_non_null(strstr(f->err.text, "not a state.db"));
