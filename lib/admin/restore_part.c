@@ -1,7 +1,7 @@
 /* restore_part.c - --path: a part of a store that stays where it is.
  *
- * What is missing there comes back, what differs becomes what the source has; what is only here stays.  What is overwritten goes to the conflict
- * archive first.  The daemon's next scan finds an ordinary change and spreads it. */
+ * What is missing there comes back, what differs becomes what the source has; what is only here stays, and of equal rows without a key the greater
+ * number.  What is overwritten goes to the conflict archive first.  The daemon's next scan finds an ordinary change and spreads it. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -56,6 +56,9 @@ static enum sr_status sort_out(void *ctx, struct sr_bytes path, const struct sr_
 	if (there->kind == SR_KIND_TABLE)
 		return sr_err_set(p->err, SR_E_CONFLICT, "table %.*s is not here, or of another shape: restore the whole store (--store %s)",
 				  (int)path.len, (const char *)path.at, p->st->name);
+	/* Of equal rows the greater number stays. */
+	if (sr_path_is_bag(path) && here->kind == SR_KIND_ROW && there->kind == SR_KIND_ROW && here->bytes >= there->bytes)
+		return SR_OK;
 	(void)!sr_restore_count(&p->st->counts, path, here, there);
 	return there->kind == SR_KIND_NONE ? SR_OK : sr_leaves_add(p->wanted, &leaf, p->err);
 }

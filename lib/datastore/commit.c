@@ -68,6 +68,16 @@ static enum sr_verdict on_parentless(void *ctx, size_t j, const struct sr_leaf *
 	return tolerated(ctx, leaf) ? SR_TAKE : refuse(ctx, j, SR_REFUSED_DEPENDS);
 }
 
+/* A push goes on without a row whose table is not here, and the answer says so.  What an operator asks for is done, or named. */
+static void on_left_out(void *ctx, size_t j)
+{
+	struct sr_ds_apply *a = ctx;
+	struct sr_ds_part *part = &a->p->parts[a->i];
+
+	if (sr_ds_is_edit(a->p) && !part->stale && part->fate[part->index[j]] != SR_FATE_REFUSED)
+		(void)refuse(a, j, SR_REFUSED_PAUSED);
+}
+
 static struct sr_loser loser_of(const struct sr_ds_apply *a, const struct sr_leaf *leaf, const struct sr_displaced *old)
 {
 	const struct sr_replica_store *s = &a->p->d->r->stores[a->i];
@@ -148,8 +158,8 @@ static void on_applied(void *ctx, size_t j, const struct sr_leaf *leaf, uint64_t
 void sr_ds_apply_ops(struct sr_ds_apply *a, struct sr_apply_ops *ops)
 {
 	*ops = (struct sr_apply_ops){
-		.ctx = a, .clash = on_clash, .in_the_way = on_in_the_way, .parentless = on_parentless, .displaced = on_displaced,
-		.applied = on_applied};
+		.ctx = a, .clash = on_clash, .in_the_way = on_in_the_way, .parentless = on_parentless,
+		.left_out = on_left_out, .displaced = on_displaced, .applied = on_applied};
 }
 
 /* --- what is to be applied ---------------------------------------------------------------------------------------- */

@@ -82,7 +82,7 @@ enum sr_status sr_ds_edit_commit(struct sr_ds_push *p, bool whole, struct sr_err
 					.try = whole ? 1 : SR_DS_TRIES};
 	rc = sr_ds_commit(p, err);
 	pthread_mutex_unlock(&d->writer);
-	if (rc == SR_OK && p->answer.verdict != SR_VERDICT_OK && p->answer.n)
+	if (rc == SR_OK && p->answer.n)
 		rc = name_first(p, err);
 	return rc;
 }

@@ -286,8 +286,8 @@ enum sr_status sr_ds_settle_handler(void *ctx, struct sr_request *req, struct sr
  * by the caller.  What it deletes no limit holds, here or at webservers. */
 void sr_ds_edit_begin(struct sr_ds_push *p, struct sr_datastore *d);
 SR_MUST enum sr_status sr_ds_edit_add(struct sr_ds_push *p, size_t i, const struct sr_leaf *leaf, struct sr_err *err);
-/* Afterwards p->answer.refused names what was not done, and p->answer.at says as of when the rest is there.  whole: all or nothing; SR_E_CHANGED
- * names the first that could not be done.  (Files that change at the very moment are named in p->answer all the same.) */
+/* Afterwards p->answer.refused names what was not done, and p->answer.at says as of when the rest is there.  SR_E_CHANGED names
+ * the first that was not.  whole: all or nothing, but for files that change at the very moment. */
 SR_MUST enum sr_status sr_ds_edit_commit(struct sr_ds_push *p, bool whole, struct sr_err *err);
 void sr_ds_edit_end(struct sr_ds_push *p);
 /* Is it one?  (Its head names this datastore.) */

@@ -369,9 +369,9 @@ static enum sr_status bring_back(struct wish *w, struct sr_err *err)
 	rc = add_all(w, &p, &why);
 	if (rc == SR_OK && p.leaves)
 		rc = sr_ds_edit_commit(&p, false, &why);
-	if (rc == SR_OK && p.leaves)
-		w->past.at = p.answer.at;
 	if (rc == SR_OK || rc == SR_E_CHANGED) {
+		if (p.leaves)
+			w->past.at = p.answer.at;
 		note_refused(w, &p);
 		rc = SR_OK;
 	} else {

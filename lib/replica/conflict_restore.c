@@ -123,6 +123,17 @@ static enum sr_status noted(struct restoring *s, const struct sr_archived *e, co
 	return SR_OK;
 }
 
+/* Of several equal entries one is enough. */
+static bool is_among(struct sr_leaves *leaves, const struct sr_leaf *leaf)
+{
+	struct sr_leaf other;
+
+	for (size_t k = 0; k < sr_leaves_count(leaves); k++)
+		if (sr_leaves_at(leaves, k, &other, NULL) == SR_OK && sr_bytes_eq(other.path, leaf->path) && sr_version_eq(&other.to, &leaf->to))
+			return true;
+	return false;
+}
+
 /* leaf->to is complete by now.  fd: of its content, or -1; record: a row's. */
 static enum sr_status add(struct restoring *s, size_t i, const struct sr_archived *e, struct sr_leaf *leaf, int fd, struct sr_err *err)
 {
@@ -131,14 +142,15 @@ static enum sr_status add(struct restoring *s, size_t i, const struct sr_archive
 	bool same_content = leaf->to.kind == SR_KIND_FILE && now->kind == SR_KIND_FILE && sr_hash_eq(&leaf->to.hash, &now->hash);
 	enum sr_status rc;
 
-	if (sr_version_eq(now, &leaf->to))
-		return noted(s, e, "there already");
-	rc = in_the_way(s, e, now, err);
-	if (rc != SR_OK)
-		return rc;
-	leaf->flags = is_only_here(s, i, leaf) ? SR_LEAF_ARCHIVE : 0;
 	if (!*leaves)
 		*leaves = sr_leaves_new(sr_state_dir(s->r->state));
+	if (sr_version_eq(now, &leaf->to)) /* the apply looks whether it still is */
+		rc = is_among(*leaves, leaf) ? SR_OK : sr_leaves_add(*leaves, leaf, err);
+	else
+		rc = in_the_way(s, e, now, err);
+	if (rc != SR_OK || sr_version_eq(now, &leaf->to))
+		return rc == SR_OK ? noted(s, e, "there already") : rc;
+	leaf->flags = is_only_here(s, i, leaf) ? SR_LEAF_ARCHIVE : 0;
 	if (leaf->to.kind != SR_KIND_FILE || same_content)
 		rc = sr_leaves_add(*leaves, leaf, err);
 	else if (fd < 0)

@@ -5,6 +5,9 @@ struct editing {
 	struct sr_replica *r;
 	const struct sr_replica_store *st;
 	struct sr_err no; /* the first objection; code SR_OK: there is none */
+	size_t left;      /* rows that will not be applied ... */
+	size_t first;     /* ... the first of them */
+	size_t applied;
 };
 
 static enum sr_verdict object(struct editing *e, struct sr_bytes path, const char *what, struct sr_bytes other)
@@ -66,7 +69,32 @@ static enum sr_status on_displaced(void *ctx, size_t k, const struct sr_leaf *le
 
 static void on_applied(void *ctx, size_t k, const struct sr_leaf *leaf, uint64_t signature)
 {
-	(void)ctx, (void)k, (void)leaf, (void)signature; /* the scan will see */
+	struct editing *e = ctx;
+
+	(void)k, (void)leaf, (void)signature; /* the scan will see */
+	e->applied++;
+}
+
+static void on_left_out(void *ctx, size_t k)
+{
+	struct editing *e = ctx;
+
+	if (!e->left++)
+		e->first = k;
+}
+
+/* Rows that nobody was asked about. */
+static enum sr_status object_to_left(struct editing *e, struct sr_leaves *leaves, struct sr_err *err)
+{
+	struct sr_leaf leaf;
+	enum sr_status rc;
+
+	if (!e->left || e->no.code != SR_OK)
+		return SR_OK;
+	rc = sr_leaves_at(leaves, e->first, &leaf, err);
+	if (rc == SR_OK)
+		(void)object(e, leaf.path, "has no place now: its table is not here, or of another shape", sr_bytes(NULL, 0));
+	return rc;
 }
 
 /* An apply that was cut short is decided by what it left in the store: nothing may be changed before. */
@@ -90,10 +118,13 @@ static enum sr_status apply(struct editing *e, struct sr_leaves *leaves, struct 
 				   .clash = on_clash,
 				   .in_the_way = on_way,
 				   .parentless = on_parentless,
+				   .left_out = on_left_out,
 				   .displaced = on_displaced,
 				   .applied = on_applied};
 	enum sr_status rc = sr_apply_prepare(store, leaves, NULL, &ops, err);
 
+	if (rc == SR_OK)
+		rc = object_to_left(e, leaves, err);
 	if (rc == SR_OK && e->no.code == SR_OK)
 		rc = sr_stage_flush(store, err);
 	if (rc == SR_OK && e->no.code == SR_OK)
@@ -104,6 +135,9 @@ static enum sr_status apply(struct editing *e, struct sr_leaves *leaves, struct 
 		*err = e->no;
 		rc = e->no.code;
 	}
+	if (rc == SR_OK && e->applied < sr_leaves_count(leaves))
+		rc = sr_err_set(err, SR_E_CHANGED, "store %s: %zu of %zu could not be put in place", e->st->name,
+				sr_leaves_count(leaves) - e->applied, sr_leaves_count(leaves));
 	return rc;
 }
 

@@ -14,8 +14,8 @@
  * to have content has it staged (sr_stage_open, sr_stage_finish, in this order: then sr_leaves_add), an operator may delete what he likes: no limit
  * is asked.  Tables are not made here.
  *
- * SR_E_CHANGED names the first path that is not `expect`, whose UNIQUE value another row holds, or that has no parent by a foreign key: nothing
- * was done then.  So much for what can be seen beforehand, and for a database, which changes as one.  A file that changes at the very moment, or
+ * SR_E_CHANGED names the first path that is not `expect`, whose UNIQUE value another row holds, that has no parent by a foreign key, or whose table is
+ * not here or of another shape: nothing was done then.  So much for what can be seen beforehand, and for a database, which changes as one.  A file that changes at the very moment, or
  * cannot be looked at, is left as it is and named, too, but the others went on.  What was staged is used up or gone, either way.  SR_E_BUSY: a round was cut short and has to be ended by the next one first.
  * SR_E_UNAVAILABLE: the store is paused.
  * A crash leaves each file as it was or as it should be; a database all or nothing.  Replaced content goes: it is what was expected.  Should it not be

@@ -48,8 +48,11 @@ void sr_sql_apply_set(struct sr_sql_apply *a, size_t i, enum leaf_state state)
 	a->waiting -= sr_sql_leaf_waits(a->state[i]);
 	a->waiting += sr_sql_leaf_waits((uint8_t)state);
 	a->state[i] = (uint8_t)state;
-	if (state == LEAF_KEPT)
-		a->clean = false;
+	if (state != LEAF_KEPT)
+		return;
+	a->clean = false;
+	if (a->ops->left_out)
+		a->ops->left_out(a->ops->ctx, i);
 }
 
 enum sr_status sr_sql_apply_fault(struct sr_sql_apply *a, size_t i, struct sr_err *err)

@@ -244,6 +244,9 @@ struct sr_apply_ops {
 	/* A row that was merged (SR_LEAF_MERGED) is none that the database takes: a CHECK or a UNIQUE constraint over columns of both sides says
 	 * no.  SR_KEEP: the leaf is not applied.  SR_TAKE, or NULL: a CHECK fails the apply. */
 	enum sr_verdict (*unfit)(void *ctx, size_t i, const struct sr_leaf *leaf);
+	/* Of a database: leaf i is not applied, whatever was said of it before: by an answer above, or unasked, for its table is not here, is of another
+	 * shape, or is not synchronised.  Before the commit, under the lock. */
+	void (*left_out)(void *ctx, size_t i);
 	/* Must make durable what it wants to keep before it returns.  Not SR_OK: a database's apply is rolled back; a file goes back where it was.  A bag
 	 * that loses rows is told once, as expected, with as many as there were. */
 	enum sr_status (*displaced)(void *ctx, size_t i, const struct sr_leaf *leaf, const struct sr_displaced *old, struct sr_err *err);

@@ -319,6 +319,39 @@ title_is() {
 	check_databases
 }
 
+# NAME ID WORDS: it is not restored, and stays where it lies
+not_restored() {
+	local status=0
+	on "$1" restore "$2" --yes >"$T/said" 2>&1 || status=$?
+	[ "$status" = 75 ] || fail "status $status: $(<"$T/said")"
+	grep -q "$3" "$T/said" || fail "no $3: $(<"$T/said")"
+	[[ -e $(archived "$1" "$2") ]] || fail "$2 is gone"
+}
+
+@test "a row whose table is gone, and a file that is not there any more, keep their only copy, at a webserver and at the datastore" {
+	lose
+	stop A
+	stop datastore
+	sql "$T/B/webstore.db" 'ALTER TABLE dashboards RENAME TO aside'
+	not_restored B "$row" 'webstore.db/dashboards/d-1 .*its table is not here'
+	stop B
+	not_restored B "$row" 'webstore.db/dashboards/d-1 .*its table is not here'
+	sql "$T/B/webstore.db" 'ALTER TABLE aside RENAME TO dashboards'
+	on B restore "$row" "$file" --keep | grep -c restored | grep -qx 2
+	rm "$T/B/resources/hosts.csv"
+	on B restore "$file" --yes >"$T/said" 2>&1 || true # as of the last look it may be there already
+	[ -e "$T/B/resources/hosts.csv" ] || [ -e "$(archived B "$file")" ]
+
+	# the datastore's own
+	cp -r "$T"/B/state/archive/. "$T/datastore/state/archive/"
+	sql "$T/datastore/webstore.db" 'ALTER TABLE dashboards RENAME TO aside'
+	not_restored datastore "$row" 'its table is not here'
+	sql "$T/datastore/webstore.db" 'ALTER TABLE aside RENAME TO dashboards'
+	start_datastore
+	sql "$T/datastore/webstore.db" 'ALTER TABLE dashboards RENAME TO aside'
+	not_restored datastore "$row" 'webstore.db/dashboards/d-1: '
+}
+
 @test "a version that the datastore archived is restored there, with a daemon and without; what that replaces is kept" {
 	fill A
 	start_datastore

@@ -355,6 +355,7 @@ killed_at() {
 
 @test "from a backup, older than the webservers: what they have since stands, and a part of it comes back alone" {
 	fill A
+	sql "$T/A/users.db" "CREATE TABLE log(what); INSERT INTO log VALUES('less'), ('less'), ('more')"
 	start_all
 	wait_same
 	"$BIN/sameroot" backup -c "$T/datastore.conf" --datastore "$T/backup.tar.zst"
@@ -383,11 +384,17 @@ killed_at() {
 	everywhere "SELECT email FROM users WHERE uid = 1" 'after the backup'
 	[ "$(cat "$T/B/resources/hosts.csv" "$T/datastore/resources/new")" = "$(printf 'after the backup\nmade after it')" ]
 	check_databases
-	# a table as it was
+	# a table as it was; of equal rows without a key, the greater number
+	sql "$T/A/users.db" "DELETE FROM log WHERE rowid = 1; INSERT INTO log VALUES('more'), ('more'), ('new')"
+	sync_now A
+	wait_same
 	stop datastore
+	datastore_from --from-backup "$T/backup.tar.zst" --path users.db/log
+	[[ $output == *'1 are replaced'*' 1 are only here'* ]]
 	datastore_from --from-backup "$T/backup.tar.zst" --path users.db/users
 	start_datastore
 	wait_same
 	[ "$(sql "$T/B/users.db" "SELECT count(*) FROM users WHERE email = 'after the backup'")" -eq 0 ]
+	everywhere "SELECT group_concat(what || n) FROM (SELECT what, count(*) AS n FROM log GROUP BY what ORDER BY what)" less2,more3,new1
 	[ "$(cat "$T/B/resources/hosts.csv")" = 'after the backup' ]
 }
