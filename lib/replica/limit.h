@@ -10,6 +10,8 @@
 #include "lib/base/config.h"
 #include "lib/state/state.h"
 
+#define SR_LIMIT_WHOLE 2 /* leaves: a store of so many that becomes empty at once is held, however few they are; the last one alone is not */
+
 /* --- judging: pure ---------------------------------------------------------------------------------------------------- */
 
 struct sr_limit_case {

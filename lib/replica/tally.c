@@ -27,6 +27,7 @@ static size_t unit_of(struct sr_tally *t, uint8_t store_kind, struct sr_bytes pa
 void sr_tally_add(struct sr_tally *t, size_t index, uint8_t store_kind, struct sr_bytes path, const struct sr_version *from,
 		  const struct sr_version *to)
 {
+	t->store_kind = store_kind;
 	if (is_leaf(from) && !is_leaf(to)) {
 		if (t->n == t->cap) {
 			t->cap = t->cap ? 2 * t->cap : 16;
@@ -79,9 +80,37 @@ static struct sr_unit unit(const struct sr_tally_unit *u, const char *store, enu
 	return (struct sr_unit){.store = store, .table = sr_bytes(u->table, u->table_len), .way = way};
 }
 
+struct others {
+	size_t left; /* of those that are deleted */
+};
+
+static enum sr_status look_for_others(void *ctx, struct sr_bytes path, const struct sr_version *from, const struct sr_version *to)
+{
+	struct others *o = ctx;
+
+	(void)path, (void)to;
+	if (!is_leaf(from))
+		return SR_OK;
+	return o->left-- ? SR_OK : SR_E_LIMIT; /* enough */
+}
+
+/* Nothing is left of a store but empty directories, and nothing comes: that is asked about, however small it is. */
+static bool empties(const struct sr_tally *t, const struct sr_nodes *nodes, const struct sr_hash *map)
+{
+	static const struct sr_hash nothing;
+	struct others o = {.left = t->n};
+	bool made = t->creations > 0;
+	struct sr_err ignored;
+
+	for (size_t i = 0; i < t->units_n; i++)
+		made |= t->units[i].made > 0;
+	return !made && t->n >= SR_LIMIT_WHOLE && sr_store_diff(nodes, t->store_kind, map, &nothing, look_for_others, &o, &ignored) == SR_OK;
+}
+
 void sr_tally_judge(struct sr_tally *t, struct sr_ledger *l, const char *store, const struct sr_config_store *limits, enum sr_way way,
 		    const struct sr_nodes *nodes, const struct sr_hash *map, bool elsewhere)
 {
+	elsewhere |= sr_limit_judges(limits) && empties(t, nodes, map);
 	find_net(t);
 	for (size_t i = 0; i < t->units_n; i++) {
 		struct sr_tally_unit *u = &t->units[i];

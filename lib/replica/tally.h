@@ -23,13 +23,15 @@ struct sr_tally { /* {0}, then sr_tally_add; sr_tally_free */
 		enum sr_limit_verdict verdict;
 	} *units;
 	size_t units_n;
+	uint8_t store_kind;
 	bool held; /* any unit is */
 };
 
 /* An item that was `from` and will be `to`; in order of paths. */
 void sr_tally_add(struct sr_tally *t, size_t index, uint8_t store_kind, struct sr_bytes path, const struct sr_version *from,
 		  const struct sr_version *to);
-/* Of a store whose map is `map` before.  *l is asked for each unit; see sr_ledger_judge. */
+/* Of a store whose map is `map` before.  *l is asked for each unit; see sr_ledger_judge.  Where nothing is left of the store they are held, whatever
+ * the single unit's limit says. */
 void sr_tally_judge(struct sr_tally *t, struct sr_ledger *l, const char *store, const struct sr_config_store *limits, enum sr_way way,
 		    const struct sr_nodes *nodes, const struct sr_hash *map, bool elsewhere);
 /* All that passed has happened. */

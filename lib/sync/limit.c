@@ -4,7 +4,7 @@
  * pulled passed the datastore's judgement, or an operator's, up to the seq that the check-in says for the store; it is judged here only where
  * the datastore does not vouch for it: its own limit is switched off, and nothing was approved since this webserver was last in step; or what it
  * has is, by the counts of its tree, less than half of what is here - in the store, or in all of them together, where that is held whatever a
- * single store's limit says, and stays so until it is there again or the operator lets it go.  Only an operator's approval at the datastore
+ * single store's limit says, as is a store that is empty there, and stays so until it is there again or the operator lets it go.  Only an operator's approval at the datastore
  * vouches for that: an emptied datastore may say anything else.
  *
  * In files the deletions that are held wait, with the directories around them, and the rest goes on; in a database the whole group waits. */
@@ -55,10 +55,15 @@ static void hold_files(struct sr_store_plan *p, const struct sr_tally *t, uint8_
 	hold_directories(p, act);
 }
 
-/* By counts alone: have more than half of the leaves here, of which there are at least ten, no counterpart there? */
+static bool is_emptied(uint64_t here, uint64_t there)
+{
+	return here >= SR_LIMIT_WHOLE && !there;
+}
+
+/* By counts alone: have more than half of the leaves here, of which there are at least ten, no counterpart there, or not a single one? */
 static bool shrinks(uint64_t here, uint64_t there)
 {
-	return here >= 10 && here > there && (here - there) > here / 2;
+	return is_emptied(here, there) || (here >= 10 && here > there && (here - there) > here / 2);
 }
 
 static void count_store(const struct sr_sync *s, size_t i, uint64_t *here, uint64_t *there)
@@ -97,6 +102,14 @@ static bool store_shrinks(const struct sr_sync *s, size_t i)
 	return shrinks(here, there);
 }
 
+static bool store_is_emptied(const struct sr_sync *s, size_t i)
+{
+	uint64_t here, there;
+
+	count_store(s, i, &here, &there);
+	return is_emptied(here, there);
+}
+
 /* Up to the datastore's present state, or in it since this webserver was last in step. */
 static bool covers(const struct sr_sync *s, uint64_t seq)
 {
@@ -114,7 +127,7 @@ static bool operator_vouches(const struct sr_sync *s, size_t i)
 static bool held_anyway(const struct sr_sync *s, size_t i)
 {
 	return sr_limit_judges(s->r->stores[i].config) && !operator_vouches(s, i) &&
-	       (all_shrinks(s) || sr_ledger_holds_way(s->ledger, s->r->stores[i].name, SR_WAY_PULL));
+	       (all_shrinks(s) || store_is_emptied(s, i) || sr_ledger_holds_way(s->ledger, s->r->stores[i].name, SR_WAY_PULL));
 }
 
 /* They are no content, and count for nothing, but go with the rest. */
