@@ -128,6 +128,21 @@ static enum sr_status rise_above_floor(struct sr_state *s, uint64_t *epoch, stru
 	return rc;
 }
 
+/* The store's leaves that have no date yet are as of `as_of`.  Its row holds the earliest such date ever: who has leaves from later says so in
+ * its union, or an older version of another webserver's would win over them. */
+static enum sr_status date_store(struct sr_datastore *d, size_t i, const struct sr_anchor *as_of, struct sr_err *err)
+{
+	struct sr_store_row *row = &d->r->stores[i].row;
+	const struct sr_anchor before = {.epoch = row->epoch, .seq = row->seq};
+	enum sr_status rc = sr_state_date_leaves(d->r->state, row, as_of->epoch, as_of->seq, err);
+
+	if (rc != SR_OK || ((row->epoch || row->seq) && !later(&before, as_of->epoch, as_of->seq)))
+		return rc;
+	row->epoch = as_of->epoch;
+	row->seq = as_of->seq;
+	return sr_state_store_put(d->r->state, row, err);
+}
+
 /* Go on as `next` (its root is filled in here), with the leaves of each store as of `as_of`.  A crash before the stores are marked makes it
  * happen once more. */
 static enum sr_status rise(struct sr_datastore *d, struct sr_anchor next, const struct sr_anchor *as_of, struct sr_err *err)
@@ -139,7 +154,7 @@ static enum sr_status rise(struct sr_datastore *d, struct sr_anchor next, const 
 		return rc;
 	for (size_t i = 0; i < d->r->n && rc == SR_OK; i++)
 		if (as_of[i].epoch || as_of[i].seq)
-			rc = sr_state_date_leaves(s, &d->r->stores[i].row, as_of[i].epoch, as_of[i].seq, err);
+			rc = date_store(d, i, &as_of[i], err);
 	if (rc == SR_OK)
 		rc = rise_above_floor(s, &next.epoch, err);
 	sr_replica_reroot(d->r);

@@ -233,6 +233,8 @@ static void show_store(struct sr_datastore *d, size_t i, uint64_t leaves, uint64
 	snprintf(shown->why, sizeof(shown->why), "%s", fault ? d->fault[i] : s->why);
 	shown->map = s->map;
 	shown->leaves = leaves;
+	shown->epoch = s->row.epoch;
+	shown->seq = s->row.seq;
 	shown->bytes = bytes;
 	show_unknown(shown, s);
 	show_held(d, i);

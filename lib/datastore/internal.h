@@ -74,6 +74,7 @@ struct sr_ds_store { /* of the published copy */
 	int64_t since_ms; /* paused since; 0: it is not */
 	struct sr_hash map;
 	uint64_t leaves, bytes;
+	uint64_t epoch, seq; /* what a rise of the epoch dated is as of then or later; 0, 0: nothing is dated */
 	size_t unknowns;
 	char *unknown[SR_DS_UNKNOWN_SHOWN]; /* "path: why"; OWNED */
 	char *held;                         /* deletions that wait, as JSON, or NULL; OWNED */

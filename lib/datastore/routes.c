@@ -105,6 +105,8 @@ static void fill_stores(const struct sr_datastore *d, struct sr_tree_info *info)
 
 		*out = (struct sr_tree_store){
 			.name = sr_strdup(s->name), .kind = s->kind, .map = shown->map, .leaves = shown->leaves, .bytes = shown->bytes};
+		out->epoch = shown->epoch;
+		out->seq = shown->seq;
 		out->approved_seq = sr_ds_approved_seq(d, i);
 		out->operator_seq = d->approved_epoch == d->shown.epoch ? d->approved_seq : 0;
 		out->paused = shown->mode == SR_MODE_READY ? NULL : sr_strdup(*shown->why ? shown->why : "not there yet");

@@ -69,7 +69,7 @@ struct sr_tree_store {
 	uint64_t leaves, bytes;
 	uint64_t approved_seq; /* the datastore, or an operator, let through the deletions up to there */
 	uint64_t operator_seq; /* an operator did; 0: none in this epoch */
-	uint64_t epoch, seq;   /* of a webserver's: as of when its bases are; 0, 0: not known */
+	uint64_t epoch, seq;   /* of a webserver's: as of when its bases are; of the datastore's: what it dated is as of then or later; 0, 0: no date */
 	uint64_t unknown;      /* paths that are there and not in the tree */
 	char *paused;   /* why, or NULL; on the way, bytes that are not UTF-8 become "?" */
 	char **exclude; /* on the way: percent-encoded, for globs are bytes */

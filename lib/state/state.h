@@ -49,7 +49,7 @@ struct sr_store_row {
 	struct sr_uuid pending;   /* one about to be written, or none */
 	struct sr_uuid node;      /* of that marker */
 	bool base_known;          /* false: a leaf without a row has an unknown base (union); true: its base is "absent" */
-	uint64_t epoch, seq;      /* as_of of the store's unknown leaves; 0, 0: lowest */
+	uint64_t epoch, seq;      /* as_of of the store's unknown leaves; 0, 0: lowest.  Datastore: the earliest date that a leaf was ever given as the epoch rose */
 };
 /* Find or make the row for `name`; a new one remembers nothing, base unknown.  An id never changes.  A reader makes none: SR_E_NOTFOUND. */
 SR_MUST enum sr_status sr_state_store(struct sr_state *s, const char *name, struct sr_store_row *out, struct sr_err *err);

@@ -185,15 +185,24 @@ static bool was_declined(const struct sr_sync *s, size_t i, const struct sr_item
 	return false;
 }
 
-static void set_as_of(struct sr_item *it, const struct sr_store_row *st, const struct sr_leaf_row *row)
+static bool is_later(uint64_t epoch, uint64_t seq, uint64_t epoch2, uint64_t seq2)
 {
+	return epoch > epoch2 || (epoch == epoch2 && seq > seq2);
+}
+
+static void set_as_of(const struct finding *f, struct sr_item *it, const struct sr_leaf_row *row)
+{
+	const struct sr_store_row *st = &f->s->r->stores[f->i].row;
+	const struct sr_tree_store *there = sr_sync_there(f->s, f->i);
+
 	it->epoch = st->epoch;
 	it->seq = st->seq;
-	if (row->base_state == SR_BASE_HINT && (row->epoch > it->epoch || (row->epoch == it->epoch && row->seq > it->seq))) {
+	if (row->base_state == SR_BASE_HINT && is_later(row->epoch, row->seq, it->epoch, it->seq)) {
 		it->epoch = row->epoch;
 		it->seq = row->seq;
 	}
 	it->dated = it->epoch || it->seq;
+	it->newer = there && (there->epoch || there->seq) && is_later(it->epoch, it->seq, there->epoch, there->seq);
 }
 
 /* A row that only grew columns, at their defaults, since it was agreed on is no edit. */
@@ -260,7 +269,7 @@ static enum sr_status decide(struct finding *f, struct sr_item *it, const struct
 		it->note = SR_NOTE_DECLINED;
 	if (it->note == SR_NOTE_NONE && f->p->no_merges && it->local.kind == SR_KIND_ROW && !sr_path_is_bag(it->path))
 		it->note = SR_NOTE_CONFLICT;
-	set_as_of(it, &r->stores[f->i].row, row);
+	set_as_of(f, it, row);
 	if (f->reshaped && sr_path_under(it->path, f->table.path) && lost_its_base(it))
 		doubt_base(f, it);
 	if (f->mirror)

@@ -46,14 +46,16 @@ static bool is_edited(const struct sr_item *it)
 	return it->base_state == SR_BASE_HINT && !sr_version_eq(&it->local, &it->base);
 }
 
-/* Both have the same.  That it is an edit here the datastore cannot know of a copy of our file that was put in its place: it is told so, or
- * an older version of another webserver's would win over it. */
+/* Both have the same.  That it is an edit here, or as of later than the epoch's rise dated it, the datastore cannot know of a copy that was put
+ * in its place: it is told so, or an older version of another webserver's would win over it. */
 static void plan_equal(struct sr_item *it, bool known)
 {
+	bool edited = is_edited(it), told = edited || (it->base_state == SR_BASE_HINT && it->newer);
+
 	if (known && sr_version_eq(&it->local, &it->base))
 		it->act = SR_ACT_NOTHING;
-	else if (is_edited(it) && (it->local.kind == SR_KIND_ROW || it->local.kind == SR_KIND_FILE))
-		push(it, SR_LEAF_UNION | SR_LEAF_EDITED);
+	else if (told && (it->local.kind == SR_KIND_ROW || it->local.kind == SR_KIND_FILE))
+		push(it, SR_LEAF_UNION | (edited ? SR_LEAF_EDITED : 0));
 	else
 		it->act = SR_ACT_AGREE;
 }

@@ -41,6 +41,7 @@ struct sr_item {
 	uint8_t act;         /* enum sr_act */
 	bool archive;        /* PULL: the local version is a loser that must be kept */
 	bool dated;          /* as_of is higher than nothing at all */
+	bool newer;          /* as_of is higher than what the datastore may have dated its version */
 	bool mirror;         /* sr_plan_mirror decided it */
 	uint32_t flags;      /* PUSH: SR_LEAF_UNION, SR_LEAF_EDITED */
 	const char *why;     /* of archive or SKIP: a word for the archive, or a sentence for the status */

@@ -55,7 +55,7 @@ static enum sr_status add_leaf(struct body *b, struct sr_bundle_writer *w, size_
 	bool voided = false;
 	enum sr_status rc;
 
-	if (leaf->to.kind == SR_KIND_FILE && !sr_sync_uploads(leaf)) {
+	if (leaf->to.kind == SR_KIND_FILE && !sr_sync_uploads(leaf) && !sr_version_eq(&leaf->expect, &leaf->to)) {
 		rc = sr_view_read(files, leaf->path, &content, &b->err);
 		if (rc != SR_OK) /* gone since the plan: no bytes, so that the bundle tells it as void */
 			content.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);

@@ -1,0 +1,126 @@
+#!/usr/bin/env bats
+# Who wins in a union, event by event: the datastore's users.db is replaced by a copy, and the webservers meet it one after the other.  What a webserver has edited,
+# or was told to be committed, gives way to no older version that another one still has.
+
+load lib
+
+# NAME...: Ada's email becomes NAME's latest, there
+edits() { # NAME EMAIL
+	value "$1" "UPDATE users SET email = '$2' WHERE uid = 1"
+}
+
+other_change() { # NAME: of another row, so that the datastore's seq rises
+	value "$1" "UPDATE users SET email = email || '+' WHERE uid = 3"
+}
+
+# FILE: the datastore's users.db is this one, and the epoch rises
+replace() {
+	stop datastore
+	rm -f "$T"/datastore/users.db*
+	mv "$1" "$T/datastore/users.db"
+	start_datastore
+	[ "$(status_of datastore .epoch)" -eq 2 ]
+}
+
+copy() { # NAME: of its users.db, with the marker it has now
+	rm -f "$T/copy"
+	sql "$T/$1/users.db" "VACUUM INTO '$T/copy'"
+}
+
+unmarked() {
+	sql "$T/copy" 'DROP TABLE _sameroot_meta'
+}
+
+# EMAIL, after rounds of A and B by turns
+stands() {
+	rounds A B A B
+	everywhere 'SELECT email FROM users WHERE uid = 1' "$1"
+	assert_same
+}
+
+# B made it, A has it, and A has been in step longer than B.
+both_have() {
+	edits B "$1"
+	rounds B A
+	other_change A
+	rounds A
+}
+
+# --- an edit ----------------------------------------------------------------------------------------------------------------------------
+
+@test "an edit that the copy holds, too, is an edit: the version before it, which is as of later elsewhere, does not replace it" {
+	begin
+	both_have before
+	edits B edited
+	copy B
+	replace "$T/copy"
+	rounds B A
+	stands edited
+}
+
+@test "... of a copy without a marker" {
+	begin
+	both_have before
+	edits B edited
+	copy B
+	unmarked
+	replace "$T/copy"
+	rounds B A
+	stands edited
+}
+
+@test "an edit that replaces an old copy's version is an edit: the version before it does not replace it" {
+	begin
+	copy datastore
+	both_have before
+	edits B edited
+	replace "$T/copy"
+	rounds B A
+	stands edited
+}
+
+# --- an acknowledged version ----------------------------------------------------------------------------------------------------------------
+
+@test "a version that the copy holds as of an unknown time, and that is current here, gives way to no older one" {
+	begin
+	both_have before
+	edits B acknowledged
+	rounds B
+	copy B
+	unmarked
+	replace "$T/copy"
+	rounds B A
+	stands acknowledged
+}
+
+@test "a version that the copy holds as of earlier, and that is current again here, gives way to none from in between" {
+	begin
+	copy datastore
+	both_have 'in between'
+	edits B ada@example.org
+	rounds B
+	replace "$T/copy"
+	rounds B A
+	stands ada@example.org
+}
+
+@test "a file: as with rows, and its content is not sent for it" {
+	begin
+	head -c 3000000 /dev/urandom >"$T/B/resources/img/logo"
+	rounds B A
+	echo 'in between' >"$T/A/resources/hosts.csv"
+	rounds A
+	cp "$T/B/resources/img/logo" "$T/logo"
+	head -c 3000000 /dev/urandom >"$T/B/resources/img/logo"
+	rounds B
+	stop datastore
+	rm -rf "$T/datastore/resources"
+	cp -r "$T/B/resources" "$T/datastore/resources"
+	rm -rf "$T/datastore/resources/.sameroot"
+	start_datastore
+	once B
+	grep -q 'pushed' "$T/B.once" || cat "$T/B.once"
+	rounds A B A B
+	assert_same
+	! cmp -s "$T/logo" "$T/datastore/resources/img/logo"
+}
