@@ -13,6 +13,9 @@
 #include "lib/base/log.h"
 #include "lib/state/datastore_state.h"
 
+/* As of when are leaves of which nobody knows it?  Whoever has another version has a newer one. */
+static const struct sr_anchor before_everything = {.epoch = 1};
+
 static bool same_uuid(const struct sr_uuid *a, const struct sr_uuid *b)
 {
 	return memcmp(a->b, b->b, sizeof(a->b)) == 0;
@@ -261,7 +264,7 @@ static void continue_markers(struct sr_datastore *d, size_t first, struct sr_anc
 	}
 	for (size_t i = 0; i < d->r->n; i++)
 		if (!as_of[i].epoch && !as_of[i].seq)
-			as_of[i] = *next;
+			as_of[i] = before_everything;
 	next->epoch++;
 	sr_uuid_text(text, &next->instance);
 	sr_warn("no state, but store %s carries the marker of instance %s: continuing it at epoch %" PRIu64
@@ -337,18 +340,15 @@ static void alarm_replaced(const struct sr_replica_store *s, const struct sr_uui
 			 s->name, same_uuid(&s->marker.node, self) ? "an older copy of it" : "another node's copy", node);
 }
 
-/* What the leaves of a replaced store stand for: what its marker says, if that is of our past.  Without one, as in a database that was copied
- * without its log, they may be of any time, and whoever has another version has a newer one: before everything. */
+/* What the leaves of a replaced store stand for: what its marker says, if that is of our past.  One without, as a database that was copied
+ * without its log, and one whose marker may be that of an older log beside it, may be of any time. */
 static struct sr_anchor dated(const struct sr_datastore *d, const struct sr_replica_store *s)
 {
-	struct sr_anchor as_of = {.epoch = 1};
 	const struct sr_marker *m = &s->marker;
 
-	if (!sr_uuid_none(&m->id) && same_uuid(&m->instance, &d->at.instance) && (m->epoch || m->seq)) {
-		as_of.epoch = m->epoch;
-		as_of.seq = m->seq;
-	}
-	return as_of;
+	if (s->doubtful || sr_uuid_none(&m->id) || !same_uuid(&m->instance, &d->at.instance) || (!m->epoch && !m->seq))
+		return before_everything;
+	return (struct sr_anchor){.epoch = m->epoch, .seq = m->seq};
 }
 
 /* An instance that nothing was ever committed to yields to the one that a copied store belongs to. */

@@ -150,6 +150,13 @@ static void test_hint(void **state)
 	assert_int_equal(it.flags, SR_LEAF_UNION | SR_LEAF_EDITED);
 	it = item(1, 1, 1, SR_BASE_HINT);
 	assert_int_equal(it.act, SR_ACT_AGREE);
+	it.newer = true; /* than the datastore can know: it is told, for an older version elsewhere must not win over it */
+	sr_plan_item(&it);
+	assert_int_equal(it.act, SR_ACT_PUSH);
+	assert_int_equal(it.flags, SR_LEAF_UNION);
+	it.base_state = SR_BASE_KNOWN;
+	sr_plan_item(&it);
+	assert_int_equal(it.act, SR_ACT_NOTHING);
 	it = item(1, 1, 2, SR_BASE_HINT);
 	assert_int_equal(it.act, SR_ACT_PULL);
 	assert_true(it.archive);

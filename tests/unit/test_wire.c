@@ -140,7 +140,7 @@ static void fill_info(struct sr_tree_info *info)
 	for (size_t i = 0; i < sizeof info->key; i++)
 		info->key[i] = (uint8_t)(i * 5 + 1);
 	info->stores = sr_alloc(2 * sizeof *info->stores);
-	info->stores[0] = (struct sr_tree_store){.name = sr_strdup("users.db"), .kind = SR_KIND_DATABASE, .map = hash(20), .leaves = 17, .bytes = 1234};
+	info->stores[0] = (struct sr_tree_store){.name = sr_strdup("users.db"), .kind = SR_KIND_DATABASE, .map = hash(20), .leaves = 17, .bytes = 1234, .epoch = 3, .seq = 4};
 	info->stores[1] = (struct sr_tree_store){.name = sr_strdup("resources"), .kind = SR_KIND_FILES, .map = hash(21), .leaves = 1,
 						 .bytes = UINT64_MAX, /* a sum that stopped */
 						 .paused = sr_strdup("lost: /srv/\xff is \"gone\""), .excludes = 3};
@@ -186,6 +186,9 @@ static void tree_info_goes_round(void **state)
 	assert_memory_equal(&out.stores[0].map, &in.stores[0].map, sizeof(struct sr_hash));
 	assert_int_equal(out.stores[0].leaves, 17);
 	assert_int_equal(out.stores[0].bytes, 1234);
+	assert_int_equal(out.stores[0].epoch, 3);
+	assert_int_equal(out.stores[0].seq, 4);
+	assert_int_equal(out.stores[1].epoch + out.stores[1].seq, 0);
 	assert_null(out.stores[0].paused);
 	assert_int_equal(out.stores[0].excludes, 0);
 	assert_int_equal(out.stores[1].kind, SR_KIND_FILES);
