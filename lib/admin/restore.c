@@ -13,7 +13,6 @@
 
 #include "lib/admin/restore_internal.h"
 #include "lib/admin/table.h"
-#include "lib/state/swap.h"
 
 #define META_KEY      "tree-key"
 #define META_INSTANCE "instance"
@@ -24,7 +23,7 @@ static bool is_datastore(const struct sr_restore *x)
 	return x->o->role == SR_ROLE_DATASTORE;
 }
 
-static const char *daemon_name(const struct sr_restore *x)
+const char *sr_restore_daemon(const struct sr_restore *x)
 {
 	return is_datastore(x) ? "sameroot-datastore" : "sameroot-sync";
 }
@@ -150,18 +149,20 @@ static enum sr_status check_options(const struct sr_restore_options *o, struct s
 
 /* --- the state directory ------------------------------------------------------------------------------------------------------ */
 
-static enum sr_status open_state(struct sr_restore *x, bool *ended, struct sr_err *err)
+/* A plan is ended by it.  *p: what it was, if there was one. */
+static enum sr_status open_state(struct sr_restore *x, struct sr_swap_pending *p, struct sr_err *err)
 {
 	char *file = sr_format("%s/state.db", x->state_dir);
 	bool there = access(file, F_OK) == 0, fresh;
-	enum sr_status rc = SR_OK;
+	enum sr_status rc = sr_swap_look(x->state_dir, p, err);
 
 	free(file);
-	*ended = sr_swap_pending(x->state_dir) && !x->o->dry_run;
-	if (there || !x->o->dry_run)
+	if (rc == SR_OK && p->request && x->o->dry_run)
+		return sr_restore_pending_held(x, p, err);
+	if (rc == SR_OK && (there || !x->o->dry_run))
 		rc = sr_state_open(&x->state, x->state_dir, &fresh, err);
 	if (rc == SR_E_BUSY)
-		return sr_err_context(err, "stop %s first", daemon_name(x));
+		return sr_err_context(err, "stop %s first", sr_restore_daemon(x));
 	if (rc == SR_OK && x->state) {
 		x->spool = x->state_dir;
 		if (!x->o->dry_run)
@@ -372,7 +373,7 @@ static enum sr_status agree(const struct sr_restore *x, struct sr_err *err)
 static enum sr_status plan(struct sr_restore *x, bool state, const char *time_text, struct sr_err *err)
 {
 	struct sr_swap *swaps = sr_alloc((x->n + 1) * sizeof *swaps);
-	char *dir = absolute(x->state_dir);
+	char *dir = absolute(x->state_dir), *request = sr_restore_request(x->o);
 	size_t n = 0;
 	enum sr_status rc;
 
@@ -387,13 +388,14 @@ static enum sr_status plan(struct sr_restore *x, bool state, const char *time_te
 						      .staged = sr_strdup(x->stores[i].staged),
 						      .aside = sr_strdup(x->stores[i].aside),
 						      .database = x->stores[i].kind == SR_KIND_DATABASE};
-	rc = sr_swap_plan(x->state_dir, swaps, n, err);
+	rc = sr_swap_plan(x->state_dir, request, swaps, n, err);
 	for (size_t k = 0; k < n; k++) {
 		free(swaps[k].path);
 		free(swaps[k].staged);
 		free(swaps[k].aside);
 	}
 	free(swaps);
+	free(request);
 	free(dir);
 	return rc;
 }
@@ -417,7 +419,7 @@ static enum sr_status put_in_place(struct sr_restore *x, enum standing standing,
 	x->state = NULL;
 	rc = sr_state_open(&x->state, x->state_dir, &fresh, err);
 	if (rc != SR_OK)
-		sr_err_context(err, "all is ready, and not yet in place: run this again, or start %s", daemon_name(x));
+		sr_err_context(err, "all is ready, and not yet in place: run this again, or start %s", sr_restore_daemon(x));
 	return rc;
 }
 
@@ -528,7 +530,7 @@ static void close_all(struct sr_restore *x)
 enum sr_status sr_restore(const struct sr_restore_options *o, int *status, struct sr_err *err)
 {
 	struct sr_restore x = {.o = o, .progress = {.show = o->show, .ctx = o->ctx}};
-	bool ended = false;
+	struct sr_swap_pending ended = {0};
 	char time_text[32];
 	enum sr_status rc = check_options(o, err);
 
@@ -540,8 +542,7 @@ enum sr_status sr_restore(const struct sr_restore_options *o, int *status, struc
 		rc = check_place(&x.stores[i], err);
 	if (rc == SR_OK)
 		rc = open_state(&x, &ended, err);
-	if (rc == SR_OK && ended) {
-		fprintf(o->notes, "The restore that was interrupted had everything ready: it is in place now.  Start %s.\n", daemon_name(&x));
+	if (rc == SR_OK && ended.request && sr_restore_pending_ended(&x, &ended)) {
 		*status = 0;
 		goto out;
 	}
@@ -551,11 +552,13 @@ enum sr_status sr_restore(const struct sr_restore_options *o, int *status, struc
 		rc = o->path ? sr_restore_part(&x, err) : restore_stores(&x, time_text, err);
 	if (rc == SR_OK) {
 		count_left_out(&x);
+		sr_restore_name_left(&x);
 		if (o->json)
 			print_json(&x);
 		*status = x.left_out ? 1 : 0;
 	}
 out:
+	sr_swap_pending_free(&ended);
 	close_all(&x);
 	return rc;
 }

@@ -6,6 +6,7 @@
  *   restore_merge.c    several sources: leaf by leaf the newer one
  *   restore_fill.c     a staged store, filled until it is what is wanted
  *   restore_part.c     --path: a part of a store that stays
+ *   restore_left.c     what an interrupted one left
  *
  * A whole store is built beside the old one, as PATH.restoring, checked, and put in its place by renames (lib/state/swap.h); the old one is kept
  * as PATH.before-restore-TIME.  Each carries a marker of its source, so that the daemon's next start sees that another copy is there: a datastore

@@ -6,6 +6,7 @@
 #include "lib/admin/restore.h"
 #include "lib/replica/wire.h"
 #include "lib/state/archive.h"
+#include "lib/state/swap.h"
 #include "lib/sync/contact.h"
 
 struct sr_restore;
@@ -64,6 +65,10 @@ struct sr_restore {
 	struct sr_progress progress;
 };
 
+/* --- restore.c --- */
+
+const char *sr_restore_daemon(const struct sr_restore *x); /* its program */
+
 /* --- restore_source.c --- */
 
 /* Speak to all of them; the tree key is known after it, the maps too. */
@@ -105,6 +110,17 @@ SR_MUST enum sr_status sr_restore_scan(struct sr_restore *x, struct sr_store *st
 /* Count what is at the path now against what is wanted. */
 SR_MUST enum sr_status sr_restore_compare(struct sr_restore *x, size_t i, struct sr_err *err);
 SR_MUST enum sr_status sr_restore_fill(struct sr_restore *x, size_t i, struct sr_err *err);
+
+/* --- restore_left.c --- */
+
+/* The command, but for how it asks and prints.  OWNED BY CALLER (free). */
+char *sr_restore_request(const struct sr_restore_options *o);
+/* There is a plan, and nothing may be changed: says so. */
+enum sr_status sr_restore_pending_held(const struct sr_restore *x, const struct sr_swap_pending *p, struct sr_err *err);
+/* It was ended: says so.  true: it was what is asked for now. */
+bool sr_restore_pending_ended(const struct sr_restore *x, const struct sr_swap_pending *p);
+/* Name the stores that are half built. */
+void sr_restore_name_left(const struct sr_restore *x);
 
 /* --- restore_part.c --- */
 

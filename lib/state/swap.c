@@ -15,11 +15,13 @@
 #define MAGIC     "sameroot-restore 1\n"
 #define PLAN_MOST (1 << 20)
 
-/* --- the plan as a file: the magic, then a line a swap: "database|other PATH STAGED ASIDE", percent-encoded ----------------------- */
+/* --- the plan as a file: the magic, "for REQUEST", a line a swap: "database|other PATH STAGED ASIDE", percent-encoded, "end" -------- */
 
-static void print_plan(struct sr_buf *out, const struct sr_swap *swaps, size_t n)
+static void print_plan(struct sr_buf *out, const char *request, const struct sr_swap *swaps, size_t n)
 {
-	sr_buf_printf(out, MAGIC);
+	sr_buf_printf(out, MAGIC "for ");
+	sr_percent(out, sr_bytes_of(request), "/");
+	sr_buf_byte(out, '\n');
 	for (size_t i = 0; i < n; i++) {
 		const char *words[] = {swaps[i].path, swaps[i].staged, swaps[i].aside};
 
@@ -57,13 +59,13 @@ static enum sr_status write_file(const char *path, struct sr_bytes content, stru
 	return rc;
 }
 
-enum sr_status sr_swap_plan(const char *state_dir, const struct sr_swap *swaps, size_t n, struct sr_err *err)
+enum sr_status sr_swap_plan(const char *state_dir, const char *request, const struct sr_swap *swaps, size_t n, struct sr_err *err)
 {
 	char *dir = sr_format("%s/restore", state_dir), *path = sr_format("%s/" PLAN_FILE, state_dir), *fresh = sr_format("%s.new", path);
 	struct sr_buf text = {0};
 	enum sr_status rc = SR_OK;
 
-	print_plan(&text, swaps, n);
+	print_plan(&text, request, swaps, n);
 	if (mkdir(dir, 0700) != 0 && errno != EEXIST)
 		rc = sr_err_sys(err, SR_E_IO, "%s", dir);
 	if (rc == SR_OK && sr_swap_pending(state_dir))
@@ -117,20 +119,72 @@ static void free_swap(struct sr_swap *s)
 	free(s->aside);
 }
 
-static enum sr_status read_plan(const char *path, struct sr_buf *out, bool *found, struct sr_err *err)
+struct plan {
+	char *path;
+	struct sr_buf text;
+	struct sr_bytes rest; /* that is not read yet */
+	char *request;        /* NULL: there is no plan */
+	int64_t since_ms;
+};
+
+static enum sr_status read_text(struct plan *p, bool *found, struct sr_err *err)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = open(p->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
 	ssize_t got = -1;
 
 	*found = fd >= 0;
 	if (fd < 0)
-		return errno == ENOENT || errno == ENOTDIR ? SR_OK : sr_err_sys(err, SR_E_IO, "%s", path);
-	got = read(fd, sr_buf_room(out, PLAN_MOST), PLAN_MOST);
+		return errno == ENOENT || errno == ENOTDIR ? SR_OK : sr_err_sys(err, SR_E_IO, "%s", p->path);
+	if (fstat(fd, &st) == 0)
+		got = read(fd, sr_buf_room(&p->text, PLAN_MOST), PLAN_MOST);
 	close(fd);
 	if (got < 0)
-		return sr_err_sys(err, SR_E_IO, "%s", path);
-	out->len += (size_t)got;
+		return sr_err_sys(err, SR_E_IO, "%s", p->path);
+	p->text.len += (size_t)got;
+	p->since_ms = (int64_t)st.st_mtim.tv_sec * 1000;
 	return SR_OK;
+}
+
+static bool take_word(struct sr_bytes *in, const char *word)
+{
+	size_t len = strlen(word);
+
+	if (in->len < len || memcmp(in->at, word, len) != 0)
+		return false;
+	*in = sr_bytes(in->at + len, in->len - len);
+	return true;
+}
+
+static enum sr_status read_plan(struct plan *p, const char *state_dir, struct sr_err *err)
+{
+	bool found;
+	enum sr_status rc;
+
+	*p = (struct plan){.path = sr_format("%s/" PLAN_FILE, state_dir)};
+	rc = read_text(p, &found, err);
+	if (rc != SR_OK || !found)
+		return rc;
+	p->rest = sr_buf_view(&p->text);
+	if (!take_word(&p->rest, MAGIC))
+		return sr_err_set(err, SR_E_DATA, "%s: this is no plan of sameroot-restore, or one of a newer version", p->path);
+	p->request = take_word(&p->rest, "for ") ? next_word(&p->rest, '\n') : NULL;
+	return p->request ? SR_OK : sr_err_set(err, SR_E_DATA, "%s: it is damaged", p->path);
+}
+
+/* *more false: that was the last one.  free_swap *out in any case. */
+static enum sr_status next_swap(struct plan *p, struct sr_swap *out, bool *more, struct sr_err *err)
+{
+	*out = (struct sr_swap){0};
+	*more = p->request && !sr_bytes_eq(p->rest, sr_bytes_of("end\n"));
+	return !*more || parse_swap(&p->rest, out) ? SR_OK : sr_err_set(err, SR_E_DATA, "%s: it is damaged", p->path);
+}
+
+static void free_plan(struct plan *p)
+{
+	sr_buf_free(&p->text);
+	free(p->path);
+	free(p->request);
 }
 
 /* --- the renames ------------------------------------------------------------------------------------------------------------------- */
@@ -235,36 +289,27 @@ static enum sr_status do_swap(const struct sr_swap *s, struct sr_err *err)
 
 enum sr_status sr_swap_finish(const char *state_dir, size_t *done, struct sr_err *err)
 {
-	char *path = sr_format("%s/" PLAN_FILE, state_dir);
-	struct sr_buf text = {0};
-	struct sr_bytes in;
+	struct plan plan;
 	size_t n = 0;
-	bool found = false;
-	enum sr_status rc = read_plan(path, &text, &found, err);
+	bool more = true;
+	enum sr_status rc = read_plan(&plan, state_dir, err);
 
-	if (rc != SR_OK || !found)
-		goto out;
-	in = sr_buf_view(&text);
-	if (in.len < sizeof MAGIC - 1 || memcmp(in.at, MAGIC, sizeof MAGIC - 1) != 0)
-		rc = sr_err_set(err, SR_E_DATA, "%s: this is no plan of sameroot-restore, or one of a newer version", path);
-	else
-		in = sr_bytes(in.at + sizeof MAGIC - 1, in.len - (sizeof MAGIC - 1));
-	while (rc == SR_OK && !sr_bytes_eq(in, sr_bytes_of("end\n"))) {
+	while (rc == SR_OK && more) {
 		struct sr_swap swap;
 
-		rc = parse_swap(&in, &swap) ? do_swap(&swap, err) : sr_err_set(err, SR_E_DATA, "%s: it is damaged", path);
+		rc = next_swap(&plan, &swap, &more, err);
+		if (rc == SR_OK && more)
+			rc = do_swap(&swap, err);
+		n += more;
 		free_swap(&swap);
-		n++;
 	}
-	if (rc == SR_OK && unlink(path) != 0)
-		rc = sr_err_sys(err, SR_E_IO, "%s", path);
-out:
+	if (rc == SR_OK && plan.request && unlink(plan.path) != 0)
+		rc = sr_err_sys(err, SR_E_IO, "%s", plan.path);
 	if (rc == SR_OK && done)
 		*done = n;
 	if (rc != SR_OK)
 		sr_err_context(err, "what sameroot-restore has begun cannot be ended");
-	sr_buf_free(&text);
-	free(path);
+	free_plan(&plan);
 	return rc;
 }
 
@@ -275,4 +320,35 @@ bool sr_swap_pending(const char *state_dir)
 
 	free(path);
 	return yes;
+}
+
+enum sr_status sr_swap_look(const char *state_dir, struct sr_swap_pending *out, struct sr_err *err)
+{
+	struct plan plan;
+	struct sr_buf paths = {0};
+	bool more = true;
+	enum sr_status rc = read_plan(&plan, state_dir, err);
+
+	*out = (struct sr_swap_pending){0};
+	while (rc == SR_OK && more) {
+		struct sr_swap swap;
+
+		rc = next_swap(&plan, &swap, &more, err);
+		if (rc == SR_OK && more)
+			sr_buf_printf(&paths, "%s%s", paths.len ? ", " : "", swap.path);
+		free_swap(&swap);
+	}
+	if (rc == SR_OK && plan.request)
+		*out = (struct sr_swap_pending){
+			.request = sr_strdup(plan.request), .paths = sr_text(sr_buf_view(&paths)), .since_ms = plan.since_ms};
+	sr_buf_free(&paths);
+	free_plan(&plan);
+	return rc;
+}
+
+void sr_swap_pending_free(struct sr_swap_pending *p)
+{
+	free(p->request);
+	free(p->paths);
+	*p = (struct sr_swap_pending){0};
 }

@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "lib/base/err.h"
 
@@ -20,11 +21,18 @@ struct sr_swap {
 	bool database;               /* its -wal, -shm and -journal go with it */
 };
 
-/* Durable when SR_OK.  SR_E_CONFLICT: there is a plan already. */
-SR_MUST enum sr_status sr_swap_plan(const char *state_dir, const struct sr_swap *swaps, size_t n, struct sr_err *err);
+/* `request` is the caller's: what was asked for, not empty.  Durable when SR_OK.  SR_E_CONFLICT: there is a plan already. */
+SR_MUST enum sr_status sr_swap_plan(const char *state_dir, const char *request, const struct sr_swap *swaps, size_t n, struct sr_err *err);
 /* End the plan, and forget it.  *done (may be NULL): how many things it put in place; 0: there was none.  SR_E_DATA: the plan is damaged. */
 SR_MUST enum sr_status sr_swap_finish(const char *state_dir, size_t *done, struct sr_err *err);
 /* Is there one? */
 bool sr_swap_pending(const char *state_dir);
+/* What is the plan?  Changes nothing.  *out stays {0}: there is none.  sr_swap_pending_free when done. */
+struct sr_swap_pending {
+	char *request, *paths; /* with ", " between */
+	int64_t since_ms;
+};
+SR_MUST enum sr_status sr_swap_look(const char *state_dir, struct sr_swap_pending *out, struct sr_err *err);
+void sr_swap_pending_free(struct sr_swap_pending *p); /* and back to {0} */
 
 #endif

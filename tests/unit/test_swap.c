@@ -102,10 +102,10 @@ static void test_in_place_at_once(void **state)
 
 	assert_int_equal(sr_swap_finish(w->dir, &done, &err), SR_OK);
 	assert_int_equal(done, 0);
-	assert_int_equal(sr_swap_plan(w->dir, &w->swap, 1, &err), SR_OK);
+	assert_int_equal(sr_swap_plan(w->dir, "all of it", &w->swap, 1, &err), SR_OK);
 	assert_true(sr_swap_pending(w->dir));
 	assert_holds(w->swap.path, "", "old");
-	assert_int_equal(sr_swap_plan(w->dir, &w->swap, 1, &err), SR_E_CONFLICT);
+	assert_int_equal(sr_swap_plan(w->dir, "all of it", &w->swap, 1, &err), SR_E_CONFLICT);
 	assert_int_equal(sr_swap_finish(w->dir, &done, &err), SR_OK);
 	assert_int_equal(done, 1);
 	assert_in_place(w);
@@ -119,7 +119,7 @@ static void test_cut_anywhere(void **state)
 	struct sr_err err;
 
 	for (int steps = 1; steps <= 3; steps++) {
-		assert_int_equal(sr_swap_plan(w->dir, &w->swap, 1, &err), SR_OK);
+		assert_int_equal(sr_swap_plan(w->dir, "all of it", &w->swap, 1, &err), SR_OK);
 		assert_int_equal(rename(w->swap.path, w->swap.aside), 0);
 		if (steps > 1)
 			assert_int_equal(rename(wal, wal_aside), 0);
@@ -141,7 +141,7 @@ static void test_nothing_was_there(void **state)
 	struct sr_err err;
 
 	assert_int_equal(unlink(w->swap.path), 0);
-	assert_int_equal(sr_swap_plan(w->dir, &w->swap, 1, &err), SR_OK);
+	assert_int_equal(sr_swap_plan(w->dir, "all of it", &w->swap, 1, &err), SR_OK);
 	assert_int_equal(sr_swap_finish(w->dir, NULL, &err), SR_OK);
 	assert_holds(w->swap.path, "", "new");
 	assert_holds(w->swap.path, "-wal", NULL); /* a log of nothing is not the new one's */
@@ -156,7 +156,7 @@ static void test_nothing_is_overwritten(void **state)
 
 	put(w->swap.aside, "another");
 	put_with(w->swap.aside, "-2-wal", "a log of nobody");
-	assert_int_equal(sr_swap_plan(w->dir, &w->swap, 1, &err), SR_OK);
+	assert_int_equal(sr_swap_plan(w->dir, "all of it", &w->swap, 1, &err), SR_OK);
 	assert_int_equal(sr_swap_finish(w->dir, NULL, &err), SR_OK);
 	assert_holds(w->swap.path, "", "new");
 	assert_holds(w->swap.path, "-wal", NULL);
@@ -175,7 +175,7 @@ static void test_made_again(void **state)
 	char *again = sr_format("%s-2", w->swap.aside);
 	struct sr_err err;
 
-	assert_int_equal(sr_swap_plan(w->dir, &w->swap, 1, &err), SR_OK);
+	assert_int_equal(sr_swap_plan(w->dir, "all of it", &w->swap, 1, &err), SR_OK);
 	assert_int_equal(rename(w->swap.path, w->swap.aside), 0);
 	put_with(w->swap.aside, "-wal", "old log");
 	put(w->swap.path, "again");
@@ -186,6 +186,25 @@ static void test_made_again(void **state)
 	assert_holds(again, "-wal", "log of again");
 	assert_in_place(w);
 	free(again);
+}
+
+static void test_a_look_changes_nothing(void **state)
+{
+	struct world *w = *state;
+	struct sr_swap_pending pending;
+	struct sr_err err;
+
+	assert_int_equal(sr_swap_look(w->dir, &pending, &err), SR_OK);
+	assert_null(pending.request);
+	assert_int_equal(sr_swap_plan(w->dir, "all of it", (struct sr_swap[]){w->swap, w->swap}, 2, &err), SR_OK);
+	assert_int_equal(sr_swap_look(w->dir, &pending, &err), SR_OK);
+	assert_string_equal(pending.request, "all of it");
+	assert_non_null(strstr(pending.paths, "a b%.db, /tmp/"));
+	assert_true(pending.since_ms > 1700000000000);
+	assert_true(sr_swap_pending(w->dir));
+	assert_holds(w->swap.path, "", "old");
+	sr_swap_pending_free(&pending);
+	assert_null(pending.request);
 }
 
 /* The same with a directory. */
@@ -202,7 +221,7 @@ static void test_directory_made_again(void **state)
 	put_with(w->swap.path, "/f", "again");
 	put_with(w->swap.staged, "/f", "new");
 	put_with(w->swap.aside, "/f", "old");
-	assert_int_equal(sr_swap_plan(w->dir, &w->swap, 1, &err), SR_OK);
+	assert_int_equal(sr_swap_plan(w->dir, "all of it", &w->swap, 1, &err), SR_OK);
 	assert_int_equal(sr_swap_finish(w->dir, NULL, &err), SR_OK);
 	assert_holds(w->swap.path, "/f", "new");
 	assert_holds(w->swap.aside, "/f", "old");
@@ -212,15 +231,19 @@ static void test_directory_made_again(void **state)
 
 static void test_damaged(void **state)
 {
-	static const char *const bad[] = {"", "sameroot-restore 2\nend\n", "sameroot-restore 1\n", "sameroot-restore 1\ndatabase /a /b\nend\n"};
+	static const char *const bad[] = {"", "sameroot-restore 2\nend\n", "sameroot-restore 1\n", "sameroot-restore 1\nend\n",
+					 "sameroot-restore 1\nfor x\ndatabase /a /b\nend\n", "sameroot-restore 1\nfor x\n"};
 	struct world *w = *state;
 	char *dir = sr_format("%s/restore", w->dir), *plan = sr_format("%s/plan", dir);
+	struct sr_swap_pending pending;
 	struct sr_err err;
 
 	assert_int_equal(mkdir(dir, 0700), 0);
 	for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
 		put(plan, bad[k]);
 		assert_int_equal(sr_swap_finish(w->dir, NULL, &err), SR_E_DATA);
+		assert_int_equal(sr_swap_look(w->dir, &pending, &err), SR_E_DATA);
+		assert_null(pending.request);
 		assert_true(sr_swap_pending(w->dir));
 	}
 	assert_holds(w->swap.path, "", "old");
@@ -235,6 +258,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_cut_anywhere, begin, end),
 		cmocka_unit_test_setup_teardown(test_nothing_was_there, begin, end),
 		cmocka_unit_test_setup_teardown(test_nothing_is_overwritten, begin, end),
+		cmocka_unit_test_setup_teardown(test_a_look_changes_nothing, begin, end),
 		cmocka_unit_test_setup_teardown(test_made_again, begin, end),
 		cmocka_unit_test_setup_teardown(test_directory_made_again, begin, end),
 		cmocka_unit_test_setup_teardown(test_damaged, begin, end),
