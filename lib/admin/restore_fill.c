@@ -221,6 +221,12 @@ static enum sr_status flush(struct filling *f, size_t k)
 	return rc;
 }
 
+static enum sr_status find_source(struct filling *f, const struct sr_leaf *leaf, size_t *k)
+{
+	*k = sr_restore_source_of(f->x, f->i, leaf->path, &leaf->to);
+	return *k < f->x->n_sources ? SR_OK : sr_err_set(f->err, SR_E_INTERNAL, "no source has what was merged from them");
+}
+
 /* Tables come before their rows, each source's with its schema text. */
 static enum sr_status make_tables(struct filling *f)
 {
@@ -233,8 +239,12 @@ static enum sr_status make_tables(struct filling *f)
 		for (size_t j = 0; rc == SR_OK && j < sr_leaves_count(f->tables); j++) {
 			struct sr_leaf leaf;
 
+			size_t from;
+
 			rc = sr_leaves_at(f->tables, j, &leaf, f->err);
-			if (rc == SR_OK && sr_restore_source_of(f->x, f->i, leaf.path, &leaf.to) == k)
+			if (rc == SR_OK)
+				rc = find_source(f, &leaf, &from);
+			if (rc == SR_OK && from == k)
 				rc = sr_leaves_add(mine, &leaf, f->err);
 		}
 		if (rc == SR_OK && sr_leaves_count(mine)) {
@@ -253,11 +263,11 @@ static enum sr_status make_tables(struct filling *f)
 
 static enum sr_status put(struct filling *f, const struct sr_leaf *leaf)
 {
-	size_t k = sr_restore_source_of(f->x, f->i, leaf->path, &leaf->to);
-	enum sr_status rc;
+	size_t k;
+	enum sr_status rc = find_source(f, leaf, &k);
 
-	if (k == f->x->n_sources)
-		return sr_err_set(f->err, SR_E_INTERNAL, "no source has what was merged from them");
+	if (rc != SR_OK)
+		return rc;
 	if (!sr_restore_has_content(leaf) || (leaf->to.kind == SR_KIND_FILE && sr_hash_eq(&leaf->expect.hash, &leaf->to.hash))) {
 		struct sr_leaves *one = f->batch[f->x->n_sources]; /* needs nothing from anyone */
 
@@ -405,6 +415,15 @@ static enum sr_status pass(struct filling *f)
 
 /* --- until it is so ------------------------------------------------------------------------------------------------------------- */
 
+/* What is wanted, of the sources as they are known now: while another store was filled they may have moved on. */
+static enum sr_status merge_anew(struct filling *f)
+{
+	enum sr_status rc = sr_restore_merge(f->x, f->i, f->err);
+
+	return rc == SR_OK && f->st->skip ? sr_err_set(f->err, SR_E_UNAVAILABLE, "no source has it any more: %s", f->x->sources[0].stores[f->i].why)
+					  : rc;
+}
+
 static enum sr_status catch_up(struct filling *f)
 {
 	int64_t until = sr_ticks_ms() + WAIT_MS;
@@ -417,7 +436,7 @@ static enum sr_status catch_up(struct filling *f)
 	}
 	if (rc == SR_OK && !f->x->sources[0].client && f->gone)
 		return SR_OK; /* files that are written to: what can be read was */
-	return rc == SR_OK ? sr_restore_merge(f->x, f->i, f->err) : rc;
+	return rc == SR_OK ? merge_anew(f) : rc;
 }
 
 static enum sr_status finish(struct filling *f)
@@ -444,8 +463,10 @@ static enum sr_status count_missing(struct filling *f)
 enum sr_status sr_restore_fill(struct sr_restore *x, size_t i, struct sr_err *err)
 {
 	struct filling f = {.x = x, .i = i, .st = &x->stores[i], .err = err};
-	enum sr_status rc = look(&f);
+	enum sr_status rc = merge_anew(&f);
 
+	if (rc == SR_OK)
+		rc = look(&f);
 	for (int n = 0; rc == SR_OK && n < PASSES && !sr_hash_eq(&f.map, &f.st->wanted); n++) {
 		rc = pass(&f);
 		if (rc == SR_OK)
