@@ -8,10 +8,8 @@
 
 /* --- which are wanted ------------------------------------------------------------------------------------------------------------ */
 
-static bool is_wanted(const struct sr_admin *a, const json_t *entry)
+static bool is_wanted(const char *prefix, const json_t *entry)
 {
-	const char *prefix = a->path ? a->path : "";
-
 	return strncmp(sr_conflicts_text(entry, "path", ""), prefix, strlen(prefix)) == 0;
 }
 
@@ -35,12 +33,14 @@ static void add(json_t *out, const json_t *entry, const json_t *node)
 
 static json_t *wanted_of(const struct sr_admin *a, const json_t *list, const json_t *node)
 {
+	char *prefix = sr_admin_path(a->path ? a->path : "");
 	json_t *out = json_array(), *o;
 	size_t i;
 
 	for (i = 0; (o = json_array_get(list, i)); i++)
-		if (is_wanted(a, o))
+		if (is_wanted(prefix, o))
 			add(out, o, node);
+	free(prefix);
 	return out;
 }
 

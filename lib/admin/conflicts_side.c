@@ -124,6 +124,8 @@ enum sr_status sr_conflicts_show(struct sr_conflicts *c, const char *given, json
 	struct sr_buf body = {0}, target = {0};
 	enum sr_status rc;
 
+	if (given[0] == '.') /* "..": no path of a request */
+		return sr_err_set(err, SR_E_NOTFOUND, "%.64s: no such archived version on this node", given);
 	sr_buf_printf(&target, "/api/admin/conflicts/");
 	sr_percent(&target, sr_bytes_of(given), "");
 	rc = *given ? sr_here_get(&c->here, sr_buf_text(&target), &body, err) : sr_err_set(err, SR_E_USAGE, "an id is empty");

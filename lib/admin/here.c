@@ -230,3 +230,19 @@ enum sr_status sr_fetch_tree(struct sr_client *client, struct sr_tree_info *out,
 	sr_answer_free(&answer);
 	return rc;
 }
+
+char *sr_admin_path(const char *given)
+{
+	struct sr_buf out = {0};
+	char *text;
+
+	for (const char *c = given; *c; c++) {
+		if (*c > ' ' && *c < 0x7f) /* char is signed or not: both leave out 0x80 and up */
+			sr_buf_byte(&out, (uint8_t)*c);
+		else
+			sr_percent(&out, sr_bytes(c, 1), "");
+	}
+	text = sr_text(sr_buf_view(&out));
+	sr_buf_free(&out);
+	return text;
+}

@@ -38,4 +38,8 @@ SR_MUST enum sr_status sr_there_open(struct sr_contact **out, const struct sr_co
 /* GET /api/tree without a check-in.  sr_tree_info_free when done. */
 SR_MUST enum sr_status sr_fetch_tree(struct sr_client *client, struct sr_tree_info *out, struct sr_err *err);
 
+/* A path as an operator gives it, in the text form that is shown: bytes that are not plain ASCII percent-encoded, what is encoded as it is.  OWNED
+ * BY CALLER (free). */
+char *sr_admin_path(const char *given);
+
 #endif

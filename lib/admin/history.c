@@ -210,9 +210,11 @@ static void show_faults(const json_t *o, FILE *notes)
 
 static json_t *request_of(const struct sr_admin *a, const struct sr_when *when)
 {
+	char *path = sr_admin_path(a->path);
 	json_t *o = json_object();
 
-	json_object_set_new(o, "path", json_string(a->path));
+	json_object_set_new(o, "path", json_string(path));
+	free(path);
 	json_object_set_new(o, when->is_seq ? "seq" : "at_ms", json_integer(when->is_seq ? (json_int_t)when->seq : when->at_ms));
 	json_object_set_new(o, "exact", json_boolean(a->exact));
 	json_object_set_new(o, "dry_run", json_true());

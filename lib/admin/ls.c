@@ -249,7 +249,7 @@ static void show(const json_t *entries, FILE *out)
 /* Without slashes at its end, for ask_parent compares it. */
 static char *tidy(const char *path)
 {
-	char *out = sr_strdup(path ? path : "");
+	char *out = sr_admin_path(path ? path : "");
 	size_t len = strlen(out);
 
 	while (len && out[len - 1] == '/')

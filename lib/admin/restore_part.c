@@ -48,7 +48,8 @@ static enum sr_status sort_out(void *ctx, struct sr_bytes path, const struct sr_
 {
 	struct part *p = ctx;
 	struct sr_bytes top = sr_buf_view(&p->top);
-	struct sr_leaf leaf = {.path = path, .expect = *here, .to = *there};
+	/* A row is archived as it is when it is replaced. */
+	struct sr_leaf leaf = {.path = path, .expect = *here, .to = *there, .flags = here->kind == SR_KIND_ROW ? SR_LEAF_ARCHIVE : 0};
 	bool way = here->kind == SR_KIND_NONE && there->kind == SR_KIND_DIR && sr_path_under(top, path); /* a directory that leads there */
 
 	if (!sr_path_under(path, top) && !way)
@@ -83,45 +84,40 @@ static enum sr_status compare(struct part *p, struct sr_err *err)
 	return rc;
 }
 
-/* --- what is overwritten ------------------------------------------------------------------------------------------------------- */
-
-static enum sr_status archive_file(struct part *p, const struct sr_loser *loser, struct sr_err *err)
-{
-	struct sr_leaf copy = {.path = loser->path, .to = loser->version, .mtime_ns = loser->mtime_ns};
-	enum sr_status rc = sr_stage_copy(p->store, loser->path, &copy, err);
-	char *name;
-
-	if (rc != SR_OK)
-		return rc;
-	name = sr_text(copy.stage);
-	rc = sr_archive_file(p->r->archive, loser, p->stage, name, err);
-	free(name);
-	return rc;
-}
+/* --- files that are overwritten ------------------------------------------------------------------------------------------------------- */
 
 static enum sr_status archive_one(struct part *p, const struct sr_leaf *leaf, struct sr_err *err)
 {
 	struct sr_content content = {.fd = -1};
+	struct sr_leaf copy = {.path = leaf->path, .to = leaf->expect};
 	struct sr_loser loser = {.store = p->st->name,
 				 .store_kind = p->st->kind,
 				 .path = leaf->path,
 				 .version = leaf->expect,
-				 .reason = "union",
+				 .reason = "restored-over",
 				 .winner = leaf->to};
 	enum sr_status rc;
+	char *name;
 
-	if (leaf->expect.kind != SR_KIND_FILE && leaf->expect.kind != SR_KIND_ROW)
+	if (leaf->expect.kind != SR_KIND_FILE)
 		return SR_OK;
 	rc = sr_view_read(p->view, leaf->path, &content, err);
 	if (rc != SR_OK)
 		return rc;
-	loser.mtime_ns = content.mtime_ns;
 	if (content.fd >= 0)
 		close(content.fd);
-	return leaf->expect.kind == SR_KIND_ROW ? sr_archive_record(p->r->archive, &loser, content.record, err) : archive_file(p, &loser, err);
+	loser.mtime_ns = copy.mtime_ns = content.mtime_ns;
+	rc = sr_stage_copy(p->store, leaf->path, &copy, err);
+	if (rc != SR_OK)
+		return rc;
+	name = sr_text(copy.stage);
+	rc = sr_archive_file(p->r->archive, &loser, p->stage, name, err);
+	free(name);
+	return rc;
 }
 
-static enum sr_status archive_all(struct part *p, struct sr_err *err)
+/* Copies, before anything is changed. */
+static enum sr_status archive_files(struct part *p, struct sr_err *err)
 {
 	char *dir = sr_format("%s/.sameroot/stage", p->st->path);
 	enum sr_status rc = sr_view_open(&p->view, p->store, SR_VIEW_EXTRA, err);
@@ -224,8 +220,8 @@ static enum sr_status put_back(struct part *p, struct sr_err *err)
 	sr_progress_end(&p->x->progress);
 	if (rc == SR_OK)
 		rc = sr_leaves_sort(p->ready, err);
-	if (rc == SR_OK)
-		rc = archive_all(p, err);
+	if (rc == SR_OK && p->st->kind == SR_KIND_FILES)
+		rc = archive_files(p, err);
 	if (rc == SR_OK && sr_leaves_count(p->ready))
 		rc = sr_replica_edit(p->r, p->at, p->ready, err);
 	return rc;

@@ -309,8 +309,9 @@ struct sr_ds_past {
 SR_MUST enum sr_status sr_ds_past_open(struct sr_ds_past *p, struct sr_datastore *d, struct sr_err *err);
 void sr_ds_past_close(struct sr_ds_past *p);
 SR_MUST enum sr_status sr_ds_past_now(struct sr_ds_past *p, size_t i, struct sr_bytes path, struct sr_version *out, struct sr_err *err);
-/* Is the content of this version kept?  What has none is. */
-SR_MUST enum sr_status sr_ds_past_kept(struct sr_ds_past *p, size_t i, const struct sr_version *version, bool *out, struct sr_err *err);
+/* Is the content of this version of `path` kept?  What has none is; and the record of equal rows without a key, as long as there is one of them. */
+SR_MUST enum sr_status sr_ds_past_kept(struct sr_ds_past *p, size_t i, struct sr_bytes path, const struct sr_version *version, bool *out,
+				       struct sr_err *err);
 /* A place as an operator writes it.  A row is called by the text of its key, from which the key cannot be told: then `path` is its table's. */
 struct sr_ds_place {
 	struct sr_replica_store *s; /* NULL: all of them */

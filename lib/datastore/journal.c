@@ -83,8 +83,21 @@ enum sr_status sr_ds_past_now(struct sr_ds_past *p, size_t i, struct sr_bytes pa
 	return rc;
 }
 
+/* Equal rows: however many there are or were, it is the same record. */
+static enum sr_status is_there(struct sr_ds_past *p, size_t i, struct sr_bytes path, const struct sr_version *version, bool *out,
+			       struct sr_err *err)
+{
+	struct sr_version now = {0};
+	enum sr_status rc = SR_OK;
 
-enum sr_status sr_ds_past_kept(struct sr_ds_past *p, size_t i, const struct sr_version *version, bool *out, struct sr_err *err)
+	if (version->kind == SR_KIND_ROW && sr_path_is_bag(path))
+		rc = sr_ds_past_now(p, i, path, &now, err);
+	*out = now.kind == SR_KIND_ROW && sr_hash_eq(&now.hash, &version->hash);
+	return rc;
+}
+
+enum sr_status sr_ds_past_kept(struct sr_ds_past *p, size_t i, struct sr_bytes path, const struct sr_version *version, bool *out,
+			       struct sr_err *err)
 {
 	char name[SR_HASH_TEXT];
 	enum sr_status rc;
@@ -93,6 +106,9 @@ enum sr_status sr_ds_past_kept(struct sr_ds_past *p, size_t i, const struct sr_v
 	*out = true;
 	if (version->kind != SR_KIND_FILE && version->kind != SR_KIND_ROW)
 		return SR_OK;
+	rc = is_there(p, i, path, version, out, err);
+	if (rc != SR_OK || *out)
+		return rc;
 	rc = sr_state_replaced_has(p->state, &version->hash, out, err);
 	if (rc != SR_OK || !*out || version->kind == SR_KIND_ROW)
 		return rc;
@@ -191,7 +207,7 @@ static enum sr_status kept_word(struct listing *l, size_t i, const struct sr_jou
 		return SR_OK;
 	}
 	if (rc == SR_OK)
-		rc = sr_ds_past_kept(&l->past, i, what, &kept, err);
+		rc = sr_ds_past_kept(&l->past, i, row->path, what, &kept, err);
 	if (rc == SR_OK)
 		*out = kept ? "yes" : "no";
 	return rc;

@@ -125,7 +125,7 @@ static enum sr_status want(struct wish *w, const struct sr_journal_row *row, con
 	if (rc == SR_OK && then->kind == SR_KIND_FILE && now->kind == SR_KIND_FILE && sr_hash_eq(&now->hash, &then->hash))
 		; /* its mode alone */
 	else if (rc == SR_OK)
-		rc = sr_ds_past_kept(&w->past, w->i, then, &kept, err);
+		rc = sr_ds_past_kept(&w->past, w->i, row->path, then, &kept, err);
 	if (rc != SR_OK)
 		return rc;
 	if (!kept || (then->kind == SR_KIND_ROW && !w->table_there))
@@ -275,6 +275,24 @@ static enum sr_status add_file(struct wish *w, struct sr_ds_push *p, struct sr_l
 	return rc;
 }
 
+static enum sr_status look(struct wish *w, struct sr_err *err)
+{
+	return w->view ? SR_OK : sr_view_open(&w->view, w->s->store, SR_VIEW_EXTRA, err);
+}
+
+/* The record of equal rows, of which there are some now. */
+static enum sr_status read_equal(struct wish *w, const struct sr_leaf *leaf, struct sr_buf *record, struct sr_err *err)
+{
+	struct sr_content content = {.fd = -1};
+	enum sr_status rc = look(w, err);
+
+	if (rc == SR_OK)
+		rc = sr_view_read(w->view, leaf->path, &content, err);
+	if (rc == SR_OK)
+		sr_buf_bytes(record, content.record);
+	return rc;
+}
+
 /* A row of a table that has grown since has the new columns at their defaults. */
 static enum sr_status grow(struct wish *w, struct sr_leaf *leaf, struct sr_buf *record, struct sr_err *err)
 {
@@ -283,8 +301,7 @@ static enum sr_status grow(struct wish *w, struct sr_leaf *leaf, struct sr_buf *
 
 	if (rc != SR_OK || !w->table_changed)
 		return rc;
-	if (!w->view)
-		rc = sr_view_open(&w->view, w->s->store, SR_VIEW_EXTRA, err);
+	rc = look(w, err);
 	if (rc != SR_OK)
 		return rc;
 	if (!sr_view_grow(w->view, leaf->path, sr_buf_view(record), &grown)) {
@@ -305,7 +322,9 @@ static enum sr_status add_row(struct wish *w, struct sr_ds_push *p, struct sr_le
 	bool found = false;
 	enum sr_status rc = sr_state_replaced(w->past.state, &leaf->to.hash, &record, &found, &why);
 
-	if (rc == SR_OK && (!found || !record.len))
+	if (rc == SR_OK && !found && leaf->expect.kind == SR_KIND_ROW && sr_path_is_bag(leaf->path))
+		rc = read_equal(w, leaf, &record, &why);
+	else if (rc == SR_OK && (!found || !record.len))
 		rc = sr_err_set(&why, SR_E_NOTFOUND, "its record is not kept");
 	if (rc == SR_OK)
 		rc = grow(w, leaf, &record, &why);

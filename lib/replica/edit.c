@@ -8,6 +8,7 @@ struct editing {
 	size_t left;      /* rows that will not be applied ... */
 	size_t first;     /* ... the first of them */
 	size_t applied;
+	struct sr_leaves *losers; /* rows for the archive: path, to, record; `expect` is the winner, SR_LEAF_ARCHIVE: as planned */
 };
 
 static enum sr_verdict object(struct editing *e, struct sr_bytes path, const char *what, struct sr_bytes other)
@@ -46,25 +47,55 @@ static enum sr_verdict on_parentless(void *ctx, size_t k, const struct sr_leaf *
 	return object(ctx, leaf->path, parent.len ? "refers to a row that is not there:" : "refers to a row that is not there", parent);
 }
 
+static struct sr_loser loser_of(const struct editing *e, struct sr_bytes path, const struct sr_version *version,
+				const struct sr_version *winner, bool planned)
+{
+	return (struct sr_loser){.store = e->st->name,
+				 .store_kind = e->st->kind,
+				 .path = path,
+				 .version = *version,
+				 .reason = planned ? "restored-over" : "changed-while-applying",
+				 .winner = *winner};
+}
+
+/* Rows wait for the end of the comparing: of an edit that is refused nothing is archived. */
 static enum sr_status on_displaced(void *ctx, size_t k, const struct sr_leaf *leaf, const struct sr_displaced *old, struct sr_err *err)
 {
 	struct editing *e = ctx;
-	struct sr_loser loser = {.store = e->st->name,
-				 .store_kind = e->st->kind,
-				 .path = old->path,
-				 .version = old->version,
-				 .mtime_ns = old->mtime_ns,
-				 .reason = old->expected ? "restored-over" : "changed-while-applying",
-				 .winner = leaf->to};
+	struct sr_loser loser = loser_of(e, old->path, &old->version, &leaf->to, old->expected);
+	struct sr_leaf row = {.path = old->path,
+			      .to = old->version,
+			      .expect = leaf->to,
+			      .record = old->record,
+			      .flags = old->expected ? SR_LEAF_ARCHIVE : 0};
 
 	(void)k;
 	if (old->expected && !(leaf->flags & SR_LEAF_ARCHIVE))
 		return SR_OK;
+	loser.mtime_ns = old->mtime_ns;
 	if (old->version.kind == SR_KIND_ROW)
-		return sr_archive_record(e->r->archive, &loser, old->record, err);
+		return sr_leaves_add(e->losers, &row, err);
 	if (old->version.kind == SR_KIND_FILE)
 		return sr_archive_file(e->r->archive, &loser, old->dirfd, old->name, err);
 	return sr_archive_bare(e->r->archive, &loser, err);
+}
+
+/* Before the commit. */
+static enum sr_status archive_rows(struct editing *e, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(e->losers); k++) {
+		struct sr_loser loser;
+		struct sr_leaf row;
+
+		rc = sr_leaves_at(e->losers, k, &row, err);
+		if (rc != SR_OK)
+			break;
+		loser = loser_of(e, row.path, &row.to, &row.expect, row.flags & SR_LEAF_ARCHIVE);
+		rc = sr_archive_record(e->r->archive, &loser, row.record, err);
+	}
+	return rc;
 }
 
 static void on_applied(void *ctx, size_t k, const struct sr_leaf *leaf, uint64_t signature)
@@ -114,6 +145,7 @@ static enum sr_status nothing_under_way(struct sr_replica *r, const struct sr_re
 static enum sr_status apply(struct editing *e, struct sr_leaves *leaves, struct sr_err *err)
 {
 	struct sr_store *store = e->st->store;
+	size_t n = sr_leaves_count(leaves);
 	struct sr_apply_ops ops = {.ctx = e,
 				   .clash = on_clash,
 				   .in_the_way = on_way,
@@ -126,6 +158,8 @@ static enum sr_status apply(struct editing *e, struct sr_leaves *leaves, struct 
 	if (rc == SR_OK)
 		rc = object_to_left(e, leaves, err);
 	if (rc == SR_OK && e->no.code == SR_OK)
+		rc = archive_rows(e, err);
+	if (rc == SR_OK && e->no.code == SR_OK)
 		rc = sr_stage_flush(store, err);
 	if (rc == SR_OK && e->no.code == SR_OK)
 		rc = sr_apply_commit(store, err);
@@ -135,10 +169,11 @@ static enum sr_status apply(struct editing *e, struct sr_leaves *leaves, struct 
 		*err = e->no;
 		rc = e->no.code;
 	}
-	if (rc == SR_OK && e->applied < sr_leaves_count(leaves))
-		rc = sr_err_set(err, SR_E_CHANGED, "store %s: %zu of %zu could not be put in place", e->st->name,
-				sr_leaves_count(leaves) - e->applied, sr_leaves_count(leaves));
-	return rc;
+	if (rc == SR_OK && e->applied < n)
+		rc = sr_err_set(err, SR_E_CHANGED, "store %s: %zu of %zu could not be put in place", e->st->name, n - e->applied, n);
+	return rc != SR_OK && e->applied ? sr_err_context(err, "store %s: %zu of %zu were put in place, but", e->st->name,
+							  e->applied, n)
+					 : rc;
 }
 
 enum sr_status sr_replica_edit(struct sr_replica *r, size_t i, struct sr_leaves *leaves, struct sr_err *err)
@@ -149,6 +184,7 @@ enum sr_status sr_replica_edit(struct sr_replica *r, size_t i, struct sr_leaves 
 
 	if (e.st->mode != SR_MODE_READY)
 		return sr_err_set(err, SR_E_UNAVAILABLE, "store %s: %s", e.st->name, e.st->mode == SR_MODE_NEW ? "there is nothing yet" : e.st->why);
+	e.losers = sr_leaves_new(sr_state_dir(r->state));
 	sr_replica_unview(r);
 	rc = nothing_under_way(r, e.st, &why);
 	if (rc == SR_OK)
@@ -157,6 +193,7 @@ enum sr_status sr_replica_edit(struct sr_replica *r, size_t i, struct sr_leaves 
 		rc = apply(&e, leaves, &why);
 	if (r->role == SR_ROLE_WEBSERVER) /* a datastore may be receiving just now */
 		sr_store_sweep_stage(e.st->store);
+	sr_leaves_free(e.losers);
 	if (rc != SR_OK && err)
 		*err = why;
 	return rc;

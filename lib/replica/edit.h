@@ -15,8 +15,9 @@
  * is asked.  Tables are not made here.
  *
  * SR_E_CHANGED names the first path that is not `expect`, whose UNIQUE value another row holds, that has no parent by a foreign key, or whose table is
- * not here or of another shape: nothing was done then.  So much for what can be seen beforehand, and for a database, which changes as one.  A file that changes at the very moment, or
- * cannot be looked at, is left as it is and named, too, but the others went on.  What was staged is used up or gone, either way.  SR_E_BUSY: a round was cut short and has to be ended by the next one first.
+ * not here or of another shape: nothing was done then, and nothing archived.  So much for what can be seen beforehand, and for a database, which
+ * changes as one.  A file that changes at the very moment, or cannot be looked at, is left as it is and named, too, but the others went on, and the
+ * text says how many.  What was staged is used up or gone, either way.  SR_E_BUSY: a round was cut short and has to be ended by the next one first.
  * SR_E_UNAVAILABLE: the store is paused.
  * A crash leaves each file as it was or as it should be; a database all or nothing.  Replaced content goes: it is what was expected.  Should it not be
  * that after all, or if the leaf says SR_LEAF_ARCHIVE, it goes to the conflict archive. */

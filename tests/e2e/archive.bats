@@ -388,6 +388,50 @@ not_restored() {
 	no_new_conflict 0 0 1
 }
 
+@test "equal rows without a key are restored to as many as there were, or as there are; a name as it is in the file system" {
+	fill A
+	sql "$T/A/users.db" "CREATE TABLE settings(name, value); CREATE UNIQUE INDEX names ON settings(name); INSERT INTO settings VALUES('theme', 'dark')"
+	start_datastore
+	rounds A B
+	sql "$T/A/users.db" "UPDATE settings SET value = 'from A'"
+	sql "$T/B/users.db" "UPDATE settings SET value = 'from B'"
+	echo A >"$T/A/resources/odd"$'\xff'
+	echo B >"$T/B/resources/odd"$'\xff'
+	rounds A B A
+	no_new_conflict 0 2 0
+	row=$(ids B 'select(.kind == "row")')
+	for odd in $'resources/odd\xff' resources/odd%FF; do
+		[ "$(on B list "$odd" --json | jq -r '.[].id')" = "$(ids B 'select(.kind == "file")')" ]
+	done
+	for id in . .. ../x %2e; do
+		status=0
+		on B show "$id" 2>"$T/said" || status=$?
+		[ "$status" = 66 ]
+		grep -q 'no such archived version' "$T/said"
+	done
+	not_restored B "$row" 'UNIQUE value'
+	sql "$T/A/users.db" "DELETE FROM settings"
+	rounds A B
+	on B restore "$row" --keep --yes | grep -q 'restored'
+	on B restore "$row" --keep --yes | grep -q 'there already'
+	everywhere_after "SELECT group_concat(value) FROM settings" 'from B'
+	for name in datastore A B; do value $name 'DROP INDEX names'; done
+	value B "INSERT INTO settings VALUES('theme', 'from B')"
+	on B restore "$row" --keep --yes | grep -q 'there already'
+	everywhere_after "SELECT group_concat(value) FROM settings" 'from B,from B'
+	value A "DELETE FROM settings"
+	rounds A B
+	on B restore "$row" --yes | grep -q 'restored'
+	everywhere_after "SELECT group_concat(value) FROM settings" 'from B'
+	no_new_conflict 0 1 0
+}
+
+everywhere_after() { # SQL ANSWER: on all three after a round of each
+	rounds B A
+	assert_same
+	everywhere "$1" "$2"
+}
+
 # As the old or as the new version, and never without its entry before it is the new one.
 either() { # ID OLD NEW NOW
 	[[ $4 == "$3" ]] || { [[ $4 == "$2" ]] && [[ -e $T/B/state/archive/$1.json ]]; } || fail "$1: neither $2 with its entry nor $3, but $4"

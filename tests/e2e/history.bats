@@ -160,6 +160,14 @@ file_of() {
 	on_datastore 0 restore users.db/marks --at "@$at" --yes
 	[ "$(sql "$T/datastore/users.db" 'SELECT group_concat(id || text || grade) FROM notes')" = 1one3,2two3 ]
 	[ "$(sql "$T/datastore/users.db" 'SELECT group_concat(text) FROM (SELECT text FROM marks ORDER BY text)')" = x,x,y ]
+	# of equal rows there are more by now
+	sql "$T/A/users.db" "INSERT INTO marks VALUES('x'), ('x'), ('y'), ('z')"
+	rounds A
+	[ "$(sql "$T/datastore/users.db" 'SELECT count(*) FROM marks')" -eq 7 ]
+	on_datastore 0 restore users.db/marks --at "@$at" --exact --yes
+	has_not 'cannot come back'
+	rounds A
+	[ "$(sql "$T/A/users.db" 'SELECT group_concat(text) FROM (SELECT text FROM marks ORDER BY text)')" = x,x,y ]
 	sql "$T/datastore/users.db" "UPDATE users SET name = 'direct' WHERE uid = 3"
 	on_datastore 1 restore users.db/users/1 --at "@$at" --yes
 	has 'users.db/users/1'
@@ -246,6 +254,17 @@ log_says() { # PATH KEPT
 	on_datastore 66 log nowhere
 	on_datastore 0 log users.db/users/2 --json
 	jq -e '[.entries[] | .what] == ["changed", "created"] and [.entries[] | .kept] == ["current", "yes"] and .entries[0].webserver != null' <<<"$output"
+	# a name as the shell completes it
+	echo odd >"$T/A/resources/odd"$'\xff'
+	rounds A
+	rm "$T/A/resources/odd"$'\xff'
+	rounds A
+	on_datastore 0 log $'resources/odd\xff'
+	has 'resources/odd%FF'
+	on_datastore 0 restore $'resources/odd\xff' --at "@$(($(seq) - 1))" --yes
+	on_datastore 0 ls $'resources/odd\xff'
+	has 'resources/odd%FF'
+	[ "$(cat "$T/datastore/resources/odd"$'\xff')" = odd ]
 	run "$BIN/sameroot" log users.db/users/2 -c "$T/A.conf"
 	[ "$status" -eq 0 ]
 	has changed

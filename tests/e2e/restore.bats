@@ -217,6 +217,17 @@ sees() { # NAME ROOT
 	[ "$status" -eq 0 ]
 	[ "$(sql "$T/A/users.db" "SELECT count(*) FROM users WHERE email = 'broken'")" -eq 0 ]
 	[ "$(losers A)" = users.db/users/1 ]
+	# a directory that stands for a file, and holds something, stays; the others come
+	cp -r "$T/A/resources/img" "$T/img"
+	rm "$T/A/resources/img/logo" "$T/A/resources/hosts.csv"
+	mkdir "$T/A/resources/img/logo"
+	echo mine >"$T/A/resources/img/logo/mine"
+	restore webserver -c "$T/A.conf" --from-datastore --path resources --yes
+	[ "$status" -eq 75 ]
+	[[ $output == *'1 of 2 were put in place, but'*'resources/img/logo'* ]]
+	[ "$(cat "$T/A/resources/hosts.csv" "$T/A/resources/img/logo/mine")" = "$(printf 'a table\nmine')" ]
+	rm -r "$T/A/resources/img/logo"
+	cp -p "$T/img/logo" "$T/A/resources/img/logo"
 	start_webserver A
 	wait_same
 	everywhere "SELECT name FROM groups WHERE gid = 1" 'stays changed'

@@ -167,6 +167,42 @@ static void a_row_that_changed_meanwhile_stops_all_of_it(void **state)
 	assert_int_equal(scan_counting(w, USERS).changes, 1); /* the application's own */
 }
 
+/* What would have been archived had it gone through is not: it is where it was. */
+static void of_an_edit_that_is_refused_nothing_is_archived(void **state)
+{
+	struct world *w = *state;
+	struct sr_leaves *given = none(), *leaves = none();
+	struct sr_leaf leaf;
+
+	scan_all(w);
+	add_user(w, given, 1, "Other", NULL);
+	add_user(w, given, 2, "Another", NULL);
+	for (size_t k = 0; k < 2; k++) {
+		ok(sr_leaves_at(given, k, &leaf, &w->err));
+		leaf.flags = SR_LEAF_ARCHIVE;
+		ok(sr_leaves_add(leaves, &leaf, &w->err));
+	}
+	sql(w, "users.db", "UPDATE users SET name = 'meanwhile' WHERE id = 2");
+	assert_int_equal(sr_replica_edit(w->r, USERS, leaves, &w->err), SR_E_CHANGED);
+	assert_int_equal(archived(w), 0);
+	sr_leaves_free(leaves);
+	sr_leaves_free(given);
+}
+
+/* Nor is anything said to be done that is not. */
+static void a_row_without_its_table_stops_all_of_it(void **state)
+{
+	struct world *w = *state;
+	struct sr_leaves *leaves = none();
+
+	scan_all(w);
+	add_user(w, leaves, 1, "Other", NULL);
+	sql(w, "users.db", "ALTER TABLE users RENAME TO aside");
+	assert_int_equal(sr_replica_edit(w->r, USERS, leaves, &w->err), SR_E_CHANGED);
+	assert_non_null(strstr(w->err.text, "its table is not here"));
+	sr_leaves_free(leaves);
+}
+
 static void a_unique_value_and_a_parent_are_asked_for(void **state)
 {
 	struct world *w = *state;
@@ -275,6 +311,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		full_test(rows_are_edited_and_found),
 		full_test(a_row_that_changed_meanwhile_stops_all_of_it),
+		full_test(of_an_edit_that_is_refused_nothing_is_archived),
+		full_test(a_row_without_its_table_stops_all_of_it),
 		full_test(a_unique_value_and_a_parent_are_asked_for),
 		full_test(files_are_edited_and_found),
 		full_test(a_file_that_changed_meanwhile_stops_the_others),
