@@ -176,13 +176,17 @@ static bool goes(const struct sr_ds_part *part, size_t j)
 }
 
 /* As of when the datastore will have it: an ordinary push's, and one that the sender knows to have edited: 0, 0.  The lowest is not that.
- */
-static void date(struct sr_leaf *leaf)
+ * What wins though the sender has it since a point of our own past is an edit of what is here now. */
+static void date(const struct sr_datastore *d, size_t i, struct sr_leaf *leaf)
 {
-	if (!(leaf->flags & SR_LEAF_UNION) || leaf->flags & SR_LEAF_EDITED)
+	if (!(leaf->flags & SR_LEAF_UNION) || leaf->flags & SR_LEAF_EDITED) {
 		leaf->epoch = leaf->seq = 0;
-	else if (!leaf->epoch && !leaf->seq)
+	} else if (sr_ds_is_past(d, i, leaf->epoch, leaf->seq)) {
+		leaf->epoch = d->at.epoch;
+		leaf->seq = d->at.seq;
+	} else if (!leaf->epoch && !leaf->seq) {
 		leaf->seq = 1;
+	}
 }
 
 /* Of a table that the sender has in another shape since they agreed on ours: it loses columns only when all agree. */
@@ -219,7 +223,7 @@ static enum sr_status gather(struct sr_ds_push *p, size_t i, size_t *count, stru
 		rc = sr_leaves_at(part->leaves, k, &leaf, err);
 		if (rc == SR_OK && !is_schema(&leaf))
 			rc = sr_store_get(p->d->r->nodes, s->kind, &s->map, leaf.path, &leaf.expect, err);
-		date(&leaf);
+		date(p->d, i, &leaf);
 		approve_table(p, i, &leaf);
 		part->index[m++] = k;
 		*count += part->fate[k] == SR_FATE_GO;

@@ -56,6 +56,8 @@ static enum sr_status load(struct sr_datastore *d, struct sr_err *err)
 	if (rc == SR_OK)
 		rc = sr_ds_identity_load(d, err);
 	if (rc == SR_OK)
+		rc = sr_ds_ends_load(d, err);
+	if (rc == SR_OK)
 		rc = sr_ds_history_load(d, err);
 	if (rc == SR_OK)
 		rc = sr_ds_limit_load(d, err);

@@ -5,7 +5,8 @@
  * Threads: a struct sr_datastore is used from any thread.  Everything that changes stores or state.db goes through one writer mutex; quick
  * handlers look at a published copy and never touch the disk.  Logs alarms and pauses; never prints, never exits.
  *
- * In state.db it keeps, beside what the replica keeps: meta "instance" (16 bytes), "epoch", "seq", "predecessors" (16 bytes each). */
+ * In state.db it keeps, beside what the replica keeps: meta "instance" (16 bytes), "epoch", "seq", "predecessors" (16 bytes each), "ends"
+ * (ends.c). */
 #ifndef SR_DATASTORE_DATASTORE_H
 #define SR_DATASTORE_DATASTORE_H
 

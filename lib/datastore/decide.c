@@ -1,7 +1,8 @@
 /* decide.c - which leaves of a push may go, by the tree as it is (design section 7).
  *
  * An ordinary leaf is a compare-and-swap.  A leaf of a union brings its as_of; the datastore's version gives way only where it was not
- * written by an ordinary push since and is not as new, or where the sender knows that it edited the very version that is here.  What cannot
+ * written by an ordinary push since and is not as new, or where the sender knows that it edited the very version that is here.  An as_of of our
+ * own past (ends.c) says that the sender had what was here then: that is older than what a lost history brought back since.  What cannot
  * stand without a refused leaf is refused, too.  The disk itself is compared later, when the stores prepare. */
 #include "lib/datastore/internal.h"
 
@@ -50,6 +51,15 @@ static enum sr_status union_absent(struct deciding *c, const struct sr_leaf *lea
 	return rc;
 }
 
+/* The sender held what was here then, and a version of another history, which was lost, has taken its place since: that is the newer one,
+ * whatever its date. */
+static bool superseded(const struct deciding *c, const struct sr_leaf *leaf, const struct sr_leaf_row *row)
+{
+	const struct sr_datastore *d = c->p->d;
+
+	return sr_ds_is_past(d, c->i, leaf->epoch, leaf->seq) && !sr_ds_is_past(d, c->i, row->epoch, row->seq);
+}
+
 /* Both have a version. */
 static enum sr_status union_both(struct deciding *c, const struct sr_leaf *leaf, const struct sr_version *here, enum sr_ds_fate *fate,
 				 uint8_t *why, struct sr_err *err)
@@ -61,8 +71,10 @@ static enum sr_status union_both(struct deciding *c, const struct sr_leaf *leaf,
 	if (rc != SR_OK)
 		return rc;
 	ordinary = !row.epoch && !row.seq;
-	wins = !ordinary &&
-	       (higher(leaf->epoch, leaf->seq, row.epoch, row.seq) || (edited && leaf->epoch == row.epoch && leaf->seq == row.seq));
+	if (edited)
+		wins = !ordinary && !higher(row.epoch, row.seq, leaf->epoch, leaf->seq);
+	else
+		wins = !ordinary && higher(leaf->epoch, leaf->seq, row.epoch, row.seq) && !superseded(c, leaf, &row);
 	if (sr_version_eq(here, &leaf->to)) /* the same: it may only become newer */
 		*fate = !ordinary && (edited || wins) ? SR_FATE_TOUCH : SR_FATE_ALREADY;
 	else if (wins || (edited && sr_version_eq(here, &leaf->expect)))

@@ -139,6 +139,8 @@ static enum sr_status date_store(struct sr_datastore *d, size_t i, const struct 
 	const struct sr_anchor before = {.epoch = row->epoch, .seq = row->seq};
 	enum sr_status rc = sr_state_date_leaves(d->r->state, row, as_of->epoch, as_of->seq, err);
 
+	if (rc == SR_OK)
+		rc = sr_ds_end_add(d, i, as_of, err);
 	if (rc != SR_OK || ((row->epoch || row->seq) && !later(&before, as_of->epoch, as_of->seq)))
 		return rc;
 	row->epoch = as_of->epoch;

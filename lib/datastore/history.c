@@ -330,4 +330,5 @@ void sr_ds_history_free(struct sr_datastore *d)
 	free(d->stores);
 	free(d->roots);
 	free(d->predecessors);
+	sr_ds_ends_free(d);
 }

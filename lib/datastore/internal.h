@@ -44,6 +44,7 @@
 #define SR_DS_META_SEQ          "seq"
 #define SR_DS_META_FLOOR        "epoch-floor" /* put there by sameroot-restore: the highest epoch that its sources knew */
 #define SR_DS_META_PREDECESSORS "predecessors"
+#define SR_DS_META_ENDS         "ends" /* struct sr_ds_end, one after the other */
 
 struct sr_ds_root {
 	uint64_t epoch, seq;
@@ -82,6 +83,11 @@ struct sr_ds_store { /* of the published copy */
 	size_t excludes;
 };
 
+struct sr_ds_end { /* see ends.c */
+	uint64_t store; /* its id */
+	uint64_t epoch, seq;
+};
+
 struct sr_ds_proposal { /* a webserver would have a table otherwise than it is here */
 	size_t store;
 	char *table; /* OWNED */
@@ -103,6 +109,8 @@ struct sr_datastore {
 	struct sr_ledger *ledger; /* of deletions */
 	struct sr_ds_proposal *proposals; /* OWNED; see schema.c */
 	size_t proposals_n;
+	struct sr_ds_end *ends; /* OWNED */
+	size_t ends_n;
 	bool judging;             /* a scan's deletions are judged: it is an ordinary one */
 	bool scan_approved;       /* it found some that an operator let through: webservers are told when it is committed */
 	size_t staging;                      /* pushes that may have staged files; what is left over is swept when there are none */
@@ -168,6 +176,15 @@ SR_MUST enum sr_status sr_ds_found(struct sr_datastore *d, bool adopt, struct sr
 /* Compare markers with what we wrote; raise the epoch when a store was replaced. */
 SR_MUST enum sr_status sr_ds_check_markers(struct sr_datastore *d, struct sr_err *err);
 SR_MUST enum sr_status sr_ds_adopt(struct sr_datastore *d, struct sr_err *err);
+
+/* --- ends.c -------------------------------------------------------------------------------------------------------- */
+
+SR_MUST enum sr_status sr_ds_ends_load(struct sr_datastore *d, struct sr_err *err);
+/* An epoch of store i has ended at `end`, and what is noted of later ones is of another history.  In the caller's state transaction. */
+SR_MUST enum sr_status sr_ds_end_add(struct sr_datastore *d, size_t i, const struct sr_anchor *end, struct sr_err *err);
+/* Writer held. */
+bool sr_ds_is_past(const struct sr_datastore *d, size_t i, uint64_t epoch, uint64_t seq);
+void sr_ds_ends_free(struct sr_datastore *d);
 
 /* --- scan.c ------------------------------------------------------------------------------------------------------- */
 

@@ -145,3 +145,46 @@ both_have() {
 	assert_same
 	cmp "$T/logo" "$T/datastore/resources/img/logo"
 }
+
+# --- epochs raised one after the other -------------------------------------------------------------------------------------------------------
+
+adopt() { # EPOCH: it is this one then
+	"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf"
+	[ "$(status_of datastore .epoch)" -eq "$1" ]
+}
+
+# A brings back what the older copy lacks; B was in step before, and has what that replaced.
+brought_back() {
+	begin
+	copy datastore
+	edits A acknowledged
+	rounds A
+	other_change A
+	rounds A
+	replace "$T/copy"
+	rounds B A
+	[ "$(value datastore 'SELECT email FROM users WHERE uid = 1')" = acknowledged ]
+}
+
+@test "what a union brought back does not give way, as the next epoch is raised, to what it replaced" {
+	brought_back
+	adopt 3
+	rounds B A
+	stands acknowledged
+}
+
+@test "... nor to what a webserver has that lost its state" {
+	brought_back
+	mv "$T/B/state" "$T/B.state"
+	rounds B A
+	stands acknowledged
+}
+
+@test "... but to what was edited since" {
+	brought_back
+	edits B edited
+	rounds A
+	adopt 3
+	rounds B A
+	stands edited
+}

@@ -833,6 +833,49 @@ static void test_union_fills_and_is_dated(void **state)
 	assert_int_equal(seq(w), 2);
 }
 
+/* "a" as `text` in a union, as of (epoch, s). */
+static int unite(struct world *w, const char *text, uint64_t epoch, uint64_t s)
+{
+	return (int)PUSH({.store = "resources",
+			  .path = "a",
+			  .to = file_version(w, text, 0644),
+			  .content = text,
+			  .flags = SR_LEAF_UNION,
+			  .epoch = epoch,
+			  .seq = s});
+}
+
+static void test_union_and_the_own_past(void **state)
+{
+	struct world *w = *state;
+	uint64_t epoch, s;
+
+	put_file(w, "a", "one");
+	put_file(w, "b", "two"); /* (1, 2) */
+	OK(sr_ds_adopt(w->d, &w->err));
+	assert_int_equal(w->d->at.epoch, 2);
+	put_file(w, "c", "three"); /* (2, 3) */
+	assert_int_equal(unite(w, "lost", 1, 7), SR_VERDICT_OK); /* (2, 4), from a history that was lost */
+	/* who was in step before that has what it replaced, in this epoch and when the next one is raised */
+	assert_int_equal(unite(w, "one", 2, 3), SR_VERDICT_REFUSED);
+	OK(sr_ds_adopt(w->d, &w->err));
+	assert_int_equal(unite(w, "one", 2, 3), SR_VERDICT_REFUSED);
+	assert_int_equal(unite(w, "one", 1, 2), SR_VERDICT_REFUSED);
+	assert_int_equal(unite(w, "lost", 2, 4), SR_VERDICT_OK); /* and who has it makes it no newer */
+	assert_file(w, "resources/a", "lost");
+	/* what was lost later is newer; what it replaces stays replaced, though some were in step with that for longer */
+	assert_int_equal(unite(w, "lost later", 1, 8), SR_VERDICT_OK);
+	assert_int_equal(unite(w, "lost", 2, 4), SR_VERDICT_REFUSED);
+	assert_file(w, "resources/a", "lost later");
+	as_of_row(w, "a", &epoch, &s);
+	assert_true(epoch == 1 && s == 8);
+	/* the ends of the epochs outlive a start */
+	sr_ds_ends_free(w->d);
+	OK(sr_ds_ends_load(w->d, &w->err));
+	assert_true(sr_ds_is_past(w->d, 2, 2, 4) && !sr_ds_is_past(w->d, 2, 2, 5));
+	assert_true(sr_ds_is_past(w->d, 2, 1, 2) && !sr_ds_is_past(w->d, 2, 1, 3));
+}
+
 static void test_union_and_ordinary(void **state)
 {
 	struct world *w = *state;
@@ -871,7 +914,7 @@ static void test_union_and_ordinary(void **state)
 			       .content = "b2",
 			       .flags = SR_LEAF_UNION,
 			       .epoch = 1,
-			       .seq = 1}),
+			       .seq = 9}),
 			 SR_VERDICT_OK);
 	/* equal, and known to be edited: ordinary from now on */
 	assert_int_equal(PUSH({.store = "resources",
@@ -1586,6 +1629,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_unique_and_what_depends, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_foreign_keys, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_union_fills_and_is_dated, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_union_and_the_own_past, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_union_and_ordinary, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_union_deletes_nothing_and_respects_deletions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_union_row_is_archived, setup, teardown),
