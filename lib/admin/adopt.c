@@ -7,6 +7,7 @@
 #include "lib/admin/deletions.h"
 #include "lib/admin/here.h"
 #include "lib/admin/mirror.h"
+#include "lib/admin/preview.h"
 #include "lib/admin/table.h"
 
 #define QUESTION "Adopt a union? [y/N] "
@@ -109,6 +110,16 @@ static void preview(const json_t *status, FILE *out)
 	      out);
 }
 
+/* What of the status the preview is made of. */
+static json_t *preview_json(const json_t *status)
+{
+	json_t *o = json_object();
+
+	for (const char *const *name = (const char *const[]){"instance", "epoch", "seq", "why", "stores", "webservers", NULL}; *name; name++)
+		json_object_set(o, *name, json_object_get(status, *name));
+	return o;
+}
+
 /* --- the command ---------------------------------------------------------------------------------------------------------------- */
 
 static enum sr_status agree(const struct sr_admin *a, const json_t *status, struct sr_err *err)
@@ -122,17 +133,6 @@ static enum sr_status parse(const struct sr_buf *body, json_t **out, struct sr_e
 {
 	*out = json_loadb(body->at ? (const char *)body->at : "", body->len, 0, NULL);
 	return *out ? SR_OK : sr_err_set(err, SR_E_DATA, "answer of the datastore: not JSON");
-}
-
-static void show_result(const struct sr_admin *a, const struct sr_buf *body, const json_t *o)
-{
-	if (a->json) {
-		fwrite(body->at, 1, body->len, a->out);
-		fputc('\n', a->out);
-		return;
-	}
-	fprintf(a->out, "Adopted: instance %s, epoch %lld.  Webservers unite at their next check-in; see `sameroot status`.\n",
-		text_or(o, "instance", "-"), (long long)json_integer_value(json_object_get(o, "epoch")));
 }
 
 static enum sr_status adopt(const struct sr_admin *a, struct sr_here *h, struct sr_err *err)
@@ -151,8 +151,11 @@ static enum sr_status adopt(const struct sr_admin *a, struct sr_here *h, struct 
 		rc = sr_here_post(h, "/api/admin/adopt", sr_bytes_of("{\"what\":\"union\"}"), &after, err);
 	if (rc == SR_OK)
 		rc = parse(&after, &result, err);
-	if (rc == SR_OK)
-		show_result(a, &after, result);
+	if (rc == SR_OK && !a->json)
+		fprintf(a->out, "Adopted: instance %s, epoch %lld.  Webservers unite at their next check-in; see `sameroot status`.\n",
+			text_or(result, "instance", "-"), (long long)json_integer_value(json_object_get(result, "epoch")));
+	if (status)
+		sr_preview_answer(a, "union", preview_json(status), rc == SR_OK ? &after : NULL);
 	json_decref(status);
 	json_decref(result);
 	sr_buf_free(&before);

@@ -6,6 +6,7 @@
 
 #include "lib/admin/here.h"
 #include "lib/admin/offline.h"
+#include "lib/admin/preview.h"
 #include "lib/admin/table.h"
 #include "lib/replica/waiting.h"
 
@@ -21,29 +22,57 @@ static long long number(const json_t *o, const char *name)
 	return (long long)json_integer_value(json_object_get(o, name));
 }
 
+static void show_paths(const json_t *held, FILE *out)
+{
+	const json_t *paths = json_object_get(held, "paths");
+	long long more = number(held, "deletions") - (long long)json_array_size(paths);
+	struct sr_table t;
+	json_t *path;
+	size_t i;
+
+	sr_table_start(&t, "l");
+	for (i = 0; (path = json_array_get(paths, i)); i++)
+		sr_table_add(&t, "%s", json_string_value(path));
+	if (i && more > 0)
+		sr_table_add(&t, "and %lld more", more);
+	sr_table_print(&t, out, "      ");
+}
+
 /* How many units are held. */
 static size_t show(const json_t *status, FILE *out)
 {
 	const json_t *stores = json_object_get(status, "stores");
 	char since[SR_WHEN_TEXT];
-	struct sr_table t;
 	size_t i, k, n = 0;
 	json_t *store, *held;
 
-	sr_table_start(&t, "lll");
 	for (i = 0; (store = json_array_get(stores, i)); i++)
 		for (k = 0; (held = json_array_get(json_object_get(store, "held"), k)); k++, n++) {
 			struct sr_buf what = {0};
+			struct sr_table t;
 
 			sr_held_text(held, &what);
 			sr_when_text(since, number(held, "since_ms"));
+			sr_table_start(&t, "lll");
 			sr_table_add(&t, "%s", text(store, "name"));
 			sr_table_add(&t, "%s", sr_buf_text(&what));
 			sr_table_add(&t, "held since %s", since);
+			sr_table_print(&t, out, "  ");
+			show_paths(held, out);
 			sr_buf_free(&what);
 		}
-	sr_table_print(&t, out, "  ");
 	return n;
+}
+
+/* [{"store", "held": [...]}], as the daemon says it. */
+static json_t *preview_json(const json_t *status)
+{
+	json_t *list = json_array(), *store;
+
+	for (size_t i = 0; (store = json_array_get(json_object_get(status, "stores"), i)); i++)
+		if (json_array_size(json_object_get(store, "held")))
+			json_array_append_new(list, json_pack("{sOsO}", "store", json_object_get(store, "name"), "held", json_object_get(store, "held")));
+	return list;
 }
 
 /* Without a daemon: under its lock. */
@@ -80,25 +109,24 @@ static enum sr_status look(struct sr_here *h, const struct sr_admin *a, struct s
 static enum sr_status decide(struct sr_here *h, const struct sr_admin *a, const json_t *status, struct sr_err *err)
 {
 	FILE *out = a->json ? a->notes : a->out;
+	json_t *preview = preview_json(status);
 	struct sr_buf answer = {0};
 	enum sr_status rc;
 
 	if (!show(status, out) && !sr_admin_is_datastore(a)) {
 		fputs("No deletions are held here.\n", out);
+		sr_preview_answer(a, "deletions", preview, NULL);
 		return SR_OK;
 	}
 	if (sr_admin_is_datastore(a))
 		fputs("Webservers may pull the deletions up to the datastore's present state.\n", out);
 	rc = sr_admin_agree(a, QUESTION, err);
-	if (rc != SR_OK)
-		return rc;
-	if (h->absent)
+	if (rc == SR_OK && h->absent)
 		rc = approve_offline(a, err);
-	else
-		rc = sr_here_post(h, "/api/admin/adopt", sr_bytes_of("{\"what\":\"deletions\"}"), &answer, err);
-	if (rc == SR_OK && a->json)
-		fprintf(a->out, "%s\n", answer.len ? sr_buf_text(&answer) : "{}");
 	else if (rc == SR_OK)
+		rc = sr_here_post(h, "/api/admin/adopt", sr_bytes_of("{\"what\":\"deletions\"}"), &answer, err);
+	sr_preview_answer(a, "deletions", preview, rc == SR_OK ? &answer : NULL);
+	if (rc == SR_OK && !a->json)
 		fputs("Let through: they go with the next round.\n", a->out);
 	sr_buf_free(&answer);
 	return rc;

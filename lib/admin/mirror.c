@@ -51,6 +51,19 @@ static enum sr_status check(const struct sr_admin *a, struct sr_err *err)
 	return SR_OK;
 }
 
+static void explain(const struct sr_admin *a, const struct sr_preview *p, FILE *out)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (p->stores[i].emptied && (!a->store || !strcmp(a->store, p->stores[i].name)))
+			fprintf(out, "Store %s is empty at the datastore, and not here: mirroring it is refused%s.\n", p->stores[i].name,
+				a->store ? "" : ", and that of a history that is held with it");
+	fprintf(out, "%s%s of this webserver will be what the datastore has.  What is removed or overwritten here goes to %s/archive first; "
+		"`sameroot conflicts list` shows it.\n",
+		a->store ? "Store " : "Every store", a->store ? a->store : "", sr_admin_state_dir(a));
+	if (a->store)
+		fputs("That is for a webserver whose history is the datastore's: where the round is held, it is for all stores at once, without --store.\n", out);
+}
+
 /* What is here beside what the datastore has.  Nothing is asked of an operator who cannot see it. */
 static enum sr_status preview(const struct sr_admin *a, json_t **out, struct sr_err *err)
 {
@@ -62,29 +75,12 @@ static enum sr_status preview(const struct sr_admin *a, json_t **out, struct sr_
 		rc = sr_preview_make(&p, a->config, sr_contact_client(contact), WAIT_MS, err);
 	if (rc == SR_OK) {
 		sr_preview_show(&p, a->json ? a->notes : a->out);
+		explain(a, &p, a->json ? a->notes : a->out);
 		*out = sr_preview_json(&p);
 	}
 	sr_preview_free(&p);
 	sr_contact_close(contact);
 	return rc == SR_OK ? rc : sr_err_context(err, "what the datastore has");
-}
-
-static void explain(const struct sr_admin *a, FILE *out)
-{
-	fprintf(out, "%s%s of this webserver will be what the datastore has.  What is removed or overwritten here goes to %s/archive first; "
-		"`sameroot conflicts list` shows it.\n",
-		a->store ? "Store " : "Every store", a->store ? a->store : "", sr_admin_state_dir(a));
-}
-
-static void show_result(const struct sr_admin *a, const json_t *found)
-{
-	char *text = a->json ? json_dumps(found, JSON_COMPACT) : NULL;
-
-	if (text)
-		fprintf(a->out, "{\"what\":\"mirror\",\"stores\":%s}\n", text);
-	else
-		fputs("It is done at the next round; `sameroot status` says how that went.\n", a->out);
-	free(text);
 }
 
 enum sr_status sr_adopt_mirror(const struct sr_admin *given, int *status, struct sr_err *err)
@@ -102,16 +98,15 @@ enum sr_status sr_adopt_mirror(const struct sr_admin *given, int *status, struct
 	if (rc == SR_OK)
 		rc = preview(&a, &found, err);
 	if (rc == SR_OK)
-		explain(&a, a.json ? a.notes : a.out);
-	if (rc == SR_OK)
 		rc = sr_admin_agree(&a, QUESTION, err);
 	if (rc == SR_OK)
 		rc = post(&here, &a, &answer, err);
-	if (rc == SR_OK) {
-		show_result(&a, found);
+	if (rc == SR_OK)
 		*status = 0;
-	}
-	json_decref(found);
+	if (rc == SR_OK && !a.json)
+		fputs("It is done at the next round; `sameroot status` says how that went.\n", a.out);
+	if (found)
+		sr_preview_answer(&a, "mirror", found, rc == SR_OK ? &answer : NULL);
 	sr_buf_free(&answer);
 	sr_here_close(&here);
 	return rc;

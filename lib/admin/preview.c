@@ -197,12 +197,38 @@ static bool left_alone(const struct count *c, struct sr_bytes path)
 	       sr_exclude_covers(kind, (const char *const *)c->there->exclude, c->there->excludes, path) || unknown_here(c->scan, path);
 }
 
+/* The one that a row is in, or the table itself.  Paths come in order. */
+static struct sr_preview_table *table_of(struct sr_preview_store *s, struct sr_bytes path)
+{
+	const uint8_t *nul = memchr(path.at, 0, path.len);
+	struct sr_buf name = {0};
+	struct sr_preview_table *t = s->n ? &s->tables[s->n - 1] : NULL;
+
+	sr_percent(&name, sr_bytes(path.at, nul ? (size_t)(nul - path.at) : path.len), NULL);
+	if (!t || strcmp(t->name, sr_buf_text(&name)) != 0) {
+		s->tables = sr_realloc(s->tables, (s->n + 1) * sizeof *s->tables);
+		t = &s->tables[s->n++];
+		*t = (struct sr_preview_table){.name = sr_text(sr_buf_view(&name))};
+	}
+	sr_buf_free(&name);
+	return t;
+}
+
+static void count_in_table(struct sr_preview_table *t, const struct sr_version *here, const struct sr_version *there)
+{
+	t->here += there->kind == SR_KIND_NONE;
+	t->there += here->kind == SR_KIND_NONE;
+	t->different += here->kind != SR_KIND_NONE && there->kind != SR_KIND_NONE;
+}
+
 static enum sr_status count_difference(void *ctx, struct sr_bytes path, const struct sr_version *here, const struct sr_version *there)
 {
 	struct count *c = ctx;
 
 	if (left_alone(c, path))
 		return SR_OK;
+	if (c->config->kind == SR_CONFIG_SQLITE)
+		count_in_table(table_of(c->out, path), here, there);
 	if (here->kind == SR_KIND_NONE)
 		c->out->there++;
 	else if (there->kind == SR_KIND_NONE)
@@ -244,6 +270,7 @@ static enum sr_status compare(struct look *l, size_t i, struct sr_preview_store 
 		rc = sr_store_diff(l->nodes, kind, &local->map, &nothing, count_one, &c, err);
 	if (rc == SR_OK)
 		out->equal = c.all_here - out->here - out->different;
+	out->emptied = rc == SR_OK && !c.there->leaves && c.all_here;
 	return rc;
 }
 
@@ -304,8 +331,12 @@ enum sr_status sr_preview_make(struct sr_preview *out, const struct sr_config *c
 
 void sr_preview_free(struct sr_preview *p)
 {
-	for (size_t i = 0; i < p->n; i++)
+	for (size_t i = 0; i < p->n; i++) {
+		for (size_t k = 0; k < p->stores[i].n; k++)
+			free(p->stores[i].tables[k].name);
+		free(p->stores[i].tables);
 		free(p->stores[i].note);
+	}
 	free(p->stores);
 	memset(p, 0, sizeof *p);
 }
@@ -329,8 +360,41 @@ void sr_preview_show(const struct sr_preview *p, FILE *out)
 		sr_table_add(&t, "%" PRIu64, s->there);
 		sr_table_add(&t, "%" PRIu64, s->different);
 		sr_table_add(&t, "%s", s->note ? s->note : "");
+		for (size_t k = 0; k < s->n; k++) {
+			sr_table_add(&t, "  %s", s->tables[k].name);
+			sr_table_add(&t, "%s", "");
+			sr_table_add(&t, "%" PRIu64, s->tables[k].here);
+			sr_table_add(&t, "%" PRIu64, s->tables[k].there);
+			sr_table_add(&t, "%" PRIu64, s->tables[k].different);
+			sr_table_add(&t, "%s", "");
+		}
 	}
 	sr_table_print(&t, out, "");
+}
+
+static json_t *tables_json(const struct sr_preview_store *s)
+{
+	json_t *list = json_array();
+
+	for (size_t k = 0; k < s->n; k++)
+		json_array_append_new(list, json_pack("{sssIsIsI}", "name", s->tables[k].name, "here", (json_int_t)s->tables[k].here, "there",
+						      (json_int_t)s->tables[k].there, "different", (json_int_t)s->tables[k].different));
+	return list;
+}
+
+void sr_preview_answer(const struct sr_admin *a, const char *what, struct json_t *preview, const struct sr_buf *result)
+{
+	json_t *said = result && result->len ? json_loadb((const char *)result->at, result->len, 0, NULL) : NULL, *o = json_object();
+	char *text;
+
+	json_object_set_new(o, "what", json_string(what));
+	json_object_set_new(o, "preview", preview);
+	json_object_set_new(o, "result", said ? said : result ? json_object() : json_null());
+	text = json_dumps(o, JSON_COMPACT);
+	json_decref(o);
+	if (a->json)
+		fprintf(a->out, "%s\n", text);
+	free(text);
 }
 
 struct json_t *sr_preview_json(const struct sr_preview *p)
@@ -346,6 +410,8 @@ struct json_t *sr_preview_json(const struct sr_preview *p)
 		json_object_set_new(o, "here", json_integer((json_int_t)s->here));
 		json_object_set_new(o, "there", json_integer((json_int_t)s->there));
 		json_object_set_new(o, "different", json_integer((json_int_t)s->different));
+		json_object_set_new(o, "emptied", json_boolean(s->emptied));
+		json_object_set_new(o, "tables", tables_json(s));
 		json_object_set_new(o, "note", s->note ? json_string(s->note) : json_null());
 		json_array_append_new(list, o);
 	}

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "http/client.h"
+#include "lib/admin/admin.h"
 #include "lib/base/config.h"
 
 struct json_t;
@@ -17,6 +18,12 @@ struct sr_preview { /* {0}; sr_preview_free when done */
 		const char *name; /* BORROWED from the configuration */
 		char *note;       /* why it is not compared, or NULL; OWNED */
 		uint64_t equal, here, there, different; /* here, there: only there */
+		struct sr_preview_table { /* of a database, sorted by name */
+			char *name; /* as in a path; OWNED */
+			uint64_t here, there, different;
+		} *tables;
+		size_t n;
+		bool emptied; /* nothing is at the datastore, and something here: a mirror is refused */
 	} *stores;
 	size_t n;
 };
@@ -25,7 +32,9 @@ struct sr_preview { /* {0}; sr_preview_free when done */
 SR_MUST enum sr_status sr_preview_make(struct sr_preview *out, const struct sr_config *config, struct sr_client *client, unsigned wait_ms,
 				       struct sr_err *err);
 void sr_preview_show(const struct sr_preview *p, FILE *out);
-struct json_t *sr_preview_json(const struct sr_preview *p); /* [{"name", "equal", "here", "there", "different", "note"}]; OWNED BY CALLER */
+struct json_t *sr_preview_json(const struct sr_preview *p); /* [{"name", "equal", "here", "there", "different", "emptied", "tables", "note"}]; OWNED BY CALLER */
+/* With --json: {"what", "preview", "result"} on a->out; result NULL: it was not done, empty: noted.  CONSUMES preview. */
+void sr_preview_answer(const struct sr_admin *a, const char *what, struct json_t *preview, const struct sr_buf *result);
 void sr_preview_free(struct sr_preview *p);
 
 #endif

@@ -97,7 +97,7 @@ struct done { /* deletions of one minute */
 };
 
 struct entry { /* of one unit */
-	char *store, *table; /* table percent-encoded; OWNED, as is `done` */
+	char *store, *table; /* table percent-encoded; OWNED, as are `done` and `paths` */
 	enum sr_way way;
 	struct done *done; /* oldest first */
 	size_t dones;
@@ -105,6 +105,7 @@ struct entry { /* of one unit */
 	int64_t since_ms, seen_ms;
 	uint64_t n, leaves; /* of what is held */
 	uint64_t approved;  /* so many, or 0 */
+	struct sr_buf paths; /* a few of them, each with a newline */
 };
 
 struct sr_ledger {
@@ -148,6 +149,7 @@ static void forget_entry(struct entry *e)
 	free(e->store);
 	free(e->table);
 	free(e->done);
+	sr_buf_free(&e->paths);
 }
 
 /* What is older than an hour goes, and units of which there is nothing left to say. */
@@ -218,6 +220,17 @@ enum sr_limit_verdict sr_ledger_judge(struct sr_ledger *l, const struct sr_unit 
 	e->approved = 0;
 	hold(l, e, n, leaves, now);
 	return SR_LIMIT_HELD;
+}
+
+void sr_ledger_sample(struct sr_ledger *l, const struct sr_unit *unit, struct sr_bytes paths)
+{
+	struct entry *e = entry_of(l, unit);
+
+	if (sr_bytes_eq(sr_buf_view(&e->paths), paths))
+		return;
+	sr_buf_clear(&e->paths);
+	sr_buf_bytes(&e->paths, paths);
+	l->dirty = true;
 }
 
 static void add_done(struct entry *e, int64_t now, uint64_t n, uint64_t leaves)
@@ -296,6 +309,20 @@ bool sr_ledger_holds(const struct sr_ledger *l, const char *store)
 
 /* --- as JSON -------------------------------------------------------------------------------------------------------------- */
 
+static json_t *paths_json(const struct entry *e)
+{
+	const char *at = (const char *)e->paths.at, *stop = at + e->paths.len, *end;
+	json_t *list = json_array();
+
+	for (; at < stop && (end = memchr(at, '\n', (size_t)(stop - at))); at = end + 1) {
+		char *path = sr_format("%s%.*s", e->store, (int)(end - at), at);
+
+		json_array_append_new(list, json_string(path));
+		free(path);
+	}
+	return list;
+}
+
 static json_t *entry_json(const struct entry *e)
 {
 	json_t *o = json_object(), *done = json_array();
@@ -307,6 +334,8 @@ static json_t *entry_json(const struct entry *e)
 		json_array_append_new(done, json_pack("[III]", (json_int_t)e->done[i].at_ms, (json_int_t)e->done[i].n, (json_int_t)e->done[i].leaves));
 	json_object_set_new(o, "done", done);
 	json_object_set_new(o, "approved", json_integer((json_int_t)e->approved));
+	if (e->held)
+		json_object_set_new(o, "paths", paths_json(e));
 	if (e->held)
 		json_object_set_new(o, "held",
 				    json_pack("[IIII]", (json_int_t)e->since_ms, (json_int_t)e->seen_ms, (json_int_t)e->n, (json_int_t)e->leaves));
@@ -374,6 +403,12 @@ static bool read_entry(struct sr_ledger *l, const json_t *o)
 		e->done = sr_realloc(e->done, (e->dones + 1) * sizeof *e->done);
 		e->done[e->dones++] = (struct done){.at_ms = (int64_t)v[0], .n = v[1], .leaves = v[2]};
 	}
+	for (size_t i = 0; i < json_array_size(json_object_get(o, "paths")) && i < SR_LIMIT_SAMPLE; i++) {
+		const char *path = json_string_value(json_array_get(json_object_get(o, "paths"), i));
+
+		if (path && strlen(path) > strlen(store))
+			sr_buf_printf(&e->paths, "%s\n", path + strlen(store));
+	}
 	e->held = held != NULL;
 	if (!held)
 		return true;
@@ -439,6 +474,7 @@ void sr_ledger_report(const struct sr_ledger *l, const char *store, struct sr_bu
 		json_object_set_new(o, "deletions", json_integer((json_int_t)e->n));
 		json_object_set_new(o, "leaves", json_integer((json_int_t)e->leaves));
 		json_object_set_new(o, "since_ms", json_integer(e->since_ms));
+		json_object_set_new(o, "paths", paths_json(e));
 		json_array_append_new(list, o);
 	}
 	text = json_dumps(list, JSON_COMPACT);

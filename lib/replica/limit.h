@@ -12,6 +12,8 @@
 
 #define SR_LIMIT_WHOLE 2 /* leaves: a store of so many that becomes empty at once is held, however few they are; the last one alone is not */
 
+#define SR_LIMIT_SAMPLE 10 /* paths of what is held are named to the operator */
+
 /* --- judging: pure ---------------------------------------------------------------------------------------------------- */
 
 struct sr_limit_case {
@@ -50,6 +52,8 @@ void sr_ledger_close(struct sr_ledger *l); /* NULL is a no-op */
  * thought here. */
 enum sr_limit_verdict sr_ledger_judge(struct sr_ledger *l, const struct sr_unit *unit, const struct sr_config_store *limits, uint64_t n,
 				      uint64_t leaves, bool elsewhere);
+/* The first paths of what is held, as sr_leaf_path_text without the store, each with a newline.  COPIES. */
+void sr_ledger_sample(struct sr_ledger *l, const struct sr_unit *unit, struct sr_bytes paths);
 /* They happened: they count for an hour.  approved: the operator knows; they do not, nor does what was before. */
 void sr_ledger_done(struct sr_ledger *l, const struct sr_unit *unit, uint64_t n, uint64_t leaves, bool approved);
 /* All units of the store and way that are still held have been judged since the last call (or store NULL: of every store): what was not is
@@ -62,7 +66,8 @@ bool sr_ledger_holds(const struct sr_ledger *l, const char *store);
 /* Write it, if anything is new.  In the caller's step, or one of its own. */
 SR_MUST enum sr_status sr_ledger_save(struct sr_ledger *l, struct sr_err *err);
 
-/* What is held of the store: [{"table", "way", "deletions", "leaves", "since_ms"}], as JSON text. */
+/* What is held of the store: [{"table", "way", "deletions", "leaves", "since_ms", "paths"}], as JSON text; the
+ * first few paths, for people. */
 void sr_ledger_report(const struct sr_ledger *l, const char *store, struct sr_buf *out);
 
 /* Does this node judge every deletion in the store? */

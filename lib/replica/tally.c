@@ -24,6 +24,14 @@ static size_t unit_of(struct sr_tally *t, uint8_t store_kind, struct sr_bytes pa
 	return t->units_n++;
 }
 
+static void sample(struct sr_tally_unit *u, uint8_t store_kind, struct sr_bytes path)
+{
+	if (u->sampled++ >= SR_LIMIT_SAMPLE)
+		return;
+	sr_leaf_path_text(&u->sample, "", store_kind, path);
+	sr_buf_byte(&u->sample, '\n');
+}
+
 void sr_tally_add(struct sr_tally *t, size_t index, uint8_t store_kind, struct sr_bytes path, const struct sr_version *from,
 		  const struct sr_version *to)
 {
@@ -34,6 +42,7 @@ void sr_tally_add(struct sr_tally *t, size_t index, uint8_t store_kind, struct s
 			t->deleted = sr_realloc(t->deleted, t->cap * sizeof *t->deleted);
 		}
 		t->deleted[t->n++] = (struct sr_deleted){.index = index, .unit = unit_of(t, store_kind, path), .content = from->hash};
+		sample(&t->units[t->deleted[t->n - 1].unit], store_kind, path);
 	} else if (store_kind == SR_KIND_DATABASE && is_leaf(to) && !is_leaf(from)) {
 		size_t unit = unit_of(t, store_kind, path); /* may move the units */
 
@@ -118,6 +127,8 @@ void sr_tally_judge(struct sr_tally *t, struct sr_ledger *l, const char *store, 
 
 		u->leaves = leaves_of(nodes, map, u);
 		u->verdict = u->approved ? SR_LIMIT_APPROVED : sr_ledger_judge(l, &named, limits, u->net, u->leaves, elsewhere);
+		if (u->verdict == SR_LIMIT_HELD)
+			sr_ledger_sample(l, &named, sr_buf_view(&u->sample));
 		t->held |= u->verdict == SR_LIMIT_HELD;
 	}
 }
@@ -147,8 +158,10 @@ void sr_tally_text(const struct sr_tally *t, struct sr_buf *out)
 
 void sr_tally_free(struct sr_tally *t)
 {
-	for (size_t i = 0; i < t->units_n; i++)
+	for (size_t i = 0; i < t->units_n; i++) {
 		free(t->units[i].table);
+		sr_buf_free(&t->units[i].sample);
+	}
 	free(t->units);
 	free(t->deleted);
 	free(t->created);

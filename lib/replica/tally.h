@@ -18,6 +18,8 @@ struct sr_tally { /* {0}, then sr_tally_add; sr_tally_free */
 		char *table; /* OWNED; empty: files */
 		size_t table_len;
 		uint64_t net, leaves;
+		struct sr_buf sample; /* the first SR_LIMIT_SAMPLE paths that go, for people, each behind a slash and with a newline; OWNED */
+		size_t sampled;
 		uint64_t made; /* rows: a table in which as many come as go does not shrink */
 		bool approved; /* the caller's to set: an operator let it through elsewhere, it is not judged */
 		enum sr_limit_verdict verdict;

@@ -255,7 +255,7 @@ seen_there() {
 	expect 0 d adopt --union --yes
 	[[ $output == *web1.example.org* && $output == *"epoch 2"* ]]
 	[ "$(d status --json | jq .epoch)" = 2 ]
-	[ "$(d adopt --union --yes --json 2>/dev/null | jq .epoch)" = 3 ]
+	[ "$(d adopt --union --yes --json 2>/dev/null | jq .result.epoch)" = 3 ]
 	eventually at_epoch_3
 	eventually in_sync
 	stop

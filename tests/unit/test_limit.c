@@ -173,8 +173,10 @@ static void test_approval(void **state)
 	assert_true(sr_ledger_holds(w->l, "s"));
 	assert_false(sr_ledger_holds(w->l, "other"));
 	reopen(w);
+	sr_ledger_sample(w->l, &(struct sr_unit){.store = "s", .table = sr_bytes_of("t"), .way = SR_WAY_PUSH}, sr_bytes_of("/t/1\n/t/2\n"));
+	reopen(w);
 	sr_ledger_report(w->l, "s", &text);
-	assert_string_equal(sr_buf_text(&text), "[{\"table\":\"t\",\"way\":\"push\",\"deletions\":60,\"leaves\":100,\"since_ms\":1000000000000}]");
+	assert_string_equal(sr_buf_text(&text), "[{\"table\":\"t\",\"way\":\"push\",\"deletions\":60,\"leaves\":100,\"since_ms\":1000000000000,\"paths\":[\"s/t/1\",\"s/t/2\"]}]");
 	sr_buf_free(&text);
 	assert_int_equal(sr_ledger_approve(w->l), 1);
 	reopen(w);

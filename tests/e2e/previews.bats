@@ -1,0 +1,84 @@
+#!/usr/bin/env bats
+# What `sameroot adopt` shows before it asks, in words and as JSON.
+
+load lib
+
+tool() { # NODE COMMAND...: what it says in $output
+	local node=$1
+	shift
+	run "$BIN/sameroot" "$@" -c "$T/$node.conf" </dev/null
+}
+
+json() { # NODE COMMAND...: standard output alone
+	local node=$1
+	shift
+	"$BIN/sameroot" "$@" --json -c "$T/$node.conf" </dev/null 2>/dev/null || true
+}
+
+says() {
+	local word
+	for word; do [[ $output == *"$word"* ]] || fail "no '$word' in: $output" || return 1; done
+}
+
+@test "adopt --mirror: of each store and table; what is empty at the datastore is refused, and said before" {
+	begin
+	value A "UPDATE users SET email = 'mine' WHERE uid = 1; INSERT INTO users VALUES(4, 'Mine', NULL, 0), (5, 'Mine too', NULL, 0); DELETE FROM members WHERE uid = 3"
+	echo mine >"$T/A/resources/mine"
+	tool A adopt --mirror
+	[ "$status" -eq 64 ]
+	grep -E '^users.db +[0-9]+ +2 +1 +1 *$' <<<"$output"
+	grep -E '^  members +0 +1 +0 *$' <<<"$output"
+	grep -E '^  users +2 +0 +1 *$' <<<"$output"
+	grep -E '^resources +[0-9]+ +1 +0 +0 *$' <<<"$output"
+	[[ $output != *refused* ]]
+	tool A adopt --mirror --store users.db
+	says 'all stores at once, without --store'
+	json A adopt --mirror | jq -e '.what == "mirror" and .result == null and (.preview[0] | .name == "users.db" and .here == 2 and .emptied == false
+		and (.tables | length == 2 and .[1] == {"name": "users", "here": 2, "there": 0, "different": 1}))'
+	json A adopt --mirror --yes | jq -e '.result == {}'
+	rounds A
+	assert_same datastore A
+	stop datastore
+	mv "$T/datastore" "$T/old"
+	mkdir "$T/datastore"
+	start_datastore
+	tool A adopt --mirror
+	says 'Store users.db is empty at the datastore, and not here: mirroring it is refused'
+	json A adopt --mirror | jq -e 'all(.preview[]; .emptied)'
+}
+
+@test "adopt --deletions names the first ten paths, on a webserver and on the datastore; adopt --union as JSON" {
+	fill A
+	mkdir "$T/A/resources/many"
+	for i in {10..29}; do echo "$i" >"$T/A/resources/many/$i"; done
+	start_datastore
+	rounds A B
+	rm "$T"/A/resources/many/{10..27}
+	run once A
+	[ "$status" -eq 1 ]
+	tool A adopt --deletions
+	[ "$status" -eq 64 ]
+	says '18 of 23 leaves would be deleted everywhere' resources/many/10 resources/many/19 'and 8 more'
+	[[ $output != *resources/many/20* ]]
+	json A adopt --deletions | jq -e '.what == "deletions" and .result == null and (.preview | length == 1 and .[0].store == "resources"
+		and (.[0].held[0] | .deletions == 18 and (.paths | length == 10) and .paths[0] == "resources/many/10"))'
+	json A adopt --deletions --yes | jq -e '.result == {}'
+	rounds A B
+	[ "$(find "$T/B/resources/many" -type f | wc -l)" -eq 2 ]
+	tool A adopt --deletions
+	[ "$status" -eq 0 ]
+	says 'No deletions are held'
+
+	sql "$T/datastore/users.db" 'DELETE FROM members; DELETE FROM users; DELETE FROM groups'
+	kill -USR1 "${PID[datastore]}"
+	wait_for 'it is held' is_held
+	tool datastore adopt --deletions
+	says 'table users: 3 of 3 rows were deleted directly' users.db/users/1 users.db/members/
+	json datastore adopt --deletions --yes | jq -e '(.preview[0].held | length == 3) and .result.role == "datastore"'
+	json datastore adopt --union | jq -e '.what == "union" and .preview.epoch == 1 and (.preview.stores | length == 3) and (.preview.webservers | length == 2) and .result == null'
+	json datastore adopt --union --yes | jq -e '.result.epoch == 2'
+}
+
+is_held() {
+	status_of datastore '.stores[0].mode == "paused"'
+}
