@@ -141,14 +141,17 @@ static size_t order(const struct sr_restore *x, const struct sr_restore_store *s
 	return n;
 }
 
-/* As of the newest source: where the others have a version, it has given way to that one. */
-static void choose_marker(struct sr_restore *x, struct sr_restore_store *st, const struct sr_source_store *newest, size_t k)
+/* As of the oldest source: what was edited at one that nobody had heard of is in what was merged, and its edits since, made while this went on,
+ * must not look older than that.  What a newer one has stands all the same, for it unites, too. */
+static void choose_marker(struct sr_restore *x, struct sr_restore_store *st, size_t k, const struct sr_source_store *oldest)
 {
+	const struct sr_source_store *newest = of(x, k, st);
+
 	st->marker = (struct sr_marker){.id = sr_uuid_random(),
 					.node = newest->node,
 					.instance = x->sources[k].info.at.instance,
-					.epoch = newest->epoch,
-					.seq = newest->seq};
+					.epoch = oldest->epoch,
+					.seq = oldest->seq};
 	if (!st->marker.epoch && !sr_uuid_none(&st->marker.instance))
 		st->marker.epoch = 1; /* before everything */
 	if (sr_uuid_none(&st->marker.node))
@@ -178,7 +181,7 @@ enum sr_status sr_restore_merge(struct sr_restore *x, size_t i, struct sr_err *e
 			rc = take_in(&m);
 		sr_leaves_free(m.adds);
 	}
-	choose_marker(x, st, of(x, sources[0], st), sources[0]);
+	choose_marker(x, st, sources[0], of(x, sources[n - 1], st));
 	sr_nodes_release(x->nodes, &st->wanted);
 	st->wanted = m.base;
 out:

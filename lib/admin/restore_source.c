@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/admin/here.h"
@@ -12,6 +13,8 @@
 #include "lib/bundle/backup.h"
 #include "lib/replica/fetch.h"
 #include "lib/replica/hello.h"
+
+#define WALKS 50 /* of a tree that moves on */
 
 /* --- a daemon ------------------------------------------------------------------------------------------------------------- */
 
@@ -197,20 +200,29 @@ out:
 	return rc;
 }
 
+/* It moves on while it is walked: what was fetched is kept, so that the next walk is shorter.  A tree that was walked before will do meanwhile. */
+static enum sr_status refresh(struct sr_restore *x, struct sr_source *s, bool *moved, struct sr_err *err)
+{
+	enum sr_status rc = refresh_daemon(x, s, moved, err);
+
+	for (int n = 1; rc == SR_E_GONE && !s->have_info && n < WALKS; n++) {
+		nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+		rc = refresh_daemon(x, s, moved, err);
+	}
+	if (rc != SR_E_GONE || !s->have_info)
+		return rc;
+	*moved = true;
+	return SR_OK;
+}
+
 enum sr_status sr_restore_refresh(struct sr_restore *x, bool *moved, struct sr_err *err)
 {
 	enum sr_status rc = SR_OK;
 
 	*moved = false;
-	for (size_t k = 0; rc == SR_OK && k < x->n_sources; k++) {
-		if (!x->sources[k].client)
-			continue;
-		rc = refresh_daemon(x, &x->sources[k], moved, err);
-		if (rc == SR_E_GONE) { /* it moved on while it was walked: the next time */
-			*moved = true;
-			rc = SR_OK;
-		}
-	}
+	for (size_t k = 0; rc == SR_OK && k < x->n_sources; k++)
+		if (x->sources[k].client)
+			rc = refresh(x, &x->sources[k], moved, err);
 	return rc;
 }
 

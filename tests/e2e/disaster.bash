@@ -117,6 +117,16 @@ bring_back() {
 	if [[ $1 == datastore ]] && mount --bind "$T/mounted" "$dir" 2>/dev/null; then MOUNTED=$dir; else rmdir "$dir" && mv "$T/mounted" "$dir"; fi
 }
 
+# NODE ARG...: `sameroot-restore`, as sameroot-recovery(7) has it, but for the configuration and --yes.  It is done also if something was left out, as what the
+# source's application changes just then.
+restore() {
+	local node=$1 role=webserver status=0
+	shift
+	[[ $node != datastore ]] || role=datastore
+	"$BIN/sameroot-restore" "$role" -c "$T/$node.conf" --yes "$@" >"$T/restored" 2>&1 || status=$?
+	[[ $status -le 1 ]] && grep -q '^Start sameroot-' "$T/restored" || fail "sameroot-restore $role $*: status $status: $(<"$T/restored")"
+}
+
 adopt_union() {
 	"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf" >"$T/adopted" 2>&1 || fail "adopt --union: $(<"$T/adopted")"
 }

@@ -27,7 +27,7 @@ rows_of_a() {
 	value datastore "SELECT count(*) FROM kept WHERE key LIKE 'A-%'"
 }
 
-@test "a webserver's databases are deleted: paused there, deleted nowhere; a copy of the datastore's brings them back" {
+@test "a webserver's databases are deleted: paused there, deleted nowhere; sameroot-restore fills them from the datastore" {
 	a_rests
 	n=$(rows_of_a)
 	rm "$T"/A/users.db* "$T"/A/webstore.db*
@@ -35,10 +35,10 @@ rows_of_a() {
 	wait_for 'the datastore shows it' says datastore 'lost: nothing is there'
 	others_go_on "$n"
 	wait_for 'its files go on' test -s "$T/A/resources/goes-on"
-	copy_database datastore users.db A
-	copy_database datastore webstore.db A
-	sync_now A # before its application writes: nobody knows what an edit of a copy is an edit of
-	work A
+	stop A
+	restore A --from-datastore --store users.db --store webstore.db
+	start_webserver A
+	work A # at once: what is filled knows what it was filled with
 	worked
 	all_is_well
 }
@@ -55,10 +55,10 @@ rows_of_a() {
 	wait_for 'A sees the header' says A 'users.db.*corrupt'
 	wait_for 'A sees the pages' says A 'webstore.db.*(corrupt|malformed)'
 	others_go_on "$n"
-	rm -f "$T"/A/users.db* "$T"/A/webstore.db*
-	copy_database datastore users.db A
-	copy_database datastore webstore.db A
-	sync_now A # before its application writes: nobody knows what an edit of a copy is an edit of
+	stop A
+	restore A --from-datastore --store users.db --store webstore.db
+	[ -n "$(find "$T/A" -name 'users.db.before-restore-*')" ]
+	start_webserver A
 	work A
 	worked
 	all_is_well

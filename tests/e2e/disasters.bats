@@ -9,30 +9,6 @@ load disaster
 
 # --- stores that are gone -------------------------------------------------------------------------------------------------------------
 
-@test "the datastore's databases are deleted: paused, the files go on, a webserver's copies bring them back" {
-	at_work
-	rm "$T"/datastore/users.db* "$T"/datastore/webstore.db*
-	wait_for 'it is seen' says datastore 'lost: nothing is there'
-	goes_on
-	stop datastore
-	copy_database A users.db datastore
-	copy_database B webstore.db datastore
-	start_datastore
-	RETURNED=1 all_is_well # what was deleted meanwhile may be back: a union deletes nothing
-}
-
-@test "the datastore's resources are deleted, directory and all: paused, the databases go on; copied back from a webserver" {
-	at_work
-	rm -rf "$T/datastore/resources"
-	wait_for 'it is seen' says datastore 'lost: nothing is there'
-	value A "INSERT INTO kept VALUES('A-goes-on', 'goes on', NULL)"
-	wait_for 'the databases go on' has B 'A-goes-on'
-	stop datastore
-	cp -a "$T/B/resources" "$T/datastore/resources" # with B's marker in it
-	start_datastore
-	RETURNED=1 all_is_well
-}
-
 @test "the datastore's store lies on a mount that is gone: paused, and it goes on by itself when it is mounted again" {
 	take_away datastore first
 	at_work
