@@ -200,7 +200,7 @@ out:
 	return rc;
 }
 
-/* It moves on while it is walked: what was fetched is kept, so that the next walk is shorter.  A tree that was walked before will do meanwhile. */
+/* It moves on while it is walked: at first it is walked again, later the tree that was walked before will do meanwhile. */
 static enum sr_status refresh(struct sr_restore *x, struct sr_source *s, bool *moved, struct sr_err *err)
 {
 	enum sr_status rc = refresh_daemon(x, s, moved, err);
