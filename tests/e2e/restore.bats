@@ -342,9 +342,10 @@ killed_at() {
 	wait_same
 }
 
-@test "a full disk: it stops, and the old state is as it was" {
+@test "a full disk: it stops, and the old state is as it was; with room it goes on" {
 	mkdir "$T/small"
 	mount -t tmpfs -o size=6m none "$T/small" 2>/dev/null || skip 'no mount here'
+	MOUNTED=$T/small
 	fill A
 	sed -i "s|^Datastore-Resource-Store=.*|Datastore-Resource-Store=$T/small/resources|" "$T/datastore.conf"
 	start_datastore
@@ -354,14 +355,22 @@ killed_at() {
 	wait_for 'equal roots' same_roots datastore A
 	stop datastore
 	old=$(tree_sum "$T/small/resources")
+	rows=$(dump_db "$T/datastore/users.db")
 	restore datastore -c "$T/datastore.conf" --from "${URL[A]}" --yes
-	now=$(tree_sum "$T/small/resources")
-	asides=$(find "$T/datastore" "$T/small" -maxdepth 1 -name '*.before-restore-*' | wc -l)
-	umount -l "$T/small"
 	[ "$status" -eq 74 ]
-	[[ $output == *'disk is full'*"$T/small/resources.restoring"* ]] || [[ $output == *"$T/small/resources.restoring"* ]]
-	[ "$now" = "$old" ]
-	[ "$asides" -eq 0 ]
+	[[ $output == *'the disk is full, and all is as it was'* ]]
+	[[ $output == *"$T/small/resources.restoring"* ]]
+	[ "$(tree_sum "$T/small/resources")" = "$old" ]
+	[ "$(dump_db "$T/datastore/users.db")" = "$rows" ]
+	[ ! -e "$T/datastore/state/restore/plan" ]
+	[ -z "$(find "$T/datastore" "$T/small" -maxdepth 2 -name '*.before-restore-*')" ]
+	mount -o remount,size=40m "$T/small"
+	datastore_from --from "${URL[A]}"
+	nothing_left
+	[ ! -e "$T/small/resources.restoring" ]
+	start_datastore
+	wait_for 'equal roots' same_roots datastore A
+	no_conflicts
 }
 
 @test "from a backup, older than the webservers: what they have since stands, and a part of it comes back alone" {

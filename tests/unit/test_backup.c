@@ -442,38 +442,152 @@ static void header(struct sr_buf *out, const char *name, char type, size_t size)
 	sr_buf_add(out, h, BLOCK);
 }
 
+/* One member after others whose headers are right is refused for what is wrong with it, and nothing is put anywhere. */
+static void assert_hostile(const struct sr_buf *members, const char *why, const char *name)
+{
+	struct sr_buf b = {0};
+	char *to = sr_format("%s/hostile", dir);
+	struct sr_err err = {0};
+
+	sr_buf_bytes(&b, sr_buf_view(members));
+	memset(sr_buf_room(&b, 2 * BLOCK), 0, 2 * BLOCK);
+	b.len += 2 * BLOCK;
+	mkdir(to, 0755);
+	assert_int_equal(extract(sr_buf_view(&b), to, NULL, &err), SR_E_DATA);
+	if (!strstr(err.text, why))
+		fail_msg("%s: not '%s', but: %s", name, why, err.text);
+	assert_int_equal(run("test -z \"$(ls -A hostile)\""), 0);
+	free(to);
+	sr_buf_free(&b);
+}
+
+/* Each name at its own check: what is before it has its place. */
 static void hostile_members_are_refused(void **state)
 {
+	static const char no_store[] = "a name that no store has", no_path[] = "a path that no store has", no_top[] = "its store's directory is not before it",
+			  no_kind[] = "neither a file nor a directory", no_place[] = "not in its place, or twice", no_dir[] = "its directory is not before it";
 	static const struct {
-		const char *first, *second;
+		const char *before[3]; /* a directory ends in '/' */
+		const char *name;
 		char type;
+		const char *why;
 	} bad[] = {
-		{NULL, "/etc/passwd", '0'},	 {NULL, "../users.db", '0'},	    {NULL, "..", '5'},
-		{NULL, "users.db", '1'},	 {NULL, "users.db", '2'},	    {NULL, "users.db", '3'},
-		{NULL, "users.db", '6'},	 {NULL, "users.db", 'S'},	    {NULL, "users.db", 'g'},
-		{NULL, "resources/x", '0'},	 {"resources", "resources/../x", '0'}, {"resources", "resources/./x", '0'},
-		{"resources", "resources//x", '0'}, {"resources", "resources/a/x", '0'}, {"resources", "resources", '5'},
-		{"resources", "other/x", '0'},	 {"resources/", "resources/.sameroot/x", '0'}, {NULL, "FAILED", '5'},
+		{{0}, "/etc/passwd", '0', no_top},
+		{{0}, "../users.db", '0', no_top},
+		{{0}, "..", '5', no_store},
+		{{0}, ".", '5', no_store},
+		{{0}, "..", '0', no_store},
+		{{0}, "SHA256SUMS", '0', no_store},
+		{{0}, "FAILED", '5', no_store},
+		{{0}, "manifest.json", '5', no_store},
+		{{0}, "users.db", '1', no_kind},
+		{{0}, "users.db", '2', no_kind},
+		{{0}, "users.db", '3', no_kind},
+		{{0}, "users.db", '6', no_kind},
+		{{0}, "users.db", 'S', no_kind},
+		{{0}, "users.db", 'g', no_kind},
+		{{0}, "users.db", 'L', no_kind},
+		{{"resources/"}, "resources/link", '2', no_kind},
+		{{"resources/"}, "resources/link", '1', no_kind},
+		{{0}, "resources/x", '0', no_top},
+		{{"users.db"}, "users.db/x", '0', no_top},
+		{{"resources/"}, "other/x", '0', no_top},
+		{{"resources/", "other/"}, "resources/x", '0', no_top},
+		{{"resources/"}, "resources/..", '5', no_path},
+		{{"resources/"}, "resources/../x", '0', no_path},
+		{{"resources/"}, "resources/./x", '0', no_path},
+		{{"resources/"}, "resources//x", '0', no_path},
+		{{"resources/"}, "resources/", '0', no_path},
+		{{"resources/", "resources/a/"}, "resources/a/../../users.db", '0', no_path},
+		{{"resources/", "resources/a/"}, "resources/a/..", '5', no_path},
+		{{"resources/"}, "resources/.sameroot/x", '0', no_path},
+		{{"resources/"}, "resources/.sameroot", '0', no_path},
+		{{"resources/", "resources/.sameroot/"}, "resources/.sameroot/x", '0', no_path},
+		{{"resources/", "resources/.sameroot/"}, "resources/.sameroot/marker", '5', no_path},
+		{{"resources/", "resources/.sameroot/", "resources/.sameroot/marker"}, "resources/.sameroot/marker", '0', no_path},
+		{{"resources/", "resources/a"}, "resources/.sameroot", '5', no_path},
+		{{"resources/"}, "resources/a/x", '0', no_dir},
+		{{"resources/", "resources/a"}, "resources/a/x", '0', no_dir}, /* below a file */
+		{{"resources/", "resources/a/", "resources/b/"}, "resources/a/x", '0', no_place},
+		{{"resources/", "resources/b"}, "resources/a", '0', no_place},
+		{{"resources/", "resources/a/"}, "resources/a", '5', no_place},
+		{{"resources/", "resources/a/"}, "resources/a", '0', no_place},
+		{{"resources/", "resources/a"}, "resources/a", '5', no_place},
+		{{"resources/"}, "resources", '5', "resources: twice"},
+		{{"resources/"}, "resources", '0', "resources: twice"},
+		{{"users.db"}, "users.db", '5', "users.db: twice"},
+		{{"users.db", "other"}, "users.db", '0', "users.db: twice"},
+		{{0}, "", '0', "its name is wrong"},
+		{{0}, "/", '5', "its name is wrong"},
 	};
 
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		struct sr_buf b = {0};
-		char *to = sr_format("%s/hostile", dir);
-		struct sr_err err = {0};
 
-		if (bad[i].first)
-			header(&b, bad[i].first, '5', 0);
-		header(&b, bad[i].second, bad[i].type, 0);
-		memset(sr_buf_room(&b, 2 * BLOCK), 0, 2 * BLOCK);
-		b.len += 2 * BLOCK;
-		mkdir(to, 0755);
-		assert_int_equal(extract(sr_buf_view(&b), to, NULL, &err), SR_E_DATA);
-		if (strstr(err.text, "truncated"))
-			fail_msg("%s was taken", bad[i].second);
-		assert_int_equal(run("test -z \"$(ls -A hostile)\""), 0);
-		free(to);
+		for (size_t k = 0; k < 3 && bad[i].before[k]; k++)
+			header(&b, bad[i].before[k], bad[i].before[k][strlen(bad[i].before[k]) - 1] == '/' ? '5' : '0', 0);
+		assert_hostile(&b, "truncated: manifest.json is missing", bad[i].name); /* so far all is well */
+		header(&b, bad[i].name, bad[i].type, 0);
+		assert_hostile(&b, bad[i].why, bad[i].name);
 		sr_buf_free(&b);
 	}
+	(void)state;
+}
+
+/* With pax records, as "NAME=VALUE" each. */
+static void pax_member(struct sr_buf *out, const char *record, size_t len, const char *name, char type)
+{
+	struct sr_buf text = {0};
+	size_t all = len + 3;
+
+	while (snprintf(NULL, 0, "%zu", all) + len + 2 != all)
+		all++;
+	sr_buf_printf(&text, "%zu ", all);
+	sr_buf_add(&text, record, len);
+	sr_buf_byte(&text, '\n');
+	header(out, "pax", 'x', text.len);
+	sr_buf_bytes(out, sr_buf_view(&text));
+	memset(sr_buf_room(out, BLOCK), 0, BLOCK);
+	out->len += (BLOCK - text.len % BLOCK) % BLOCK;
+	header(out, name, type, 0);
+	sr_buf_free(&text);
+}
+
+static void hostile_names_in_pax_records_are_refused(void **state)
+{
+	char *deep = sr_format("path=resources/%0300d", 7), *longest = sr_alloc(70000);
+	struct sr_buf b = {0};
+	const struct {
+		const char *record;
+		size_t len;
+		char type;
+		const char *why;
+	} bad[] = {
+		{"path=resources/../x", 19, '0', "a path that no store has"},
+		{"path=../../etc/passwd", 21, '0', "its store's directory is not before it"},
+		{"path=resources/a\0b", 18, '0', "its name is wrong"},
+		{deep, strlen(deep), '0', "a path that no store has"}, /* a component of more than 255 */
+		{longest, 69999, '0', "is damaged"},
+		{"linkpath=/etc/passwd", 20, '0', "its pax records are malformed"},
+		{"GNU.sparse.size=1", 17, '0', "its pax records are malformed"},
+		{"path=resources/l", 16, '2', "neither a file nor a directory"},
+		{"size=-1", 7, '0', "its size is wrong"},
+		{"mtime=x", 7, '0', "its time is wrong"},
+	};
+
+	memset(longest, 'a', 69999);
+	memcpy(longest, "path=resources/", 15);
+	for (size_t i = 16; i < 69999; i += 2)
+		longest[i] = '/';
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		sr_buf_clear(&b);
+		header(&b, "resources/", '5', 0);
+		pax_member(&b, bad[i].record, bad[i].len, "resources/harmless", bad[i].type);
+		assert_hostile(&b, bad[i].why, bad[i].record);
+	}
+	sr_buf_free(&b);
+	free(deep);
+	free(longest);
 	(void)state;
 }
 
@@ -565,6 +679,7 @@ int main(void)
 		cmocka_unit_test(faults_name_the_path),
 		cmocka_unit_test(a_removed_and_an_added_member_are_named),
 		cmocka_unit_test(hostile_members_are_refused),
+		cmocka_unit_test(hostile_names_in_pax_records_are_refused),
 		cmocka_unit_test(a_bomb_of_a_pax_header_is_refused),
 		cmocka_unit_test(one_that_was_not_finished_says_why),
 		cmocka_unit_test(many_members),
