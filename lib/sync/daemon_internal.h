@@ -1,0 +1,48 @@
+/* daemon_internal.h - what the parts of the sync daemon share: its loop (daemon.c) and its HTTP (routes.c). */
+#ifndef SR_SYNC_DAEMON_INTERNAL_H
+#define SR_SYNC_DAEMON_INTERNAL_H
+
+#include "http/server.h"
+#include "lib/replica/admit.h"
+#include "lib/replica/conflict_routes.h"
+#include "lib/replica/hello.h"
+#include "lib/replica/serve.h"
+#include "lib/sync/daemon.h"
+#include "lib/sync/orders.h"
+
+struct sr_sync_daemon {
+	const struct sr_config *config;
+	struct sr_sync *sync;
+	struct sr_admit admit;
+	struct sr_serve serve;
+	struct sr_hello hello;
+	struct sr_conflict_routes conflicts;
+	struct sr_server *server;
+
+	pthread_mutex_t lock;
+	pthread_cond_t wake, lending;
+	unsigned borrowers;   /* requests that wait for what belongs to the thread that runs rounds */
+	bool offered, lent;   /* to any of them; one has it */
+	bool stop, now, one_round; /* one_round: at least one went through, so that the tree is known */
+	uint64_t interval_ms;
+	struct sr_orders orders;     /* of the operator, before the next round */
+	struct sr_config *fresh;     /* of a reload, not taken yet, or NULL */
+	struct sr_config *exclusions; /* of the last reload that was taken, or NULL; the round's own */
+	enum sr_status last;
+	char told[512]; /* the trouble that was logged last: each is logged once */
+};
+
+/* --- routes.c ------------------------------------------------------------------------------------------------------------ */
+
+/* Starts d->server; sync and admit are open. */
+SR_MUST enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *err);
+
+/* --- daemon.c ------------------------------------------------------------------------------------------------------------ */
+
+/* For a request: have the stores and the state between two rounds, as if this were the thread that runs rounds; until
+ * sr_sync_daemon_give_back.  One after the other.  Waits for the end of the round under way, most_s seconds at most (SR_E_BUSY); 0: for as long
+ * as it takes.  SR_E_UNAVAILABLE: the daemon is stopping. */
+SR_MUST enum sr_status sr_sync_daemon_borrow(struct sr_sync_daemon *d, unsigned most_s, struct sr_err *err);
+void sr_sync_daemon_give_back(struct sr_sync_daemon *d);
+
+#endif

@@ -1,0 +1,240 @@
+/* routes.c - what the sync daemon answers over HTTP. */
+#include "lib/sync/daemon_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "http/certificate.h"
+#include "lib/replica/backup.h"
+#include "lib/replica/conflict.h"
+#include "lib/replica/verify.h"
+
+#define BORROW_S  600
+#define MOST_BODY 4096
+
+/* --- the tree, status, orders -------------------------------------------------------------------------------------------- */
+
+static bool is_ready(void *ctx, char why[256])
+{
+	struct sr_sync_daemon *d = ctx;
+	bool ready;
+
+	pthread_mutex_lock(&d->lock);
+	ready = d->one_round;
+	pthread_mutex_unlock(&d->lock);
+	if (!ready)
+		snprintf(why, 256, "this webserver does not know its tree yet: no round went through since it started");
+	return ready;
+}
+
+/* What there is may be read once it was seen, also when the datastore cannot be reached. */
+static bool has_tree(void *ctx, char why[256])
+{
+	struct sr_sync_daemon *d = ctx;
+
+	if (sr_sync_has_tree(d->sync))
+		return true;
+	snprintf(why, 256, "this webserver does not know its tree yet");
+	return false;
+}
+
+static enum sr_status get_health(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	(void)ctx, (void)err;
+	sr_reply_text(req, 200, "ok");
+	return SR_OK;
+}
+
+static enum sr_status get_ready(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	char why[256];
+
+	if (!is_ready(ctx, why))
+		return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+	sr_reply_text(req, 200, "ready");
+	return SR_OK;
+}
+
+static enum sr_status get_tree(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_sync_daemon *d = ctx;
+	const char *key = sr_request_header(req, SR_HEADER_KEY);
+	struct sr_buf out = {0};
+	enum sr_status rc = sr_sync_tree(d->sync, key && strcasecmp(key, "want") == 0, &out, err);
+
+	if (rc == SR_OK)
+		sr_reply_bytes(req, 200, "application/json", sr_buf_view(&out));
+	if (out.len)
+		explicit_bzero(out.at, out.len);
+	sr_buf_free(&out);
+	return rc;
+}
+
+static enum sr_status get_status(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_sync_daemon *d = ctx;
+	struct sr_buf out = {0};
+
+	(void)err;
+	sr_sync_report(d->sync, &out);
+	sr_reply_bytes(req, 200, "application/json", sr_buf_view(&out));
+	sr_buf_free(&out);
+	return SR_OK;
+}
+
+static enum sr_status post_sync(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	(void)err;
+	sr_sync_daemon_now(ctx);
+	sr_reply_bytes(req, 202, NULL, sr_bytes(NULL, 0));
+	return SR_OK;
+}
+
+static enum sr_status post_forget_key(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_sync_daemon *d = ctx;
+
+	sr_sync_forget_key(d->sync);
+	return post_sync(ctx, req, err);
+}
+
+static enum sr_status post_adopt(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_sync_daemon *d = ctx;
+	struct sr_buf body = {0};
+	enum sr_status rc = sr_request_read_all(req, &body, MOST_BODY, err);
+
+	pthread_mutex_lock(&d->lock);
+	if (rc == SR_OK)
+		rc = sr_orders_read(&d->orders, d->config, sr_buf_view(&body), err);
+	pthread_mutex_unlock(&d->lock);
+	sr_buf_free(&body);
+	if (rc != SR_OK)
+		return rc;
+	sr_sync_daemon_now(d);
+	return get_status(ctx, req, err);
+}
+
+/* --- between two rounds ------------------------------------------------------------------------------------------------ */
+
+static enum sr_status restore(void *ctx, struct sr_bytes wish, struct sr_buf *out, struct sr_err *err)
+{
+	struct sr_sync_daemon *d = ctx;
+	struct sr_replica *r = sr_sync_replica(d->sync);
+	enum sr_status rc = sr_sync_daemon_borrow(d, 0, err);
+
+	if (rc != SR_OK)
+		return rc;
+	rc = sr_conflict_restore(r, wish, &(struct sr_conflict_editor){.edit = sr_conflict_edit, .ctx = r}, out, err);
+	sr_sync_daemon_now(d); /* the round that follows takes it on */
+	sr_sync_daemon_give_back(d);
+	return rc;
+}
+
+static void tell_of_conflicts(void *ctx)
+{
+	sr_sync_daemon_now(ctx);
+}
+
+/* Not SR_OK: nothing is to be undone. */
+static enum sr_status pin(struct sr_sync_daemon *d, struct sr_pin *out, struct sr_err *err)
+{
+	char why[256];
+	enum sr_status rc = SR_OK;
+
+	if (!is_ready(d, why))
+		return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+	rc = sr_sync_daemon_borrow(d, BORROW_S, err);
+	if (rc != SR_OK)
+		return rc;
+	if (sr_replica_use(sr_sync_replica(d->sync)))
+		sr_sync_pin(d->sync, out);
+	else
+		rc = sr_err_set(err, SR_E_UNAVAILABLE, "the tree key is not known yet");
+	sr_sync_daemon_give_back(d);
+	return rc;
+}
+
+static enum sr_status with_pin(struct sr_sync_daemon *d, struct sr_request *req, bool verify, struct sr_err *err)
+{
+	struct sr_replica *r = sr_sync_replica(d->sync);
+	struct sr_pin p = {0};
+	int lock = -1;
+	enum sr_status rc = sr_backup_begin(r, &lock, err);
+
+	if (rc != SR_OK)
+		return rc;
+	rc = pin(d, &p, err);
+	if (rc == SR_OK) {
+		rc = verify ? sr_verify_reply(req, &p, err) : sr_backup_reply(req, &p, NULL, false, err);
+		sr_pin_release(&p);
+		sr_replica_unuse(r);
+	}
+	sr_backup_end(lock);
+	return rc;
+}
+
+static enum sr_status get_backup(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	return with_pin(ctx, req, false, err);
+}
+
+static enum sr_status get_verify(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	return with_pin(ctx, req, true, err);
+}
+
+/* --- all of them --------------------------------------------------------------------------------------------------------- */
+
+static const struct sr_route own_routes[] = {
+	{"GET", "/healthz", get_health, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
+	{"GET", "/readyz", get_ready, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
+	{"GET", "/api/tree", get_tree, 0, 0},
+	{"GET", "/api/admin/status", get_status, SR_ROUTE_ADMIN, 0},
+	{"GET", "/api/admin/backup", get_backup, SR_ROUTE_ADMIN, 0},
+	{"GET", "/api/admin/verify", get_verify, SR_ROUTE_ADMIN, 0},
+	{"POST", "/api/admin/sync", post_sync, SR_ROUTE_ADMIN, 0},
+	{"POST", "/api/admin/forget-key", post_forget_key, SR_ROUTE_ADMIN, 0},
+	{"POST", "/api/admin/adopt", post_adopt, SR_ROUTE_ADMIN, MOST_BODY},
+};
+
+static enum sr_status ensure_certificate(const struct sr_config *c, char **cert, char **key, struct sr_err *err)
+{
+	if (c->insecure_disable_https)
+		return SR_OK;
+	*cert = c->certificate_file ? sr_strdup(c->certificate_file) : sr_format("%s/certificate.pem", c->state_directory);
+	*key = c->key_file ? sr_strdup(c->key_file) : sr_format("%s/key.pem", c->state_directory);
+	return c->certificate_file ? SR_OK : sr_certificate_ensure(*cert, *key, c->external.host, err);
+}
+
+enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *err)
+{
+	const struct sr_config *c = d->config;
+	char *cert = NULL, *key = NULL;
+	struct sr_routes routes[4] = {{.at = own_routes, .n = sizeof own_routes / sizeof *own_routes, .ctx = d},
+				      {.ctx = &d->serve},
+				      {.ctx = &d->hello},
+				      {.ctx = &d->conflicts}};
+	struct sr_server_options o = {.address = c->sync_listen_address,
+				      .port = c->sync_port,
+				      .routes = routes,
+				      .routes_count = 4,
+				      .authorize = sr_admit_check,
+				      .authorize_ctx = &d->admit};
+	enum sr_status rc = ensure_certificate(c, &cert, &key, err);
+
+	d->serve = (struct sr_serve){.replica = sr_sync_replica(d->sync), .ready = has_tree, .ctx = d};
+	d->hello = (struct sr_hello){.secret = d->admit.control, .role = "webserver"};
+	d->conflicts = (struct sr_conflict_routes){
+		.replica = sr_sync_replica(d->sync), .restore = restore, .changed = tell_of_conflicts, .ctx = d};
+	routes[1].at = sr_serve_routes(&routes[1].n);
+	routes[2].at = sr_hello_routes(&routes[2].n);
+	routes[3].at = sr_conflict_routes(&routes[3].n);
+	o.certificate = cert;
+	o.key = key;
+	if (rc == SR_OK)
+		rc = sr_server_start(&d->server, &o, err);
+	free(cert);
+	free(key);
+	return rc;
+}
