@@ -4,7 +4,8 @@
  *   found.c      founding, markers, epochs        scan.c      direct edits
  *   upload.c     large files, before their push   trash.c     what was replaced, kept and forgotten
  *   push.c       receiving and settling a push    decide.c    which leaves of a push may go
- *   commit.c     stores and state.db as one step  recover.c   what a crash left
+ *   commit.c     stores and state.db as one step  record.c    of it, state.db and the answer
+ *   recover.c    what a crash left
  *   edit.c       an operator's change              restore.c   a path as it was
  *   journal.c    what changed when
  *   registry.c   webservers                       routes.c    HTTP
@@ -211,7 +212,7 @@ int sr_ds_kept_dir(struct sr_datastore *d, size_t i, bool make);
 enum sr_status sr_ds_older(void *ctx, size_t store, struct sr_bytes path, const struct sr_version *version, struct sr_buf *buf,
 			   struct sr_content *out, struct sr_err *err);
 
-/* --- a push: push.c, decide.c, commit.c, recover.c ---------------------------------------------------------------- */
+/* --- a push: push.c, decide.c, commit.c, record.c, recover.c ---------------------------------------------------------------- */
 
 enum sr_ds_fate {
 	SR_FATE_GO,      /* to be applied */
@@ -272,8 +273,15 @@ size_t sr_ds_leaf_find(struct sr_leaves *leaves, struct sr_bytes path);
 
 /* Decide and commit; p->answer, p->text and p->status are filled.  Writer held. */
 SR_MUST enum sr_status sr_ds_commit(struct sr_ds_push *p, struct sr_err *err);
+/* p->answer, of the leaves that were refused so far. */
+SR_MUST enum sr_status sr_ds_answer_draft(struct sr_ds_push *p, enum sr_push_verdict verdict, struct sr_err *err);
+/* Nothing of it goes: so it is answered, and remembered. */
+SR_MUST enum sr_status sr_ds_refuse(struct sr_ds_push *p, struct sr_err *err);
 /* What was applied, into state.db with the answer; then published. */
 SR_MUST enum sr_status sr_ds_record(struct sr_ds_push *p, struct sr_err *err);
+bool sr_ds_is_schema(const struct sr_leaf *leaf);
+/* Is leaf j of part->go to be applied?  In recovery there are only leaves that were. */
+bool sr_ds_goes(const struct sr_ds_part *part, size_t j);
 /* The callbacks of an apply of part i. */
 struct sr_ds_apply {
 	struct sr_ds_push *p;
