@@ -235,10 +235,9 @@ static enum sr_status try_file(struct job *j, struct reading *f, bool kept, stru
 }
 
 /* Failures of reading are the file's own; those of writing are everything's, and the writer remembers them. */
-static bool is_own_fault(enum sr_status rc, const struct job *j, struct sr_err *probe)
+static bool is_own_fault(enum sr_status rc, const struct sr_err *err)
 {
-	(void)j;
-	return rc == SR_E_NOTFOUND || rc == SR_E_CHANGED || (rc == SR_E_IO && probe->sys && probe->sys != ENOSPC);
+	return rc == SR_E_NOTFOUND || rc == SR_E_CHANGED || (rc == SR_E_IO && err->sys && err->sys != ENOSPC);
 }
 
 static enum sr_status file_exactly(struct job *j, struct reading *f, struct sr_err *err)
@@ -251,7 +250,7 @@ static enum sr_status file_exactly(struct job *j, struct reading *f, struct sr_e
 		bool kept = current ? k == 1 : k != 1; /* a commit may come between; and a kept one may not be kept yet */
 
 		rc = try_file(j, f, kept, &own);
-		if (rc != SR_OK && !is_own_fault(rc, j, &own))
+		if (rc != SR_OK && !is_own_fault(rc, &own))
 			return *err = own, rc;
 	}
 	if (!f->written)
@@ -269,7 +268,7 @@ static enum sr_status file_as_it_is(struct job *j, struct reading *f, struct sr_
 		if (f->is.bytes > SMALL && k == 3)
 			break; /* three large ones in the tar are enough */
 		rc = try_file(j, f, false, &own);
-		if (rc != SR_OK && !is_own_fault(rc, j, &own))
+		if (rc != SR_OK && !is_own_fault(rc, &own))
 			return *err = own, rc;
 	}
 	if (f->written)

@@ -57,14 +57,13 @@ bool sr_replica_is_current(struct sr_replica *r, size_t i, struct sr_bytes path,
 /* --- taking --------------------------------------------------------------------------------------------------------- */
 
 /* One scan; what it cannot do is said in s->why. */
-static bool look(struct sr_pin *pin, struct sr_pin_store *s, sr_pin_scan_fn *scan, void *ctx)
+static bool look(struct sr_pin_store *s, sr_pin_scan_fn *scan, void *ctx)
 {
 	struct sr_err err = {0};
 
 	if (!scan || scan(ctx, s->i, &err) == SR_OK)
 		return true;
 	snprintf(s->why, sizeof s->why, "%.300s", err.text);
-	(void)pin;
 	return false;
 }
 
@@ -84,7 +83,7 @@ static bool open_view(struct sr_pin *pin, struct sr_pin_store *s)
 static void pin_database(struct sr_pin *pin, struct sr_pin_store *s, sr_pin_scan_fn *scan, void *ctx)
 {
 	const struct sr_hash *map = &pin->r->stores[s->i].map;
-	bool seen = look(pin, s, scan, ctx);
+	bool seen = look(s, scan, ctx);
 
 	for (int k = 0; k < TRIES && !s->exact; k++) {
 		struct sr_hash before = *map;
@@ -95,7 +94,7 @@ static void pin_database(struct sr_pin *pin, struct sr_pin_store *s, sr_pin_scan
 			return;
 		if (!seen)
 			return;
-		seen = look(pin, s, scan, ctx);
+		seen = look(s, scan, ctx);
 		s->exact = seen && sr_hash_eq(&before, map);
 	}
 	if (seen && !s->exact)
@@ -127,7 +126,7 @@ static void pin_store(struct sr_pin *pin, size_t i, bool databases, sr_pin_scan_
 	} else if (databases) {
 		pin_database(pin, p, scan, ctx);
 	} else {
-		p->exact = look(pin, p, scan, ctx);
+		p->exact = look(p, scan, ctx);
 		note_unknown(pin, s);
 	}
 }
