@@ -1,5 +1,5 @@
-/* backup_read.h - what reads a backup, and what takes it: backup_tar.c finds members, backup_reader.c checks them, backup_extract.c puts
- * them on disk. */
+/* backup_read.h - what reads a backup, and what takes it: backup_tar.c finds members, backup_order.c says whether they stand where they may,
+ * backup_reader.c checks them, backup_extract.c puts them on disk.  One owner. */
 #ifndef SR_BUNDLE_BACKUP_READ_H
 #define SR_BUNDLE_BACKUP_READ_H
 
@@ -27,6 +27,25 @@ SR_MUST enum sr_status sr_backup_tar_read(struct sr_backup_tar *t, const uint8_t
 /* The SHA-256 of the tar before the header of the member in hand. */
 void sr_backup_tar_sha256(struct sr_backup_tar *t, uint8_t out[SR_SHA256_LEN]);
 void sr_backup_tar_close(struct sr_backup_tar *t);
+
+/* --- backup_order.c: which member may follow which; paths are raw ------------------------------------------------------ */
+
+struct sr_backup_order { /* {0}; sr_backup_order_free */
+	struct sr_buf last; /* the path before this one */
+	bool last_dir;
+	struct sr_buf dir; /* the directory that was entered last, or one above it */
+	int marker;        /* of the store in hand: 1 its directory, 2 the marker has come */
+	struct sr_buf stores; /* names, each with a NUL */
+};
+/* The next member.  NULL, or why it may not stand here. */
+const char *sr_backup_order_next(struct sr_backup_order *o, struct sr_bytes path, bool dir);
+/* The stores that came. */
+bool sr_backup_order_has(const struct sr_backup_order *o, struct sr_bytes store);
+size_t sr_backup_order_count(const struct sr_backup_order *o);
+struct sr_bytes sr_backup_order_store(struct sr_bytes path); /* that the path is of; BORROWS path */
+/* As of trees: a directory directly before what is below it. */
+int sr_backup_order_cmp(struct sr_bytes a, struct sr_bytes b);
+void sr_backup_order_free(struct sr_backup_order *o);
 
 /* --- backup_reader.c --------------------------------------------------------------------------------------------------- */
 

@@ -20,12 +20,7 @@ struct reader {
 	struct sr_err first; /* fault */
 	uint64_t faults;
 
-	/* the order of members */
-	struct sr_buf last; /* the path before this one */
-	struct sr_buf dir;  /* the directory that was entered last, or one above it */
-	bool last_dir;
-	int marker; /* of the store in hand: 1 its directory, 2 the marker has come */
-	struct sr_buf stores; /* names, each with a NUL */
+	struct sr_backup_order order;
 
 	/* the manifest */
 	struct sr_backup_info info;
@@ -37,6 +32,8 @@ struct reader {
 	uint64_t next;        /* place of the member whose line comes next */
 	struct sr_backup_member member; /* that one, if `have` */
 	bool have;
+	struct sr_buf accepted; /* path of the member whose line came last */
+	struct sr_buf file;     /* the same, if it is a file */
 	struct sr_buf dropped; /* path of a void member that has to come again */
 
 	/* the sums */
@@ -44,8 +41,6 @@ struct reader {
 	struct sr_buf sum; /* what the next line has to be */
 	bool sums_differ, sums_done;
 };
-
-#define STORES_MAX 65536 /* bytes of names */
 
 /* --- faults --------------------------------------------------------------------------------------------------------- */
 
@@ -81,131 +76,6 @@ static enum sr_status broken(struct reader *r, enum sr_status rc, struct sr_err 
 	if (rc == SR_E_DATA && r->faults)
 		*err = r->first;
 	return rc;
-}
-
-/* --- the order of members --------------------------------------------------------------------------------------------- */
-
-static bool under(struct sr_bytes path, struct sr_bytes top)
-{
-	return path.len > top.len && path.at[top.len] == '/' && !memcmp(path.at, top.at, top.len);
-}
-
-static struct sr_bytes parent_of(struct sr_bytes path)
-{
-	const uint8_t *slash = memrchr(path.at, '/', path.len);
-
-	return sr_bytes(path.at, slash ? (size_t)(slash - path.at) : 0);
-}
-
-static struct sr_bytes store_of(struct sr_bytes path)
-{
-	const uint8_t *slash = memchr(path.at, '/', path.len);
-
-	return sr_bytes(path.at, slash ? (size_t)(slash - path.at) : path.len);
-}
-
-/* As of trees: a directory directly before what is below it. */
-static int order(struct sr_bytes a, struct sr_bytes b)
-{
-	size_t n = a.len < b.len ? a.len : b.len;
-
-	for (size_t i = 0; i < n; i++)
-		if (a.at[i] != b.at[i]) {
-			int x = a.at[i] == '/' ? 0 : a.at[i], y = b.at[i] == '/' ? 0 : b.at[i];
-
-			return x < y ? -1 : 1;
-		}
-	return a.len < b.len ? -1 : a.len > b.len;
-}
-
-static bool store_is_new(struct reader *r, struct sr_bytes name)
-{
-	for (size_t at = 0; at < r->stores.len; at += strlen((char *)r->stores.at + at) + 1)
-		if (sr_bytes_eq(sr_bytes_of((char *)r->stores.at + at), name))
-			return false;
-	sr_buf_bytes(&r->stores, name);
-	sr_buf_byte(&r->stores, 0);
-	return true;
-}
-
-/* Below a store's directory: is the path one that such a store can have? */
-static bool path_is_right(struct sr_bytes path, size_t from)
-{
-	struct sr_buf copy = {0};
-	bool ok;
-
-	sr_buf_add(&copy, path.at + from, path.len - from);
-	for (size_t i = 0; i < copy.len; i++)
-		copy.at[i] = copy.at[i] == '/' ? 0 : copy.at[i];
-	ok = sr_leaf_path_check(SR_KIND_FILES, sr_buf_view(&copy), NULL) == SR_OK;
-	sr_buf_free(&copy);
-	return ok;
-}
-
-/* ".sameroot" and ".sameroot/marker" come directly after the store's own directory, and out of order. */
-static bool is_marker(struct reader *r, struct sr_bytes path, size_t from)
-{
-	struct sr_bytes rest = sr_bytes(path.at + from, path.len - from);
-	bool store_came = sr_bytes_eq(sr_buf_view(&r->last), sr_bytes(path.at, from - 1));
-
-	if (store_came && r->marker == 0 && r->e.dir && sr_bytes_eq(rest, sr_bytes_of(SR_BACKUP_MARKER_DIR)))
-		r->marker = 1;
-	else if (store_came && r->marker == 1 && !r->e.dir && sr_bytes_eq(rest, sr_bytes_of(SR_BACKUP_MARKER_DIR "/marker")))
-		r->marker = 2;
-	else
-		return false;
-	return true;
-}
-
-static void remember(struct sr_buf *out, struct sr_bytes path)
-{
-	sr_buf_clear(out);
-	sr_buf_bytes(out, path);
-}
-
-/* *again: the same file once more. */
-static const char *place_below(struct reader *r, struct sr_bytes path, bool *again)
-{
-	struct sr_bytes last = sr_buf_view(&r->last), parent = parent_of(path);
-	size_t from = store_of(path).len + 1;
-	int cmp;
-
-	if (!sr_bytes_eq(store_of(last), store_of(path)) || !r->dir.len)
-		return "its store's directory is not before it";
-	if (is_marker(r, path, from))
-		return NULL;
-	if (!path_is_right(path, from))
-		return "a path that no store has";
-	cmp = order(last, path);
-	*again = cmp == 0 && !r->e.dir && !r->last_dir;
-	if (cmp > 0 || (cmp == 0 && !*again))
-		return "not in its place, or twice";
-	if (!sr_bytes_eq(parent, sr_buf_view(&r->dir)) && !under(sr_buf_view(&r->dir), parent))
-		return "its directory is not before it";
-	if (!*again) /* parent lies in the path, not in r->dir */
-		remember(&r->dir, r->e.dir ? path : parent);
-	remember(&r->last, path);
-	r->last_dir = r->e.dir;
-	return NULL;
-}
-
-static const char *place(struct reader *r, bool *again)
-{
-	struct sr_bytes path = sr_buf_view(&r->e.path);
-
-	*again = false;
-	if (memchr(path.at, '/', path.len))
-		return place_below(r, path, again);
-	if (!sr_backup_store_name(path))
-		return "a name that no store has";
-	*again = !r->e.dir && !r->last_dir && sr_bytes_eq(path, sr_buf_view(&r->last));
-	if (!*again && (r->stores.len > STORES_MAX || !store_is_new(r, path)))
-		return "twice";
-	remember(&r->last, path);
-	remember(&r->dir, r->e.dir ? path : sr_bytes(NULL, 0));
-	r->last_dir = r->e.dir;
-	r->marker = 0;
-	return NULL;
 }
 
 /* --- members ---------------------------------------------------------------------------------------------------------- */
@@ -252,8 +122,7 @@ static enum sr_status take_file(struct reader *r, struct sr_err *err)
 static enum sr_status take_member(struct reader *r, struct sr_err *err)
 {
 	struct sr_backup_member m = {.path = sr_buf_view(&r->e.path), .dir = true, .mode = r->e.mode, .mtime_ns = r->e.mtime_ns};
-	bool again;
-	const char *fault = place(r, &again);
+	const char *fault = sr_backup_order_next(&r->order, sr_buf_view(&r->e.path), r->e.dir);
 	enum sr_status rc;
 
 	if (fault) { /* where it would go, nobody can say */
@@ -275,6 +144,12 @@ static enum sr_status next_member(struct reader *r, struct sr_err *err)
 	return sr_members_next(r->members, &r->member, &r->have, err);
 }
 
+static void remember(struct sr_buf *out, struct sr_bytes path)
+{
+	sr_buf_clear(out);
+	sr_buf_bytes(out, path);
+}
+
 /* A void member that was the last of its path is in no store. */
 static enum sr_status drop(struct reader *r, struct sr_bytes next, struct sr_err *err)
 {
@@ -283,7 +158,7 @@ static enum sr_status drop(struct reader *r, struct sr_bytes next, struct sr_err
 
 	if (path.len && !sr_bytes_eq(path, next) && r->sink)
 		rc = r->sink->drop(r->sink->ctx, path, err);
-	else if (!path.len && next.len && sr_bytes_eq(next, sr_buf_view(&r->last)))
+	else if (!path.len && next.len && sr_bytes_eq(next, sr_buf_view(&r->file)))
 		rc = wrong(r, next, err, "twice, and the first is not void");
 	sr_buf_clear(&r->dropped);
 	return rc;
@@ -298,8 +173,8 @@ static enum sr_status accept(struct reader *r, bool voided, struct sr_err *err)
 		sr_buf_be64(&r->voided, r->next);
 		remember(&r->dropped, r->member.path);
 	}
-	remember(&r->last, r->member.dir ? sr_bytes(NULL, 0) : r->member.path);
-	remember(&r->dir, r->member.path);
+	remember(&r->file, r->member.dir ? sr_bytes(NULL, 0) : r->member.path);
+	remember(&r->accepted, r->member.path);
 	r->next++;
 	return rc ? rc : next_member(r, err);
 }
@@ -330,9 +205,11 @@ static bool line_path(struct sr_bytes line, struct sr_buf *out)
 /* Does the list go on before `path` of the manifest comes?  Then a member was added, else one is lacking. */
 static bool is_added(struct reader *r, struct sr_bytes path)
 {
-	if (sr_bytes_eq(store_of(path), store_of(r->member.path)))
-		return order(r->member.path, path) < 0;
-	return r->dir.len && sr_bytes_eq(store_of(r->member.path), store_of(sr_buf_view(&r->dir)));
+	struct sr_bytes store = sr_backup_order_store(r->member.path);
+
+	if (sr_bytes_eq(sr_backup_order_store(path), store))
+		return sr_backup_order_cmp(r->member.path, path) < 0;
+	return r->accepted.len && sr_bytes_eq(store, sr_backup_order_store(sr_buf_view(&r->accepted)));
 }
 
 /* Same path, other line: in what? */
@@ -413,8 +290,6 @@ static enum sr_status head_line(struct reader *r, struct sr_bytes line, struct s
 	if (rc)
 		return broken(r, rc, err);
 	r->parsed = true;
-	sr_buf_clear(&r->last); /* from here on: the last member that was accepted, if it is a file; */
-	sr_buf_clear(&r->dir);  /* and whatever it is */
 	sr_members_rewind(r->members);
 	return next_member(r, err);
 }
@@ -462,13 +337,11 @@ static enum sr_status take_manifest(struct reader *r, const uint8_t *at, size_t 
 /* Stores that the manifest names and stores that are here. */
 static enum sr_status check_stores(struct reader *r, struct sr_err *err)
 {
-	size_t here = 0;
+	size_t here = sr_backup_order_count(&r->order);
 	enum sr_status rc = SR_OK;
 
-	for (size_t at = 0; at < r->stores.len; at += strlen((char *)r->stores.at + at) + 1)
-		here++;
 	for (size_t i = 0; !rc && i < r->info.n; i++)
-		if (store_is_new(r, sr_bytes_of(r->info.stores[i].name)))
+		if (!sr_backup_order_has(&r->order, sr_bytes_of(r->info.stores[i].name)))
 			rc = wrong(r, sr_bytes_of(r->info.stores[i].name), err, "the manifest names this store, and it is not here");
 		else
 			here--;
@@ -644,10 +517,11 @@ static enum sr_status read_all(struct reader *r, struct sr_err *err)
 
 static void free_reader(struct reader *r)
 {
-	struct sr_buf *bufs[] = {&r->e.path, &r->last, &r->dir, &r->stores, &r->head, &r->line, &r->voided, &r->dropped, &r->sum};
+	struct sr_buf *bufs[] = {&r->e.path, &r->head, &r->line, &r->voided, &r->accepted, &r->file, &r->dropped, &r->sum};
 
 	for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
 		sr_buf_free(bufs[i]);
+	sr_backup_order_free(&r->order);
 	sr_backup_tar_close(r->tar);
 	sr_members_free(r->members);
 	sr_sha256_free(r->sha);
