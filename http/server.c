@@ -2,6 +2,8 @@
  *
  * What libmicrohttpd 0.9.75 asks for, and where it is answered:
  * - stopping with a suspended connection aborts the process: sr_server_stop lets all go on and waits before it stops the daemon;
+ * - quiescing takes the listening socket from the epoll sets while their threads do so, too, and aborts the process when both did: on_accept
+ *   turns new connections away instead;
  * - an answer can be queued in the first call for a request (then the connection ends) or after the body's end, never in between: on_head,
  *   on_body and on_whole are these three times;
  * - upload data left lying without suspending hangs: on_body suspends then, and only then;
@@ -461,6 +463,15 @@ static void apply(struct sr_server *server, const struct sr_server_options *o)
 	server->authorize_ctx = o->authorize_ctx;
 }
 
+/* A server that stops takes no more connections. */
+static enum MHD_Result on_accept(void *ctx, const struct sockaddr *peer, socklen_t len)
+{
+	const struct sr_server *server = ctx;
+
+	(void)peer, (void)len;
+	return server->stopping ? MHD_NO : MHD_YES;
+}
+
 static struct MHD_Daemon *start_daemon(struct sr_server *server, const struct sr_server_options *o, int fd)
 {
 	unsigned threads = o->event_threads ? o->event_threads : 2, flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME;
@@ -475,7 +486,7 @@ static struct MHD_Daemon *start_daemon(struct sr_server *server, const struct sr
 		{ MHD_OPTION_END, 0, NULL },
 	};
 
-	return MHD_start_daemon(flags | MHD_USE_ERROR_LOG | (server->certificate ? MHD_USE_TLS : 0), 0, NULL, NULL, on_access, server,
+	return MHD_start_daemon(flags | MHD_USE_ERROR_LOG | (server->certificate ? MHD_USE_TLS : 0), 0, on_accept, server, on_access, server,
 	                        MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, /* has to be the first */
 	                        MHD_OPTION_LISTEN_SOCKET, fd,
 	                        MHD_OPTION_CONNECTION_LIMIT, o->max_connections ? o->max_connections : 512u,
@@ -582,14 +593,9 @@ void sr_server_counts(struct sr_server *server, struct sr_server_counts *out)
 
 void sr_server_stop(struct sr_server *server, unsigned ms)
 {
-	int fd;
-
 	if (!server)
 		return;
-	server->stopping = true;
-	fd = MHD_quiesce_daemon(server->daemon);
-	if (fd >= 0)
-		close(fd);
+	server->stopping = true; /* see on_accept */
 	sr_keeper_stopping(server->keeper);
 	if (!sr_keeper_wait(server->keeper, ms)) {
 		sr_keeper_cut_all(server->keeper);

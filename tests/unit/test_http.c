@@ -323,14 +323,27 @@ static void settle(struct fixture *f)
 	fail_msg("%u connections stay open", counts.open);
 }
 
-/* All clients are gone: no connection may be left, and no thread after the stop. */
+static unsigned sockets(void)
+{
+	unsigned n = 0;
+	struct stat st;
+
+	for (int fd = 0; fd < 256; fd++)
+		n += fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+	return n;
+}
+
+/* All clients are gone: no connection may be left, and after the stop no thread, nor the socket that listened. */
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
+	unsigned before = sockets();
 
-	if (f->server)
+	if (f->server) {
 		settle(f);
-	sr_server_stop(f->server, 2000);
+		sr_server_stop(f->server, 2000);
+		assert_true(sockets() < before);
+	}
 	for (int i = 0; i < 2000 && threads() > 1 + SANITIZER_THREADS; i++) /* joined ones may be seen for a moment */
 		usleep(1000);
 	assert_int_equal(threads(), 1 + SANITIZER_THREADS);
