@@ -9,6 +9,7 @@
 #include "lib/admin/mirror.h"
 #include "lib/admin/preview.h"
 #include "lib/admin/table.h"
+#include "lib/admin/union.h"
 
 #define QUESTION "Adopt a union? [y/N] "
 
@@ -21,6 +22,22 @@ static const char *text_or(const json_t *o, const char *name, const char *otherw
 	return t ? t : otherwise;
 }
 
+static long long number(const json_t *o, const char *name)
+{
+	return (long long)json_integer_value(json_object_get(o, name));
+}
+
+static void add_compared(struct sr_table *t, const json_t *w)
+{
+	const json_t *c = json_object_get(w, "compared");
+
+	if (json_is_object(c))
+		sr_table_add(t, "%lld equal, %lld only at the datastore, %lld only there, %lld different", number(c, "equal"), number(c, "here"),
+			     number(c, "there"), number(c, "different"));
+	else
+		sr_table_add(t, "not compared (%s): its state is united when it checks in", text_or(w, "why_not", "it was not asked"));
+}
+
 static void show_webservers(const json_t *list, FILE *out)
 {
 	struct sr_table t;
@@ -28,13 +45,14 @@ static void show_webservers(const json_t *list, FILE *out)
 	json_t *w;
 
 	fputs(json_array_size(list) ? "Webservers that are known here:\n" : "No webserver is known here yet.\n", out);
-	sr_table_start(&t, "llll");
+	sr_table_start(&t, "lllll");
 	for (i = 0; (w = json_array_get(list, i)); i++) {
 		sr_table_add(&t, "%s", text_or(w, "name", text_or(w, "uuid", "-")));
 		sr_table_add(&t, "history %s", text_or(w, "history", "not seen since the start"));
 		sr_table_add(&t, "epoch %lld, seq %lld", (long long)json_integer_value(json_object_get(w, "epoch")),
 			     (long long)json_integer_value(json_object_get(w, "seq")));
 		sr_table_add(&t, "seen %s", text_or(w, "seen", "never"));
+		add_compared(&t, w);
 	}
 	sr_table_print(&t, out, "  ");
 }
@@ -145,6 +163,8 @@ static enum sr_status adopt(const struct sr_admin *a, struct sr_here *h, struct 
 		sr_err_context(err, "start it first (it waits, and changes nothing, until it is told)");
 	if (rc == SR_OK)
 		rc = parse(&before, &status, err);
+	if (rc == SR_OK)
+		sr_union_compare(a, h, json_object_get(status, "webservers"));
 	if (rc == SR_OK)
 		rc = agree(a, status, err);
 	if (rc == SR_OK)

@@ -82,3 +82,30 @@ says() {
 is_held() {
 	status_of datastore '.stores[0].mode == "paused"'
 }
+
+@test "adopt --union counts what each webserver that answers has otherwise, and says of the others why not" {
+	begin
+	stop datastore
+	cp -a "$T/datastore" "$T/backup"
+	start_datastore
+	start_webserver A
+	value A "INSERT INTO users VALUES(4, 'Later', NULL, 0); UPDATE users SET email = 'later' WHERE uid = 1"
+	rm "$T/A/resources/hosts.csv"
+	sync_now A
+	stop datastore
+	rm -r "$T/datastore" && mv "$T/backup" "$T/datastore" # rolled back
+	start_datastore
+	sync_now A
+	[ "$(status_of datastore '.webservers[] | select(.history == "ahead") | .name')" != "" ]
+	tool datastore adopt --union
+	[ "$status" -eq 64 ]
+	says '1 only at the datastore, 1 only there, 1 different' 'not compared (it did not tell where it listens): its state is united when it checks in'
+	json datastore adopt --union | jq -e '[.preview.webservers[] | select(.compared) | .compared | .here, .there, .different] == [1, 1, 1]'
+	json datastore adopt --union | jq -e '.preview.webservers[] | select(.compared) | .compared.equal == 16'
+	stop A
+	tool datastore adopt --union
+	[ "$(grep -c 'not compared' <<<"$output")" = 2 ]
+	"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf"
+	rounds A B
+	assert_same
+}
