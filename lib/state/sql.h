@@ -56,11 +56,12 @@
 	X(OUTBOX_PUT, "outbox: write", \
 	  "INSERT OR REPLACE INTO outbox (only, id, prev, instance, epoch, seq, start) VALUES (1, ?, ?, ?, ?, ?, ?)") \
 	X(OUTBOX_DROP, "outbox: drop", "DELETE FROM outbox") \
-	X(OUTBOX_LEAF_OTHERS, "outbox_leaf: drop", "DELETE FROM outbox_leaf WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE id = ?)") \
+	X(OUTBOX_LEAF_OTHERS, "outbox_leaf: drop", "DELETE FROM outbox_leaf WHERE store >= 0 AND NOT EXISTS (SELECT 1 FROM outbox WHERE id = ?)") \
 	X(OUTBOX_LEAF_NEXT, "outbox_leaf: read", "SELECT ifnull(max(n) + 1, 0) FROM outbox_leaf WHERE store = ?") \
 	X(OUTBOX_LEAF_PUT, "outbox_leaf: write", "INSERT INTO outbox_leaf (store, n, leaf) VALUES (?, ?, ?)") \
 	X(OUTBOX_LEAF_EACH, "outbox_leaf: list", "SELECT leaf FROM outbox_leaf WHERE store = ? ORDER BY n") \
-	X(OUTBOX_LEAF_DROP, "outbox_leaf: drop", "DELETE FROM outbox_leaf") \
+	X(OUTBOX_LEAF_DROP, "outbox_leaf: drop", "DELETE FROM outbox_leaf WHERE store >= 0") \
+	X(OUTBOX_LEAF_DROP_OF, "outbox_leaf: drop", "DELETE FROM outbox_leaf WHERE store = ?") \
 \
 	X(ROOT_PUT, "root: write", "INSERT INTO root (epoch, seq, root, at_ms) VALUES (?, ?, ?, ?)") \
 	X(ROOT_GET, "root: read", "SELECT epoch, seq, root, at_ms FROM root WHERE epoch = ? AND seq = ?") \

@@ -129,6 +129,11 @@ SR_MUST enum sr_status sr_state_outbox(struct sr_state *s, struct sr_outbox *out
 SR_MUST enum sr_status sr_state_outbox_leaves(struct sr_state *s, const struct sr_store_row *st, struct sr_leaves *leaves,
 					      struct sr_err *err);
 SR_MUST enum sr_status sr_state_outbox_drop(struct sr_state *s, struct sr_err *err);
+/* The same, but its leaves are remembered until sr_state_given_up_drop: it may have been committed or not, and nobody knows any more. */
+SR_MUST enum sr_status sr_state_outbox_give_up(struct sr_state *s, struct sr_err *err);
+/* The leaves of pushes that were given up, of each path the last; epoch, seq: of the root that the push was planned against.  Sorted. */
+SR_MUST enum sr_status sr_state_given_up(struct sr_state *s, const struct sr_store_row *st, struct sr_leaves *leaves, struct sr_err *err);
+SR_MUST enum sr_status sr_state_given_up_drop(struct sr_state *s, const struct sr_store_row *st, struct sr_err *err);
 
 /* --- the datastore's history -------------------------------------------------------------------------------------------------- */
 

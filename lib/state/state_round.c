@@ -1,4 +1,6 @@
 /* state_round.c - what a round in progress must not forget: the intents of an apply, and the push without an answer.  See state.h. */
+#include <stdlib.h>
+
 #include "lib/state/internal.h"
 
 /* ---- leaves in rows: (store, n, leaf), as lib/leaf encodes them ---- */
@@ -234,4 +236,105 @@ enum sr_status sr_state_outbox_drop(struct sr_state *s, struct sr_err *err)
 	if (status == SR_OK)
 		status = drop(s, SR_SQL_OUTBOX_DROP, NULL, err);
 	return sr_state_leave(s, own, status, err);
+}
+
+/* ---- pushes that were given up: outbox_leaf rows of the store's other id ---- */
+
+static struct sr_store_row given_up(const struct sr_store_row *st)
+{
+	return (struct sr_store_row){.id = -1 - st->id};
+}
+
+/* Dated by the push, whatever a union's leaf says of itself. */
+static enum sr_status add_dated(struct sr_leaves *to, struct sr_leaves *sent, const struct sr_outbox *o, struct sr_err *err)
+{
+	enum sr_status status = SR_OK;
+	struct sr_leaf leaf;
+
+	for (size_t i = 0; status == SR_OK && i < sr_leaves_count(sent); i++) {
+		status = sr_leaves_at(sent, i, &leaf, err);
+		leaf.epoch = o->epoch;
+		leaf.seq = o->seq;
+		if (status == SR_OK)
+			status = sr_leaves_add(to, &leaf, err);
+	}
+	return status;
+}
+
+/* Of each path the newest. */
+static enum sr_status add_others(struct sr_leaves *to, struct sr_leaves *older, struct sr_leaves *sent, struct sr_err *err)
+{
+	enum sr_status status = SR_OK;
+	struct sr_leaf leaf, newer;
+	size_t at;
+
+	for (size_t i = 0; status == SR_OK && i < sr_leaves_count(older); i++) {
+		status = sr_leaves_at(older, i, &leaf, err);
+		if (status == SR_OK)
+			status = sr_leaves_find(sent, leaf.path, &at, &newer, err);
+		if (status == SR_OK && at == sr_leaves_count(sent))
+			status = sr_leaves_add(to, &leaf, err);
+	}
+	return status;
+}
+
+static enum sr_status give_up_store(struct sr_state *s, const struct sr_store_row *st, const struct sr_outbox *o, struct sr_err *err)
+{
+	struct sr_store_row other = given_up(st);
+	struct sr_leaves *sent = sr_leaves_new(s->dir), *older = sr_leaves_new(s->dir), *all = sr_leaves_new(s->dir);
+	enum sr_status status = sr_state_outbox_leaves(s, st, sent, err);
+
+	if (status == SR_OK)
+		status = sr_leaves_sort(sent, err);
+	if (status == SR_OK)
+		status = sr_state_given_up(s, st, older, err);
+	if (status == SR_OK)
+		status = add_dated(all, sent, o, err);
+	if (status == SR_OK)
+		status = add_others(all, older, sent, err);
+	if (status == SR_OK)
+		status = sr_leaves_sort(all, err);
+	if (status == SR_OK)
+		status = sr_state_given_up_drop(s, st, err);
+	if (status == SR_OK)
+		status = sr_state_outbox_add(s, &other, all, err);
+	sr_leaves_free(sent);
+	sr_leaves_free(older);
+	sr_leaves_free(all);
+	return status;
+}
+
+enum sr_status sr_state_outbox_give_up(struct sr_state *s, struct sr_err *err)
+{
+	struct sr_store_row *stores = NULL;
+	struct sr_outbox o;
+	size_t n = 0;
+	bool own, found = false;
+	enum sr_status status = sr_state_enter(s, &own, err);
+
+	if (status != SR_OK)
+		return status;
+	status = sr_state_outbox(s, &o, &found, err);
+	if (status == SR_OK && found)
+		status = sr_state_stores(s, &stores, &n, err);
+	for (size_t i = 0; status == SR_OK && i < n; i++)
+		status = give_up_store(s, &stores[i], &o, err);
+	if (status == SR_OK)
+		status = sr_state_outbox_drop(s, err);
+	free(stores);
+	return sr_state_leave(s, own, status, err);
+}
+
+enum sr_status sr_state_given_up(struct sr_state *s, const struct sr_store_row *st, struct sr_leaves *leaves, struct sr_err *err)
+{
+	struct sr_store_row other = given_up(st);
+
+	return sr_state_outbox_leaves(s, &other, leaves, err);
+}
+
+enum sr_status sr_state_given_up_drop(struct sr_state *s, const struct sr_store_row *st, struct sr_err *err)
+{
+	struct sr_store_row other = given_up(st);
+
+	return drop(s, SR_SQL_OUTBOX_LEAF_DROP_OF, &other, err);
 }

@@ -52,6 +52,7 @@ struct finding {
 	size_t found;                   /* files: items of the difference, sorted; what follows are open rows */
 	struct sr_leaves *differing;    /* database: the difference, sorted; expect is local, to is remote */
 	size_t next;                    /* of it */
+	struct sr_leaves *given_up;     /* sr_state_given_up */
 	struct sr_item table;           /* database: the last one that passed by; no path: none */
 	struct sr_buf named;            /* the path that was named last among those left alone */
 	struct sr_err *err;
@@ -244,6 +245,27 @@ static bool moves_anew(const struct sr_item *it)
 	return moves && (sr_path_is_bag(it->path) || it->base_state == SR_BASE_UNKNOWN || it->local.kind == SR_KIND_NONE);
 }
 
+/* A push of it was given up that the hint came before, and since then it was edited.  Of what was pushed, if that is what the datastore has, or
+ * if it was made here again what it was before; or of what that was an edit of, when that is a push that was given up itself. */
+static enum sr_status base_on_given_up(struct finding *f, struct sr_item *it, const struct sr_leaf_row *row)
+{
+	struct sr_leaf pushed;
+	size_t at;
+	enum sr_status rc;
+
+	if (it->base_state != SR_BASE_HINT || it->local.kind == SR_KIND_NONE || sr_path_is_bag(it->path) || !sr_leaves_count(f->given_up))
+		return SR_OK;
+	rc = sr_leaves_find(f->given_up, it->path, &at, &pushed, f->err);
+	if (rc != SR_OK || at == sr_leaves_count(f->given_up) || is_later(row->epoch, row->seq, pushed.epoch, pushed.seq) ||
+	    sr_version_eq(&it->local, &pushed.to))
+		return rc;
+	if (sr_version_eq(&it->remote, &pushed.to) || sr_version_eq(&it->local, &it->base))
+		it->base = pushed.to;
+	else if ((pushed.flags & SR_LEAF_EDITED) && sr_version_eq(&it->remote, &pushed.expect))
+		it->base = pushed.expect;
+	return SR_OK;
+}
+
 /* row: what state.db has of the item; NULL: to be looked up. */
 static enum sr_status decide(struct finding *f, struct sr_item *it, const struct sr_leaf_row *row)
 {
@@ -264,6 +286,9 @@ static enum sr_status decide(struct finding *f, struct sr_item *it, const struct
 	}
 	it->base_state = row->base_state;
 	it->base = row->base;
+	rc = base_on_given_up(f, it, row);
+	if (rc != SR_OK)
+		return rc;
 	it->note = note_of(f->s, f->i, it->path);
 	if (it->local.kind == SR_KIND_TABLE && was_declined(f->s, f->i, it))
 		it->note = SR_NOTE_DECLINED;
@@ -602,10 +627,14 @@ enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err)
 	f.mirror = sr_sync_mirrors(s, i);
 	p->compared = true;
 	p->excluded = 0;
+	f.given_up = sr_leaves_new(dir);
 	rc = sr_state_begin(s->r->state, err); /* one moment, and one lock, for all that is looked up */
+	if (rc == SR_OK)
+		rc = sr_state_given_up(s->r->state, &st->row, f.given_up, err);
 	if (rc == SR_OK)
 		rc = st->kind == SR_KIND_FILES ? gather_files(&f) : gather_rows(&f);
 	sr_state_rollback(s->r->state); /* nothing was written */
+	sr_leaves_free(f.given_up);
 	sr_buf_free(&f.named);
 	if (rc == SR_OK)
 		rc = sr_leaves_sort(p->pull, err);

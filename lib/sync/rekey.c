@@ -126,6 +126,8 @@ static enum sr_status keep_all(struct sr_sync *s, struct sr_leaves **hints, stru
 	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++)
 		if (hints[i])
 			rc = keep(s, i, hints[i], err);
+	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++) /* by the old key, and the new one's datastore never had it */
+		rc = sr_state_given_up_drop(s->r->state, &s->r->stores[i].row, err);
 	if (rc == SR_OK)
 		return sr_state_commit(s->r->state, err);
 	sr_state_rollback(s->r->state);

@@ -196,7 +196,7 @@ static enum sr_status guard(struct sr_sync *s, bool *again, struct sr_err *err)
 	if (s->info.history == SR_HISTORY_UNION) {
 		sr_warn("the datastore was restored or adopted (epoch %" PRIu64 "): what both sides have is united, nothing is deleted",
 			s->info.at.epoch);
-		rc = sr_state_outbox_drop(s->r->state, err);
+		rc = sr_state_outbox_give_up(s->r->state, err);
 		if (rc == SR_OK)
 			rc = sr_sync_forget_bases(s, true, err);
 		if (rc == SR_OK)
@@ -396,6 +396,8 @@ static enum sr_status end_unions(struct sr_sync *s, struct sr_err *err)
 			rc = sr_state_open_count(s->r->state, &st->row, &open, err);
 		settled = rc == SR_OK && !open && !s->plans[i].skipped && st->row.base_known;
 		if (settled)
+			rc = sr_state_given_up_drop(s->r->state, &st->row, err); /* no hint is left that it could matter to */
+		if (rc == SR_OK && settled)
 			rc = date_store(s, st, &at, err);
 		all &= settled;
 	}

@@ -828,6 +828,50 @@ static void test_outbox(void **state)
 	sr_leaves_free(back);
 }
 
+static void test_given_up(void **state)
+{
+	struct fixture *f = *state;
+	struct sr_store_row st = some_store(f, true);
+	struct sr_leaves *leaves = sr_leaves_new(NULL), *second = sr_leaves_new(NULL), *back = sr_leaves_new(NULL);
+	struct sr_outbox o = {.id = uuid(1), .epoch = 4, .seq = 5};
+	struct sr_leaf leaf;
+	bool found = true;
+
+	OK(sr_state_outbox_give_up(f->s, &f->err)); /* there is none */
+	add_leaf(f, leaves, "b", 1);
+	add_leaf(f, leaves, "c", 2);
+	OK(sr_state_outbox_put(f->s, &o, &f->err));
+	OK(sr_state_outbox_add(f->s, &st, leaves, &f->err));
+	OK(sr_state_outbox_give_up(f->s, &f->err));
+	reopen(f);
+	OK(sr_state_outbox(f->s, &o, &found, &f->err));
+	assert_false(found);
+	o = (struct sr_outbox){.id = uuid(2), .epoch = 5, .seq = 9};
+	add_leaf(f, second, "a", 3);
+	add_leaf(f, second, "c", 4);
+	OK(sr_state_outbox_put(f->s, &o, &f->err)); /* another push, and its end, leave them alone */
+	OK(sr_state_outbox_drop(f->s, &f->err));
+	OK(sr_state_outbox_put(f->s, &o, &f->err));
+	OK(sr_state_outbox_add(f->s, &st, second, &f->err));
+	OK(sr_state_outbox_leaves(f->s, &st, back, &f->err));
+	assert_int_equal(sr_leaves_count(back), 2);
+	sr_leaves_free(back);
+	OK(sr_state_outbox_give_up(f->s, &f->err));
+	back = sr_leaves_new(NULL);
+	OK(sr_state_given_up(f->s, &st, back, &f->err));
+	assert_int_equal(sr_leaves_count(back), 3);
+	for (size_t k = 0; k < 3; k++) { /* each by its last push */
+		OK(sr_leaves_at(back, k, &leaf, &f->err));
+		assert_true(leaf.path.len == 1 && leaf.path.at[0] == 'a' + k);
+		assert_true(k == 1 ? leaf.epoch == 4 && leaf.seq == 5 : leaf.epoch == 5 && leaf.seq == 9);
+	}
+	OK(sr_state_given_up_drop(f->s, &st, &f->err));
+	assert_int_equal(ask_number(f, "SELECT count(*) FROM outbox_leaf"), 0);
+	sr_leaves_free(leaves);
+	sr_leaves_free(second);
+	sr_leaves_free(back);
+}
+
 /* ---- history ---- */
 
 struct list {
@@ -1088,7 +1132,7 @@ int main(void)
 		TEST(test_empty_file),   TEST(test_steps),        TEST(test_kill_in_step), TEST(test_reader),
 		TEST(test_full),         TEST(test_meta),         TEST(test_store),        TEST(test_leaf),
 		TEST(test_leaf_removed), TEST(test_leaf_sign),    TEST(test_leaves),       TEST(test_forget_as_hint),
-		TEST(test_forget),       TEST(test_intents),      TEST(test_outbox),       TEST(test_roots),
+		TEST(test_forget),       TEST(test_intents),      TEST(test_outbox),       TEST(test_given_up),      TEST(test_roots),
 		TEST(test_journal),      TEST(test_journal_trim), TEST(test_deleted),
 		TEST(test_deleted_trim), TEST(test_push_result),  TEST(test_webservers),   TEST(test_damaged),
 	};
