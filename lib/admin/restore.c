@@ -13,6 +13,7 @@
 
 #include "lib/admin/restore_internal.h"
 #include "lib/admin/table.h"
+#include "lib/state/datastore_state.h"
 
 #define META_KEY      "tree-key"
 #define META_INSTANCE "instance"
@@ -212,7 +213,12 @@ static enum sr_status seed(struct sr_restore *x, struct sr_state *state, bool ke
 {
 	enum sr_status rc = key ? sr_state_put(state, META_KEY, sr_bytes(x->key.secret, SR_KEY_LEN), err) : SR_OK;
 
-	return rc == SR_OK && epoch ? sr_state_put_u64(state, META_FLOOR, epoch, err) : rc;
+	if (rc == SR_OK && epoch)
+		rc = sr_state_put_u64(state, META_FLOOR, epoch, err);
+	for (size_t i = 0; rc == SR_OK && i < x->n; i++)
+		if (!x->stores[i].skip)
+			rc = sr_state_dated_put(state, x->stores[i].name, &x->stores[i].marker.id, x->stores[i].dated, err);
+	return rc;
 }
 
 /* A state.db that knows the tree key and nothing else: the datastore's start goes on from the stores' markers. */
@@ -519,6 +525,7 @@ static void close_all(struct sr_restore *x)
 		free(x->stores[i].staged);
 		free(x->stores[i].aside);
 		sr_leaves_free(x->stores[i].losers);
+		sr_leaves_free(x->stores[i].dated);
 	}
 	free(x->stores);
 	sr_nodes_free(x->nodes);

@@ -39,6 +39,7 @@ struct sr_restore_store {
 	struct sr_hash wanted;  /* held */
 	struct sr_leaves *losers; /* of a merge: path, to: the loser, expect: the winner; epoch: the number of its source */
 	struct sr_marker marker;
+	struct sr_leaves *dated;  /* of a merge: path, epoch, seq of what only an older source has, or has more of */
 	struct sr_counts {      /* what is there now against what is wanted */
 		bool present;
 		uint64_t equal, here, there, different, bytes;

@@ -10,6 +10,7 @@
 struct merging {
 	struct sr_restore *x;
 	struct sr_restore_store *st;
+	const struct sr_source_store *newest;
 	size_t k;               /* the source that is taken in */
 	struct sr_hash base;    /* what there is of the ones before; held */
 	struct sr_leaves *adds; /* path, to */
@@ -19,6 +20,11 @@ struct merging {
 static const struct sr_source_store *of(const struct sr_restore *x, size_t k, const struct sr_restore_store *st)
 {
 	return &x->sources[k].stores[st - x->stores];
+}
+
+static bool newer(const struct sr_source_store *a, const struct sr_source_store *b)
+{
+	return a->epoch > b->epoch || (a->epoch == b->epoch && a->seq > b->seq);
 }
 
 size_t sr_restore_source_of(const struct sr_restore *x, size_t i, struct sr_bytes path, const struct sr_version *version)
@@ -65,10 +71,20 @@ static enum sr_status lose(struct merging *m, struct sr_bytes path, const struct
 	return loser->kind == SR_KIND_FILE || loser->kind == SR_KIND_ROW ? sr_leaves_add(m->st->losers, &leaf, m->err) : SR_OK;
 }
 
+/* It is as of its own source, not of the newest: who edits it there before the datastore is back edits what is here. */
+static enum sr_status add(struct merging *m, const struct sr_leaf *leaf)
+{
+	const struct sr_source_store *from = of(m->x, m->k, m->st);
+	struct sr_leaf dated = {.path = leaf->path, .epoch = from->epoch ? from->epoch : 1, .seq = from->seq};
+	enum sr_status rc = sr_leaves_add(m->adds, leaf, m->err);
+
+	return rc == SR_OK && newer(m->newest, from) ? sr_leaves_add(m->st->dated, &dated, m->err) : rc;
+}
+
 static enum sr_status meet(void *ctx, struct sr_bytes path, const struct sr_version *base, const struct sr_version *other)
 {
 	struct merging *m = ctx;
-	struct sr_leaf add = {.path = path, .to = *other};
+	struct sr_leaf leaf = {.path = path, .to = *other};
 
 	if (other->kind == SR_KIND_NONE)
 		return SR_OK;
@@ -77,7 +93,7 @@ static enum sr_status meet(void *ctx, struct sr_bytes path, const struct sr_vers
 		return m->st->kind == SR_KIND_FILES ? lose(m, path, other, base) : SR_OK;
 	}
 	if (base->kind == SR_KIND_NONE || (sr_path_is_bag(path) && other->bytes > base->bytes))
-		return sr_leaves_add(m->adds, &add, m->err);
+		return add(m, &leaf);
 	if (other->kind == SR_KIND_TABLE)
 		m->st->unlike++;
 	return sr_path_is_bag(path) ? SR_OK : lose(m, path, other, base);
@@ -116,11 +132,6 @@ static enum sr_status take_in(struct merging *m)
 	return rc;
 }
 
-static bool newer(const struct sr_source_store *a, const struct sr_source_store *b)
-{
-	return a->epoch > b->epoch || (a->epoch == b->epoch && a->seq > b->seq);
-}
-
 /* The sources that have the store, the newest first, then as they were named.  Returns how many. */
 static size_t order(const struct sr_restore *x, const struct sr_restore_store *st, size_t *out)
 {
@@ -141,17 +152,14 @@ static size_t order(const struct sr_restore *x, const struct sr_restore_store *s
 	return n;
 }
 
-/* As of the oldest source: what was edited at one that nobody had heard of is in what was merged, and its edits since, made while this went on,
- * must not look older than that.  What a newer one has stands all the same, for it unites, too. */
-static void choose_marker(struct sr_restore *x, struct sr_restore_store *st, size_t k, const struct sr_source_store *oldest)
+/* As of the newest source: where the others have a version, it has given way to that one.  What comes from them is in st->dated. */
+static void choose_marker(struct sr_restore *x, struct sr_restore_store *st, const struct sr_source_store *newest, size_t k)
 {
-	const struct sr_source_store *newest = of(x, k, st);
-
 	st->marker = (struct sr_marker){.id = sr_uuid_random(),
 					.node = newest->node,
 					.instance = x->sources[k].info.at.instance,
-					.epoch = oldest->epoch,
-					.seq = oldest->seq};
+					.epoch = newest->epoch,
+					.seq = newest->seq};
 	if (!st->marker.epoch && !sr_uuid_none(&st->marker.instance))
 		st->marker.epoch = 1; /* before everything */
 	if (sr_uuid_none(&st->marker.node))
@@ -167,11 +175,14 @@ enum sr_status sr_restore_merge(struct sr_restore *x, size_t i, struct sr_err *e
 
 	sr_leaves_free(st->losers);
 	st->losers = sr_leaves_new(x->spool);
+	sr_leaves_free(st->dated);
+	st->dated = sr_leaves_new(x->spool);
 	st->unlike = 0;
 	st->skip = !n;
 	if (!n)
 		goto out;
-	m.base = of(x, sources[0], st)->map;
+	m.newest = of(x, sources[0], st);
+	m.base = m.newest->map;
 	sr_nodes_hold(x->nodes, &m.base);
 	for (size_t j = 1; rc == SR_OK && j < n; j++) {
 		m.k = sources[j];
@@ -181,7 +192,7 @@ enum sr_status sr_restore_merge(struct sr_restore *x, size_t i, struct sr_err *e
 			rc = take_in(&m);
 		sr_leaves_free(m.adds);
 	}
-	choose_marker(x, st, sources[0], of(x, sources[n - 1], st));
+	choose_marker(x, st, m.newest, sources[0]);
 	sr_nodes_release(x->nodes, &st->wanted);
 	st->wanted = m.base;
 out:

@@ -131,20 +131,24 @@ static enum sr_status rise_above_floor(struct sr_state *s, uint64_t *epoch, stru
 	return rc;
 }
 
-/* The store's leaves that have no date yet are as of `as_of`.  Its row holds the earliest such date ever: who has leaves from later says so in
- * its union, or an older version of another webserver's would win over them. */
+/* The store's leaves that have no date yet are as of `as_of`, but for those that sameroot-restore had from an older source.  Its row holds the
+ * earliest such date ever: who has leaves from later says so in its union, or an older version of another webserver's would win over them. */
 static enum sr_status date_store(struct sr_datastore *d, size_t i, const struct sr_anchor *as_of, struct sr_err *err)
 {
-	struct sr_store_row *row = &d->r->stores[i].row;
+	struct sr_replica_store *s = &d->r->stores[i];
+	struct sr_store_row *row = &s->row;
 	const struct sr_anchor before = {.epoch = row->epoch, .seq = row->seq};
-	enum sr_status rc = sr_state_date_leaves(d->r->state, row, as_of->epoch, as_of->seq, err);
+	uint64_t epoch = as_of->epoch, seq = as_of->seq;
+	enum sr_status rc = sr_state_date_some(d->r->state, row, s->name, &s->marker.id, &epoch, &seq, err);
 
 	if (rc == SR_OK)
+		rc = sr_state_date_leaves(d->r->state, row, as_of->epoch, as_of->seq, err);
+	if (rc == SR_OK)
 		rc = sr_ds_end_add(d, i, as_of, err);
-	if (rc != SR_OK || ((row->epoch || row->seq) && !later(&before, as_of->epoch, as_of->seq)))
+	if (rc != SR_OK || ((row->epoch || row->seq) && !later(&before, epoch, seq)))
 		return rc;
-	row->epoch = as_of->epoch;
-	row->seq = as_of->seq;
+	row->epoch = epoch;
+	row->seq = seq;
 	return sr_state_store_put(d->r->state, row, err);
 }
 

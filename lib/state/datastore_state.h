@@ -8,6 +8,15 @@
 SR_MUST enum sr_status sr_state_date_leaves(struct sr_state *s, const struct sr_store_row *st, uint64_t epoch, uint64_t seq,
 					    struct sr_err *err);
 
+/* What sameroot-restore put together of several sources is not all as of what the store's marker says: these leaves are as of (epoch, seq), of the
+ * source that had them.  In the value "dated STORE": the marker's id for which it holds, then path (string), epoch, seq (be64) of each.
+ * dated_put: of (path, epoch, seq) in `leaves`; of none there is no such value.  date_some, as the epoch rises: the value goes, and if it is of
+ * `marker` the leaves take those dates; *epoch, *seq become the earliest of them, if that is earlier. */
+SR_MUST enum sr_status sr_state_dated_put(struct sr_state *s, const char *store, const struct sr_uuid *marker, struct sr_leaves *leaves,
+					  struct sr_err *err);
+SR_MUST enum sr_status sr_state_date_some(struct sr_state *s, const struct sr_store_row *st, const char *store, const struct sr_uuid *marker,
+					  uint64_t *epoch, uint64_t *seq, struct sr_err *err);
+
 /* The last push of each webserver that ever had one.  fn must not write to this state. */
 typedef enum sr_status sr_last_push_fn(void *ctx, const struct sr_uuid *webserver, const struct sr_uuid *id, struct sr_err *err);
 SR_MUST enum sr_status sr_state_last_pushes(struct sr_state *s, sr_last_push_fn *fn, void *ctx, struct sr_err *err);

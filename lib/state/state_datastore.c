@@ -1,4 +1,5 @@
 /* state_datastore.c - see datastore_state.h.  Both sentences are said once in a while, so that they are prepared each time. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/state/datastore_state.h"
@@ -23,6 +24,92 @@ enum sr_status sr_state_date_leaves(struct sr_state *s, const struct sr_store_ro
 	enum sr_status rc = ok ? SR_OK : fail(s, "leaf: date", err);
 
 	sqlite3_finalize(stmt);
+	return rc;
+}
+
+/* --- dates that sameroot-restore left ------------------------------------------------------------------------------ */
+
+enum sr_status sr_state_dated_put(struct sr_state *s, const char *store, const struct sr_uuid *marker, struct sr_leaves *leaves,
+				  struct sr_err *err)
+{
+	char *name = sr_format("dated %s", store);
+	size_t n = leaves ? sr_leaves_count(leaves) : 0;
+	struct sr_buf buf = {0};
+	enum sr_status rc = SR_OK;
+
+	sr_buf_add(&buf, marker->b, sizeof(marker->b));
+	for (size_t j = 0; rc == SR_OK && j < n; j++) {
+		struct sr_leaf leaf;
+
+		rc = sr_leaves_at(leaves, j, &leaf, err);
+		if (rc != SR_OK)
+			break;
+		sr_buf_string(&buf, leaf.path);
+		sr_buf_be64(&buf, leaf.epoch);
+		sr_buf_be64(&buf, leaf.seq);
+	}
+	if (rc == SR_OK)
+		rc = n ? sr_state_put(s, name, sr_buf_view(&buf), err) : sr_state_drop(s, name, err);
+	sr_buf_free(&buf);
+	free(name);
+	return rc;
+}
+
+static bool date_one(sqlite3_stmt *stmt, int64_t store, struct sr_bytes path, uint64_t epoch, uint64_t seq)
+{
+	bool ok = sqlite3_bind_int64(stmt, 1, (int64_t)epoch) == SQLITE_OK && sqlite3_bind_int64(stmt, 2, (int64_t)seq) == SQLITE_OK &&
+		  sqlite3_bind_int64(stmt, 3, store) == SQLITE_OK &&
+		  sqlite3_bind_blob64(stmt, 4, path.at, path.len, SQLITE_STATIC) == SQLITE_OK && sqlite3_step(stmt) == SQLITE_DONE;
+
+	sqlite3_reset(stmt);
+	return ok;
+}
+
+static enum sr_status date_listed(struct sr_state *s, const struct sr_store_row *st, struct sr_reader *r, uint64_t *epoch, uint64_t *seq,
+				  struct sr_err *err)
+{
+	static const char text[] = "UPDATE leaf SET epoch = ?, seq = ? WHERE store = ? AND path = ? AND local IS NOT NULL";
+	sqlite3_stmt *stmt = NULL;
+	bool ok = sqlite3_prepare_v2(s->db, text, -1, &stmt, NULL) == SQLITE_OK;
+	enum sr_status rc;
+
+	while (ok && !r->bad && sr_read_left(r)) {
+		struct sr_bytes path = sr_read_string(r);
+		uint64_t e = sr_read_be64(r), q = sr_read_be64(r);
+
+		if (r->bad)
+			break;
+		ok = date_one(stmt, st->id, path, e, q);
+		if (ok && (e < *epoch || (e == *epoch && q < *seq))) {
+			*epoch = e;
+			*seq = q;
+		}
+	}
+	rc = ok ? SR_OK : fail(s, "leaf: date some", err);
+	sqlite3_finalize(stmt);
+	return rc == SR_OK && r->bad ? sr_err_set(err, SR_E_DATA, "%s: the dates of restored leaves are malformed", s->file) : rc;
+}
+
+enum sr_status sr_state_date_some(struct sr_state *s, const struct sr_store_row *st, const char *store, const struct sr_uuid *marker,
+				  uint64_t *epoch, uint64_t *seq, struct sr_err *err)
+{
+	char *name = sr_format("dated %s", store);
+	struct sr_buf buf = {0};
+	struct sr_reader r;
+	struct sr_bytes id;
+	bool found = false;
+	enum sr_status rc = sr_state_get(s, name, &buf, &found, err);
+
+	if (rc == SR_OK && found) {
+		r = sr_reader(sr_buf_view(&buf));
+		id = sr_read_bytes(&r, sizeof(marker->b));
+		if (!r.bad && memcmp(id.at, marker->b, sizeof(marker->b)) == 0)
+			rc = date_listed(s, st, &r, epoch, seq, err);
+		if (rc == SR_OK)
+			rc = sr_state_drop(s, name, err);
+	}
+	sr_buf_free(&buf);
+	free(name);
 	return rc;
 }
 
