@@ -21,7 +21,9 @@ restore() { # ARG...: what it says in $output
 	restore datastore -c "$T/datastore.conf" --yes --from "${URL[A]}" --from "${URL[B]}"
 	[[ $status -le 1 ]] # 1: a file changed whenever it was asked for
 	start_datastore
-	RETURNED=1 all_is_well
+	rest A B
+	wait_same
+	check_databases
 }
 
 # NAME PATH: its tree has it
