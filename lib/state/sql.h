@@ -37,11 +37,11 @@
 	X(LEAF_COUNT_OPEN, "leaf: count open", "SELECT count(*) FROM leaf INDEXED BY leaf_open WHERE store = ? AND base_state <> 3") \
 	/* Rows that say no more than their absence, once base_known has turned. */ \
 	X(LEAF_PURGE, "leaf: purge", "DELETE FROM leaf WHERE store = ? AND local IS NULL AND base_state = ?") \
-	/* Of what is not here, all is forgotten but a hint of something. */ \
+	/* Of what is not here, all is forgotten but a base that was something, and a hint. */ \
 	X(LEAF_FORGET_ABSENT, "leaf: forget base", "DELETE FROM leaf WHERE store = ? AND local IS NULL") \
 	X(LEAF_FORGET, "leaf: forget base", "UPDATE leaf SET base_state = 0, base = NULL WHERE store = ? AND base_state <> 0") \
 	X(LEAF_CLEAR, "leaf: forget all", "DELETE FROM leaf WHERE store = ?") \
-	X(LEAF_HINT_ABSENT, "leaf: make hints", "DELETE FROM leaf WHERE store = ? AND local IS NULL AND base IS NULL") \
+	X(LEAF_HINT_ABSENT, "leaf: make hints", "DELETE FROM leaf WHERE store = ? AND local IS NULL AND base IS NULL AND base_state <> 2") \
 	X(LEAF_HINT, "leaf: make hints", \
 	  "UPDATE leaf SET base = iif(base_state = 3, local, base), base_state = 2 WHERE store = ? AND base_state IN (1, 3)") \
 \

@@ -3,7 +3,7 @@
  * Before the old key goes every store is scanned by it once more.  A leaf that is as it was agreed on is hashed by the new key in the same
  * view: that is its hint from now on.  Of one that was edited the hint keeps its old hash, to which nothing is equal any more, and it is as
  * of now: in the union that follows it stands against what the datastore has from copies and other webservers, but not against what is
- * pushed to it. */
+ * pushed to it.  So it is with one that was deleted here and is made anew before the union, and with one that is new here. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,15 +60,20 @@ static bool translate(struct carrying *c, struct sr_bytes path, struct sr_versio
 	return same;
 }
 
+static bool is_leaf(const struct sr_version *v)
+{
+	return v->kind == SR_KIND_ROW || v->kind == SR_KIND_FILE;
+}
+
 static enum sr_status carry(void *ctx, const struct sr_leaf_row *row, struct sr_err *err)
 {
 	struct carrying *c = ctx;
 	struct sr_leaf hint = {.path = row->path, .to = row->base, .epoch = row->epoch, .seq = row->seq};
-	bool leaf = row->local.kind == SR_KIND_ROW || row->local.kind == SR_KIND_FILE;
+	bool here = is_leaf(&row->local), gone = row->local.kind == SR_KIND_NONE && is_leaf(&row->base);
 
-	if (!leaf || sr_path_is_bag(row->path) || row->base_state == SR_BASE_UNKNOWN || row->base.kind == SR_KIND_NONE)
+	if (row->base_state == SR_BASE_UNKNOWN || sr_path_is_bag(row->path) || (!here && !gone))
 		return SR_OK;
-	if (!sr_version_eq(&row->local, &row->base) || !translate(c, row->path, &hint.to)) {
+	if (gone || !sr_version_eq(&row->local, &row->base) || !translate(c, row->path, &hint.to)) {
 		hint.to = row->base;
 		hint.epoch = c->s->info.at.epoch;
 		hint.seq = c->s->info.at.seq;

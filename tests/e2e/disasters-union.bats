@@ -188,3 +188,81 @@ brought_back() {
 	rounds B A
 	stands edited
 }
+
+# --- made anew ------------------------------------------------------------------------------------------------------------------------------
+
+takes_away() { # NAME: a file and a row
+	rm "$T/$1/resources/hosts.csv"
+	value "$1" 'DELETE FROM users WHERE uid = 3'
+}
+
+makes_anew() { # NAME
+	echo anew >"$T/$1/resources/hosts.csv"
+	value "$1" "INSERT INTO users VALUES(3, 'Carol', 'anew', 0)"
+}
+
+anew_stands() {
+	rounds A B A B
+	everywhere 'SELECT email FROM users WHERE uid = 3' anew
+	[ "$(<"$T/datastore/resources/hosts.csv")" = anew ]
+	assert_same
+}
+
+# The datastore is another instance, with another tree key, on the content that it had.
+another_instance() {
+	[[ -z ${PID[datastore]:-} ]] || stop datastore
+	mv "$T/datastore/state" "$T/before"
+	sql "$T/datastore/users.db" 'DROP TABLE _sameroot_meta'
+	sql "$T/datastore/webstore.db" 'DROP TABLE _sameroot_meta'
+	rm -rf "$T/datastore/resources/.sameroot"
+	launch datastore "$BIN/sameroot-datastore" -c "$T/datastore.conf"
+	"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf"
+	wait_for 'the datastore is ready' ready datastore
+	local was
+	for _ in 1 2 3 4; do # beyond the numbers that the webservers have
+		was=$(root_of datastore)
+		value datastore "UPDATE users SET email = email || '+' WHERE uid = 1"
+		wait_for 'the change is seen' another_root "$was"
+	done
+}
+
+another_root() {
+	[[ $(root_of datastore) != "$1" ]]
+}
+
+@test "what was deleted and made anew while a union was awaited is an edit" {
+	begin
+	takes_away B
+	stop datastore
+	round B # which finds nobody
+	start_datastore
+	adopt 2
+	makes_anew B
+	anew_stands
+}
+
+@test "... under another tree key, too, when it was away as the key came" {
+	begin
+	takes_away B
+	another_instance
+	! once B
+	grep -q 'held' "$T/B.once"
+	makes_anew B
+	round A
+	"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf"
+	anew_stands
+}
+
+@test "... and when it was made anew before, or is new" {
+	begin
+	rm "$T/B/resources/hosts.csv"
+	rounds B A
+	stop datastore
+	echo 'a table' >"$T/datastore/resources/hosts.csv"
+	echo anew >"$T/B/resources/hosts.csv"
+	value B "UPDATE users SET email = 'anew' WHERE uid = 3"
+	another_instance
+	round B A
+	"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf"
+	anew_stands
+}
