@@ -1,0 +1,78 @@
+#!/usr/bin/env bats
+# Too much was deleted by mistake, and is taken back by the runbook's one command; and a machine that was cloned while both copies write.
+
+# shellcheck disable=SC2034,SC2154 # lib.bash reads them
+
+load lib
+load disaster
+
+# A has 200 rows and 60 files, all have them, and 60 % of both are deleted at A, which does not hold it itself unless its limit says so.
+deleted_by_mistake() {
+	application make "$T/A"
+	value A "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200) INSERT INTO kept SELECT 'row-' || i, 'v' || i, NULL FROM n"
+	for i in {1..60}; do echo "$i" >"$T/A/resources/d1/file-$i"; done
+	start_all
+	wait_same
+	snapshot A
+	cp "$T/A.snapshot" "$T/before"
+	value A "DELETE FROM kept WHERE CAST(substr(key, 5) AS INT) <= 120"
+	rm "$T"/A/resources/d1/file-{1..36}
+}
+
+all_as_before() {
+	wait_same
+	snapshot B
+	diff "$T/before" "$T/B.snapshot"
+	for name in A B; do wait_for "$name is well" is_well "$name"; done # the datastore forgets some minutes after nobody asked again
+}
+
+@test "60 % of a store deleted by mistake, held by the datastore: adopt --mirror where it arose takes it back, nothing is lost" {
+	edit_config datastore Max-Delete-Percent= Max-Delete-Percent=10
+	deleted_by_mistake
+	wait_for 'A shows it' says A '120 of 200 rows would be deleted everywhere'
+	wait_for 'the datastore shows it' says datastore '120 of 200 rows would be deleted everywhere'
+	"$BIN/sameroot" adopt --mirror --yes -c "$T/A.conf"
+	all_as_before
+}
+
+@test "60 % of a store deleted by mistake, held where it arose: adopt --mirror there takes it back" {
+	edit_config A Max-Delete-Percent= Max-Delete-Percent=10
+	deleted_by_mistake
+	wait_for 'A holds it' says A '120 of 200 rows would be deleted'
+	"$BIN/sameroot" adopt --mirror --yes -c "$T/A.conf"
+	all_as_before
+}
+
+@test "rm -rf resources/*, with .sameroot left: held, and taken back" {
+	edit_config A Max-Delete-Percent= Max-Delete-Percent=10
+	application make "$T/A"
+	for i in {1..60}; do echo "$i" >"$T/A/resources/d$((i % 8))/file-$i"; done # empty directories are no content: they go
+	start_all
+	wait_same
+	snapshot A
+	cp "$T/A.snapshot" "$T/before"
+	rm -rf "$T"/A/resources/*
+	[ -d "$T/A/resources/.sameroot" ]
+	wait_for 'A holds it' says A 'resources.*would be deleted'
+	[ "$(find "$T/B/resources" -name 'file-*' | wc -l)" = 60 ]
+	"$BIN/sameroot" adopt --mirror --store resources --yes -c "$T/A.conf"
+	all_as_before
+}
+
+@test "a cloned webserver while both copies write: one is refused, and with an identity of its own it brings all that was written there" {
+	at_work
+	rest A
+	stop A
+	write_config C Max-Delete-Percent=100
+	rm -r "${T:?}/C"
+	cp -a "$T/A" "$T/C"
+	rm -f "$T/C/state/address"
+	: >"$T/C/journal"
+	start_webserver A C
+	wait_for 'one of the two is refused' eval 'says A "join --new-uuid" || says C "join --new-uuid"'
+	work A C
+	wait_for 'C has written' has_written C 60
+	"$BIN/sameroot" join --new-uuid --yes -c "$T/C.conf"
+	wait_for 'C is let in' rounds_over C $(($(status_of C .rounds) + 2))
+	all_is_well A B C
+}
