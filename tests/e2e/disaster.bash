@@ -90,12 +90,6 @@ lose() {
 	if [[ $1 == */state ]]; then mkdir "$T/lost$LOST" && mv "$T/$1" "$T/lost$LOST/state"; else mv "$T/$1" "$T/lost$LOST"; fi
 }
 
-# FROM DATABASE TO: a copy, as `sqlite3 .backup` makes it of a live one
-copy_database() {
-	rm -f "$T/$3/$2"{,-wal,-shm,-journal}
-	sqlite3 -cmd '.timeout 20000' "$T/$1/$2" ".backup '$T/$3/$2'"
-}
-
 # NAME [first]: what its resources are mounted on is empty; first: before there is anything.  Where nothing can be mounted a directory is moved;
 # on a webserver, too, for its application renames from beside it.
 take_away() {
