@@ -128,6 +128,7 @@ struct applying {
 	struct sr_sync *s;
 	size_t i;
 	struct sr_leaves *taken;   /* proven: path, to, expect := to (the base), inode := signature */
+	struct sr_leaves *stand;   /* rows that stay as the application made them meanwhile: path, to := their base */
 	struct sr_leaves *evicted; /* rows to be fetched again: removed here, or deleted here and needed all the same */
 	struct sr_chunks *chunks;  /* BORROWED, as is: */
 	struct losers *losers;     /* both NULL in recovery, which displaces no row */
@@ -135,9 +136,15 @@ struct applying {
 	struct sr_err *err;
 };
 
-/* What is there was changed since it was planned.  A row may go together with what is taken now, so it is planned again, as long as this
- * round has tries; then, as a file at once, it gives way and is kept in the archive by on_displaced.  In a bag, SR_TAKE is a difference.  A
- * table is never taken over another. */
+/* Ours was to stand, for all that the datastore has is in it: as a row that was written here while its table got a new shape there. */
+static bool takes_nothing(const struct sr_leaf *leaf)
+{
+	return (leaf->flags & SR_LEAF_MERGED) && !sr_path_is_bag(leaf->path) && sr_version_eq(&leaf->to, &leaf->expect);
+}
+
+/* What is there was changed since it was planned.  Where nothing was to be taken, it descends from the datastore's as well.  Another row may
+ * go together with what is taken now, so it is planned again, as long as this round has tries; then, as a file at once, it gives way and is
+ * kept in the archive by on_displaced.  In a bag, SR_TAKE is a difference.  A table is never taken over another. */
 static enum sr_verdict on_clash(void *ctx, size_t k, const struct sr_leaf *leaf, const struct sr_version *actual, struct sr_bytes record)
 {
 	struct applying *a = ctx;
@@ -145,6 +152,12 @@ static enum sr_verdict on_clash(void *ctx, size_t k, const struct sr_leaf *leaf,
 	(void)k, (void)actual, (void)record;
 	if (leaf->to.kind == SR_KIND_TABLE)
 		return SR_KEEP;
+	if (takes_nothing(leaf)) {
+		a->s->plans[a->i].again = true; /* it goes to the datastore now */
+		if (a->rc == SR_OK)
+			a->rc = sr_leaves_add(a->stand, &(struct sr_leaf){.path = leaf->path, .to = leaf->base}, a->err);
+		return SR_KEEP;
+	}
 	if (a->s->r->stores[a->i].kind != SR_KIND_DATABASE || sr_path_is_bag(leaf->path) || a->s->try >= SR_TRIES)
 		return SR_TAKE;
 	a->s->plans[a->i].again = true;
@@ -303,12 +316,16 @@ static void applying_start(struct applying *a, struct sr_sync *s, size_t i, stru
 {
 	const char *dir = sr_state_dir(s->r->state);
 
-	*a = (struct applying){.s = s, .i = i, .taken = sr_leaves_new(dir), .evicted = sr_leaves_new(dir), .rc = SR_OK, .err = err};
+	*a = (struct applying){.s = s, .i = i, .rc = SR_OK, .err = err};
+	a->taken = sr_leaves_new(dir);
+	a->stand = sr_leaves_new(dir);
+	a->evicted = sr_leaves_new(dir);
 }
 
 static void applying_end(struct applying *a)
 {
 	sr_leaves_free(a->taken);
+	sr_leaves_free(a->stand);
 	sr_leaves_free(a->evicted);
 }
 
@@ -369,6 +386,10 @@ static enum sr_status finish(struct applying *a, const struct sr_intent_head *he
 	}
 	memset(&st->row.pending, 0, sizeof st->row.pending);
 	rc = sr_replica_take(r, a->i, a->taken, SR_TAKE_BASE, head->epoch, head->seq, err);
+	if (rc == SR_OK && marked)
+		rc = sr_sync_set_bases(a->s, a->i, a->stand, NULL, head->epoch, head->seq, err);
+	if (rc == SR_OK && marked)
+		rc = hint_evicted(a, err); /* one that was to stand may have been in another's way by what it has become */
 	if (rc == SR_OK)
 		rc = sr_state_intents_drop(r->state, &st->row, err);
 	if (rc == SR_OK)
@@ -451,6 +472,7 @@ static enum sr_status take_chunk(struct taking *t, struct sr_leaves *leaves, boo
 	struct applying a;
 	struct sr_apply_ops ops;
 	struct sr_err later;
+	size_t done;
 	bool tried;
 	enum sr_status rc = intend(s, t->i, &head, leaves, err), finished;
 
@@ -482,8 +504,9 @@ static enum sr_status take_chunk(struct taking *t, struct sr_leaves *leaves, boo
 			rc = finished;
 	}
 	s->result.pulled += sr_leaves_count(a.taken);
-	if (rc == SR_OK && tried && sr_leaves_count(a.taken) < sr_leaves_count(leaves)) {
-		s->plans[t->i].skipped += sr_leaves_count(leaves) - sr_leaves_count(a.taken);
+	done = sr_leaves_count(a.taken) + sr_leaves_count(a.stand);
+	if (rc == SR_OK && tried && done < sr_leaves_count(leaves)) {
+		s->plans[t->i].skipped += sr_leaves_count(leaves) - done;
 		s->plans[t->i].first_skip = "it was changed here meanwhile, or another row has its UNIQUE value";
 	}
 	applying_end(&a);

@@ -23,12 +23,14 @@ MODE-FILE holds "MODE [TIMES]"; after TIMES tamperings it is as if it said pass.
   error              500 with a body that is no JSON
   KIND-hold          the answer to a request of that KIND (push, nodes, bundle, tree) is there, but held until DIR/go exists
   KIND-wait          the request itself is held until then
+  KIND-meanwhile     DIR/meanwhile is run when the answer to a request of that KIND is there, before it is passed on
   slow               what a webserver walks, fetches and pushes comes 0.3 s later
 """
 import http.client
 import http.server
 import os
 import socketserver
+import subprocess
 import sys
 import threading
 import time
@@ -144,6 +146,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         status, headers, data = self.ask(self.command, self.path, self.headers, body)
         if mode.endswith("-hold"):
             until_go()
+        if mode.endswith("-meanwhile"):
+            subprocess.run(["bash", os.path.join(directory, "meanwhile")], check=True)
         if mode != "pass":
             say("answer", status)
         if mode == "push-lost":

@@ -200,3 +200,48 @@ wait_same_schema() {
 later_at() {
 	[[ $(value "$1" "SELECT text FROM notes WHERE id = 'B'") == later ]]
 }
+
+# SQL: B's application does it whenever a bundle for B is under way
+meanwhile() {
+	printf "sqlite3 -cmd '.timeout 20000' '%s' \"%s\"\n" "$T/B/users.db" "$1" >"$T/meanwhile"
+	tamper bundle-meanwhile
+}
+
+# A and B drop a column; B has not met the datastore since, and has another value in row 1
+two_dropped() {
+	sql "$T/A/users.db" "CREATE TABLE items(id INTEGER PRIMARY KEY, value INT, code TEXT UNIQUE, email TEXT); INSERT INTO items VALUES(1, 0, 'one', 1), (2, 0, 'two', 2)"
+	start_datastore
+	rounds A B
+	value A "UPDATE items SET code = 'second' WHERE id = 2"
+	rounds A
+	start_proxy
+	for name in A B; do
+		value "$name" 'BEGIN IMMEDIATE; CREATE TABLE new_items(id INTEGER PRIMARY KEY, value INT, code TEXT UNIQUE); INSERT INTO new_items SELECT id, value, code FROM items;
+			DROP TABLE items; ALTER TABLE new_items RENAME TO items; COMMIT'
+	done
+	once A || true # it waits for B
+	has_columns datastore items 'id INTEGER,value INT,code TEXT,email TEXT'
+	value B 'UPDATE items SET value = 100 WHERE id = 1'
+}
+
+@test "a row is written to whenever it is about to be held against its new shape: the datastore's, which nobody wrote, does not win over it" {
+	two_dropped
+	meanwhile 'UPDATE items SET value = value + 1 WHERE id = 1'
+	once B || true
+	has_columns datastore items 'id INTEGER,value INT,code TEXT'
+	told=$(grep -c '^answer' "$T/proxy.log")
+	[ "$told" -ge 2 ]
+	rounds_without_proxy B A
+	everywhere 'SELECT value FROM items WHERE id = 1' $((100 + told))
+	everywhere 'SELECT code FROM items WHERE id = 2' second
+	[ "$(conflicts B length)$(conflicts datastore length)" = 00 ]
+}
+
+@test "a row that is written to meanwhile, and has another's UNIQUE value now, gives way: it is not deleted" {
+	two_dropped
+	meanwhile "UPDATE OR IGNORE items SET code = 'second' WHERE id = 1"
+	once B || true
+	rounds_without_proxy B A
+	everywhere "SELECT group_concat(id || code) FROM (SELECT * FROM items ORDER BY id)" 1one,2second
+	conflicts B 'map(.reason)' | jq -e '. == ["unique"]'
+}
