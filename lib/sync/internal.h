@@ -218,6 +218,8 @@ SR_MUST enum sr_status sr_sync_recover(struct sr_sync *s, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_room(struct sr_sync *s, size_t i, struct sr_leaves *leaves, struct sr_err *err);
 /* Apply leaves whose content is here, sorted, to store i. */
 SR_MUST enum sr_status sr_sync_take(struct sr_sync *s, size_t i, struct sr_leaves *leaves, struct sr_err *err);
+/* A new marker.  all: what is planned to be pulled is here, so that the store is as of the root that is planned against. */
+SR_MUST enum sr_status sr_sync_mark(struct sr_sync *s, size_t i, bool all, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_agree(struct sr_sync *s, size_t i, struct sr_err *err);
 
 /* upload.c */

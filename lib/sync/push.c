@@ -329,11 +329,10 @@ enum sr_status sr_sync_cancel_all(struct sr_sync *s, struct sr_err *err)
 static void mark_stores(struct sr_sync *s)
 {
 	for (size_t i = 0; i < s->r->n; i++) {
-		struct sr_uuid id = sr_uuid_random();
+		const struct sr_store_plan *p = &s->plans[i];
 		struct sr_err err;
 
-		if (!s->plans[i].push || !sr_leaves_count(s->plans[i].push) ||
-		    sr_replica_mark(s->r, i, &id, &s->info.at.instance, s->info.at.epoch, s->info.at.seq, &err) == SR_OK)
+		if (!p->push || !sr_leaves_count(p->push) || sr_sync_mark(s, i, !p->failed && !p->gone, &err) == SR_OK)
 			continue;
 		sr_sync_trouble(s, i, &err);
 		sr_leaves_free(s->plans[i].push);

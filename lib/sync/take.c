@@ -640,18 +640,25 @@ enum sr_status sr_sync_recover(struct sr_sync *s, struct sr_err *err)
 	return rc;
 }
 
+enum sr_status sr_sync_mark(struct sr_sync *s, size_t i, bool all, struct sr_err *err)
+{
+	struct sr_uuid id = sr_uuid_random();
+
+	return sr_replica_mark(s->r, i, &id, &s->info.at.instance, all ? s->info.at.epoch : s->as_of_epoch,
+			       all ? s->info.at.seq : s->as_of_seq, err);
+}
+
 /* --- agreeing --------------------------------------------------------------------------------------------------------------- */
 
 enum sr_status sr_sync_agree(struct sr_sync *s, size_t i, struct sr_err *err)
 {
 	struct sr_store_plan *p = &s->plans[i];
-	struct sr_uuid id = sr_uuid_random();
 	enum sr_status rc;
 
 	if (!sr_leaves_count(p->agree))
 		return SR_OK;
 	/* The mark makes durable what is here, as for a push: base must not claim what a power cut may take away. */
-	rc = sr_replica_mark(s->r, i, &id, &s->info.at.instance, s->info.at.epoch, s->info.at.seq, err);
+	rc = sr_sync_mark(s, i, !sr_leaves_count(p->pull), err);
 	if (rc == SR_OK)
 		rc = sr_state_begin(s->r->state, err);
 	if (rc != SR_OK)

@@ -266,3 +266,21 @@ another_root() {
 	"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf"
 	anew_stands
 }
+
+@test "a copy is as of the last root that it held all of, not of one of which the rest never came" {
+	begin
+	start_proxy
+	edits A equal
+	value A "UPDATE users SET email = 'newer' WHERE uid = 2"
+	rounds A
+	edits B equal
+	tamper bundle-cut
+	once B && fail 'the rest came'
+	grep -q 'users.db: pull' "$T/B.once"
+	copy B
+	replace "$T/copy"
+	tamper pass
+	rounds B A
+	stands equal
+	everywhere 'SELECT email FROM users WHERE uid = 2' newer
+}
