@@ -245,7 +245,7 @@ another_root() {
 	begin
 	takes_away B
 	another_instance
-	! once B
+	if once B; then fail "a foreign datastore was not held"; fi
 	grep -q 'held' "$T/B.once"
 	makes_anew B
 	round A

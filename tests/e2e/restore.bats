@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # sameroot-restore: a datastore from webservers and files, a webserver from the datastore; afterwards everyone goes on, and nothing is lost.
 
-# shellcheck disable=SC2154 # keys of URL
+# shellcheck disable=SC2154,SC2034 # keys of URL; what teardown looks at
 
 load lib
 
