@@ -67,11 +67,16 @@ static enum sr_status sort_out(void *ctx, struct sr_bytes path, const struct sr_
 static enum sr_status compare(struct part *p, struct sr_err *err)
 {
 	struct sr_hash now = {0};
+	struct sr_version top = {0};
 	enum sr_status rc = sr_restore_merge(p->x, 0, err);
 
 	if (rc == SR_OK && p->st->skip)
 		return sr_err_set(err, SR_E_UNAVAILABLE, "store %s cannot be had: %s: %s", p->st->name, p->x->sources[0].name,
 				  p->x->sources[0].stores[0].why ? p->x->sources[0].stores[0].why : "it is not there");
+	if (rc == SR_OK && p->top.len)
+		rc = sr_store_get(p->x->nodes, p->st->kind, &p->st->wanted, sr_buf_view(&p->top), &top, err);
+	if (rc == SR_OK && p->top.len && top.kind == SR_KIND_NONE)
+		return sr_err_set(err, SR_E_NOINPUT, "--path %s: no source has it", p->x->o->path);
 	if (rc == SR_OK)
 		rc = sr_restore_open_store(p->x, 0, p->st->path, false, &p->store, err);
 	if (rc == SR_OK)

@@ -41,6 +41,8 @@ has_in_tree() {
 	wait_same datastore B
 	stop datastore
 	kill -CONT "${PID[A]}"
+	restore datastore -c "$T/datastore.conf" --yes --from "${URL[B]}" --path resources/nope
+	[ "$status" -eq 66 ]
 	value A "INSERT INTO kept VALUES('of A', 'old', NULL)"
 	echo old >"$T/A/resources/of A"
 	wait_for 'A sees its row' has_in_tree A 'users.db/kept/of%20A'
