@@ -13,6 +13,9 @@
 /* leaf.base_state has one value more than enum sr_base_state: known, and equal to local; `base` is NULL then. */
 #define SR_BASE_SAME 3
 
+/* store.base_known: what the base of a leaf without a row is. */
+enum { SR_ABSENT_UNKNOWN = 0, SR_ABSENT_KNOWN = 1, SR_ABSENT_HINT = 2 };
+
 struct sr_state {
 	sqlite3 *db;
 	sqlite3_stmt *cached[SR_SQL_COUNT]; /* prepared when first asked */

@@ -22,7 +22,7 @@
 	X(STORE_KNOWN, "store: read", "SELECT base_known FROM store WHERE id = ?") \
 	X(STORE_PUT, "store: write", \
 	  "UPDATE store SET inode = ?, marker = ?, pending = ?, node = ?, base_known = ?, epoch = ?, seq = ? WHERE id = ?") \
-	X(STORE_FORGET, "store: forget base", "UPDATE store SET base_known = 0, epoch = ?, seq = ? WHERE id = ?") \
+	X(STORE_FORGET, "store: forget base", "UPDATE store SET base_known = ?, epoch = ?, seq = ? WHERE id = ?") \
 \
 	X(LEAF_GET, "leaf: read", "SELECT " SR_LEAF_COLUMNS " FROM leaf WHERE store = ? AND path = ?") \
 	X(LEAF_PUT, "leaf: write", \

@@ -413,12 +413,15 @@ enum sr_status sr_state_drop(struct sr_state *s, const char *name, struct sr_err
 
 static void take_store(struct sr_ask *q, struct sr_store_row *out)
 {
+	uint64_t absence = sr_take_u64(q, 5);
+
 	out->id = (int64_t)sr_take_u64(q, 0);
 	out->inode = sr_take_u64(q, 1);
 	sr_take_uuid(q, 2, &out->marker);
 	sr_take_uuid(q, 3, &out->pending);
 	sr_take_uuid(q, 4, &out->node);
-	out->base_known = sr_take_u64(q, 5) != 0;
+	out->base_known = absence == SR_ABSENT_KNOWN;
+	out->absent_hint = absence == SR_ABSENT_HINT;
 	out->epoch = sr_take_u64(q, 6);
 	out->seq = sr_take_u64(q, 7);
 }
@@ -485,7 +488,7 @@ static enum sr_status turn_absence(struct sr_state *s, const struct sr_store_row
 	bool turned;
 
 	sr_give_i64(&q, row->id);
-	turned = sr_ask_row(&q) && (sr_take_u64(&q, 0) != 0) != row->base_known;
+	turned = sr_ask_row(&q) && (sr_take_u64(&q, 0) == SR_ABSENT_KNOWN) != row->base_known;
 	status = sr_ask_end(&q, err);
 	if (status != SR_OK || !turned)
 		return status;
@@ -511,7 +514,7 @@ enum sr_status sr_state_store_put(struct sr_state *s, const struct sr_store_row 
 	sr_give_uuid(&q, &row->marker);
 	sr_give_uuid(&q, &row->pending);
 	sr_give_uuid(&q, &row->node);
-	sr_give_i64(&q, row->base_known);
+	sr_give_i64(&q, row->base_known ? SR_ABSENT_KNOWN : row->absent_hint ? SR_ABSENT_HINT : SR_ABSENT_UNKNOWN);
 	sr_give_u64(&q, row->epoch);
 	sr_give_u64(&q, row->seq);
 	sr_give_i64(&q, row->id);

@@ -48,7 +48,8 @@ struct sr_store_row {
 	struct sr_uuid marker;    /* the last one we wrote or accepted; none: this store was never ours */
 	struct sr_uuid pending;   /* one about to be written, or none */
 	struct sr_uuid node;      /* of that marker */
-	bool base_known;          /* false: a leaf without a row has an unknown base (union); true: its base is "absent" */
+	bool base_known;          /* a leaf without a row has the base "absent"; false: its base is unknown (union) ... */
+	bool absent_hint;         /* ... but was "absent" when the epoch rose: that is its hint */
 	uint64_t epoch, seq;      /* as_of of the store's unknown leaves; 0, 0: lowest.  Datastore: the earliest date that a leaf was ever given as the epoch rose */
 };
 /* Find or make the row for `name`; a new one remembers nothing, base unknown.  An id never changes.  A reader makes none: SR_E_NOTFOUND. */
@@ -74,7 +75,7 @@ struct sr_leaf_row {
 	uint64_t epoch, seq;      /* webserver: of the answer or bundle that set base; datastore: as_of of the union push that wrote local, 0,0: an ordinary one */
 };
 /* `st` in all of this: as last read or written.
- * The row, or what its absence means: local NONE, base KNOWN NONE or UNKNOWN by the store's base_known. */
+ * The row, or what its absence means: local NONE, base KNOWN NONE, HINT NONE or UNKNOWN by the store's base_known and absent_hint. */
 SR_MUST enum sr_status sr_state_leaf(struct sr_state *s, const struct sr_store_row *st, struct sr_bytes path, struct sr_leaf_row *out,
 				     struct sr_err *err);
 /* Write it; a row that says nothing (local NONE, base as absence would mean) is removed.  Stored compactly: a known base equal to local

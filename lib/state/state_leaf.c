@@ -6,13 +6,18 @@
 
 #include "lib/state/internal.h"
 
+/* What the base of a leaf without a row is: absent, was absent when the epoch rose, or anything. */
+static uint8_t base_of_absence(const struct sr_store_row *st)
+{
+	if (st->base_known)
+		return SR_BASE_KNOWN;
+	return st->absent_hint ? SR_BASE_HINT : SR_BASE_UNKNOWN;
+}
+
 static bool says_nothing(const struct sr_store_row *st, const struct sr_leaf_row *row)
 {
-	if (row->local.kind != SR_KIND_NONE)
-		return false;
-	if (st->base_known)
-		return row->base_state == SR_BASE_KNOWN && row->base.kind == SR_KIND_NONE;
-	return row->base_state == SR_BASE_UNKNOWN;
+	return row->local.kind == SR_KIND_NONE && row->base_state == base_of_absence(st) &&
+	       (row->base_state == SR_BASE_UNKNOWN || row->base.kind == SR_KIND_NONE);
 }
 
 static void take_row(struct sr_ask *q, struct sr_leaf_row *out)
@@ -48,7 +53,7 @@ enum sr_status sr_state_leaf(struct sr_state *s, const struct sr_store_row *st, 
 			     struct sr_err *err)
 {
 	struct sr_ask q = sr_ask(s, SR_SQL_LEAF_GET);
-	struct sr_leaf_row row = {.base_state = st->base_known ? SR_BASE_KNOWN : SR_BASE_UNKNOWN};
+	struct sr_leaf_row row = {.base_state = base_of_absence(st)};
 	enum sr_status status;
 
 	sr_give_i64(&q, st->id);
@@ -146,7 +151,8 @@ static enum sr_status for_store(struct sr_state *s, enum sr_sql sql, const struc
 }
 
 /* The leaves by one or two statements, over a million rows as over ten; then what the store's row says of all the others. */
-static enum sr_status forget(struct sr_state *s, struct sr_store_row *st, enum sr_sql first, enum sr_sql then, struct sr_err *err)
+static enum sr_status forget(struct sr_state *s, struct sr_store_row *st, enum sr_sql first, enum sr_sql then, bool absent_hint,
+			     struct sr_err *err)
 {
 	struct sr_ask q;
 	bool own;
@@ -160,25 +166,28 @@ static enum sr_status forget(struct sr_state *s, struct sr_store_row *st, enum s
 	if (status != SR_OK)
 		goto out;
 	q = sr_ask(s, SR_SQL_STORE_FORGET);
+	sr_give_i64(&q, absent_hint ? SR_ABSENT_HINT : SR_ABSENT_UNKNOWN);
 	sr_give_u64(&q, st->epoch);
 	sr_give_u64(&q, st->seq);
 	sr_give_i64(&q, st->id);
 	status = sr_ask_run(&q, err);
 out:
 	status = sr_state_leave(s, own, status, err);
-	if (status == SR_OK)
+	if (status == SR_OK) {
 		st->base_known = false;
+		st->absent_hint = absent_hint;
+	}
 	return status;
 }
 
 /* First the rows go that would have nothing left to say. */
 enum sr_status sr_state_forget_base(struct sr_state *s, struct sr_store_row *st, bool as_hint, struct sr_err *err)
 {
-	return as_hint ? forget(s, st, SR_SQL_LEAF_HINT_ABSENT, SR_SQL_LEAF_HINT, err)
-		       : forget(s, st, SR_SQL_LEAF_FORGET_ABSENT, SR_SQL_LEAF_FORGET, err);
+	return as_hint ? forget(s, st, SR_SQL_LEAF_HINT_ABSENT, SR_SQL_LEAF_HINT, st->base_known || st->absent_hint, err)
+		       : forget(s, st, SR_SQL_LEAF_FORGET_ABSENT, SR_SQL_LEAF_FORGET, false, err);
 }
 
 enum sr_status sr_state_forget_leaves(struct sr_state *s, struct sr_store_row *st, struct sr_err *err)
 {
-	return forget(s, st, SR_SQL_LEAF_CLEAR, SR_SQL_LEAF_CLEAR, err);
+	return forget(s, st, SR_SQL_LEAF_CLEAR, SR_SQL_LEAF_CLEAR, false, err);
 }

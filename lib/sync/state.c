@@ -146,7 +146,6 @@ enum sr_status sr_sync_forget_bases(struct sr_sync *s, bool as_hint, struct sr_e
 		row = row ? row : &rows[i];
 		if (row->base_known) /* else it is in a union already, as of what it was then */
 			date_row(s, row, row == &rows[i] ? NULL : marker_of(s, row));
-		row->base_known = false;
 		rc = sr_state_forget_base(s->r->state, row, as_hint, err);
 	}
 	if (rc == SR_OK)

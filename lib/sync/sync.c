@@ -353,6 +353,7 @@ static enum sr_status end_union(struct sr_sync *s, size_t i, struct sr_err *err)
 	if (rc != SR_OK)
 		return rc;
 	st->row.base_known = true;
+	st->row.absent_hint = false;
 	return sr_state_store_put(s->r->state, &st->row, err);
 }
 

@@ -284,3 +284,16 @@ another_root() {
 	stands equal
 	everywhere 'SELECT email FROM users WHERE uid = 2' newer
 }
+
+@test "what is new since the last round, and stands in a copy at the datastore as it was then, is an edit when it was made anew" {
+	begin
+	rounds A B
+	value B "INSERT INTO users VALUES(9, 'Zoe', 'first', 0)"
+	copy B
+	value B 'DELETE FROM users WHERE uid = 9'
+	replace "$T/copy"
+	value B "INSERT INTO users VALUES(9, 'Zoe', 'anew', 0)"
+	rounds A B A B
+	everywhere 'SELECT email FROM users WHERE uid = 9' anew
+	assert_same
+}

@@ -677,7 +677,7 @@ static void test_forget_as_hint(void **state)
 	reopen(f);
 	expect(f, &st, "away", none, SR_BASE_HINT, none); /* new here before the tree key was another, and not seen since */
 	OK(sr_state_store(f->s, "resources", &back, &f->err));
-	assert_true(!back.base_known && back.epoch == 7 && back.seq == 8);
+	assert_true(!back.base_known && back.absent_hint && back.epoch == 7 && back.seq == 8);
 	for (int again = 0; again < 2; again++) {
 		expect(f, &st, "same", v, SR_BASE_HINT, v);
 		expect(f, &st, "edited", v, SR_BASE_HINT, w);
@@ -685,7 +685,7 @@ static void test_forget_as_hint(void **state)
 		expect(f, &st, "deleted", none, SR_BASE_HINT, w);
 		expect(f, &st, "hinted", v, SR_BASE_HINT, w);
 		expect(f, &st, "unknown", v, SR_BASE_UNKNOWN, none);
-		expect(f, &st, "nothing", none, SR_BASE_UNKNOWN, none);
+		expect(f, &st, "nothing", none, SR_BASE_HINT, none); /* it was known to be absent */
 		assert_int_equal(ask_number(f, "SELECT count(*) FROM leaf"), 7);
 		OK(sr_state_leaf(f->s, &st, LIT("same"), &row, &f->err));
 		assert_true(row.signature == UINT64_MAX - 9 && row.epoch == 3 && row.seq == 4);
@@ -703,7 +703,9 @@ static void test_forget(void **state)
 	put(f, &other, "same", v, SR_BASE_KNOWN, v);
 	fill_for_forget(f, &st, v, w);
 	OK(sr_state_forget_base(f->s, &st, false, &f->err));
-	assert_false(st.base_known);
+	assert_false(st.base_known || st.absent_hint);
+	OK(sr_state_forget_base(f->s, &st, true, &f->err)); /* what is unknown becomes no hint */
+	assert_false(st.base_known || st.absent_hint);
 	expect(f, &st, "same", v, SR_BASE_UNKNOWN, none);
 	expect(f, &st, "edited", v, SR_BASE_UNKNOWN, none);
 	expect(f, &st, "hinted", v, SR_BASE_UNKNOWN, none);
