@@ -448,7 +448,8 @@ static void print_done(const struct sr_restore *x)
 				st->name, st->missing);
 	}
 	fprintf(out, "%s\n",
-		is_datastore(x) ? "Start sameroot-datastore now: it raises its epoch, and every webserver unites with it by itself."
+		is_datastore(x) ? "Start sameroot-datastore now: it raises its epoch, and every webserver of this history unites with it by itself; those of "
+				  "another are held until `sameroot adopt --union` is run on it."
 				: "Start sameroot-sync now.  Local changes that had not reached the datastore are in what was put aside.");
 }
 

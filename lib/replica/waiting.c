@@ -152,6 +152,16 @@ void sr_held_text(const json_t *held, struct sr_buf *out)
 		sr_buf_printf(out, way && !strcmp(way, "pull") ? " would be deleted here" : " would be deleted everywhere");
 }
 
+/* What was deleted on this very webserver, the datastore still has. */
+static char *deletions_remedy(const json_t *held, const char *store)
+{
+	const char *way = text_of(held, "way");
+
+	return way && !strcmp(way, "push")
+		       ? sr_format(DELETIONS "; `sameroot adopt --mirror --store %s` takes it from the datastore", store)
+		       : sr_strdup(DELETIONS);
+}
+
 void sr_waiting_deletions(json_t *waiting, const char *store, const json_t *held)
 {
 	for (size_t i = 0; i < json_array_size(held); i++) {
@@ -159,7 +169,7 @@ void sr_waiting_deletions(json_t *waiting, const char *store, const json_t *held
 		struct sr_buf text = {0};
 
 		sr_held_text(one, &text);
-		add(waiting, "held", "what", store, sr_buf_text(&text), number_of(one, "since_ms"), sr_strdup(DELETIONS));
+		add(waiting, "held", "what", store, sr_buf_text(&text), number_of(one, "since_ms"), deletions_remedy(one, store));
 		sr_buf_free(&text);
 	}
 }

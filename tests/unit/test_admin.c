@@ -236,7 +236,7 @@ static void a_status_says_what_is_held_and_what_to_do(void **state)
 	fclose(out);
 	for (const char *const *want = (const char *const[]){"held: the history is foreign", "since 2026-11-22T07:21:40Z;", "since 2026-11-22T07:22:53Z\n", "in sync       no\n", "lost: nothing is there",
 	                                                      "put it back where it was",
-	                                                      "sameroot-restore webserver --from-datastore --store users.db", "adopt --mirror", "webstore.db  table history: 12 of 20 rows would be deleted everywhere", "adopt --deletions", "7 paths are not synchronised", "users.db/t", "\n  and 6 more\n", "sameroot conflicts list", NULL};
+	                                                      "sameroot-restore webserver --from-datastore --store users.db", "adopt --mirror", "webstore.db  table history: 12 of 20 rows would be deleted everywhere", "adopt --deletions", "adopt --mirror --store webstore.db", "7 paths are not synchronised", "users.db/t", "\n  and 6 more\n", "sameroot conflicts list", NULL};
 	     *want; want++)
 		if (!strstr(text, *want))
 			fail_msg("\"%s\" is missing in:\n%s", *want, text);
