@@ -17,7 +17,7 @@ restore() { # ARG...: what it says in $output
 	stop datastore
 	rm -rf "$T"/datastore/users.db* "$T"/datastore/webstore.db* "$T/datastore/resources"
 	restore datastore -c "$T/datastore.conf" --yes --from "${URL[A]}" --store users.db --store webstore.db
-	[ "$status" -eq 0 ]
+	[[ $status -le 1 ]] # 1: some entries changed whenever they were asked for; they come with the union
 	restore datastore -c "$T/datastore.conf" --yes --from "${URL[A]}" --from "${URL[B]}"
 	[[ $status -le 1 ]] # 1: a file changed whenever it was asked for
 	start_datastore

@@ -280,7 +280,7 @@ status_word() { # NODE FILTER
 	restart_datastore
 	"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf"
 	rounds A B
-	[ "$(sql "$T/A/state/state.db" "SELECT base_known FROM store WHERE name = 'shop'")" -eq 0 ]
+	[ "$(sql "$T/A/state/state.db" "SELECT base_known FROM store WHERE name = 'shop'")" -eq 2 ] # unknown, and absent until then
 	sql "$T/datastore/shop.here" 'UPDATE t SET x = 21 WHERE id = 2'
 	put_back with
 	restart_datastore
