@@ -122,13 +122,30 @@ struct target {
 	struct sr_stream *stream; /* of a running daemon */
 };
 
+/* Its place is taken by a rename, which would put a file where a directory, a pipe or /dev/null is. */
+static enum sr_status check_place(const char *file, struct sr_err *err)
+{
+	struct stat st;
+
+	if (stat(file, &st) || S_ISREG(st.st_mode))
+		return SR_OK;
+	if (S_ISDIR(st.st_mode))
+		return sr_err_set(err, SR_E_USAGE, "%s: is a directory: name a file in it", file);
+	return sr_err_set(err, SR_E_USAGE, "%s: is no regular file: say - for the standard output, and redirect that", file);
+}
+
 static enum sr_status open_target(struct target *t, const struct sr_admin *a, struct sr_err *err)
 {
+	enum sr_status rc;
+
 	t->file = a->path;
 	if (!strcmp(t->file, "-")) {
 		t->fd = STDOUT_FILENO;
 		return isatty(t->fd) ? sr_err_set(err, SR_E_USAGE, "-: a backup is not for a terminal") : SR_OK;
 	}
+	rc = check_place(t->file, err);
+	if (rc != SR_OK)
+		return rc;
 	t->part = sr_format("%s.part", t->file);
 	t->fd = open(t->part, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (t->fd < 0)

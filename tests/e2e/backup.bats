@@ -150,6 +150,21 @@ flip() {
 	END
 }
 
+@test "a backup takes no directory's, pipe's or device's place: refused before anything is written" {
+	fill A
+	start_datastore
+	rounds A
+	mkdir "$T/dir"
+	mkfifo "$T/pipe"
+	ln -s /dev/null "$T/device"
+	for place in dir pipe device; do
+		run on datastore backup "$T/$place"
+		[[ $status -eq 64 && $output == *"$T/$place: is "* ]] || fail "$place: status $status: $output"
+		[ ! -e "$T/$place.part" ]
+	done
+	[[ -d $T/dir && -p $T/pipe && -L $T/device ]]
+}
+
 @test "verify finds one flipped bit, what was cut off, added or removed; a full disk leaves no FILE" {
 	fill A
 	start_datastore
