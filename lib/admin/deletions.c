@@ -6,6 +6,7 @@
 
 #include "lib/admin/here.h"
 #include "lib/admin/offline.h"
+#include "lib/admin/owner.h"
 #include "lib/admin/preview.h"
 #include "lib/admin/table.h"
 #include "lib/replica/waiting.h"
@@ -81,6 +82,7 @@ static enum sr_status approve_offline(const struct sr_admin *a, struct sr_err *e
 	struct sr_state *state = NULL;
 	struct sr_ledger *ledger = NULL;
 	bool fresh;
+	struct sr_owner owner = sr_owner_of(sr_admin_state_dir(a));
 	enum sr_status rc = sr_state_open(&state, sr_admin_state_dir(a), &fresh, err);
 
 	if (rc == SR_OK)
@@ -91,6 +93,7 @@ static enum sr_status approve_offline(const struct sr_admin *a, struct sr_err *e
 	}
 	sr_ledger_close(ledger);
 	sr_state_close(state);
+	sr_owner_give(&owner, sr_admin_state_dir(a));
 	return rc;
 }
 

@@ -10,6 +10,7 @@
 #include "lib/admin/here.h"
 #include "lib/admin/identity.h"
 #include "lib/admin/line.h"
+#include "lib/admin/owner.h"
 #include "lib/admin/table.h"
 
 #define QUESTION "Forget this key? [y/N] "
@@ -147,11 +148,13 @@ static enum sr_status forget_offline(struct join *j, struct sr_err *err)
 {
 	struct sr_state *state = NULL;
 	bool fresh;
+	struct sr_owner owner = sr_owner_of(j->here.state_dir);
 	enum sr_status rc = sr_state_open(&state, j->here.state_dir, &fresh, err);
 
 	if (rc == SR_OK)
 		rc = sr_contact_forget(j->contact, state, err);
 	sr_state_close(state);
+	sr_owner_give(&owner, j->here.state_dir);
 	return rc;
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/admin/here.h"
+#include "lib/admin/owner.h"
 #include "lib/admin/preview.h"
 #include "lib/state/state.h"
 #include "lib/sync/sync.h"
@@ -17,11 +18,13 @@ static enum sr_status put_offline(const struct sr_admin *a, struct sr_err *err)
 {
 	struct sr_state *state = NULL;
 	bool fresh;
+	struct sr_owner owner = sr_owner_of(sr_admin_state_dir(a));
 	enum sr_status rc = sr_state_open(&state, sr_admin_state_dir(a), &fresh, err);
 
 	if (rc == SR_OK)
 		rc = sr_mirror_put(state, a->store, err);
 	sr_state_close(state);
+	sr_owner_give(&owner, sr_admin_state_dir(a));
 	return rc;
 }
 

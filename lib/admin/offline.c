@@ -1,5 +1,6 @@
 /* offline.c - see offline.h. */
 #include "lib/admin/offline.h"
+#include "lib/admin/owner.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -309,7 +310,14 @@ enum sr_status sr_offline_at(struct sr_replica *r, struct sr_anchor *at, struct 
 
 void sr_offline_close(struct sr_replica *r)
 {
-	if (r)
-		sr_state_rollback(r->state);
+	const char *dir;
+	struct sr_owner owner;
+
+	if (!r)
+		return;
+	dir = r->role == SR_ROLE_DATASTORE ? r->config->datastore_state_directory : r->config->state_directory;
+	owner = sr_owner_of(dir);
+	sr_state_rollback(r->state);
 	sr_replica_close(r);
+	sr_owner_give(&owner, dir);
 }

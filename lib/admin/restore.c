@@ -533,6 +533,8 @@ static void close_all(struct sr_restore *x)
 	explicit_bzero(&x->key, sizeof x->key);
 	sr_archive_close(x->archive);
 	sr_state_close(x->state);
+	if (!x->o->dry_run)
+		sr_owner_give(&x->owner, x->state_dir);
 }
 
 enum sr_status sr_restore(const struct sr_restore_options *o, int *status, struct sr_err *err)
@@ -543,6 +545,7 @@ enum sr_status sr_restore(const struct sr_restore_options *o, int *status, struc
 	enum sr_status rc = check_options(o, err);
 
 	x.state_dir = o->role == SR_ROLE_DATASTORE ? o->config->datastore_state_directory : o->config->state_directory;
+	x.owner = sr_owner_of(x.state_dir);
 	now_text(time_text);
 	if (rc == SR_OK)
 		rc = choose_stores(&x, time_text, err);

@@ -439,6 +439,15 @@ static enum sr_status catch_up(struct filling *f)
 	return rc == SR_OK ? merge_anew(f) : rc;
 }
 
+/* What is the daemon's within it, and not the application's. */
+static void give_own(const struct filling *f)
+{
+	char *own = sr_format("%s/.sameroot", f->st->staged);
+
+	sr_owner_give(&f->x->owner, own);
+	free(own);
+}
+
 static enum sr_status finish(struct filling *f)
 {
 	enum sr_status rc = sr_store_mark(f->store, &f->st->marker, f->err);
@@ -447,6 +456,8 @@ static enum sr_status finish(struct filling *f)
 		rc = sr_store_check(f->store, f->err);
 	sr_store_close(f->store); /* a database's log goes into it */
 	f->store = NULL;
+	if (rc == SR_OK && f->st->kind == SR_KIND_FILES)
+		give_own(f);
 	return rc;
 }
 

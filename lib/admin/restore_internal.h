@@ -3,6 +3,7 @@
 #define SR_ADMIN_RESTORE_INTERNAL_H
 
 #include "http/client.h"
+#include "lib/admin/owner.h"
 #include "lib/admin/restore.h"
 #include "lib/replica/wire.h"
 #include "lib/state/archive.h"
@@ -52,6 +53,7 @@ struct sr_restore {
 	const struct sr_restore_options *o;
 	struct sr_state *state; /* the lock */
 	const char *state_dir;
+	struct sr_owner owner; /* of the state directory: the daemon's user */
 	char *extracted;       /* directory of a backup's stores; NULL: none */
 	const char *spool;     /* where lists of leaves may go; NULL: there is no such place yet */
 	struct sr_archive *archive;

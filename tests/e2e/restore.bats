@@ -418,3 +418,33 @@ killed_at() {
 	everywhere "SELECT group_concat(what || n) FROM (SELECT what, count(*) AS n FROM log GROUP BY what ORDER BY what)" less2,more3,new1
 	[ "$(cat "$T/B/resources/hosts.csv")" = 'after the backup' ]
 }
+
+owned_by() { # UID NAME: all of it
+	[ -z "$(find "$T/$2" ! -uid "$1")" ] || fail "not of $1: $(find "$T/$2" ! -uid "$1" -exec ls -lnd {} +)"
+}
+
+@test "run by root where the daemon is another user: all that it leaves is that user's, and the application's stay the application's" {
+	[ "$(id -u)" -eq 0 ] || skip 'not root'
+	begin
+	"$BIN/sameroot" backup -c "$T/datastore.conf" "$T/backup.tar"
+	chown -R 65534:65534 "$T/A"
+	restore webserver -c "$T/A.conf" --from-datastore --yes
+	[ "$status" -eq 0 ]
+	owned_by 65534 A
+	"$BIN/sameroot" adopt --mirror --yes -c "$T/A.conf"
+	"$BIN/sameroot" join --new-uuid --yes -c "$T/A.conf"
+	"$BIN/sameroot" verify -c "$T/A.conf"
+	owned_by 65534 A
+	# what is the daemon's within a store is the daemon's
+	chown -R 65533:65533 "$T/A/resources"
+	restore webserver -c "$T/A.conf" --from-datastore --yes
+	[ "$status" -eq 0 ]
+	[ "$(stat -c %u "$T/A/resources" "$T/A/resources/img" "$T/A/resources/.sameroot" "$T/A/state/state.db" | tr '\n' ' ')" = '65533 65533 65534 65534 ' ]
+	# with the state directory lost, too: as of the directory that it lies in
+	stop datastore
+	rm -rf "$T/datastore"
+	mkdir "$T/datastore"
+	chown 65534:65534 "$T/datastore"
+	datastore_from --from-backup "$T/backup.tar"
+	owned_by 65534 datastore
+}
