@@ -143,11 +143,14 @@ static bool takes_nothing(const struct sr_leaf *leaf)
 }
 
 /* What is there was changed since it was planned.  Where nothing was to be taken, it descends from the datastore's as well.  Another row may
- * go together with what is taken now, so it is planned again, as long as this round has tries; then, as a file at once, it gives way and is
- * kept in the archive by on_displaced.  In a bag, SR_TAKE is a difference.  A table is never taken over another. */
+ * go together with what is taken now, so it is planned again, in this round or the next: what was written last is not put behind what was
+ * there before.  Only what was planned as a conflict, or to mirror the datastore, gives way with the round's last try, or a row that never rests
+ * would never be agreed on; as a file does at once.  on_displaced keeps it in the archive.  In a bag, SR_TAKE is a difference.  A table is never
+ * taken over another. */
 static enum sr_verdict on_clash(void *ctx, size_t k, const struct sr_leaf *leaf, const struct sr_version *actual, struct sr_bytes record)
 {
 	struct applying *a = ctx;
+	bool gives_way = (leaf->flags & SR_LEAF_ARCHIVE) || sr_sync_mirrors(a->s, a->i);
 
 	(void)k, (void)actual, (void)record;
 	if (leaf->to.kind == SR_KIND_TABLE)
@@ -158,7 +161,7 @@ static enum sr_verdict on_clash(void *ctx, size_t k, const struct sr_leaf *leaf,
 			a->rc = sr_leaves_add(a->stand, &(struct sr_leaf){.path = leaf->path, .to = leaf->base}, a->err);
 		return SR_KEEP;
 	}
-	if (a->s->r->stores[a->i].kind != SR_KIND_DATABASE || sr_path_is_bag(leaf->path) || a->s->try >= SR_TRIES)
+	if (a->s->r->stores[a->i].kind != SR_KIND_DATABASE || sr_path_is_bag(leaf->path) || (gives_way && a->s->try >= SR_TRIES))
 		return SR_TAKE;
 	a->s->plans[a->i].again = true;
 	return SR_KEEP;

@@ -137,3 +137,46 @@ row_is() {
 	row_is c 'p, x' '1|of B'
 	conflicts A 'map(.path)' | jq -e 'index("webstore.db/c/1")'
 }
+
+# BASH: B's application does it whenever a bundle for B is under way; N is how many there were
+meanwhile() {
+	printf 'echo >>"%s"; N=$(wc -l <"%s"); %s' "$T/bundles" "$T/bundles" "$1" >"$T/meanwhile"
+	tamper bundle-meanwhile
+}
+
+b_does() { # SQL
+	printf 'sqlite3 -cmd ".timeout 20000" "%s" "%s"' "$T/B/webstore.db" "$1"
+}
+
+@test "a row is written to whenever it is about to be merged: what was written last stands, and is merged in the next round" {
+	begin
+	sql "$T/A/webstore.db" "UPDATE dashboards SET title = 'from A' WHERE id = 'd-1'"
+	sql "$T/B/webstore.db" "UPDATE dashboards SET owner = 100 WHERE id = 'd-1'"
+	rounds A
+	start_proxy
+	meanwhile "$(b_does "UPDATE dashboards SET owner = owner + 1 WHERE id = 'd-1'")"
+	if once B; then fail "it was merged"; fi
+	told=$(wc -l <"$T/bundles")
+	[ "$told" -ge 3 ]
+	[ "$(sql "$T/B/webstore.db" "SELECT owner FROM dashboards WHERE id = 'd-1'")" -eq $((100 + told)) ]
+	rounds_without_proxy B A
+	assert_same
+	row_is "dashboards WHERE id = 'd-1'" "title, owner" "from A|$((100 + told))"
+	none_archived
+}
+
+@test "a row is written to, and put back, and written to, while the datastore's is fetched: the round's last try does not revert it" {
+	begin
+	was=$(sql "$T/B/webstore.db" "SELECT owner FROM dashboards WHERE id = 'd-1'")
+	sql "$T/A/webstore.db" "UPDATE dashboards SET title = 'from A' WHERE id = 'd-1'"
+	rounds A
+	start_proxy
+	# The first try takes the row, the second merges it - for that it asks twice -, and the third takes it
+	meanwhile "case \$N in 1) owner=100 ;; 2 | 3) owner=$was ;; *) owner=200 ;; esac; $(b_does "UPDATE dashboards SET owner = \$owner WHERE id = 'd-1'")"
+	if once B; then fail "it was taken"; fi
+	[ "$(wc -l <"$T/bundles")" -eq 4 ]
+	rounds_without_proxy B A
+	assert_same
+	row_is "dashboards WHERE id = 'd-1'" "title, owner" 'from A|200'
+	none_archived
+}
