@@ -169,9 +169,15 @@ static int hold_root(struct sr_files *f)
 	return 0;
 }
 
-enum sr_status sr_files_hold_root(struct sr_files *f, struct sr_err *err)
+enum sr_status sr_files_same_root(struct sr_files *f, struct sr_err *err)
 {
-	return hold_root(f) ? sr_err_sys(err, SR_E_UNAVAILABLE, "%s", f->st.path) : SR_OK;
+	struct stat now, held;
+
+	if ((f->root < 0 && hold_root(f)) || stat(f->st.path, &now) || fstat(f->root, &held))
+		return sr_err_sys(err, SR_E_UNAVAILABLE, "%s", f->st.path);
+	if (now.st_dev != held.st_dev || now.st_ino != held.st_ino)
+		return sr_err_set(err, SR_E_UNAVAILABLE, "%s: another directory is there since it was looked at", f->st.path);
+	return SR_OK;
 }
 
 /* Open the directory `name` in dir, made first if need be: ours alone. */
@@ -184,7 +190,7 @@ static int open_own(int dir, const char *name)
 
 enum sr_status sr_files_hold_stage(struct sr_files *f, struct sr_err *err)
 {
-	enum sr_status s = sr_files_hold_root(f, err);
+	enum sr_status s = sr_files_same_root(f, err);
 	struct stat st;
 	int own;
 
@@ -217,7 +223,7 @@ static enum sr_status files_create(struct sr_store *st, struct sr_err *err)
 	made = !mkdir(st->path, 0755);
 	if (!made && errno != EEXIST)
 		return sr_err_sys(err, SR_E_IO, "mkdir %s", st->path);
-	s = sr_files_hold_root(f, err);
+	s = hold_root(f) ? sr_err_sys(err, SR_E_UNAVAILABLE, "%s", st->path) : SR_OK;
 	if (s == SR_OK && made)
 		s = sr_files_own(f, f->root, err);
 	if (s == SR_OK)
@@ -410,9 +416,15 @@ static uint64_t files_inode(struct sr_store *st)
 
 static enum sr_status files_view_open(struct sr_view **out, struct sr_store *st, enum sr_view_kind kind, struct sr_err *err)
 {
+	bool own_thread = kind == SR_VIEW_MAIN; /* only this may touch what the store holds */
+	enum sr_status s = own_thread ? sr_files_same_root(sr_files(st), err) : SR_OK;
 	struct sr_files_view *v;
-	int root = open(st->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int root;
 
+	if (s != SR_OK)
+		return s;
+	root = own_thread ? sr_open_beneath(sr_files(st)->root, ".", O_RDONLY | O_DIRECTORY, 0)
+	                  : open(st->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return sr_err_sys(err, SR_E_UNAVAILABLE, "%s", st->path);
 	v = sr_alloc(sizeof(*v));

@@ -71,9 +71,11 @@ static inline struct sr_files *sr_files(struct sr_store *st)
 	return (struct sr_files *)st; /* its first member */
 }
 
-/* Hold the root directory that is at the path now; SR_E_UNAVAILABLE when there is none. */
-SR_MUST enum sr_status sr_files_hold_root(struct sr_files *f, struct sr_err *err);
-/* f->stage is open and linked after this. */
+/* The held root is still what is at the path; SR_E_UNAVAILABLE when nothing is there, or another directory: as a mount point, when its file
+ * system is gone.  Only a look and create take to another one: whatever was written into an unmounted store's mount point would make it look
+ * like the store, with all else deleted. */
+SR_MUST enum sr_status sr_files_same_root(struct sr_files *f, struct sr_err *err);
+/* f->stage is open and linked after this; as sr_files_same_root otherwise. */
 SR_MUST enum sr_status sr_files_hold_stage(struct sr_files *f, struct sr_err *err);
 /* Into the held root, whose staging has been held before. */
 SR_MUST enum sr_status sr_files_read_marker(struct sr_files *f, struct sr_marker *out, struct sr_err *err); /* id zero: none */

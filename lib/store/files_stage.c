@@ -324,7 +324,7 @@ void sr_store_sweep_stage(struct sr_store *st)
 	int fd, parts;
 	DIR *dir;
 
-	if (st->kind != SR_KIND_FILES || sr_files_hold_root(f, NULL) != SR_OK)
+	if (st->kind != SR_KIND_FILES || sr_files_same_root(f, NULL) != SR_OK)
 		return;
 	sr_store_expire_parts(st);
 	fd = sr_open_below(f->root, sr_bytes(SR_OWN_DIR "\0stage", sizeof(SR_OWN_DIR "\0stage") - 1), O_RDONLY | O_DIRECTORY);

@@ -57,7 +57,8 @@ bool sr_store_excludes(const struct sr_store *st, struct sr_bytes path); /* it, 
 #define SR_MARKER_PATH ".sameroot\0marker"
 void sr_marker_text(struct sr_buf *out, const struct sr_marker *marker);
 
-/* What is there now, and its marker (zero when there is none).  Reopens a database that was moved.  *why (sizeof >= 256) says more in words.
+/* What is there now, and its marker (zero when there is none).  Reopens a database that was moved.  What it saw is the store
+ * until the next look: if another directory or file comes to its place meanwhile, views, staging and applies are SR_E_UNAVAILABLE or SR_E_CHANGED.  *why (sizeof >= 256) says more in words.
  * *has_content: any entry or table that is not ours. */
 enum sr_presence sr_store_look(struct sr_store *st, struct sr_marker *marker, bool *has_content, char why[256]);
 

@@ -344,6 +344,15 @@ static enum sr_status try_scan(struct world *w, const struct sr_hash *before, st
 	return s;
 }
 
+static void look(struct world *w)
+{
+	struct sr_marker m;
+	char why[256];
+	bool any;
+
+	(void)sr_store_look(w->st, &m, &any, why);
+}
+
 static struct sr_scan scan(struct world *w, const struct sr_hash *before)
 {
 	struct sr_scan out;
@@ -754,9 +763,63 @@ static void test_a_lost_store_is_never_empty(void **state)
 	assert_int_equal(sr_view_scan(v, w->nodes, &first.map, NULL, NULL, &now, NULL), SR_E_UNAVAILABLE);
 	sr_view_close(v);
 	assert_int_equal(try_scan(w, &first.map, &now), SR_E_UNAVAILABLE);
+	look(w);
 	assert_int_equal(sr_store_mark(w->st, &m, NULL), SR_OK);
 	now = scan(w, &first.map); /* empty with its marker: all deleted */
 	assert_false(now.same);
+}
+
+static const char *away(struct world *w)
+{
+	static char text[128];
+
+	snprintf(text, sizeof(text), "%s/away", w->dir);
+	return text;
+}
+
+/* Unmounted since the last look, be it between staging and preparing: with our marker in it the mount point would be a store whose files were all deleted. */
+static void test_nothing_is_written_into_what_was_not_looked_at(void **state)
+{
+	struct world *w = *state;
+	struct sr_marker m = some_marker();
+	struct sr_version to = file_v(w, "new", 0644);
+	struct sr_stage *s;
+	struct sr_view *v;
+
+	put(w, "f", "x");
+	assert_int_equal(sr_store_mark(w->st, &m, NULL), SR_OK);
+	look(w);
+	(void)leaf(w, "new", nothing, to, "new");
+	assert_int_equal(rename(w->root, away(w)), 0);
+	assert_int_equal(mkdir(w->root, 0755), 0); /* the mount point below */
+	assert_int_equal(prepare(w), SR_E_UNAVAILABLE);
+	assert_int_equal(sr_stage_open(&s, w->st, NULL), SR_E_UNAVAILABLE);
+	assert_int_equal(sr_stage_flush(w->st, NULL), SR_E_UNAVAILABLE);
+	assert_int_equal(sr_store_mark(w->st, &m, NULL), SR_E_UNAVAILABLE);
+	assert_int_equal(sr_view_open(&v, w->st, SR_VIEW_MAIN, NULL), SR_E_UNAVAILABLE);
+	assert_int_equal(rmdir(w->root), 0); /* it is still empty */
+	assert_int_equal(prepare(w), SR_E_UNAVAILABLE);
+	assert_int_equal(rename(away(w), w->root), 0); /* mounted again */
+	look(w);
+	assert_int_equal(apply(w, NULL), SR_OK);
+	assert_string_equal(content(w, "new"), "new");
+}
+
+/* Unmounted while an apply is under way: it goes on in the store that it began in. */
+static void test_an_apply_stays_in_the_store_that_it_began_in(void **state)
+{
+	struct world *w = *state;
+
+	look(w);
+	(void)leaf(w, "new", nothing, file_v(w, "new", 0644), "new");
+	assert_int_equal(prepare(w), SR_OK);
+	assert_int_equal(rename(w->root, away(w)), 0);
+	assert_int_equal(mkdir(w->root, 0755), 0);
+	assert_int_equal(sr_apply_commit(w->st, NULL), SR_OK);
+	assert_int_equal(rmdir(w->root), 0);
+	assert_int_equal(rename(away(w), w->root), 0);
+	assert_string_equal(content(w, "new"), "new");
+	assert_true(there(w, ".sameroot/marker"));
 }
 
 static void test_read(void **state)
@@ -1443,6 +1506,8 @@ int main(void)
 		T(test_unreadable_is_unknown),
 		T(test_look),
 		T(test_a_lost_store_is_never_empty),
+		T(test_nothing_is_written_into_what_was_not_looked_at),
+		T(test_an_apply_stays_in_the_store_that_it_began_in),
 		T(test_read),
 		T(test_apply_all_kinds_of_change),
 		T(test_clash_keep_and_take),
