@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,6 +18,7 @@
 
 #define META_KEY      "tree-key"
 #define META_INSTANCE "instance"
+#define LINKS         40            /* to be followed, as the kernel does */
 #define META_FLOOR    "epoch-floor" /* lib/datastore/found.c: the next epoch is above it */
 
 static bool is_datastore(const struct sr_restore *x)
@@ -68,6 +70,22 @@ static char *absolute(const char *path)
 	return out;
 }
 
+/* What a symbolic link leads to is the store, be it there or not: it is put aside and built anew where it lies.  Takes `path`. */
+static char *through_links(char *path)
+{
+	char to[PATH_MAX];
+	ssize_t n;
+
+	for (int k = 0; k < LINKS && (n = readlink(path, to, sizeof to)) > 0; k++) {
+		int dir = to[0] == '/' ? 0 : (int)(strrchr(path, '/') + 1 - path);
+		char *next = sr_format("%.*s%.*s", dir, path, (int)n, to);
+
+		free(path);
+		path = next;
+	}
+	return path;
+}
+
 static void add_store(struct sr_restore *x, const struct sr_config_store *c, const char *time_text)
 {
 	struct sr_restore_store *st = &x->stores[x->n++];
@@ -75,7 +93,7 @@ static void add_store(struct sr_restore *x, const struct sr_config_store *c, con
 	st->config = c;
 	st->name = c->name;
 	st->kind = c->kind == SR_CONFIG_SQLITE ? SR_KIND_DATABASE : SR_KIND_FILES;
-	st->path = absolute(path_of(x, c));
+	st->path = through_links(absolute(path_of(x, c)));
 	while (strlen(st->path) > 1 && st->path[strlen(st->path) - 1] == '/')
 		st->path[strlen(st->path) - 1] = 0;
 	st->staged = sr_format("%s.restoring", st->path);
@@ -108,6 +126,18 @@ static enum sr_status choose_stores(struct sr_restore *x, const char *time_text,
 	if (!x->n)
 		return sr_err_set(err, SR_E_USAGE, "no such store has a path here%s%s", x->o->path ? ": " : "", x->o->path ? x->o->path : "");
 	return SR_OK;
+}
+
+/* What no run has left, and was not made to be emptied. */
+static enum sr_status check_staged(const struct sr_restore_store *st, struct sr_err *err)
+{
+	bool files = st->kind == SR_KIND_FILES;
+	struct stat there;
+
+	if (lstat(st->staged, &there) != 0 || (files ? S_ISDIR(there.st_mode) : S_ISREG(there.st_mode)))
+		return SR_OK;
+	return sr_err_set(err, SR_E_USAGE, "store %s: %s, where it would be built, is no %s: move it away", st->name, st->staged,
+			  files ? "directory" : "regular file");
 }
 
 /* A mount point cannot be renamed, and what is beside it is elsewhere. */
@@ -551,6 +581,8 @@ enum sr_status sr_restore(const struct sr_restore_options *o, int *status, struc
 		rc = choose_stores(&x, time_text, err);
 	for (size_t i = 0; rc == SR_OK && !o->path && i < x.n; i++)
 		rc = check_place(&x.stores[i], err);
+	for (size_t i = 0; rc == SR_OK && !o->path && i < x.n; i++)
+		rc = check_staged(&x.stores[i], err);
 	if (rc == SR_OK)
 		rc = open_state(&x, &ended, err);
 	if (rc == SR_OK && ended.request && sr_restore_pending_ended(&x, &ended)) {

@@ -377,6 +377,17 @@ static enum sr_status look(struct filling *f)
 	return rc;
 }
 
+/* A database that was being built when the machine lost its power may be anything: what was fetched is lost, no more. */
+static enum sr_status look_first(struct filling *f)
+{
+	enum sr_status rc = look(f);
+
+	if (rc != SR_E_DATA || f->st->kind != SR_KIND_DATABASE)
+		return rc;
+	rc = begin_anew(f);
+	return rc == SR_OK ? look(f) : rc;
+}
+
 static void begin_progress(struct filling *f)
 {
 	struct sr_counts todo = {0};
@@ -454,6 +465,8 @@ static enum sr_status finish(struct filling *f)
 
 	if (rc == SR_OK)
 		rc = sr_store_check(f->store, f->err);
+	if (rc == SR_E_DATA && f->st->kind == SR_KIND_DATABASE)
+		(void)!begin_anew(f); /* by the next run */
 	sr_store_close(f->store); /* a database's log goes into it */
 	f->store = NULL;
 	if (rc == SR_OK && f->st->kind == SR_KIND_FILES)
@@ -477,7 +490,7 @@ enum sr_status sr_restore_fill(struct sr_restore *x, size_t i, struct sr_err *er
 	enum sr_status rc = merge_anew(&f);
 
 	if (rc == SR_OK)
-		rc = look(&f);
+		rc = look_first(&f);
 	for (int n = 0; rc == SR_OK && n < PASSES && !sr_hash_eq(&f.map, &f.st->wanted); n++) {
 		rc = pass(&f);
 		if (rc == SR_OK)

@@ -448,3 +448,43 @@ owned_by() { # UID NAME: all of it
 	datastore_from --from-backup "$T/backup.tar"
 	owned_by 65534 datastore
 }
+
+@test "what was being built and is damaged is built anew; what is there and no run has left is not touched" {
+	begin
+	"$BIN/sameroot" backup -c "$T/datastore.conf" "$T/backup.tar"
+	stop datastore
+	mkdir "$T/else"
+	echo keep >"$T/else/keep"
+	ln -s "$T/else" "$T/datastore/resources.restoring"
+	restore datastore -c "$T/datastore.conf" --yes --from-backup "$T/backup.tar"
+	[[ $status -eq 64 && $output == *"$T/datastore/resources.restoring, where it would be built, is no directory: move it away"* ]]
+	[ "$(cat "$T/else/keep")" = keep ]
+	rm "$T/datastore/resources.restoring"
+	echo 'no database' >"$T/datastore/users.db.restoring"
+	cp "$T/datastore/webstore.db" "$T/datastore/webstore.db.restoring"
+	dd if=/dev/urandom of="$T/datastore/webstore.db.restoring" bs=4096 seek=2 count=3 conv=notrunc status=none
+	datastore_from --from-backup "$T/backup.tar"
+	nothing_left
+	start_datastore
+	rounds A B
+	assert_same
+	check_databases
+}
+
+@test "a store that is a symbolic link is put aside and built anew where the link leads to, also when nothing is there" {
+	begin
+	"$BIN/sameroot" backup -c "$T/datastore.conf" "$T/backup.tar"
+	stop datastore
+	mkdir "$T/disk"
+	mv "$T/datastore/resources" "$T/disk/files"
+	ln -s "$T/disk/files" "$T/datastore/resources"
+	rm -f "$T"/datastore/users.db*
+	ln -s ../disk/users.db "$T/datastore/users.db"
+	datastore_from --from-backup "$T/backup.tar"
+	[[ -L $T/datastore/resources && -L $T/datastore/users.db && -d $T/disk/files && -f $T/disk/users.db ]]
+	[ -d "$(find "$T/disk" -name 'files.before-restore-*')" ]
+	nothing_left
+	start_datastore
+	rounds A B
+	assert_same
+}
