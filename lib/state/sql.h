@@ -19,7 +19,7 @@
 	X(STORE_GET, "store: read", "SELECT id, inode, marker, pending, node, base_known, epoch, seq FROM store WHERE name = ?") \
 	X(STORE_EACH, "store: list", "SELECT id, inode, marker, pending, node, base_known, epoch, seq FROM store ORDER BY id") \
 	X(STORE_NEW, "store: make", "INSERT INTO store (name) VALUES (?)") \
-	X(STORE_KNOWN, "store: read", "SELECT base_known FROM store WHERE id = ?") \
+	X(STORE_WAS, "store: read", "SELECT base_known, epoch, seq FROM store WHERE id = ?") \
 	X(STORE_PUT, "store: write", \
 	  "UPDATE store SET inode = ?, marker = ?, pending = ?, node = ?, base_known = ?, epoch = ?, seq = ? WHERE id = ?") \
 	X(STORE_FORGET, "store: forget base", "UPDATE store SET base_known = ?, epoch = ?, seq = ? WHERE id = ?") \
@@ -35,13 +35,15 @@
 	X(LEAF_OPEN, "leaf: list open", \
 	  "SELECT " SR_LEAF_COLUMNS " FROM leaf INDEXED BY leaf_open WHERE store = ? AND base_state <> 3 ORDER BY path") \
 	X(LEAF_COUNT_OPEN, "leaf: count open", "SELECT count(*) FROM leaf INDEXED BY leaf_open WHERE store = ? AND base_state <> 3") \
-	/* Rows that say no more than their absence, once base_known has turned. */ \
-	X(LEAF_PURGE, "leaf: purge", "DELETE FROM leaf WHERE store = ? AND local IS NULL AND base_state = ?") \
+	/* Rows that say no more than their absence, once base_known has turned or the store's date has passed theirs. */ \
+	X(LEAF_PURGE, "leaf: purge", \
+	  "DELETE FROM leaf INDEXED BY leaf_absent WHERE store = ? AND local IS NULL AND base_state = ? AND (epoch, seq) <= (?, ?)") \
 	/* Of what is not here, all is forgotten but a base that was something, and a hint. */ \
 	X(LEAF_FORGET_ABSENT, "leaf: forget base", "DELETE FROM leaf WHERE store = ? AND local IS NULL") \
 	X(LEAF_FORGET, "leaf: forget base", "UPDATE leaf SET base_state = 0, base = NULL WHERE store = ? AND base_state <> 0") \
 	X(LEAF_CLEAR, "leaf: forget all", "DELETE FROM leaf WHERE store = ?") \
-	X(LEAF_HINT_ABSENT, "leaf: make hints", "DELETE FROM leaf WHERE store = ? AND local IS NULL AND base IS NULL AND base_state <> 2") \
+	X(LEAF_HINT_ABSENT, "leaf: make hints", \
+	  "DELETE FROM leaf WHERE store = ? AND local IS NULL AND base IS NULL AND base_state <> 2 AND (epoch, seq) <= (?, ?)") \
 	X(LEAF_HINT, "leaf: make hints", \
 	  "UPDATE leaf SET base = iif(base_state = 3, local, base), base_state = 2 WHERE store = ? AND base_state IN (1, 3)") \
 \

@@ -54,6 +54,7 @@ static const char schema[] =
 
 /* From each format to the next; a new file goes through them, too, so that there is one form of each table. */
 static const char *const upgrades[FORMAT - 1] = {
+	"CREATE INDEX leaf_absent ON leaf (store) WHERE local IS NULL;"
 	"ALTER TABLE journal ADD COLUMN mtime INTEGER;"
 	"ALTER TABLE replaced ADD COLUMN at_ms INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE replaced ADD COLUMN file INTEGER NOT NULL DEFAULT 0;"
@@ -480,21 +481,26 @@ enum sr_status sr_state_store(struct sr_state *s, const char *name, struct sr_st
 	return status;
 }
 
-/* When the meaning of absence turns, rows that have come to say just that go. */
-static enum sr_status turn_absence(struct sr_state *s, const struct sr_store_row *row, struct sr_err *err)
+/* When the meaning of absence turns, or the store comes to be as of later, rows that have come to say just that go. */
+static enum sr_status purge_absent(struct sr_state *s, const struct sr_store_row *row, struct sr_err *err)
 {
-	struct sr_ask q = sr_ask(s, SR_SQL_STORE_KNOWN);
+	struct sr_ask q = sr_ask(s, SR_SQL_STORE_WAS);
 	enum sr_status status;
-	bool turned;
+	bool turned = false, dated = false;
 
 	sr_give_i64(&q, row->id);
-	turned = sr_ask_row(&q) && (sr_take_u64(&q, 0) == SR_ABSENT_KNOWN) != row->base_known;
+	if (sr_ask_row(&q)) {
+		turned = (sr_take_u64(&q, 0) == SR_ABSENT_KNOWN) != row->base_known;
+		dated = row->base_known && (sr_take_u64(&q, 1) != row->epoch || sr_take_u64(&q, 2) != row->seq);
+	}
 	status = sr_ask_end(&q, err);
-	if (status != SR_OK || !turned)
+	if (status != SR_OK || (!turned && !dated))
 		return status;
 	q = sr_ask(s, SR_SQL_LEAF_PURGE);
 	sr_give_i64(&q, row->id);
 	sr_give_i64(&q, row->base_known ? SR_BASE_SAME : SR_BASE_UNKNOWN);
+	sr_give_u64(&q, row->base_known ? row->epoch : INT64_MAX);
+	sr_give_u64(&q, row->base_known ? row->seq : INT64_MAX);
 	return sr_ask_run(&q, err);
 }
 
@@ -506,7 +512,7 @@ enum sr_status sr_state_store_put(struct sr_state *s, const struct sr_store_row 
 
 	if (status != SR_OK)
 		return status;
-	status = turn_absence(s, row, err);
+	status = purge_absent(s, row, err);
 	if (status != SR_OK)
 		goto out;
 	q = sr_ask(s, SR_SQL_STORE_PUT);

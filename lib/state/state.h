@@ -78,8 +78,8 @@ struct sr_leaf_row {
  * The row, or what its absence means: local NONE, base KNOWN NONE, HINT NONE or UNKNOWN by the store's base_known and absent_hint. */
 SR_MUST enum sr_status sr_state_leaf(struct sr_state *s, const struct sr_store_row *st, struct sr_bytes path, struct sr_leaf_row *out,
 				     struct sr_err *err);
-/* Write it; a row that says nothing (local NONE, base as absence would mean) is removed.  Stored compactly: a known base equal to local
- * costs nothing. */
+/* Write it; a row that says nothing (local NONE, base as absence would mean, agreed on no later than st's epoch, seq) is removed, at the latest
+ * when sr_state_store_put writes a date that passes its own.  Stored compactly: a known base equal to local costs nothing. */
 SR_MUST enum sr_status sr_state_leaf_put(struct sr_state *s, const struct sr_store_row *st, const struct sr_leaf_row *row,
 					 struct sr_err *err);
 /* A signature alone; a leaf that is not here stays so. */

@@ -14,10 +14,17 @@ static uint8_t base_of_absence(const struct sr_store_row *st)
 	return st->absent_hint ? SR_BASE_HINT : SR_BASE_UNKNOWN;
 }
 
+/* Agreed on later than all the rest: should the name be made anew before the store is as of then, too, it is an edit of that late absence. */
+static bool is_later_than_store(const struct sr_store_row *st, const struct sr_leaf_row *row)
+{
+	return row->epoch > st->epoch || (row->epoch == st->epoch && row->seq > st->seq);
+}
+
 static bool says_nothing(const struct sr_store_row *st, const struct sr_leaf_row *row)
 {
-	return row->local.kind == SR_KIND_NONE && row->base_state == base_of_absence(st) &&
-	       (row->base_state == SR_BASE_UNKNOWN || row->base.kind == SR_KIND_NONE);
+	if (row->local.kind != SR_KIND_NONE || row->base_state != base_of_absence(st))
+		return false;
+	return row->base_state == SR_BASE_UNKNOWN || (row->base.kind == SR_KIND_NONE && !is_later_than_store(st, row));
 }
 
 static void take_row(struct sr_ask *q, struct sr_leaf_row *out)
@@ -147,6 +154,10 @@ static enum sr_status for_store(struct sr_state *s, enum sr_sql sql, const struc
 	struct sr_ask q = sr_ask(s, sql);
 
 	sr_give_i64(&q, st->id);
+	if (sql == SR_SQL_LEAF_HINT_ABSENT) {
+		sr_give_u64(&q, st->epoch);
+		sr_give_u64(&q, st->seq);
+	}
 	return sr_ask_run(&q, err);
 }
 

@@ -69,7 +69,6 @@ class Side:
         self.directory, self.side, self.round, self.n = directory, side, number, n
         self.random = random.Random(f"{side}{number}{os.environ.get('SEED', '')}")
         self.count = 0
-        self.gone = set()
         self.journal = open(f"{directory}/journal", "a", buffering=1)
 
     def token(self):
@@ -80,11 +79,6 @@ class Side:
         if self.random.random() < 0.15:
             return f"shared-{self.random.randrange(60)}"
         return f"{self.side}-{self.random.randrange(4 * self.n)}"
-
-    def skips(self, store, key):
-        """Known and open: a name whose deletion was this webserver's last push, made anew while the datastore is away, can lose to an older
-        copy that another webserver has of it (a base of "absent" keeps no date).  Until that is mended no name is made anew; ANEW=1 does it."""
-        return (store, key) in self.gone and not os.environ.get("ANEW")
 
     def note(self, store, key, token, over):
         self.journal.write(json.dumps({"key": f"{store}/{key}", "token": token, "over": over}) + "\n")
@@ -98,12 +92,8 @@ class Side:
             for _ in range(min(left, self.random.randint(1, 60))):
                 key, token = self.key(), self.token()
                 found = db.execute("SELECT value FROM kept WHERE key = ?", (key,)).fetchone()
-                if self.skips(name, key):
-                    left -= 1
-                    continue
                 if self.random.random() < 0.08:
                     token = None
-                    self.gone.add((name, key))
                     db.execute("DELETE FROM kept WHERE key = ?", (key,))
                 else:
                     db.execute("INSERT INTO kept VALUES(?1, ?2, ?3) ON CONFLICT(key) DO UPDATE SET value = ?2, filler = ?3",
@@ -119,11 +109,8 @@ class Side:
         key = self.key()
         path = f"{self.directory}/resources/d{sum(key.encode()) % 8}/{key}"
         new = f"{self.directory}/new/file"
-        if self.skips("resources", key):
-            return
         if self.random.random() < 0.08:
             token = None
-            self.gone.add(("resources", key))
             try:
                 os.rename(path, new)
             except FileNotFoundError:

@@ -297,3 +297,46 @@ another_root() {
 	everywhere 'SELECT email FROM users WHERE uid = 9' anew
 	assert_same
 }
+
+# A's look, B's round, and A's push, after which the datastore is away: A is not as of its own push.
+a_push_meets_another() {
+	start_proxy
+	edit_config B Datastore= "Datastore=127.0.0.1:$REAL_PORT"
+	cat >"$T/meanwhile" <<-EOF
+		#!/bin/sh
+		if [ ! -e "$T/B.went" ]; then
+			"$BIN/sameroot-sync" --once -c "$T/B.conf" >"$T/B.went" 2>&1
+			echo push-meanwhile 1 >"$T/tamper.new"
+		else
+			echo busy >"$T/tamper.new"
+		fi
+		mv "$T/tamper.new" "$T/tamper"
+	EOF
+	chmod +x "$T/meanwhile"
+	tamper tree-meanwhile 1
+	once A && fail 'the datastore was there'
+	tamper pass
+	DATASTORE_PORT=$REAL_PORT
+}
+
+@test "what was deleted by a push that met another one on its way, and was made anew since, is an edit of that absence" {
+	begin
+	value A 'DELETE FROM users WHERE uid = 2'
+	rm "$T/A/resources/hosts.csv"
+	value B "UPDATE users SET email = 'meanwhile' WHERE uid = 3"
+	echo meanwhile >"$T/B/resources/meanwhile"
+	a_push_meets_another
+	[ -z "$(value datastore 'SELECT 1 FROM users WHERE uid = 2')" ]
+	[ "$(value B 'SELECT email FROM users WHERE uid = 3')" = "$(value datastore 'SELECT email FROM users WHERE uid = 3')" ]
+	copy B
+	stop datastore
+	rm -rf "$T/datastore/resources"
+	cp -a "$T/B/resources" "$T/datastore/resources"
+	start_with "$T/copy"
+	value A "INSERT INTO users VALUES(2, 'Bert', 'anew', 0)"
+	echo anew >"$T/A/resources/hosts.csv"
+	rounds B A B A
+	everywhere 'SELECT email FROM users WHERE uid = 2' anew
+	[ "$(<"$T/datastore/resources/hosts.csv")" = anew ]
+	assert_same
+}

@@ -549,6 +549,7 @@ static void test_leaf_removed(void **state)
 	struct sr_store_row st = some_store(f, true);
 	struct sr_version v = file_version(1);
 
+	st.epoch = 3, st.seq = 4;
 	put(f, &st, "a", v, SR_BASE_KNOWN, v);
 	put(f, &st, "a", none, SR_BASE_KNOWN, v);
 	assert_int_equal(ask_number(f, "SELECT count(*) FROM leaf"), 1);
@@ -566,6 +567,38 @@ static void test_leaf_removed(void **state)
 	assert_int_equal(ask_number(f, "SELECT count(*) FROM leaf"), 1);
 	expect(f, &st, "b", none, SR_BASE_KNOWN, none);
 	expect(f, &st, "c", v, SR_BASE_UNKNOWN, none);
+}
+
+/* An absence that was agreed on later than the store's date keeps its own, until the store's passes it. */
+static void test_leaf_late_absence(void **state)
+{
+	struct fixture *f = *state;
+	struct sr_store_row st = some_store(f, true);
+	struct sr_version v = file_version(1);
+	struct sr_leaf_row row;
+
+	st.epoch = 3, st.seq = 3;
+	OK(sr_state_store_put(f->s, &st, &f->err));
+	put(f, &st, "late", none, SR_BASE_KNOWN, none); /* at 3, 4 */
+	put(f, &st, "new", none, SR_BASE_KNOWN, v);
+	assert_int_equal(open_count(f, &st), 1);
+	OK(sr_state_leaf(f->s, &st, LIT("late"), &row, &f->err));
+	assert_true(row.base_state == SR_BASE_KNOWN && row.epoch == 3 && row.seq == 4);
+
+	OK(sr_state_forget_base(f->s, &st, true, &f->err));
+	expect(f, &st, "late", none, SR_BASE_HINT, none);
+	OK(sr_state_leaf(f->s, &st, LIT("late"), &row, &f->err));
+	assert_true(row.epoch == 3 && row.seq == 4);
+	put(f, &st, "new", none, SR_BASE_KNOWN, none);
+	put(f, &st, "late", none, SR_BASE_KNOWN, none);
+	st.base_known = true, st.absent_hint = false;
+	OK(sr_state_store_put(f->s, &st, &f->err));
+	assert_int_equal(ask_number(f, "SELECT count(*) FROM leaf"), 2);
+
+	st.epoch = 3, st.seq = 4;
+	OK(sr_state_store_put(f->s, &st, &f->err));
+	assert_int_equal(ask_number(f, "SELECT count(*) FROM leaf"), 0);
+	expect(f, &st, "late", none, SR_BASE_KNOWN, none);
 }
 
 static void test_leaf_sign(void **state)
@@ -1135,7 +1168,8 @@ int main(void)
 		TEST(test_modes),        TEST(test_lock),         TEST(test_foreign),      TEST(test_foreign_database),
 		TEST(test_empty_file),   TEST(test_steps),        TEST(test_kill_in_step), TEST(test_reader),
 		TEST(test_full),         TEST(test_meta),         TEST(test_store),        TEST(test_leaf),
-		TEST(test_leaf_removed), TEST(test_leaf_sign),    TEST(test_leaves),       TEST(test_forget_as_hint),
+		TEST(test_leaf_removed),
+		TEST(test_leaf_late_absence), TEST(test_leaf_sign),    TEST(test_leaves),       TEST(test_forget_as_hint),
 		TEST(test_forget),       TEST(test_intents),      TEST(test_outbox),       TEST(test_given_up),      TEST(test_roots),
 		TEST(test_journal),      TEST(test_journal_trim), TEST(test_deleted),
 		TEST(test_deleted_trim), TEST(test_push_result),  TEST(test_webservers),   TEST(test_damaged),
