@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/base/log.h"
+#include "lib/replica/edit.h"
 
 static enum sr_status load_part(struct sr_ds_push *p, size_t i, bool *found, struct sr_err *err)
 {
@@ -83,7 +84,9 @@ static enum sr_status recover(struct sr_ds_push *p, struct sr_err *err)
 	for (size_t i = 0; i < p->d->r->n && rc == SR_OK; i++) {
 		bool found = false;
 
-		rc = load_part(p, i, &found, err);
+		rc = sr_replica_edit_recover(p->d->r, i, err); /* of sameroot-restore */
+		if (rc == SR_OK)
+			rc = load_part(p, i, &found, err);
 		if (rc == SR_OK && found && p->d->r->stores[i].mode != SR_MODE_READY)
 			rc = sr_err_set(err, SR_E_UNAVAILABLE, "store %s, in which a push was not finished: %s", p->d->r->stores[i].name,
 					p->d->r->stores[i].why);

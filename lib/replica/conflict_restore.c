@@ -276,8 +276,8 @@ static enum sr_status carry_out(struct restoring *s, bool keep, struct sr_err *e
 static void clear(struct restoring *s, bool failed)
 {
 	for (size_t i = 0; i < s->r->n; i++) {
-		if (failed && s->leaves[i] && s->r->role == SR_ROLE_WEBSERVER) /* a datastore may be receiving just now */
-			sr_store_sweep_stage(s->r->stores[i].store);
+		if (failed && s->leaves[i])
+			sr_replica_edit_sweep(s->r, i);
 		sr_leaves_free(s->leaves[i]);
 	}
 	free(s->leaves);

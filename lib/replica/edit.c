@@ -1,5 +1,12 @@
-/* edit.c - an apply without marker, intents and base. */
+/* edit.c - an apply without marker and base.
+ *
+ * A file may be changed at the very moment in which it is exchanged, and what was displaced is looked at only then.  So an edit of files has
+ * intents, as a round has, by which it is found in staging after a crash.  A database's rows are archived before its commit. */
 #include "lib/replica/edit.h"
+
+#include "lib/base/log.h"
+
+#define NOTE "edit" /* of its intents: nothing else is recovered here */
 
 struct editing {
 	struct sr_replica *r;
@@ -8,6 +15,7 @@ struct editing {
 	size_t left;      /* rows that will not be applied ... */
 	size_t first;     /* ... the first of them */
 	size_t applied;
+	bool recovers;
 	struct sr_leaves *losers; /* rows for the archive: path, to, record; `expect` is the winner, SR_LEAF_ARCHIVE: as planned */
 };
 
@@ -55,7 +63,8 @@ static struct sr_loser loser_of(const struct editing *e, struct sr_bytes path, c
 				 .path = path,
 				 .version = *version,
 				 .reason = planned ? "restored-over" : "changed-while-applying",
-				 .winner = *winner};
+				 .winner = *winner,
+				 .beyond = e->recovers};
 }
 
 /* Rows wait for the end of the comparing: of an edit that is refused nothing is archived. */
@@ -128,31 +137,78 @@ static enum sr_status object_to_left(struct editing *e, struct sr_leaves *leaves
 	return rc;
 }
 
-/* An apply that was cut short is decided by what it left in the store: nothing may be changed before. */
-static enum sr_status nothing_under_way(struct sr_replica *r, const struct sr_replica_store *st, struct sr_err *err)
+/* --- intents -------------------------------------------------------------------------------------------------------- */
+
+static enum sr_status intend(const struct editing *e, const struct sr_uuid *id, struct sr_leaves *leaves, struct sr_err *err)
+{
+	struct sr_intent_head head = {.marker = *id, .note = sr_bytes_of(NOTE)};
+
+	return e->st->kind == SR_KIND_FILES ? sr_state_intend(e->r->state, &e->st->row, &head, leaves, err) : SR_OK;
+}
+
+static enum sr_status forget(const struct editing *e, struct sr_err *err)
+{
+	return e->st->kind == SR_KIND_FILES ? sr_state_intents_drop(e->r->state, &e->st->row, err) : SR_OK;
+}
+
+static bool is_under_way(struct sr_replica *r, const struct sr_replica_store *st)
 {
 	struct sr_leaves *leaves = sr_leaves_new(sr_state_dir(r->state));
 	struct sr_intent_head head;
 	bool found = false;
-	enum sr_status rc = sr_state_intents(r->state, &st->row, &head, leaves, &found, err);
+	enum sr_status rc = sr_state_intents(r->state, &st->row, &head, leaves, &found, NULL);
 
 	sr_leaves_free(leaves);
-	if (rc == SR_OK && found)
-		rc = sr_err_set(err, SR_E_BUSY, "store %s: a round was cut short, and the next one has to end it first", st->name);
+	return rc != SR_OK || found;
+}
+
+/* An apply that was cut short is decided by what it left in the store: nothing may be changed before. */
+static enum sr_status nothing_under_way(struct sr_replica *r, size_t i, struct sr_err *err)
+{
+	enum sr_status rc = sr_replica_edit_recover(r, i, err);
+
+	if (rc == SR_OK && is_under_way(r, &r->stores[i]))
+		rc = sr_err_set(err, SR_E_BUSY, "store %s: a round was cut short, and the next one has to end it first", r->stores[i].name);
 	return rc;
+}
+
+/* --- applying ------------------------------------------------------------------------------------------------------- */
+
+static struct sr_apply_ops ops_of(struct editing *e, const struct sr_uuid *id)
+{
+	return (struct sr_apply_ops){.ctx = e,
+				     .edit = *id,
+				     .clash = on_clash,
+				     .in_the_way = on_way,
+				     .parentless = on_parentless,
+				     .left_out = on_left_out,
+				     .displaced = on_displaced,
+				     .applied = on_applied};
+}
+
+/* With anything but SR_OK and SR_E_CHANGED it may have been done in part: the intents stay. */
+static enum sr_status commit(struct editing *e, const struct sr_uuid *id, struct sr_leaves *leaves, struct sr_err *err)
+{
+	enum sr_status rc = intend(e, id, leaves, err), forgotten;
+	struct sr_err later;
+
+	if (rc != SR_OK) {
+		sr_apply_rollback(e->st->store);
+		return rc;
+	}
+	rc = sr_apply_commit(e->st->store, err);
+	if (rc != SR_OK && rc != SR_E_CHANGED)
+		return rc;
+	forgotten = forget(e, rc == SR_OK ? err : &later);
+	return rc == SR_OK ? forgotten : rc;
 }
 
 static enum sr_status apply(struct editing *e, struct sr_leaves *leaves, struct sr_err *err)
 {
 	struct sr_store *store = e->st->store;
 	size_t n = sr_leaves_count(leaves);
-	struct sr_apply_ops ops = {.ctx = e,
-				   .clash = on_clash,
-				   .in_the_way = on_way,
-				   .parentless = on_parentless,
-				   .left_out = on_left_out,
-				   .displaced = on_displaced,
-				   .applied = on_applied};
+	struct sr_uuid id = sr_uuid_random();
+	struct sr_apply_ops ops = ops_of(e, &id);
 	enum sr_status rc = sr_apply_prepare(store, leaves, NULL, &ops, err);
 
 	if (rc == SR_OK)
@@ -162,7 +218,7 @@ static enum sr_status apply(struct editing *e, struct sr_leaves *leaves, struct 
 	if (rc == SR_OK && e->no.code == SR_OK)
 		rc = sr_stage_flush(store, err);
 	if (rc == SR_OK && e->no.code == SR_OK)
-		rc = sr_apply_commit(store, err);
+		rc = commit(e, &id, leaves, err);
 	else
 		sr_apply_rollback(store);
 	if (rc == SR_OK && e->no.code != SR_OK) {
@@ -186,15 +242,52 @@ enum sr_status sr_replica_edit(struct sr_replica *r, size_t i, struct sr_leaves 
 		return sr_err_set(err, SR_E_UNAVAILABLE, "store %s: %s", e.st->name, e.st->mode == SR_MODE_NEW ? "there is nothing yet" : e.st->why);
 	e.losers = sr_leaves_new(sr_state_dir(r->state));
 	sr_replica_unview(r);
-	rc = nothing_under_way(r, e.st, &why);
+	rc = nothing_under_way(r, i, &why);
 	if (rc == SR_OK)
 		rc = sr_leaves_sort(leaves, &why);
 	if (rc == SR_OK)
 		rc = apply(&e, leaves, &why);
-	if (r->role == SR_ROLE_WEBSERVER) /* a datastore may be receiving just now */
-		sr_store_sweep_stage(e.st->store);
+	sr_replica_edit_sweep(r, i);
 	sr_leaves_free(e.losers);
 	if (rc != SR_OK && err)
 		*err = why;
 	return rc;
+}
+
+/* --- when one was cut short ------------------------------------------------------------------------------------------ */
+
+static enum sr_status recover(struct editing *e, const struct sr_uuid *id, struct sr_leaves *leaves, struct sr_err *err)
+{
+	struct sr_apply_ops ops = ops_of(e, id);
+	enum sr_status rc;
+
+	if (e->st->mode == SR_MODE_PAUSED)
+		return sr_err_set(err, SR_E_UNAVAILABLE, "store %s, in which a restore was not finished: %s", e->st->name, e->st->why);
+	sr_info("store %s: a restore of %zu items was interrupted; what it displaced is looked at", e->st->name, sr_leaves_count(leaves));
+	rc = sr_apply_recover(e->st->store, leaves, NULL, &ops, err);
+	return rc == SR_OK ? forget(e, err) : sr_err_context(err, "store %s: what a restore left", e->st->name);
+}
+
+enum sr_status sr_replica_edit_recover(struct sr_replica *r, size_t i, struct sr_err *err)
+{
+	struct editing e = {.r = r, .st = &r->stores[i], .recovers = true};
+	struct sr_leaves *leaves;
+	struct sr_intent_head head;
+	bool found = false;
+	enum sr_status rc = SR_OK;
+
+	if (e.st->kind != SR_KIND_FILES)
+		return SR_OK;
+	leaves = sr_leaves_new(sr_state_dir(r->state));
+	rc = sr_state_intents(r->state, &e.st->row, &head, leaves, &found, err);
+	if (rc == SR_OK && found && sr_bytes_eq(head.note, sr_bytes_of(NOTE)))
+		rc = recover(&e, &head.marker, leaves, err);
+	sr_leaves_free(leaves);
+	return rc;
+}
+
+void sr_replica_edit_sweep(struct sr_replica *r, size_t i)
+{
+	if (r->role == SR_ROLE_WEBSERVER && !is_under_way(r, &r->stores[i])) /* a datastore may be receiving just now */
+		sr_store_sweep_stage(r->stores[i].store);
 }

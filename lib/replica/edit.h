@@ -1,6 +1,6 @@
 /* edit.h - changes made to a store as the application itself would make them.
  *
- * What is edited is an ordinary local change: no base moves, no intent is left, the marker stays what it is, and the next scan finds it.  On a
+ * What is edited is an ordinary local change: no base moves, the marker stays what it is, and the next scan finds it.  On a
  * webserver it is pushed then.  On a datastore it would be a direct edit, of which nothing is kept: there use sr_ds_edit
  * (lib/datastore/internal.h), which keeps what is replaced.
  *
@@ -20,7 +20,15 @@
  * text says how many.  What was staged is used up or gone, either way.  SR_E_BUSY: a round was cut short and has to be ended by the next one first.
  * SR_E_UNAVAILABLE: the store is paused.
  * A crash leaves each file as it was or as it should be; a database all or nothing.  Replaced content goes: it is what was expected.  Should it not be
- * that after all, or if the leaf says SR_LEAF_ARCHIVE, it goes to the conflict archive. */
+ * that after all, or if the leaf says SR_LEAF_ARCHIVE, it goes to the conflict archive: after a crash, or when the archive could not be written, by
+ * sr_replica_edit_recover, for which the intents of an edit of files are in state.db until all is over. */
 SR_MUST enum sr_status sr_replica_edit(struct sr_replica *r, size_t i, struct sr_leaves *leaves, struct sr_err *err);
+
+/* What an edit of store i that was cut short has displaced, goes to the conflict archive if nobody expected it; its intents go.  None was: SR_OK.  To be
+ * called before others look at the store's intents, or sweep its staging.  SR_E_UNAVAILABLE: the store is paused, it waits. */
+SR_MUST enum sr_status sr_replica_edit_recover(struct sr_replica *r, size_t i, struct sr_err *err);
+
+/* A webserver's: what was staged for an edit goes, unless it is the evidence of one. */
+void sr_replica_edit_sweep(struct sr_replica *r, size_t i);
 
 #endif

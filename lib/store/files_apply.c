@@ -28,8 +28,8 @@ static enum sr_status apply_new(struct files_apply **out, struct sr_files *f, st
 	a->unmarked = !marker;
 	if (marker)
 		a->marker = *marker;
-	else
-		a->marker.id = sr_uuid_random(); /* for names in staging */
+	else /* for names in staging */
+		a->marker.id = sr_uuid_none(&ops->edit) ? sr_uuid_random() : ops->edit;
 	a->n = sr_leaves_count(leaves);
 	a->todo = sr_alloc(a->n * sizeof(*a->todo));
 	*out = a;
@@ -489,9 +489,9 @@ enum sr_status sr_files_recover(struct sr_store *st, struct sr_leaves *leaves, c
 	}
 	if (s == SR_OK)
 		s = conclude(a, err);
-	if (s == SR_OK)
+	if (s == SR_OK && marker)
 		s = sr_files_read_marker(a->f, &now, err);
-	if (s == SR_OK && any_done(a) && memcmp(&now.id, &marker->id, sizeof(now.id)) != 0) /* the crash came before it */
+	if (s == SR_OK && marker && any_done(a) && memcmp(&now.id, &marker->id, sizeof(now.id)) != 0) /* the crash came before it */
 		s = sr_files_write_marker(a->f, marker, err);
 	apply_free(a);
 	return s;

@@ -228,6 +228,7 @@ struct sr_displaced {
 
 struct sr_apply_ops {
 	void *ctx;
+	struct sr_uuid edit; /* files, without a marker: as what a recovery, given the same, finds it again; none: it does not */
 	/* What is there is neither leaf->expect nor leaf->to.  `record` is the row's, empty for files and when there is nothing.  May be called under the database's
 	 * lock: no network.  A leaf of a bag is a difference: it is asked about whenever what is there is not leaf->expect, and SR_TAKE makes
 	 * max(0, actual + to - expect) of it. */
@@ -256,7 +257,7 @@ struct sr_apply_ops {
 };
 
 /* Step one: compare, and for a database do everything in an open BEGIN IMMEDIATE transaction that carries `marker`; nothing is visible yet.  `leaves` are sorted, BORROWED until
- * commit or rollback, as are ops.  marker NULL: the store's own stays as it is, there is no recovery (an edit), and the next scan finds what was
+ * commit or rollback, as are ops.  marker NULL: the store's own stays as it is (an edit; of a database there is no recovery), and the next scan finds what was
  * changed.  Where actual == to already: applied without a write (in a bag: only where expect is the same, too).  Of a bag's table
  * the rows are looked through before the lock is taken; equal ones that others add meanwhile stay, and are not counted.  SR_E_BUSY after the busy timeout. */
 SR_MUST enum sr_status sr_apply_prepare(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker, const struct sr_apply_ops *ops,
@@ -278,7 +279,7 @@ char *sr_store_was(const struct sr_store *st, const struct sr_hash *fingerprint)
 /* Remove those to which nothing was added since. */
 void sr_store_expire_was(const struct sr_store *st, int64_t since_ms);
 
-/* After a crash: `leaves` are the intents (path, expect, to, flags, stage, inode) of an apply that carried `marker`.  Decide each by evidence - the marker in the database; the staged
+/* After a crash: `leaves` are the intents (path, expect, to, flags, stage, inode) of an apply that carried `marker`, or of files and without one (ops->edit).  Decide each by evidence - the marker in the database; the staged
  * inode gone - never by comparing content; call `displaced` for what still lies in staging and `applied` for what was applied.  Idempotent. */
 SR_MUST enum sr_status sr_apply_recover(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker, const struct sr_apply_ops *ops,
                                         struct sr_err *err);

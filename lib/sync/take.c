@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "lib/base/log.h"
+#include "lib/replica/edit.h"
 #include "lib/sync/internal.h"
 
 #define LOSERS_UNDER_LOCK 4 /* so many are archived before the commit, more before the chunk is begun anew */
@@ -611,9 +612,11 @@ static enum sr_status recover_store(struct sr_sync *s, size_t i, struct sr_err *
 	struct sr_intent_head head;
 	struct applying a;
 	struct sr_apply_ops ops;
-	bool found, ours = sr_sync_marker_is_ours(st);
-	enum sr_status rc = sr_state_intents(s->r->state, &st->row, &head, leaves, &found, err);
+	bool found = false, ours = sr_sync_marker_is_ours(st);
+	enum sr_status rc = st->mode == SR_MODE_PAUSED ? SR_OK : sr_replica_edit_recover(s->r, i, err);
 
+	if (rc == SR_OK)
+		rc = sr_state_intents(s->r->state, &st->row, &head, leaves, &found, err);
 	if (rc == SR_OK && found && st->mode != SR_MODE_PAUSED) {
 		struct sr_marker marker = {
 			.id = head.marker, .node = s->r->node, .instance = s->anchor.instance, .epoch = head.epoch, .seq = head.seq};

@@ -1102,6 +1102,59 @@ static void test_crash_before_the_files(void **state)
 	assert_int_equal(settle(w, &head.id, &head.prev), SR_VERDICT_CANCELLED); /* it never was */
 }
 
+/* sameroot-restore was killed right after it put a file in place: what it displaced lies in staging, and nobody has looked at it. */
+static enum sr_verdict take_it(void *ctx, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual, struct sr_bytes record)
+{
+	(void)ctx, (void)i, (void)leaf, (void)actual, (void)record;
+	return SR_TAKE;
+}
+
+static enum sr_status look_away(void *ctx, size_t i, const struct sr_leaf *leaf, const struct sr_displaced *old, struct sr_err *err)
+{
+	(void)ctx, (void)i, (void)leaf, (void)old, (void)err;
+	return SR_OK;
+}
+
+static void say_nothing(void *ctx, size_t i, const struct sr_leaf *leaf, uint64_t signature)
+{
+	(void)ctx, (void)i, (void)leaf, (void)signature;
+}
+
+static void crash_in_restore(struct world *w)
+{
+	struct sr_replica_store *s = &w->d->r->stores[SR_STORE_RESOURCES];
+	struct sr_apply_ops ops = {.edit = sr_uuid_random(), .clash = take_it, .displaced = look_away, .applied = say_nothing};
+	struct sr_intent_head head = {.marker = ops.edit, .note = sr_bytes_of("edit")};
+	struct sr_leaf leaf = {.path = sr_bytes_of("a"), .expect = file_version(w, "planned", 0644), .to = file_version(w, "staged", 0644)};
+	struct sr_leaves *leaves = sr_leaves_new(NULL);
+	struct sr_stage *stage = NULL;
+
+	OK(sr_stage_open(&stage, s->store, &w->err));
+	OK(sr_stage_write(stage, "staged", 6, &w->err));
+	OK(sr_stage_finish(stage, &leaf.to, 0, &leaf, &w->err));
+	OK(sr_leaves_add(leaves, &leaf, &w->err));
+	sr_stage_free(stage);
+	OK(sr_state_intend(w->d->r->state, &s->row, &head, leaves, &w->err));
+	OK(sr_apply_prepare(s->store, leaves, NULL, &ops, &w->err));
+	OK(sr_apply_commit(s->store, &w->err));
+	sr_leaves_free(leaves);
+}
+
+static void test_crash_in_a_restore(void **state)
+{
+	struct world *w = *state;
+
+	write_file(w, "resources/a", "the application's");
+	crash_in_restore(w);
+	shut(w);
+	open_world(w);
+	assert_file(w, "resources/a", "staged");
+	assert_int_equal(archived(w), 1);
+	shut(w);
+	open_world(w); /* over and done with */
+	assert_int_equal(archived(w), 1);
+}
+
 /* --- stores that are not ours, or gone -------------------------------------------------------------------------------------------- */
 
 static void test_lost_store_pauses(void **state)
@@ -1637,6 +1690,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_restart_remembers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_crash_after_the_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_crash_before_the_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_crash_in_a_restore, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_store_pauses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copied_store_raises_the_epoch, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_verdicts, setup, teardown),

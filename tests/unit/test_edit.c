@@ -1,5 +1,7 @@
 /* test_edit.c - edits as the application's own: real databases and files; what the next scan finds, and what it must not. */
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "lib/replica/edit.h"
 #include "tests/unit/replica_world.h"
@@ -273,6 +275,89 @@ static void a_file_that_changed_meanwhile_stops_the_others(void **state)
 	assert_int_equal(staged_files(w), 0);
 }
 
+/* Before the first exchange the application writes `dying_file`, and after it the process is gone. */
+static const char *dying_file;
+
+int renameat2(int from, const char *old, int to, const char *new, unsigned flags)
+{
+	FILE *out = dying_file && flags == RENAME_EXCHANGE ? fopen(dying_file, "w") : NULL;
+	int rc;
+
+	if (out) {
+		fputs("the application's", out);
+		fclose(out);
+	}
+	rc = (int)syscall(SYS_renameat2, from, old, to, new, flags);
+	if (out)
+		_exit(9);
+	return rc;
+}
+
+/* In another process, for the locks are this one's. */
+static void edit_and_die(struct world *w)
+{
+	struct sr_leaves *leaves = none();
+	int status;
+	pid_t child;
+
+	close_replica(w);
+	child = fork();
+	assert_true(child >= 0);
+	if (!child) {
+		open_replica(w);
+		sr_replica_look(w->r);
+		ok(sr_replica_scan(w->r, RESOURCES, true, NULL, NULL, &w->err));
+		sr_replica_unview(w->r);
+		add_file(w, leaves, "top", "another");
+		dying_file = below(w, "res/top");
+		_exit(sr_replica_edit(w->r, RESOURCES, leaves, &w->err) == SR_OK ? 0 : 1);
+	}
+	sr_leaves_free(leaves);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 9);
+	open_replica(w);
+	sr_replica_look(w->r);
+	assert_int_equal(archived(w), 0);
+}
+
+static void what_came_between_is_archived_after_a_crash(void **state)
+{
+	struct world *w = *state;
+	struct sr_uuid id;
+
+	scan_all(w);
+	id = marked(w, RESOURCES);
+	edit_and_die(w);
+	sr_replica_edit_sweep(w->r, RESOURCES); /* the evidence stays */
+	for (int turn = 0; turn < 2; turn++) { /* once */
+		ok(sr_replica_edit_recover(w->r, RESOURCES, &w->err));
+		sr_replica_edit_sweep(w->r, RESOURCES);
+		assert_int_equal(archived(w), 1);
+		assert_int_equal(staged_files(w), 0);
+	}
+	assert_string_equal(content_of(w, "res/top"), "another");
+	assert_marker(w, RESOURCES, &id);
+	assert_int_equal(scan_counting(w, RESOURCES).changes, 1); /* an ordinary one */
+}
+
+static void the_next_edit_ends_the_one_before(void **state)
+{
+	struct world *w = *state;
+	struct sr_leaves *leaves = none();
+
+	scan_all(w);
+	marked(w, RESOURCES);
+	edit_and_die(w);
+	ok(sr_replica_scan(w->r, RESOURCES, true, NULL, NULL, &w->err));
+	sr_replica_unview(w->r);
+	add_file(w, leaves, "top", "a third");
+	ok(sr_replica_edit(w->r, RESOURCES, leaves, &w->err));
+	sr_leaves_free(leaves);
+	assert_int_equal(archived(w), 1);
+	assert_string_equal(content_of(w, "res/top"), "a third");
+	assert_int_equal(staged_files(w), 0);
+}
+
 /* --- when it may not --------------------------------------------------------------------------------------------------------- */
 
 static void a_round_that_was_cut_short_comes_first(void **state)
@@ -316,6 +401,8 @@ int main(void)
 		full_test(a_unique_value_and_a_parent_are_asked_for),
 		full_test(files_are_edited_and_found),
 		full_test(a_file_that_changed_meanwhile_stops_the_others),
+		full_test(what_came_between_is_archived_after_a_crash),
+		full_test(the_next_edit_ends_the_one_before),
 		full_test(a_round_that_was_cut_short_comes_first),
 		full_test(a_paused_store_is_left_alone),
 	};
