@@ -92,6 +92,12 @@ state_of_A() {
 	"${at_web1[@]}" mount -t tmpfs none /etc/sameroot
 	"${at_web2[@]}" mount -t tmpfs none /etc/sameroot
 
+	# at a terminal it asks for the role of a new one
+	run "${at_web1[@]}" python3 "$HERE/answers.py" w n -- "$BIN/sameroot" init
+	[ "$status" -eq 1 ]
+	[[ $output == *'the datastore, or a webserver? [webserver]'*"missing    configuration       $conf"* ]]
+	"${at_web1[@]}" test ! -e $conf -a ! -e $state
+
 	run "${at_datastore[@]}" "$BIN/sameroot" init --datastore --address 127.0.0.1 --yes
 	[ "$status" -eq 0 ]
 	for made in "configuration +$conf" "secret +$state/control-auth" "state +$state/datastore-state" \
@@ -181,11 +187,7 @@ state_of_A() {
 	run tool A join --line
 	[ "$status" -ne 0 ]
 
-	# at a terminal: the role of a new one, and the name by which webservers reach a datastore that listens everywhere
-	run python3 "$HERE/answers.py" w n -- "$BIN/sameroot" init -c "$T/new/new.conf"
-	[ "$status" -eq 1 ]
-	[[ $output == *'the datastore, or a webserver? [webserver]'*"missing    configuration       $T/new/new.conf"* ]]
-	[ ! -e "$T/new" ]
+	# at a terminal: the name by which webservers reach a datastore that listens everywhere
 	sed -i '/Listen-Address/d' "$T/datastore.conf"
 	run answer datastore db.example.org -- init
 	[ "$status" -eq 0 ]
