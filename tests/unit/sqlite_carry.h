@@ -58,7 +58,7 @@ static struct sr_leaves *differences(struct world *w, struct sr_store *from, str
 }
 
 /* Carry what differs; `to` is made when there is none. */
-static void carry(struct world *w, struct sr_store *from, struct sr_store *to, bool schema)
+HELPER void carry(struct world *w, struct sr_store *from, struct sr_store *to, bool schema)
 {
 	struct sr_leaves *l = differences(w, from, to, schema);
 
@@ -68,7 +68,7 @@ static void carry(struct world *w, struct sr_store *from, struct sr_store *to, b
 	sr_leaves_free(l);
 }
 
-static void same(struct world *w, struct sr_store *a, struct sr_store *b)
+HELPER void same(struct world *w, struct sr_store *a, struct sr_store *b)
 {
 	struct sr_hash x = map_of(w, a), y = map_of(w, b);
 
