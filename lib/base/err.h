@@ -36,7 +36,7 @@ enum sr_status {
 
 struct sr_err {
 	enum sr_status code;
-	int sys;        /* errno, or 0 */
+	int sys;        /* errno, or 0; EUCLEAN: a damaged database */
 	char text[768]; /* one line, no trailing newline */
 };
 

@@ -790,6 +790,8 @@ out:
 	if (rc != SR_OK) {
 		sr_view_close(s->view);
 		s->view = NULL;
+		if (err->sys == EUCLEAN)
+			sr_err_context(err, "corrupt");
 		sr_err_context(err, "store %s: scan", s->name);
 	}
 	return rc;

@@ -46,6 +46,11 @@ static enum sr_status status_of(int rc)
 	}
 }
 
+static bool is_damage(int rc)
+{
+	return (rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB;
+}
+
 enum sr_status sr_sql_fail(struct sr_err *err, struct sr_sql *sql, int rc, const char *fmt, ...)
 {
 	struct sr_buf what = {0};
@@ -61,6 +66,8 @@ enum sr_status sr_sql_fail(struct sr_err *err, struct sr_sql *sql, int rc, const
 	sr_buf_printf(&what, "%s: %s", text ? text : "database",
 		      sql->db && (sqlite3_errcode(sql->db) & 0xff) == (rc & 0xff) ? sqlite3_errmsg(sql->db) : sqlite3_errstr(rc));
 	st = sr_err_set(err, status_of(rc), "%s", sr_buf_text(&what));
+	if (err && is_damage(rc))
+		err->sys = EUCLEAN;
 	free(text);
 	sr_buf_free(&what);
 	return st;

@@ -53,7 +53,7 @@ rows_of_a() {
 	dd if=/dev/urandom of="$T/A/webstore.db" bs=1 seek=4096 count=$((size - 4096)) conv=notrunc status=none # the root pages of its tables too
 	touch "$T/A/webstore.db"
 	wait_for 'A sees the header' says A 'users.db.*corrupt'
-	wait_for 'A sees the pages' says A 'webstore.db.*(corrupt|malformed)'
+	wait_for 'A sees the pages' says A 'webstore.db.*corrupt.*malformed.*sameroot-restore webserver'
 	others_go_on "$n"
 	stop A
 	restore A --from-datastore --store users.db --store webstore.db
