@@ -29,6 +29,7 @@ struct wish {
 	size_t i;
 	uint64_t epoch, seq; /* as of when */
 	bool exact, dry_run;
+	bool met; /* something at or below place changed since */
 
 	struct sr_leaves *leaves; /* path, expect: what is there, to: what was, mtime */
 	uint64_t counts[COUNTS], lost;
@@ -142,8 +143,8 @@ static enum sr_status on_then(void *ctx, const struct sr_journal_row *row, struc
 
 	if (!sr_ds_place_has(&w->place, row->path))
 		return SR_OK;
+	w->met = true;
 	rc = sr_ds_past_now(&w->past, w->i, row->path, &now, err);
-
 	if (rc != SR_OK || then.kind == SR_KIND_TABLE || now.kind == SR_KIND_TABLE)
 		return rc; /* a table's shape is its application's affair */
 	if (sr_path_is_bag(row->path) && !w->exact && now.kind && then.bytes < now.bytes)
@@ -185,6 +186,35 @@ static enum sr_status want_parents(struct wish *w, struct sr_err *err)
 			rc = sr_state_journal_then(w->past.state, w->epoch, w->seq, w->s->name, sr_buf_view(&w->parent), on_parent, w, err);
 	}
 	return rc;
+}
+
+static enum sr_status find_row(void *ctx, const struct sr_leaf_row *row, struct sr_err *err)
+{
+	struct wish *w = ctx;
+
+	(void)err;
+	if (row->local.kind == SR_KIND_NONE || !sr_path_under(row->path, sr_buf_view(&w->place.path)))
+		return SR_OK;
+	w->met = sr_ds_place_has(&w->place, row->path);
+	return w->met ? SR_E_LIMIT : SR_OK; /* enough */
+}
+
+/* What was not met in the history is as it was, if it is there at all. */
+static enum sr_status demand_there(struct wish *w, struct sr_err *err)
+{
+	struct sr_bytes path = sr_buf_view(&w->place.path);
+	struct sr_version now;
+	enum sr_status rc;
+
+	if (w->met || !path.len)
+		return SR_OK;
+	rc = sr_ds_past_now(&w->past, w->i, path, &now, err);
+	w->met = now.kind != SR_KIND_NONE && !w->place.row;
+	if (rc == SR_OK && now.kind != SR_KIND_NONE && w->place.row)
+		rc = sr_state_leaves(w->past.state, &w->s->row, false, find_row, w, err);
+	if (w->met)
+		return SR_OK;
+	return rc != SR_OK ? rc : sr_err_set(err, SR_E_NOTFOUND, "there is no such path in store %s, nor was there one since then", w->s->name);
 }
 
 /* --- as of when ----------------------------------------------------------------------------------------------------- */
@@ -452,6 +482,8 @@ static enum sr_status grant(struct wish *w, json_t *o, struct sr_err *err)
 	w->parents = sr_leaves_count(w->leaves);
 	if (rc == SR_OK)
 		rc = sr_state_journal_then(w->past.state, w->epoch, w->seq, w->s->name, sr_buf_view(&w->place.path), on_then, w, err);
+	if (rc == SR_OK)
+		rc = demand_there(w, err);
 	return rc == SR_OK && !w->dry_run ? bring_back(w, err) : rc;
 }
 
