@@ -23,6 +23,7 @@ struct checking {
 	const struct sr_admin *a;
 	struct sr_byte_line line;
 	json_t *faults; /* with --json */
+	size_t named;   /* faults that were printed */
 };
 
 static void on_progress(void *ctx, uint64_t done, uint64_t total)
@@ -36,10 +37,21 @@ static void on_fault(void *ctx, const char *path, const char *what)
 {
 	struct checking *c = ctx;
 
-	if (c->faults)
+	if (c->faults) {
 		json_array_append_new(c->faults, json_pack("{s:s, s:s}", "path", path, "what", what));
-	else
-		fprintf(c->a->out, "%s%s%s\n", path, *path ? ": " : "", what);
+		return;
+	}
+	fprintf(c->a->out, "%s%s%s\n", path, *path ? ": " : "", what);
+	c->named++;
+}
+
+/* What was named is not said again. */
+static void sum_up(const struct checking *c, struct sr_err *err)
+{
+	enum sr_status code = err->code;
+
+	if (c->named)
+		sr_err_set(err, code, "%s: it is not sound: %zu fault%s", c->a->path, c->named, c->named == 1 ? "" : "s");
 }
 
 static bool is_database(void *ctx, const char *name, uint8_t kind)
@@ -104,6 +116,8 @@ static enum sr_status verify_file(const struct sr_admin *a, int *status, struct 
 		sr_backup_show(&info, a->path, a->out, a->notes);
 		fprintf(a->out, "  every member is what the manifest says\n");
 	}
+	if (rc == SR_E_DATA)
+		sum_up(&c, err);
 	json_decref(c.faults);
 	sr_backup_info_free(&info);
 	*status = 0;
