@@ -1,5 +1,6 @@
 /* sameroot - the admin's tool: arguments, configuration, exit codes.  The commands are in lib/admin. */
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -256,6 +257,29 @@ static bool sets_up(const struct command *c)
 	return c->run == sr_admin_init || c->run == sr_admin_join;
 }
 
+/* Has the reader of our output gone, as `head` does? */
+static bool reader_is_gone(void)
+{
+	struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+	return poll(&p, 1, 0) == 1 && (p.revents & (POLLERR | POLLHUP));
+}
+
+/* What was printed is out, or the exit status says so.  Where nobody reads on, it ends as other tools do. */
+static int end_output(const struct sr_cli *cli, int status)
+{
+	struct sr_err err = {0};
+
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	if (reader_is_gone()) {
+		signal(SIGPIPE, SIG_DFL);
+		raise(SIGPIPE);
+	}
+	sr_err_sys(&err, SR_E_IO, "write to the standard output");
+	return sr_cli_fail(cli, &err);
+}
+
 static int run(const struct command *c, const struct sr_cli *cli, char **args)
 {
 	struct sr_config *config = NULL;
@@ -307,11 +331,7 @@ static int run(const struct command *c, const struct sr_cli *cli, char **args)
 	if (c->run(&a, &status, &err) != SR_OK)
 		status = sr_cli_fail(cli, &err);
 	sr_config_free(config);
-	if (fflush(stdout) != 0 || ferror(stdout)) {
-		sr_err_sys(&err, SR_E_IO, "write to the standard output");
-		status = sr_cli_fail(cli, &err);
-	}
-	return status;
+	return end_output(cli, status);
 }
 
 int main(int argc, char **argv)
