@@ -1,0 +1,121 @@
+#!/usr/bin/env bats
+# Small things that operators stumble over: what a daemon and `sameroot` say of a damaged page, of a path that is none, of a bad backup; and pipes.
+
+# shellcheck disable=SC2034,SC2154 # lib.bash and bats set and read them
+
+load lib
+
+# STATUS NAME WORD...: sameroot on that node; what it prints, standard error and all, in one line in $output
+on() {
+	local want=$1 name=$2 status=0
+	shift 2
+	output=$("$BIN/sameroot" "$@" -c "$T/$name.conf" 2>&1) || status=$?
+	[ "$status" -eq "$want" ] || fail "sameroot $*: status $status: $output" || return 1
+	output=$(tr -s ' \n' ' ' <<<"$output")
+}
+
+has() {
+	[[ $output =~ $1 ]] || fail "no $1 in: $output"
+}
+
+# The application's rows, more than a page of them
+fill_more() {
+	fill A
+	value A "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+		INSERT INTO users SELECT i, 'user ' || i, printf('%.60c', 'x'), 0 FROM n"
+}
+
+# FILE: the page in the middle of the table of users is none any more; header and schema are as they were
+spoil_page() {
+	local page
+	sql "$1" 'PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null
+	page=$(sql "$1" "SELECT pageno FROM dbstat WHERE name = 'users' AND pagetype = 'leaf' LIMIT 1 OFFSET 5")
+	dd if=/dev/urandom of="$1" bs=4096 count=1 seek=$((page - 1)) conv=notrunc status=none
+	touch "$1"
+}
+
+@test "a page of a webserver's database is overwritten: paused as corrupt, with the command; nothing of it is a deletion" {
+	fill_more
+	start_datastore
+	rounds A B
+	spoil_page "$T/A/users.db"
+	echo goes on >"$T/A/resources/goes-on"
+	start_webserver A
+	sync_now A
+	on 1 A status
+	has 'users.db .*corrupt: .*malformed'
+	has "sameroot-restore webserver --from-datastore --store users.db"
+	stop A
+	rounds B
+	[ "$(value B 'SELECT count(*) FROM users')" -eq 904 ]
+	[ "$(value datastore 'SELECT count(*) FROM users')" -eq 904 ]
+	[ -s "$T/B/resources/goes-on" ]
+	"$BIN/sameroot-restore" webserver -c "$T/A.conf" --from-datastore --store users.db --yes
+	rounds A B
+	assert_same
+	no_conflicts
+}
+
+@test "a page of the datastore's database is overwritten: paused as corrupt, with the command; nothing of it is a deletion" {
+	fill_more
+	start_datastore
+	rounds A B
+	spoil_page "$T/datastore/users.db"
+	wait_for 'the scan meets it' paused_as_corrupt
+	has "sameroot-restore datastore --from https://WEBSERVER:9406 --store users.db"
+	value A "UPDATE users SET email = 'kept' WHERE uid = 1"
+	round A B
+	[ "$(value A 'SELECT count(*) FROM users')" -eq 904 ]
+	[ "$(value B 'SELECT count(*) FROM users')" -eq 904 ]
+}
+
+paused_as_corrupt() {
+	on 1 datastore status >/dev/null && [[ $output =~ 'users.db '.*'corrupt: '.*malformed ]]
+}
+
+@test "restore and log of what is no store, no path: 66, and it says what is wrong" {
+	begin
+	on 66 datastore restore NOPE --at @1
+	on 66 datastore log NOPE
+	on 66 datastore restore resources/NOPE --at @1 --yes
+	has 'no such path in store resources'
+	on 66 datastore restore users.db/NOPE --at @1 --dry-run
+	on 66 datastore restore users.db/NOPE/1 --at @1 --dry-run
+	on 66 datastore restore users.db/users/NOPE --at @1 --dry-run
+	# there, and never changed since
+	on 0 datastore restore users.db/users/1 --at "@$(status_of datastore .seq)" --dry-run
+	on 0 datastore restore resources/img --at "@$(status_of datastore .seq)" --dry-run
+}
+
+@test "verify names each fault of a backup once" {
+	local at
+	begin
+	on 0 datastore backup "$T/b.tar"
+	at=$(grep -abo 'a table' "$T/b.tar" | head -n 1)
+	printf x | dd of="$T/b.tar" bs=1 seek="${at%%:*}" conv=notrunc status=none
+	on 65 datastore verify "$T/b.tar"
+	[ "$(grep -o 'hosts.csv' <<<"$output" | wc -l)" -eq 1 ] || fail "$output"
+	has 'b.tar: it is not sound: 1 fault'
+	on 65 datastore verify "$T/control-auth"
+	[ "$(grep -o 'not a backup' <<<"$output" | wc -l)" -eq 1 ] || fail "$output"
+}
+
+# WORD...: its reader has gone before it prints; it ends by SIGPIPE, silently
+into_nothing() {
+	python3 -c '
+import os, subprocess, sys
+reads, writes = os.pipe()
+os.close(reads)
+p = subprocess.run(sys.argv[1:], stdout=writes, stderr=subprocess.PIPE)
+sys.exit(0 if not p.stderr and p.returncode == -13 else f"status {p.returncode}: {p.stderr}")' "$BIN/sameroot" "$@" -c "$T/datastore.conf"
+}
+
+@test "what prints into a pipe whose reader has gone ends silently, as other tools do" {
+	begin
+	into_nothing ls
+	into_nothing log
+	into_nothing conflicts list --all
+	into_nothing status
+	bash -c '"$1" ls -c "$2" >/dev/full 2>"$3"' - "$BIN/sameroot" "$T/datastore.conf" "$T/said" || [ $? -eq 74 ]
+	grep -q 'write to the standard output: No space left' "$T/said"
+}
