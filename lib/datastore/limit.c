@@ -41,6 +41,21 @@ static enum sr_status add_leaves(struct sr_ds_part *part, uint8_t store_kind, st
 	return rc;
 }
 
+/* They are no content, and count for nothing, but wait with the rest: they tell of what was in them. */
+static enum sr_status refuse_directories(struct sr_ds_part *part, struct sr_err *err)
+{
+	for (size_t k = 0; k < sr_leaves_count(part->leaves); k++) {
+		struct sr_leaf leaf;
+		enum sr_status rc = sr_leaves_at(part->leaves, k, &leaf, err);
+
+		if (rc != SR_OK)
+			return rc;
+		if (part->fate[k] == SR_FATE_GO && leaf.expect.kind == SR_KIND_DIR && leaf.to.kind == SR_KIND_NONE)
+			refuse(part, k);
+	}
+	return SR_OK;
+}
+
 enum sr_status sr_ds_limit(struct sr_ds_push *p, size_t i, struct sr_err *err)
 {
 	struct sr_ds_part *part = &p->parts[i];
@@ -60,10 +75,13 @@ enum sr_status sr_ds_limit(struct sr_ds_push *p, size_t i, struct sr_err *err)
 	if (s->kind == SR_KIND_DATABASE) {
 		for (size_t k = 0; k < sr_leaves_count(part->leaves); k++)
 			refuse(part, k);
-	} else {
+	} else if (!t->units[0].approved) { /* files are one unit */
 		for (size_t k = 0; k < t->n; k++)
-			if (t->deleted[k].net && !t->units[t->deleted[k].unit].approved)
+			if (t->deleted[k].net)
 				refuse(part, t->deleted[k].index);
+		rc = refuse_directories(part, err);
+		if (rc != SR_OK)
+			return rc;
 	}
 	sr_tally_free(t);
 	return sr_ledger_save(p->d->ledger, err);

@@ -23,7 +23,8 @@ static void hold(struct sr_item *it)
 	it->flags = 0;
 }
 
-/* A directory stays with what is held in it: items are sorted, what is below one comes behind it. */
+/* A directory stays with what is held in it: items are sorted, what is below one comes behind it.  Empty ones are no content, and count for nothing,
+ * but wait with the rest: they tell of what was in them. */
 static void hold_directories(struct sr_store_plan *p, uint8_t act)
 {
 	for (size_t k = p->n; k-- > 0;) {
@@ -32,11 +33,11 @@ static void hold_directories(struct sr_store_plan *p, uint8_t act)
 
 		if (it->act != act || from->kind != SR_KIND_DIR || to->kind == SR_KIND_DIR)
 			continue;
-		for (size_t j = k + 1; j < p->n && sr_path_under(p->items[j].path, it->path); j++)
-			if (p->items[j].act == SR_ACT_SKIP && p->items[j].why == sr_why_held) {
+		if (to->kind == SR_KIND_NONE)
+			hold(it);
+		for (size_t j = k + 1; it->act == act && j < p->n && sr_path_under(p->items[j].path, it->path); j++)
+			if (p->items[j].act == SR_ACT_SKIP && p->items[j].why == sr_why_held)
 				hold(it);
-				break;
-			}
 	}
 }
 
@@ -130,14 +131,6 @@ static bool held_anyway(const struct sr_sync *s, size_t i)
 	       (all_shrinks(s) || store_is_emptied(s, i) || sr_ledger_holds_way(s->ledger, s->r->stores[i].name, SR_WAY_PULL));
 }
 
-/* They are no content, and count for nothing, but go with the rest. */
-static void hold_empty_directories(struct sr_store_plan *p)
-{
-	for (size_t k = 0; k < p->n; k++)
-		if (p->items[k].act == SR_ACT_PULL && p->items[k].local.kind == SR_KIND_DIR && p->items[k].remote.kind == SR_KIND_NONE)
-			hold(&p->items[k]);
-}
-
 static enum sr_way way_of(uint8_t act)
 {
 	return act == SR_ACT_PUSH ? SR_WAY_PUSH : SR_WAY_PULL;
@@ -175,8 +168,6 @@ static void judge_files(struct sr_sync *s, size_t i, uint8_t act, const struct s
 	if (t->held) {
 		hold_files(p, t, act);
 		sr_tally_free(t); /* nothing of it happens */
-		if (act == SR_ACT_PULL && held_anyway(s, i))
-			hold_empty_directories(p);
 	}
 	for (size_t k = 0; act == SR_ACT_PUSH && k < t->n; k++)
 		if (is_approved(t, k))

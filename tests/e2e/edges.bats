@@ -119,3 +119,36 @@ sys.exit(0 if not p.stderr and p.returncode == -13 else f"status {p.returncode}:
 	bash -c '"$1" ls -c "$2" >/dev/full 2>"$3"' - "$BIN/sameroot" "$T/datastore.conf" "$T/said" || [ $? -eq 74 ]
 	grep -q 'write to the standard output: No space left' "$T/said"
 }
+
+hollow_directories_wait() { # NAME: who is to hold them
+	local n
+	fill A
+	for n in {1..40}; do echo "$n" >"$T/A/resources/img/$n"; done
+	mkdir -p "$T/A/resources/hollow/in"
+	start_datastore
+	rounds A B
+	rm -r "$T"/A/resources/{img,hollow,empty}
+	echo new >"$T/A/resources/new"
+	round A
+	[ -d "$T/datastore/resources/hollow/in" ]
+	[ -d "$T/datastore/resources/empty" ]
+	[ -s "$T/datastore/resources/img/40" ]
+	[ -s "$T/datastore/resources/new" ]
+	rounds B
+	[ -d "$T/B/resources/hollow/in" ]
+	[ -d "$T/B/resources/empty" ]
+	on 0 "$1" adopt --deletions --yes
+	rounds A B
+	[ ! -e "$T/datastore/resources/hollow" ]
+	[ ! -e "$T/B/resources/empty" ]
+	assert_same
+}
+
+@test "where a webserver holds a store's deletions, those of its empty directories wait, too; released, they go with the rest" {
+	hollow_directories_wait A
+}
+
+@test "where the datastore holds them, which a webserver does not, likewise" {
+	write_config A Max-Delete-Percent=100
+	hollow_directories_wait datastore
+}
