@@ -84,6 +84,8 @@
 	  "SELECT epoch, seq, store, path, before, after, webserver, at_ms, mtime, min(n) FROM journal WHERE (epoch, seq) > (?1, ?2) AND " \
 	  "store = ?3 AND (?4 IS NULL OR path = ?4 OR (path > ?5 AND path < ?6)) GROUP BY path ORDER BY path") \
 	X(JOURNAL_ENDS, "journal: read", "SELECT ifnull((SELECT min(n) FROM journal), 0), ifnull((SELECT max(n) FROM journal), 0)") \
+	/* One that is on the wrong side of row ?1 for its time: the clock was set. */ \
+	X(JOURNAL_ASTRAY, "journal: read", "SELECT seq FROM journal WHERE (n < ?1) <> (at_ms <= ?2) LIMIT 1") \
 	X(JOURNAL_ROW, "journal: read", "SELECT at_ms, epoch, seq FROM journal WHERE n = ?") \
 	/* All before the commit that the row is of; by n, for that commit may be a giant that is looked at again and again as it grows. */ \
 	X(JOURNAL_TRIM, "journal: trim", \

@@ -179,7 +179,8 @@ SR_MUST enum sr_status sr_state_journal_back(struct sr_state *s, const char *sto
  * Costs a look at every row since then, whatever top is. */
 SR_MUST enum sr_status sr_state_journal_then(struct sr_state *s, uint64_t epoch, uint64_t seq, const char *store, struct sr_bytes top,
 					     sr_journal_row_fn *fn, void *ctx, struct sr_err *err);
-/* The last commit that the journal has at or before at_ms (root is not set).  *found false: it reaches not so far back. */
+/* The last commit that the journal has at or before at_ms (root is not set).  *found false: it reaches not so far back.  SR_E_CONFLICT: the clock
+ * was set meanwhile, so that an earlier commit is dated later, or a later one earlier.  Costs a look at every row. */
 SR_MUST enum sr_status sr_state_journal_at(struct sr_state *s, int64_t at_ms, struct sr_root_row *out, bool *found, struct sr_err *err);
 /* The first commit that it has; *trimmed: there were others before. */
 SR_MUST enum sr_status sr_state_journal_first(struct sr_state *s, struct sr_root_row *out, bool *trimmed, bool *found, struct sr_err *err);

@@ -2,6 +2,8 @@
  */
 #include "lib/state/internal.h"
 
+#include <inttypes.h>
+
 #define JOURNAL_TRIM_EVERY 1024 /* rows added between two looks */
 
 /* ---- roots ---- */
@@ -261,6 +263,28 @@ enum sr_status sr_state_journal_then(struct sr_state *s, uint64_t epoch, uint64_
 	return status;
 }
 
+/* Times are those of a clock that may have been set: then there may be no one row before which all is older, and after which all is newer. */
+static enum sr_status check_order(struct sr_state *s, uint64_t after, int64_t at_ms, struct sr_err *err)
+{
+	struct sr_ask q = sr_ask(s, SR_SQL_JOURNAL_ASTRAY);
+	uint64_t seq = 0;
+	bool astray;
+	enum sr_status status;
+
+	sr_give_u64(&q, after);
+	sr_give_i64(&q, at_ms);
+	astray = sr_ask_row(&q);
+	if (astray)
+		seq = sr_take_u64(&q, 0);
+	status = sr_ask_end(&q, err);
+	if (status != SR_OK || !astray)
+		return status;
+	return sr_err_set(err, SR_E_CONFLICT,
+			  "the datastore's clock was set, and the time of @%" PRIu64 " is out of order: what was there at that time is not certain; "
+			  "say --at @SEQ, as `sameroot log` shows it",
+			  seq);
+}
+
 enum sr_status sr_state_journal_at(struct sr_state *s, int64_t at_ms, struct sr_root_row *out, bool *found, struct sr_err *err)
 {
 	uint64_t first = 0, last = 0, after = 0;
@@ -271,6 +295,8 @@ enum sr_status sr_state_journal_at(struct sr_state *s, int64_t at_ms, struct sr_
 	if (status != SR_OK || !last)
 		return status;
 	status = first_after(s, at_ms, first, last, &after, err);
+	if (status == SR_OK)
+		status = check_order(s, after, at_ms, err);
 	if (status != SR_OK || after == first)
 		return status;
 	status = journal_row(s, after - 1, &row, found, err);

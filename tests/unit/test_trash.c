@@ -250,6 +250,26 @@ static void it_is_read_backwards(void **state)
 	assert_int_equal(back(f, NULL, LIT(""), 0, 2).n, 2);
 }
 
+/* The clock was ten minutes ahead at 3, and an hour behind at 6 and 7. */
+static void a_time_that_the_clock_makes_uncertain_is_refused(void **state)
+{
+	static const int64_t at[] = {5001000, 5002000, 5603000, 5004000, 5005000, 1406000, 1407000, 5008000};
+	struct fixture *f = *state;
+	struct sr_root_row row;
+	bool found = false;
+
+	for (uint64_t seq = 1; seq <= 8; seq++)
+		journal(f, seq, LIT("a"), at[seq - 1]);
+	for (uint64_t seq = 1; seq <= 8; seq++)
+		if (at[seq - 1] != 5603000)
+			assert_int_equal(sr_state_journal_at(f->s, at[seq - 1], &row, &found, &f->err), SR_E_CONFLICT);
+	assert_non_null(strstr(f->err.text, "--at @SEQ"));
+	OK(sr_state_journal_at(f->s, 5603000, &row, &found, &f->err));
+	assert_true(found && row.seq == 8);
+	OK(sr_state_journal_at(f->s, 1405999, &row, &found, &f->err));
+	assert_false(found);
+}
+
 static void a_time_is_found(void **state)
 {
 	struct fixture *f = *state;
@@ -359,6 +379,7 @@ int main(void)
 		TEST(the_oldest_go_when_there_is_too_much),
 		TEST(it_is_read_backwards),
 		TEST(a_time_is_found),
+		TEST(a_time_that_the_clock_makes_uncertain_is_refused),
 		TEST(it_is_kept_by_time_and_by_rows),
 		TEST(format_1_is_brought_to_ours),
 	};
