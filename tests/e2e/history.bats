@@ -236,6 +236,36 @@ counts_what_lies_there() {
 	status_of datastore '.trash.files > 0 and .trash.bytes <= 1000'
 }
 
+@test "the disk is full: the older half of what is kept gives way, and what comes is taken when it comes again" {
+	mkdir "$T/small"
+	mount -t tmpfs -o size=30m none "$T/small" 2>/dev/null || skip 'no mount here'
+	MOUNTED=$T/small
+	edit_config datastore Datastore-Resource-Store= "Datastore-Resource-Store=$T/small/resources"
+	in_step
+	for i in 1 2 3 4; do
+		head -c 1500000 /dev/urandom >"$T/A/resources/big$i"
+		rounds A
+		rm "$T/A/resources/big$i"
+		rounds A
+	done
+	for i in {1..66}; do # so many roots stay readable
+		echo "$i" >"$T/A/resources/many"
+		rounds A
+	done
+	days_ago 1
+	log_says resources/big1 yes
+	head -c 10000000 /dev/urandom >"$T/A/resources/new"
+	round A
+	grep -q 'no space for' "$T/A.once"
+	grep -q 'the disk is full: forgot the older half of what was replaced or deleted' "$T/datastore.log"
+	rounds A B
+	cmp "$T/A/resources/new" "$T/B/resources/new"
+	log_says resources/big1 no
+	log_says resources/big4 yes
+	wait_for 'it is counted' status_of datastore '.trash.bytes > 1500000 and .trash.bytes < 3500000'
+	[ "$(find "$T/small/resources/.sameroot/kept" -type f | wc -l)" -eq "$(status_of datastore .trash.files)" ]
+}
+
 log_says() { # PATH KEPT
 	[[ $("$BIN/sameroot" log "$1" --json -c "$T/datastore.conf" | jq -r '.entries[0].kept') == "$2" ]]
 }
