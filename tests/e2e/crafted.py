@@ -10,11 +10,12 @@ Everything else - a push, a bundle - is answered 503, and named in DIR/asked.
 """
 import ctypes
 import http.client
-import http.server
 import json
 import os
-import socketserver
 import sys
+
+import httpd
+import varint
 
 port, kind_file, directory = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 KINDS = {"files": 5, "sqlite": 6}
@@ -31,39 +32,21 @@ xxhash.XXH3_128bits_withSecret.restype = Hash
 xxhash.XXH3_128bits_withSecret.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
 
 
-def varint(n):
-    out = bytearray()
-    while n > 127:
-        out.append(n & 127 | 128)
-        n >>= 7
-    return bytes(out) + bytes([n])
-
-
-def read_varint(data, at):
-    n = shift = 0
-    while True:
-        n |= (data[at] & 127) << shift
-        shift += 7
-        at += 1
-        if data[at - 1] < 128:
-            return n, at
-
-
 def entries_of(node):
     """The attributes of a bucket, and its entries: (before the hash, hash, leaves, bytes)."""
-    size, at = read_varint(node, 1)
+    size, at = varint.read(node, 1)
     attributes, at = node[at : at + size], at + size
-    count, at = read_varint(node, at)
+    count, at = varint.read(node, at)
     out = []
     for _ in range(count):
         begin = at
-        size, at = read_varint(node, at)
+        size, at = varint.read(node, at)
         kind, at = node[at + size], at + size + 1
         if kind in (1, 2):
-            _, at = read_varint(node, at)
+            _, at = varint.read(node, at)
         name, at = node[at : at + 16], at + 16
-        leaves, end = read_varint(node, at)
-        octets, end = read_varint(node, end)
+        leaves, end = varint.read(node, at)
+        octets, end = varint.read(node, end)
         out.append((node[begin : at - 16], name, leaves, octets))
         at = end
     return attributes, out
@@ -71,8 +54,8 @@ def entries_of(node):
 
 def put(key, entries, attributes=b""):
     """The node of a map of these entries: its hash."""
-    entries = [head + name + varint(leaves) + varint(octets) for head, name, leaves, octets in entries]
-    node = b"\x10" + varint(len(attributes)) + attributes + varint(len(entries)) + b"".join(entries)
+    entries = [head + name + varint.write(leaves) + varint.write(octets) for head, name, leaves, octets in entries]
+    node = b"\x10" + varint.write(len(attributes)) + attributes + varint.write(len(entries)) + b"".join(entries)
     h = xxhash.XXH3_128bits_withSecret(node, len(node), key, len(key))
     name = h.high.to_bytes(8, "big") + h.low.to_bytes(8, "big")
     made[name] = node
@@ -116,7 +99,7 @@ def craft(handler, info, kind):
         top, leaves, octets = put(key, entries), sum(e[2] for e in entries), sum(e[3] for e in entries)
         name = store["name"].encode()
         store.update(root=top.hex(), leaves=leaves, bytes=octets)
-        stores.append((varint(len(name)) + name + bytes([KINDS[store["kind"]]]), top, leaves, octets))
+        stores.append((varint.write(len(name)) + name + bytes([KINDS[store["kind"]]]), top, leaves, octets))
     seqs[0] = max(seqs[0] + 1, info["seq"] + 7)
     info.update(seq=seqs[0], history="known", root=put(key, stores).hex())
     info["stores"] = [] if kind == "none" else info["stores"]
@@ -127,28 +110,13 @@ def craft(handler, info, kind):
     return info
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args):
-        pass
-
+class Handler(httpd.Handler):
     def reply(self, status, data, content="application/json"):
         self.send_response(status)
         self.send_header("Content-Type", content)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
-
-    def read_body(self):
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            parts = []
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                parts.append(self.rfile.read(size))
-                self.rfile.readline()
-            self.rfile.readline()
-            return b"".join(parts)
-        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def handle_any(self):
         body = self.read_body()
@@ -180,10 +148,4 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_DELETE = handle_any
 
 
-class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    daemon_threads = True
-
-
-server = Server(("127.0.0.1", 0), Handler)
-print(f"listening on 127.0.0.1:{server.server_port}", file=sys.stderr, flush=True)
-server.serve_forever()
+httpd.serve(Handler)

@@ -11,6 +11,8 @@ import struct
 import subprocess
 import sys
 
+import varint
+
 
 def quoted(name):
     return '"' + name.replace('"', '""') + '"'
@@ -35,27 +37,17 @@ def rows(path):
     return found
 
 
-def varint(data, at):
-    n = shift = 0
-    while True:
-        n |= (data[at] & 127) << shift
-        shift += 7
-        at += 1
-        if data[at - 1] < 128:
-            return n, at
-
-
 def record(data):
     """The canonical record of sameroot-record(5): name, storage class, value."""
     values = set()
-    count, at = varint(data, 0)
+    count, at = varint.read(data, 0)
     for _ in range(count):
-        n, at = varint(data, at)
+        n, at = varint.read(data, at)
         name, kind, at = data[at:at + n].decode(), data[at + n], at + n + 1
         if kind < 3:
             value, at = struct.unpack(">q" if kind == 1 else ">d", data[at:at + 8])[0], at + 8
         else:
-            n, at = varint(data, at)
+            n, at = varint.read(data, at)
             value, at = (("text", data[at:at + n]) if kind == 3 else data[at:at + n]), at + n
         values.add((name, value))
     return frozenset(values)

@@ -7,6 +7,7 @@
 BIN=${BIN:-$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd)/build/bin}
 HERE=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 WAIT=${WAIT:-60}
+export PYTHONDONTWRITEBYTECODE=1 # our helpers leave nothing beside themselves
 declare -gA PID=() URL=() # -g: bats loads this file within a function
 
 # --- the life of a test -------------------------------------------------------------------------------------------------

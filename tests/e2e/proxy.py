@@ -27,13 +27,13 @@ MODE-FILE holds "MODE [TIMES]"; after TIMES tamperings it is as if it said pass.
   slow               what a webserver walks, fetches and pushes comes 0.3 s later
 """
 import http.client
-import http.server
 import os
-import socketserver
 import subprocess
 import sys
 import threading
 import time
+
+import httpd
 
 port, mode_file, directory = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 lock = threading.Lock()
@@ -71,22 +71,7 @@ def flip(data, at):
     return data[:at] + bytes([data[at] ^ 0x40]) + data[at + 1:]
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args):
-        pass
-
-    def read_body(self):
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            parts = []
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                parts.append(self.rfile.read(size))
-                self.rfile.readline()
-            self.rfile.readline()
-            return b"".join(parts)
-        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-
+class Handler(httpd.Handler):
     def ask(self, method, path, headers, body):
         real = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         skip = {"host", "connection", "transfer-encoding", "content-length", "expect"}
@@ -186,10 +171,4 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = handle_any
 
 
-class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    daemon_threads = True
-
-
-server = Server(("127.0.0.1", 0), Handler)
-say(f"listening on 127.0.0.1:{server.server_port}")
-server.serve_forever()
+httpd.serve(Handler)

@@ -2,12 +2,12 @@
 
 CONF is COMMAND's configuration: its Datastore becomes a relay to PORT, which lets a push through only once WORD stood on the terminal.  What
 was shown goes to stdout as it is.  Exit status: COMMAND's; 77: there is no pseudo-terminal here."""
-import os
-import pty
 import re
 import socket
 import sys
 import threading
+
+import ptys
 
 port, conf, word, command = int(sys.argv[1]), sys.argv[2], sys.argv[3].encode(), sys.argv[4:]
 shown = threading.Event()
@@ -35,25 +35,9 @@ with open(conf) as file:
     text = re.sub(r"(?m)^Datastore=.*", f"Datastore=127.0.0.1:{server.getsockname()[1]}", file.read())
 with open(conf, "w") as file:
     file.write(text)
-try:
-    pid, terminal = pty.fork()
-except OSError as fault:
-    print(f"terminal.py: {fault}", file=sys.stderr)
-    sys.exit(77)
-if pid == 0:
-    os.execv(command[0], command)
+terminal = ptys.Terminal(command)
 threading.Thread(target=relay, args=(server,), daemon=True).start()
-output = b""
-while True:
-    try:
-        data = os.read(terminal, 65536)
-    except OSError:  # the other side is closed
-        break
-    if not data:
-        break
-    output += data
+for output in terminal.shown():
     if word in output:
         shown.set()
-sys.stdout.buffer.write(output)
-sys.stdout.flush()
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+sys.exit(terminal.wait())

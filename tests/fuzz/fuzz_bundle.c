@@ -6,27 +6,11 @@
 #include <string.h>
 
 #include "lib/bundle/bundle.h"
+#include "tests/unit/source.h"
 
 #define BLOCK 512
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct source {
-	struct sr_bytes in;
-	size_t pos;
-};
-
-static enum sr_status from_source(void *ctx, void *at, size_t n, size_t *got, struct sr_err *err)
-{
-	struct source *s = ctx;
-
-	(void)err;
-	*got = n < s->in.len - s->pos ? n : s->in.len - s->pos;
-	if (*got)
-		memcpy(at, s->in.at + s->pos, *got);
-	s->pos += *got;
-	return SR_OK;
-}
 
 struct seen {
 	bool promised, begun; /* content is to come; is coming */

@@ -14,6 +14,7 @@
 
 #include "lib/base/beneath.h"
 #include "lib/bundle/manifest.h"
+#include "tests/unit/source.h"
 
 #define LIT(s) sr_bytes(s, sizeof(s) - 1)
 #define BLOCK  512
@@ -26,23 +27,6 @@ static enum sr_status to_buf(void *ctx, const void *at, size_t n, struct sr_err 
 {
 	(void)err;
 	sr_buf_add(ctx, at, n);
-	return SR_OK;
-}
-
-struct source {
-	struct sr_bytes in;
-	size_t pos;
-};
-
-static enum sr_status from_source(void *ctx, void *at, size_t n, size_t *got, struct sr_err *err)
-{
-	struct source *s = ctx;
-
-	(void)err;
-	*got = n < s->in.len - s->pos ? n : s->in.len - s->pos;
-	if (*got)
-		memcpy(at, s->in.at + s->pos, *got);
-	s->pos += *got;
 	return SR_OK;
 }
 
