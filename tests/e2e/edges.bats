@@ -152,3 +152,28 @@ hollow_directories_wait() { # NAME: who is to hold them
 	write_config A Max-Delete-Percent=100
 	hollow_directories_wait datastore
 }
+
+# As sameroot-recovery(7) says of deletions in a union.
+@test "a deletion that had reached the datastore stays one after sameroot-restore; one that was made while it was away comes back" {
+	unlimited_deletions
+	begin
+	value A 'DELETE FROM members WHERE uid = 2; DELETE FROM users WHERE uid = 2'
+	rm "$T/A/resources/hosts.csv"
+	rounds A # B is away
+	stop datastore
+	rm "$T"/datastore/users.db*
+	rm -r "$T/datastore/resources"
+	value A 'DELETE FROM members WHERE uid = 3; DELETE FROM users WHERE uid = 3'
+	rm "$T/A/resources/img/logo"
+	start_webserver A
+	run "$BIN/sameroot-restore" datastore -c "$T/datastore.conf" --from "${URL[A]}" --store users.db --store resources --yes
+	[ "$status" -eq 0 ]
+	stop A
+	start_datastore
+	round A B
+	round A B
+	assert_same
+	everywhere 'SELECT group_concat(uid) FROM (SELECT uid FROM users ORDER BY uid)' 1,3
+	[ ! -e "$T/A/resources/hosts.csv" ]
+	[ -s "$T/A/resources/img/logo" ]
+}
