@@ -479,6 +479,15 @@ static void without_time(char *text)
 		memmove(at, end + digits + 3, strlen(end + digits + 3) + 1);
 }
 
+/* libcurl's own words for each are "Couldn't connect to server". */
+static const char *why_no_connection(const struct sr_stream *s)
+{
+	long number = 0;
+
+	curl_easy_getinfo(s->client->easy, CURLINFO_OS_ERRNO, &number);
+	return number ? strerror((int)number) : curl_easy_strerror(s->code);
+}
+
 static enum sr_status transport_error(struct sr_stream *s, struct sr_err *err)
 {
 	const char *text = s->text[0] ? s->text : curl_easy_strerror(s->code);
@@ -491,6 +500,8 @@ static enum sr_status transport_error(struct sr_stream *s, struct sr_err *err)
 			err->sys = s->inner.sys;
 		return s->inner.code;
 	}
+	if (s->code == CURLE_COULDNT_CONNECT)
+		return sr_err_set(err, status, "%s: cannot connect to %s", why_no_connection(s), s->client->url);
 	if (s->code == CURLE_SSL_PINNEDPUBKEYNOTMATCH)
 		return sr_err_set(err, status, "%s: its key is not the pinned one (%s)", s->client->url, s->client->pin);
 	if (status == SR_E_AUTH)

@@ -118,7 +118,7 @@ static enum sr_status ask(struct sr_restore *x, struct sr_source *s, struct sr_t
 		sr_tree_info_free(out);
 		rc = sr_err_set(err, SR_E_DATA, "it does not tell its tree key: it is of an older version");
 	}
-	return rc == SR_OK ? rc : sr_err_context(err, "%s", s->name);
+	return rc == SR_OK || strstr(err->text, s->name) ? rc : sr_err_context(err, "%s", s->name); /* once */
 }
 
 /* All sources are of one cluster. */

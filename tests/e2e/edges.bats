@@ -177,3 +177,12 @@ hollow_directories_wait() { # NAME: who is to hold them
 	[ ! -e "$T/A/resources/hosts.csv" ]
 	[ -s "$T/A/resources/img/logo" ]
 }
+
+@test "a node that cannot be reached: the cause first, and its address once" {
+	begin
+	stop datastore
+	run "$BIN/sameroot-restore" datastore -c "$T/datastore.conf" --from "http://127.0.0.1:$(free_port)" --yes
+	[ "$status" -eq 75 ]
+	[[ $output == 'sameroot-restore: Connection refused: cannot connect to http://127.0.0.1:'* ]] || fail "$output"
+	[ "$(grep -o '127.0.0.1' <<<"$output" | wc -l)" -eq 1 ] || fail "$output"
+}

@@ -33,7 +33,7 @@ failed_rounds() {
 	[ -f "$T/A/resources/b2" ] && [ -f "$T/B/resources/a3" ] && [ ! -e "$T/B/resources/hosts.csv" ]
 	[ "$(sql "$T/B/users.db" 'SELECT count(*) FROM members WHERE uid = 3')" -eq 0 ]
 	[ "$(conflicts A length)$(conflicts B length)" = 00 ]
-	[ "$(grep -c 'Couldn.t connect.*asked again until it answers' "$T/A.log")" -eq 1 ] # logged once, not at every try
+	[ "$(grep -c 'Connection refused: cannot connect to .*asked again until it answers' "$T/A.log")" -eq 1 ] # logged once, not at every try
 }
 
 @test "a webserver that was started before the datastore" {
