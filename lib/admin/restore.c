@@ -595,7 +595,7 @@ enum sr_status sr_restore(const struct sr_restore_options *o, int *status, struc
 		rc = o->path ? sr_restore_part(&x, err) : restore_stores(&x, time_text, err);
 	if (rc == SR_OK) {
 		count_left_out(&x);
-		sr_restore_name_left(&x);
+		sr_restore_name_left(o->config, o->role, o->notes);
 		if (o->json)
 			print_json(&x);
 		*status = x.left_out ? 1 : 0;

@@ -42,4 +42,7 @@ struct sr_restore_options { /* all BORROWED */
  * question was answered with no; SR_E_FULL: the disk, and all is as it was. */
 SR_MUST enum sr_status sr_restore(const struct sr_restore_options *options, int *status, struct sr_err *err);
 
+/* Name on `out`, a line each, the stores of which something half built is there, and what to do about it. */
+void sr_restore_name_left(const struct sr_config *config, enum sr_role role, FILE *out);
+
 #endif

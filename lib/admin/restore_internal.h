@@ -122,8 +122,6 @@ char *sr_restore_request(const struct sr_restore_options *o);
 enum sr_status sr_restore_pending_held(const struct sr_restore *x, const struct sr_swap_pending *p, struct sr_err *err);
 /* It was ended: says so.  true: it was what is asked for now. */
 bool sr_restore_pending_ended(const struct sr_restore *x, const struct sr_swap_pending *p);
-/* Name the stores that are half built. */
-void sr_restore_name_left(const struct sr_restore *x);
 
 /* --- restore_part.c --- */
 

@@ -68,12 +68,10 @@ bool sr_restore_pending_ended(const struct sr_restore *x, const struct sr_swap_p
 
 /* --- half built --------------------------------------------------------------------------------------------------------------------- */
 
-void sr_restore_name_left(const struct sr_restore *x)
+void sr_restore_name_left(const struct sr_config *c, enum sr_role role, FILE *out)
 {
-	const struct sr_config *c = x->o->config;
-
 	for (size_t i = 0; i < c->store_count; i++) {
-		const char *path = x->o->role == SR_ROLE_DATASTORE ? c->stores[i].datastore_path : c->stores[i].path;
+		const char *path = role == SR_ROLE_DATASTORE ? c->stores[i].datastore_path : c->stores[i].path;
 		size_t len = path ? strlen(path) : 0;
 		char *staged;
 
@@ -81,8 +79,10 @@ void sr_restore_name_left(const struct sr_restore *x)
 			len--;
 		staged = sr_format("%.*s.restoring", (int)len, path ? path : "");
 		if (path && access(staged, F_OK) == 0)
-			fprintf(x->o->notes, "store %s: %s is left of a restore that was interrupted: the next one of this store goes on with it; or remove it\n",
-				c->stores[i].name, staged);
+			fprintf(out,
+				"store %s: %s is left of a restore that was interrupted: the next `sameroot-restore %s` of this store goes on with "
+				"it; or remove it\n",
+				c->stores[i].name, staged, role == SR_ROLE_DATASTORE ? "datastore" : "webserver");
 		free(staged);
 	}
 }

@@ -7,6 +7,7 @@
 
 #include "lib/admin/here.h"
 #include "lib/admin/offline.h"
+#include "lib/admin/restore.h"
 #include "lib/admin/table.h"
 #include "lib/replica/waiting.h"
 
@@ -418,6 +419,13 @@ static void print_json(const struct sr_admin *a, const struct sr_buf *body, cons
 	free(made);
 }
 
+/* What sameroot-restore left no daemon knows. */
+static void show_here(const struct sr_admin *a, const json_t *status)
+{
+	sr_status_show(status, sr_now_ms(), a->out);
+	sr_restore_name_left(a->config, sr_admin_is_datastore(a) ? SR_ROLE_DATASTORE : SR_ROLE_WEBSERVER, a->out);
+}
+
 enum sr_status sr_admin_status(const struct sr_admin *a, int *exit_status, struct sr_err *err)
 {
 	struct sr_buf body = {0};
@@ -431,7 +439,7 @@ enum sr_status sr_admin_status(const struct sr_admin *a, int *exit_status, struc
 		if (a->json)
 			print_json(a, &body, status);
 		else
-			sr_status_show(status, sr_now_ms(), a->out);
+			show_here(a, status);
 		*exit_status = sr_status_judge(status);
 	}
 	json_decref(status);

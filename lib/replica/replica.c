@@ -87,17 +87,18 @@ enum sr_status sr_replica_open(struct sr_replica **out, const struct sr_config *
 {
 	struct sr_replica *r = sr_alloc(sizeof *r);
 	const char *dir = role == SR_ROLE_DATASTORE ? config->datastore_state_directory : config->state_directory;
-	bool swapping;
+	struct sr_swap_pending swap = {0};
 	enum sr_status rc;
 
 	r->role = role;
 	r->config = config;
 	make_lock(&r->lock);
 	make_lock(&r->stores_lock);
-	swapping = sr_swap_pending(dir);
+	(void)!sr_swap_look(dir, &swap, err); /* if it cannot be, sr_state_open says why */
 	rc = sr_state_open(&r->state, dir, &r->fresh, err);
-	if (rc == SR_OK && swapping)
-		sr_warn("sameroot-restore was interrupted when all was ready: what it restored is in place now");
+	if (rc == SR_OK && swap.paths)
+		sr_warn("`%s` was interrupted when all was ready: what it restored is in place now: %s", swap.request, swap.paths);
+	sr_swap_pending_free(&swap);
 	if (rc == SR_OK)
 		rc = sr_archive_open(&r->archive, dir, err);
 	if (rc == SR_OK)

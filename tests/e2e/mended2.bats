@@ -46,7 +46,10 @@ asides() { # NAME FILE: its, without what belongs to them
 	begin
 	cut_before A users.db --from-datastore
 	sql "$T/A/users.db" "PRAGMA journal_mode = wal; CREATE TABLE boot(x); INSERT INTO boot VALUES('again')" >/dev/null
+	run "$BIN/sameroot" status -c "$T/A.conf"
+	says 'store users.db:' "$T/A/users.db.restoring is left of a restore" 'the next `sameroot-restore webserver`'
 	once A
+	grep -q "sameroot-restore webserver --from-datastore.* was interrupted when all was ready: .*$T/A/users.db" "$T/A.once"
 	[ "$(asides A users.db | wc -l)" -eq 2 ]
 	[ "$(sql "$(asides A users.db | tail -n 1)" "SELECT x FROM boot")" = again ]
 	[ "$(sql "$(asides A users.db | head -n 1)" "SELECT count(*) FROM users")" -ge 1 ]
