@@ -41,6 +41,9 @@ void sr_store_plan_clear(struct sr_store_plan *p)
 
 struct finding {
 	bool reshaped;  /* the table, see was_reshaped */
+	bool carried;   /* and the datastore's rows are those it made itself of the ones before */
+	bool touched;   /* a row of the table is not there what was agreed on; */
+	bool moved;     /* one that is there is not here */
 	bool mirror;    /* the store is to become what the datastore's is */
 	bool rows_move; /* and rows to which that matters are not the same on both sides; */
 	bool bag_moves; /* among them rows of its bag */
@@ -53,6 +56,7 @@ struct finding {
 	struct sr_leaves *differing;    /* database: the difference, sorted; expect is local, to is remote */
 	size_t next;                    /* of it */
 	struct sr_leaves *given_up;     /* sr_state_given_up */
+	struct sr_leaves *bases;        /* rows from which ours descend, as was found only now: path, to */
 	struct sr_item table;           /* database: the last one that passed by; no path: none */
 	struct sr_buf named;            /* the path that was named last among those left alone */
 	struct sr_err *err;
@@ -237,6 +241,17 @@ static bool lost_its_base(const struct sr_item *it)
 					: it->base.kind == SR_KIND_ROW && it->local.kind == SR_KIND_ROW && it->remote.kind == SR_KIND_NONE;
 }
 
+/* Ours was made by the application's upgrade, theirs was not. */
+static enum sr_status descend(struct finding *f, struct sr_item *it)
+{
+	if (!f->carried || f->mirror || !sr_path_under(it->path, f->table.path) || sr_path_is_bag(it->path) || it->local.kind != SR_KIND_ROW ||
+	    it->remote.kind != SR_KIND_ROW || sr_version_eq(&it->local, &it->remote))
+		return SR_OK;
+	it->base_state = SR_BASE_KNOWN;
+	it->base = it->remote;
+	return sr_leaves_add(f->bases, &(struct sr_leaf){.path = it->path, .to = it->base}, f->err);
+}
+
 /* Does it matter to this row, which is to move, that its table has a new shape? */
 static bool moves_anew(const struct sr_item *it)
 {
@@ -297,6 +312,9 @@ static enum sr_status decide(struct finding *f, struct sr_item *it, const struct
 	set_as_of(f, it, row);
 	if (f->reshaped && sr_path_under(it->path, f->table.path) && lost_its_base(it))
 		doubt_base(f, it);
+	rc = descend(f, it);
+	if (rc != SR_OK)
+		return rc;
 	if (f->mirror)
 		sr_plan_mirror(it);
 	else
@@ -514,13 +532,23 @@ static bool was_reshaped(const struct sr_item *table)
 	       table->local.kind == SR_KIND_TABLE && !sr_version_eq(&table->base, &table->local);
 }
 
+/* It goes to the datastore in its new shape, which has all its rows as they were agreed on. */
+static bool is_rebuilt(const struct finding *f)
+{
+	const struct sr_item *t = &f->table;
+
+	return t->path.len && t->act == SR_ACT_PUSH && (t->flags & SR_LEAF_EDITED) && t->remote.kind == SR_KIND_TABLE && f->moved && !f->touched;
+}
+
 /* All rows of the table have passed: is it agreed on, or only when they are the same? */
 static enum sr_status finish_table(struct finding *f)
 {
 	enum sr_status rc = f->reshaped && !f->rows_move ? add_agree(f, &f->table) : SR_OK;
 
+	if (is_rebuilt(f))
+		sr_sync_rebuilt(f->s, f->i, f->table.path);
 	f->p->again |= f->reshaped && f->bag_moves;
-	f->reshaped = f->rows_move = f->bag_moves = false;
+	f->reshaped = f->rows_move = f->bag_moves = f->carried = f->touched = f->moved = false;
 	return rc;
 }
 
@@ -531,6 +559,7 @@ static enum sr_status pass_table(struct finding *f, struct sr_item *it)
 	sr_plan_tables(it, 1, !f->s->r->stores[f->i].has_content);
 	remember_table(f, it);
 	f->reshaped = was_reshaped(it);
+	f->carried = f->reshaped && sr_sync_is_carried_over(f->s, f->i, it->path);
 	return rc == SR_OK && !f->reshaped ? hand_on(f, it) : rc;
 }
 
@@ -547,6 +576,8 @@ static enum sr_status pass_by(struct finding *f, struct sr_item *it, const struc
 		pair[1] = *it;
 		sr_plan_tables(pair, 2, !f->s->r->stores[f->i].has_content);
 		*it = pair[1];
+		f->touched |= it->base_state != SR_BASE_KNOWN || !sr_version_eq(&it->base, &it->remote);
+		f->moved |= it->local.kind == SR_KIND_NONE && it->remote.kind == SR_KIND_ROW && !sr_path_is_bag(it->path);
 	}
 	f->rows_move |= f->reshaped && sr_path_under(it->path, f->table.path) && moves_anew(it);
 	f->bag_moves |= f->rows_move && sr_path_is_bag(it->path);
@@ -604,6 +635,20 @@ static enum sr_status gather_rows(struct finding *f)
 	return rc;
 }
 
+static enum sr_status put_bases(struct finding *f)
+{
+	struct sr_state *state = f->s->r->state;
+	enum sr_status rc = sr_leaves_count(f->bases) ? sr_state_begin(state, f->err) : SR_OK;
+
+	if (rc != SR_OK || !sr_leaves_count(f->bases))
+		return rc;
+	rc = sr_sync_set_bases(f->s, f->i, f->bases, NULL, f->s->info.at.epoch, f->s->info.at.seq, f->err);
+	if (rc == SR_OK)
+		return sr_state_commit(state, f->err);
+	sr_state_rollback(state);
+	return rc;
+}
+
 enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err)
 {
 	struct sr_replica_store *st = &s->r->stores[i];
@@ -628,13 +673,17 @@ enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err)
 	p->compared = true;
 	p->excluded = 0;
 	f.given_up = sr_leaves_new(dir);
+	f.bases = sr_leaves_new(dir);
 	rc = sr_state_begin(s->r->state, err); /* one moment, and one lock, for all that is looked up */
 	if (rc == SR_OK)
 		rc = sr_state_given_up(s->r->state, &st->row, f.given_up, err);
 	if (rc == SR_OK)
 		rc = st->kind == SR_KIND_FILES ? gather_files(&f) : gather_rows(&f);
 	sr_state_rollback(s->r->state); /* nothing was written */
+	if (rc == SR_OK)
+		rc = put_bases(&f);
 	sr_leaves_free(f.given_up);
+	sr_leaves_free(f.bases);
 	sr_buf_free(&f.named);
 	if (rc == SR_OK)
 		rc = sr_leaves_sort(p->pull, err);

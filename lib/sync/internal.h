@@ -22,6 +22,12 @@ struct sr_declined { /* a table whose schema the datastore does not follow: thes
 	struct sr_hash here, there;
 };
 
+struct sr_rebuilt { /* a table that went to the datastore with another key; its rows were there as they were agreed on here */
+	size_t store;
+	char *table;
+	struct sr_anchor at; /* the root against which that was planned */
+};
+
 struct sr_store_plan { /* one store's part of a round */
 	struct sr_item *items;
 	size_t n, cap;
@@ -87,6 +93,8 @@ struct sr_sync {
 	bool notes_sorted;
 	struct sr_declined *declined;
 	size_t declineds;
+	struct sr_rebuilt *rebuilt;
+	size_t rebuilts;
 	unsigned try; /* of the round */
 	struct sr_buf mirror;   /* the stores whose state is to be the datastore's, see mirror.c */
 	bool mirrors_history;   /* the last answer's other history is to be taken over */
@@ -237,6 +245,12 @@ SR_MUST enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again
 /* Set base := `to` for the leaves of a spool, but those in `not` (an answer's refusals; NULL: none). */
 SR_MUST enum sr_status sr_sync_set_bases(struct sr_sync *s, size_t i, struct sr_leaves *leaves, const struct sr_push_answer *but,
 					 uint64_t epoch, uint64_t seq, struct sr_err *err);
+
+/* rebuilt.c: tables that were built anew here first */
+void sr_sync_rebuilt(struct sr_sync *s, size_t i, struct sr_bytes table);
+/* Are the rows that the datastore has of the table now what it made itself of those before, and nobody has touched them since? */
+bool sr_sync_is_carried_over(const struct sr_sync *s, size_t i, struct sr_bytes table);
+void sr_sync_rebuilt_free(struct sr_sync *s);
 
 /* plan of one store: plan.c is pure, gather.c finds the items */
 SR_MUST enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err);

@@ -67,6 +67,7 @@ void sr_sync_close(struct sr_sync *s)
 	free(s->plans);
 	forget_notes(s);
 	free(s->declined);
+	sr_sync_rebuilt_free(s);
 	free(s->told);
 	sr_archive_ids_free(&s->told_conflicts.ids);
 	sr_buf_free(&s->mirror);

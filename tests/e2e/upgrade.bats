@@ -245,3 +245,54 @@ two_dropped() {
 	everywhere "SELECT group_concat(id || code) FROM (SELECT * FROM items ORDER BY id)" 1one,2second
 	conflicts B 'map(.reason)' | jq -e '. == ["unique"]'
 }
+
+# NAME: its application gives the table another key, and each row a new value
+keyed_anew() {
+	value "$1" "BEGIN IMMEDIATE; CREATE TABLE anew(id INT, code INT PRIMARY KEY, flag INT, value TEXT) WITHOUT ROWID;
+		INSERT INTO anew SELECT id, code, 1, 'new ' || value FROM items; DROP TABLE items; ALTER TABLE anew RENAME TO items; COMMIT"
+}
+
+# Its rows are called by integers before and after, but by others: 12 is the id of one and the code of another.
+keyed() {
+	sql "$T/A/users.db" "CREATE TABLE items(id INTEGER PRIMARY KEY, code INT, flag INT, value TEXT);
+		INSERT INTO items VALUES(1, 11, 0, 'one'), (2, 12, 0, 'two'), (3, 13, 0, 'three'), (12, 14, 1, 'twelve')"
+	start_datastore
+	rounds A B
+}
+
+@test "a table gets another key, and new values: those of the first webserver that has it so win over what the datastore made of the old rows" {
+	keyed
+	keyed_anew A
+	value A "UPDATE items SET value = 'of A' WHERE code = 13"
+	rounds A
+	[ "$(value datastore "SELECT group_concat(flag || value) FROM (SELECT * FROM items ORDER BY code)")" = '1new one,1new two,1of A,1new twelve' ]
+	keyed_anew B
+	rounds B A
+	everywhere "SELECT group_concat(code || flag || value) FROM (SELECT * FROM items ORDER BY code)" '111new one,121new two,131of A,141new twelve'
+	[ "$(conflicts A length)$(conflicts datastore length)" = 00 ]
+}
+
+@test "a table gets another key, and a row that another webserver changed since is a conflict as ever" {
+	keyed
+	value B "UPDATE items SET value = 'of B' WHERE id = 1"
+	rounds B
+	keyed_anew A
+	rounds A
+	[ "$(value datastore "SELECT value FROM items WHERE code = 11")" = 'of B' ]
+	conflicts A 'map(.path)' | jq -e 'index("users.db/items/11")'
+}
+
+@test "a table gets another key, and another webserver, upgraded as well, changes a row of it at that very moment: it is not put back" {
+	keyed
+	keyed_anew A
+	keyed_anew B
+	# as soon as the table is at the datastore, and A is about to bring its rows
+	printf '"%s" --once -c "%s"; sqlite3 -cmd ".timeout 20000" "%s" "%s"; "%s" --once -c "%s"' "$BIN/sameroot-sync" "$T/B.conf" "$T/B/users.db" \
+		"UPDATE items SET value = 'of B' WHERE code = 11" "$BIN/sameroot-sync" "$T/B.conf" >"$T/meanwhile"
+	start_proxy
+	tamper push-meanwhile 1
+	once A || true
+	[ "$(value datastore "SELECT value FROM items WHERE code = 11")" = 'of B' ]
+	rounds_without_proxy A B A
+	everywhere "SELECT value FROM items WHERE code = 11" 'of B'
+}
