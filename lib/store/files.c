@@ -267,6 +267,7 @@ static bool marker_parse(struct sr_marker *out, const char *text)
 	ok = sscanf(text, MARKER_HEAD "id %36s node %36s instance %36s epoch %" SCNu64 " seq %" SCNu64, id, node, instance, &m.epoch,
 	            &m.seq) == 5 &&
 	     !sr_uuid_parse(&m.id, id) && !sr_uuid_parse(&m.node, node) && !sr_uuid_parse(&m.instance, instance);
+	ok = ok && m.epoch < SR_MARKER_END && m.seq < SR_MARKER_END;
 	if (ok) {
 		sr_marker_text(&again, &m);
 		ok = !strcmp(sr_buf_text(&again), text);

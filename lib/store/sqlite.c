@@ -265,6 +265,12 @@ static bool has_meta(struct sr_sql *sql, struct sr_err *err, enum sr_status *st)
 	return *st == SR_OK && n;
 }
 
+/* Of anything but an integer, or a negative one: a number that no marker has. */
+static uint64_t marker_number(sqlite3_stmt *stmt)
+{
+	return sqlite3_column_type(stmt, 1) == SQLITE_INTEGER ? (uint64_t)sqlite3_column_int64(stmt, 1) : SR_MARKER_END;
+}
+
 /* One row of the marker.  What we did not write ourselves is ignored: no marker is the safe reading. */
 static void marker_take(struct sr_marker *m, struct sr_buf *kept, const char *key, sqlite3_stmt *stmt)
 {
@@ -277,6 +283,10 @@ static void marker_take(struct sr_marker *m, struct sr_buf *kept, const char *ke
 			sr_buf_add(kept, at, (size_t)sqlite3_column_bytes(stmt, 1));
 		return;
 	}
+	if (!strcmp(key, "epoch"))
+		m->epoch = marker_number(stmt);
+	else if (!strcmp(key, "seq"))
+		m->seq = marker_number(stmt);
 	text = (const char *)sqlite3_column_text(stmt, 1);
 	if (!text)
 		return;
@@ -286,10 +296,6 @@ static void marker_take(struct sr_marker *m, struct sr_buf *kept, const char *ke
 		m->node = (struct sr_uuid){0};
 	else if (!strcmp(key, "instance") && sr_uuid_parse(&m->instance, text) < 0)
 		m->instance = (struct sr_uuid){0};
-	else if (!strcmp(key, "epoch"))
-		m->epoch = (uint64_t)sqlite3_column_int64(stmt, 1);
-	else if (!strcmp(key, "seq"))
-		m->seq = (uint64_t)sqlite3_column_int64(stmt, 1);
 }
 
 enum sr_status sr_sql_marker_read(struct sr_sql *sql, struct sr_marker *marker, struct sr_buf *kept, struct sr_err *err)
@@ -313,7 +319,7 @@ enum sr_status sr_sql_marker_read(struct sr_sql *sql, struct sr_marker *marker, 
 	sqlite3_finalize(stmt);
 	if (rc != SQLITE_DONE)
 		return sr_sql_fail(err, sql, rc, SR_SQL_META);
-	if (!sr_uuid_none(&m.id))
+	if (!sr_uuid_none(&m.id) && m.epoch < SR_MARKER_END && m.seq < SR_MARKER_END)
 		*marker = m;
 	return SR_OK;
 }

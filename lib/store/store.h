@@ -29,8 +29,12 @@ struct sr_store_options { /* all COPIED */
 /* The marker of the last applied bundle (design section 6). */
 struct sr_marker {
 	struct sr_uuid id, node, instance; /* id zero: there is no marker */
-	uint64_t epoch, seq;
+	uint64_t epoch, seq; /* below SR_MARKER_END */
 };
+
+/* A marker is read from a file that anyone may have damaged or written; a number that no history gets to makes it none, for the datastore goes on
+ * above it, and what is beyond JSON's numbers no webserver understands. */
+#define SR_MARKER_END (UINT64_C(1) << 53)
 
 enum sr_presence {
 	SR_PRESENT, /* there, with or without content */

@@ -175,7 +175,7 @@ static struct sr_hash map_of(struct world *w, struct sr_store *st)
 static struct sr_marker marker_new(void)
 {
 	return (struct sr_marker){
-		.id = sr_uuid_random(), .node = sr_uuid_random(), .instance = sr_uuid_random(), .epoch = 3, .seq = 1ull << 60};
+		.id = sr_uuid_random(), .node = sr_uuid_random(), .instance = sr_uuid_random(), .epoch = 3, .seq = 1ull << 40};
 }
 
 /* --- leaves ------------------------------------------------------------------------------------------------------- */

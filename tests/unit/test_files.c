@@ -735,6 +735,14 @@ static void test_look(void **state)
 	assert_int_equal(sr_store_look(w->st, &m, &content_there, why), SR_PRESENT);
 	assert_true(sr_uuid_none(&m.id));
 	assert_true(strstr(why, "malformed"));
+	wrote.epoch = SR_MARKER_END - 1;
+	assert_int_equal(sr_store_mark(w->st, &wrote, NULL), SR_OK);
+	assert_int_equal(sr_store_look(w->st, &m, &content_there, why), SR_PRESENT);
+	assert_memory_equal(&m, &wrote, sizeof(m));
+	wrote.epoch = SR_MARKER_END;
+	assert_int_equal(sr_store_mark(w->st, &wrote, NULL), SR_OK);
+	assert_int_equal(sr_store_look(w->st, &m, &content_there, why), SR_PRESENT);
+	assert_true(sr_uuid_none(&m.id));
 	assert_true(sr_store_inode(w->st) != 0);
 	assert_int_equal(rename(w->root, at(w, "../away")), 0);
 	assert_int_equal(sr_store_look(w->st, &m, &content_there, why), SR_ABSENT);

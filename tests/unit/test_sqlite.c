@@ -1332,6 +1332,15 @@ static void test_presence(void **state)
 	assert_int_equal(look(st, &m, &content), SR_PRESENT);
 	assert_false(content);
 	assert_memory_equal(&m, &want, sizeof m);
+	for (const char *const *lie = (const char *const[]){"9223372036854775807", "-1", "1e19", "'1'", "NULL", NULL}; *lie; lie++) {
+		char sql[128];
+
+		snprintf(sql, sizeof sql, "UPDATE _sameroot_meta SET value = %s WHERE key = 'epoch'", *lie);
+		other(w, "a.db", sql);
+		look(st, &m, &content);
+		assert_true(sr_uuid_none(&m.id));
+	}
+	ok(sr_store_mark(st, &want, &w->err));
 	other(w, "a.db", USERS);
 	assert_int_equal(look(st, &m, &content), SR_PRESENT);
 	assert_true(content);
