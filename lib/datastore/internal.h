@@ -65,6 +65,7 @@ struct sr_ds_webserver {
 	struct sr_uuid push;         /* the last one of its chain */
 	struct sr_anchor reported;   /* at its last check-in */
 	enum sr_history verdict;     /* on that */
+	bool refused;                /* deletions that it pushed are held here, since the start; until it says that nothing is held there */
 	struct sr_token_row token;   /* addr OWNED, or NULL */
 	char *token_peer, *clone;    /* who last showed it, and who was refused beside it; OWNED, or NULL */
 	int64_t token_ticks, clone_ticks; /* when, of sr_ticks_ms */
@@ -263,6 +264,7 @@ void sr_ds_part_reset(struct sr_ds_part *part);
 SR_MUST enum sr_status sr_ds_chain(struct sr_ds_push *p, struct sr_err *err);
 /* Quick handlers are told of a webserver's new last push. */
 void sr_ds_note_push(struct sr_ds_push *p);
+void sr_ds_note_refused(struct sr_ds_push *p); /* deletions of it are held; takes face */
 
 /* Fill fate and why of every leaf from the tree as it is.  *refused: how many may not go. */
 SR_MUST enum sr_status sr_ds_decide(struct sr_ds_push *p, size_t *refused, struct sr_err *err);

@@ -84,6 +84,7 @@ enum sr_status sr_ds_limit(struct sr_ds_push *p, size_t i, struct sr_err *err)
 			return rc;
 	}
 	sr_tally_free(t);
+	sr_ds_note_refused(p);
 	return sr_ledger_save(p->d->ledger, err);
 }
 

@@ -234,10 +234,44 @@ static bool take_row(const json_t *o, struct sr_webserver_row *row)
 	return true;
 }
 
+static bool holds_something(const struct sr_webserver_row *row)
+{
+	json_t *status = row->status ? json_loads(row->status, 0, NULL) : NULL;
+	bool holds = json_array_size(json_object_get(status, "held")) > 0;
+
+	json_decref(status);
+	return holds;
+}
+
+static bool any_refused(struct sr_datastore *d)
+{
+	bool any = false;
+
+	pthread_mutex_lock(&d->face);
+	for (size_t i = 0; i < d->webservers_n; i++)
+		any |= d->webservers[i].refused;
+	pthread_mutex_unlock(&d->face);
+	return any;
+}
+
+void sr_ds_note_refused(struct sr_ds_push *p)
+{
+	struct sr_ds_webserver *w;
+
+	if (sr_ds_is_edit(p))
+		return;
+	pthread_mutex_lock(&p->d->face);
+	w = sr_ds_webserver(p->d, &p->head.webserver);
+	if (w)
+		w->refused = true;
+	pthread_mutex_unlock(&p->d->face);
+}
+
 static enum sr_status put_row(struct sr_datastore *d, const struct sr_uuid *uuid, const json_t *o, const char *peer, struct sr_err *err)
 {
 	struct sr_webserver_row row;
 	struct sr_ds_webserver *w;
+	bool was_refused = any_refused(d), let_go;
 	enum sr_status rc = SR_OK;
 
 	pthread_mutex_lock(&d->writer);
@@ -254,11 +288,17 @@ static enum sr_status put_row(struct sr_datastore *d, const struct sr_uuid *uuid
 		w->row.seq = w->reported.seq;
 		w->row.root = w->reported.root;
 		row = w->row;
+		w->refused &= holds_something(&row);
 	}
 	pthread_mutex_unlock(&d->face);
 	if (rc == SR_OK) /* its texts change only under writer */
 		rc = sr_state_webserver_put(d->r->state, &row, err);
+	let_go = was_refused && rc == SR_OK && !any_refused(d);
+	if (let_go)
+		sr_ledger_let_go(d->ledger, SR_WAY_RECEIVE);
 	pthread_mutex_unlock(&d->writer);
+	if (let_go)
+		sr_datastore_scan_now(d); /* the status is made anew */
 	return rc;
 }
 

@@ -276,6 +276,13 @@ void sr_ledger_settle(struct sr_ledger *l, const char *store, enum sr_way way)
 	tidy(l, now);
 }
 
+void sr_ledger_let_go(struct sr_ledger *l, enum sr_way way)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (l->at[i].way == way && l->at[i].held)
+			release(l, &l->at[i]);
+}
+
 size_t sr_ledger_approve(struct sr_ledger *l)
 {
 	size_t units = 0;

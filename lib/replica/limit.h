@@ -59,6 +59,8 @@ void sr_ledger_done(struct sr_ledger *l, const struct sr_unit *unit, uint64_t n,
 /* All units of the store and way that are still held have been judged since the last call (or store NULL: of every store): what was not is
  * held no more, nor is its approval worth anything. */
 void sr_ledger_settle(struct sr_ledger *l, const char *store, enum sr_way way);
+/* Nobody asks any more for what is held on that way. */
+void sr_ledger_let_go(struct sr_ledger *l, enum sr_way way);
 /* The operator lets through what is held now, as many as there are. Returns how many units that is. */
 size_t sr_ledger_approve(struct sr_ledger *l);
 bool sr_ledger_holds_way(const struct sr_ledger *l, const char *store, enum sr_way way); /* on that way */

@@ -23,7 +23,7 @@ all_as_before() {
 	wait_same
 	snapshot B
 	diff "$T/before" "$T/B.snapshot"
-	for name in A B; do wait_for "$name is well" is_well "$name"; done # the datastore forgets some minutes after nobody asked again
+	for name in A B datastore; do wait_for "$name is well" is_well "$name"; done
 }
 
 @test "60 % of a store deleted by mistake, held by the datastore: adopt --mirror where it arose takes it back, nothing is lost" {
