@@ -289,7 +289,8 @@ static json_t *webservers_json(struct sr_datastore *d)
 	pthread_mutex_lock(&d->face);
 	for (size_t i = 0; i < d->webservers_n; i++) {
 		const struct sr_webserver_row *row = &d->webservers[i].row;
-		json_t *o = node_json(&row->uuid, row->name ? row->name : "-", "webserver");
+		const char *name = sr_ds_webserver_name(d, &d->webservers[i]);
+		json_t *o = node_json(&row->uuid, name ? name : "-", "webserver");
 
 		json_object_set_new(o, "seen", time_json(row->seen_ms));
 		json_object_set_new(o, "stale", json_boolean(now_ms - row->seen_ms > 3 * (int64_t)d->interval * 1000 + 2000));

@@ -263,6 +263,8 @@ void sr_ds_part_reset(struct sr_ds_part *part);
 /* Is it a repeat (the stored answer is the answer), or stale?  Then p->status and p->text are set.  Writer held. */
 SR_MUST enum sr_status sr_ds_chain(struct sr_ds_push *p, struct sr_err *err);
 /* Quick handlers are told of a webserver's new last push. */
+/* Its host, with the port of its external address where two share a host; NULL: not told.  VALID while face is held. */
+const char *sr_ds_webserver_name(const struct sr_datastore *d, const struct sr_ds_webserver *w);
 void sr_ds_note_push(struct sr_ds_push *p);
 void sr_ds_note_refused(struct sr_ds_push *p); /* deletions of it are held; takes face */
 

@@ -181,7 +181,7 @@ static json_t *who(struct sr_datastore *d, const struct sr_uuid *uuid)
 	pthread_mutex_lock(&d->face);
 	for (size_t i = 0; i < d->webservers_n && !name; i++)
 		if (memcmp(&d->webservers[i].row.uuid, uuid, sizeof *uuid) == 0 && d->webservers[i].row.name)
-			name = json_string(d->webservers[i].row.name);
+			name = json_string(sr_ds_webserver_name(d, &d->webservers[i]));
 	pthread_mutex_unlock(&d->face);
 	sr_uuid_text(text, uuid);
 	return name ? name : json_string(text);

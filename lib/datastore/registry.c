@@ -134,6 +134,14 @@ static json_t *lag_json(const struct sr_datastore *d, const struct sr_ds_webserv
 	return passed ? json_integer((sr_now_ms() - passed) / 1000) : json_integer(0);
 }
 
+const char *sr_ds_webserver_name(const struct sr_datastore *d, const struct sr_ds_webserver *w)
+{
+	for (size_t i = 0; w->row.name && w->row.external_addr && i < d->webservers_n; i++)
+		if (&d->webservers[i] != w && d->webservers[i].row.name && !strcmp(d->webservers[i].row.name, w->row.name))
+			return w->row.external_addr;
+	return w->row.name;
+}
+
 static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_webserver *w)
 {
 	char uuid[SR_UUID_TEXT], instance[SR_UUID_TEXT], root[SR_HASH_TEXT];
@@ -142,7 +150,7 @@ static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_w
 	sr_uuid_text(uuid, &w->row.uuid);
 	sr_hash_text(root, &w->reported.root);
 	json_object_set_new(o, "uuid", json_string(uuid));
-	json_object_set_new(o, "name", text_or_null(w->row.name));
+	json_object_set_new(o, "name", text_or_null(sr_ds_webserver_name(d, w)));
 	json_object_set_new(o, "external_addr", text_or_null(w->row.external_addr));
 	json_object_set_new(o, "sync_port", json_integer(w->row.sync_port));
 	json_object_set_new(o, "version", text_or_null(w->row.version));

@@ -186,3 +186,20 @@ hollow_directories_wait() { # NAME: who is to hold them
 	[[ $output == 'sameroot-restore: Connection refused: cannot connect to http://127.0.0.1:'* ]] || fail "$output"
 	[ "$(grep -o '127.0.0.1' <<<"$output" | wc -l)" -eq 1 ] || fail "$output"
 }
+
+@test "two webservers of one host are told apart by their ports: in status, log and conflicts" {
+	local name
+	begin
+	for name in A B; do
+		start_webserver "$name"
+		sync_now "$name"
+		stop "$name"
+	done
+	on 0 datastore status
+	has '127.0.0.1:8075 .*127.0.0.1:8076 '
+	on 0 datastore log
+	has ' 127.0.0.1:8075 '
+	on 0 datastore status --json
+	jq -e '[.webservers[].name] | sort == ["127.0.0.1:8075", "127.0.0.1:8076"]' <<<"$output"
+	api datastore /api/conflicts | jq -e '[.[].name] | contains(["127.0.0.1:8075", "127.0.0.1:8076"])'
+}
