@@ -47,6 +47,8 @@ struct sr_config_limit { /* read it with sr_config_limit() */
 /* The fixed stores are always stores[0..2]. */
 enum { SR_STORE_USERS, SR_STORE_WEBSTORE, SR_STORE_RESOURCES, SR_STORES_FIXED };
 
+#define SR_STORE_NAME_MOST 64 /* of A-Z a-z 0-9 . _ - */
+
 struct sr_config_store {
 	char *name; /* users.db, webstore.db, resources, or that of a [store "name"] section */
 	enum sr_config_kind kind;

@@ -16,7 +16,6 @@
 #include "lib/base/config_value.h"
 
 #define LINE_MOST (1u << 20) /* bytes; a configuration has no such lines, /dev/zero has */
-#define STORE_NAME_MOST 64
 #define STORES_MOST 256
 #define KEYS_MOST 64
 
@@ -169,7 +168,7 @@ static bool store_name_valid(const char *name)
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
 	size_t len = strlen(name);
 
-	return len > 0 && len <= STORE_NAME_MOST && name[0] != '.' && strspn(name, allowed) == len;
+	return len > 0 && len <= SR_STORE_NAME_MOST && name[0] != '.' && strspn(name, allowed) == len;
 }
 
 static void open_store(struct parse *p, const char *name)
@@ -177,7 +176,7 @@ static void open_store(struct parse *p, const char *name)
 	struct sr_config *config = p->config;
 
 	if (!store_name_valid(name)) {
-		fault(p, p->line_number, "a store's name is 1 to %d of A-Z a-z 0-9 . _ - and does not start with a dot", STORE_NAME_MOST);
+		fault(p, p->line_number, "a store's name is 1 to %d of A-Z a-z 0-9 . _ - and does not start with a dot", SR_STORE_NAME_MOST);
 		return;
 	}
 	for (p->store = 0; (size_t)p->store < config->store_count; p->store++) {

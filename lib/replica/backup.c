@@ -305,7 +305,7 @@ static enum sr_status write_top(struct job *j, struct sr_err *err)
 	rc = sr_backup_add_dir(j->w, tar_name(j, sr_bytes(NULL, 0)), mode, now_ns, err);
 	if (rc == SR_OK)
 		rc = sr_backup_add_dir(j->w, tar_name(j, sr_bytes_of(".sameroot")), 0700, now_ns, err);
-	sr_marker_text(&text, &j->marker);
+	sr_marker_text(&text, &j->marker, j->r->stores[j->i].name);
 	if (rc == SR_OK)
 		rc = sr_backup_begin_file(j->w, tar_name(j, sr_bytes(SR_MARKER_PATH, sizeof SR_MARKER_PATH - 1)), 0600, now_ns, text.len, err);
 	if (rc == SR_OK)

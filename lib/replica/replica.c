@@ -404,8 +404,21 @@ static enum sr_status shed(struct sr_replica_store *s, struct sr_err *err)
 	return rc;
 }
 
+/* Another store of this node's was put in its place: united with what belongs here, its tables would be everywhere. */
+static bool is_anothers(const struct sr_replica *r, const struct sr_replica_store *s)
+{
+	const char *name = s->marker.store;
+
+	if (!*name || !strcmp(name, s->name))
+		return false;
+	for (size_t i = 0; i < r->n; i++)
+		if (!strcmp(name, r->stores[i].name))
+			return true;
+	return false;
+}
+
 /* What the look means; under the lock. */
-static void set_mode(struct sr_replica_store *s, enum sr_presence presence, const char *why)
+static void set_mode(const struct sr_replica *r, struct sr_replica_store *s, enum sr_presence presence, const char *why)
 {
 	bool ours = !sr_uuid_none(&s->row.marker); /* a pending one alone: its first fill was broken off, there is nothing to lose */
 
@@ -413,6 +426,8 @@ static void set_mode(struct sr_replica_store *s, enum sr_presence presence, cons
 	case SR_PRESENT:
 		if (ours && !s->has_content && sr_uuid_none(&s->marker.id))
 			pause_store(s, "lost: it is empty and without its marker, yet it was synchronised before", why);
+		else if (is_anothers(r, s))
+			pause_store(s, "in its place lies another store", s->marker.store);
 		else
 			unpause_store(s, SR_MODE_READY);
 		break;
@@ -443,7 +458,7 @@ void sr_replica_look_at(struct sr_replica *r, size_t i)
 	else
 		snprintf(why, sizeof why, "%.255s", err.text);
 	sr_replica_write_lock(r);
-	set_mode(s, presence, why);
+	set_mode(r, s, presence, why);
 	sr_replica_unlock(r);
 }
 

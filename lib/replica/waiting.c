@@ -29,6 +29,8 @@ static const struct remedy {
 	{"conflict archive", ARCHIVE_FULL, ARCHIVE_FULL},
 	{"corrupt", "put a good copy in its place (from a backup, from another node)" FILL_WEBSERVER,
 	 "put a good copy in its place (from a backup, from another node)" FILL_DATASTORE},
+	{"lies another store", "put back what belongs here, and the other store where it belongs" FILL_WEBSERVER,
+	 "put back what belongs here, and the other store where it belongs" FILL_DATASTORE},
 	{"lost", "put it back where it was (mount it, move it back)" FILL_WEBSERVER,
 	 "put it back where it was (mount it, move it back)" FILL_DATASTORE},
 	{"too many deletions", DELETIONS, DELETIONS},

@@ -245,7 +245,7 @@ static enum sr_status files_create(struct sr_store *st, struct sr_err *err)
 #define MARKER_HEAD "sameroot marker 1\n"
 #define MARKER_MAX 512
 
-void sr_marker_text(struct sr_buf *out, const struct sr_marker *m)
+void sr_marker_text(struct sr_buf *out, const struct sr_marker *m, const char *store)
 {
 	char id[SR_UUID_TEXT], node[SR_UUID_TEXT], instance[SR_UUID_TEXT];
 
@@ -254,6 +254,8 @@ void sr_marker_text(struct sr_buf *out, const struct sr_marker *m)
 	sr_uuid_text(instance, &m->instance);
 	sr_buf_printf(out, MARKER_HEAD "id %s\nnode %s\ninstance %s\nepoch %" PRIu64 "\nseq %" PRIu64 "\n", id, node, instance,
 	              m->epoch, m->seq);
+	if (*store)
+		sr_buf_printf(out, "store %s\n", store);
 }
 
 /* Strict by writing again what was read: any other text than ours is no marker. */
@@ -264,12 +266,12 @@ static bool marker_parse(struct sr_marker *out, const char *text)
 	struct sr_buf again = {0};
 	bool ok;
 
-	ok = sscanf(text, MARKER_HEAD "id %36s node %36s instance %36s epoch %" SCNu64 " seq %" SCNu64, id, node, instance, &m.epoch,
-	            &m.seq) == 5 &&
+	ok = sscanf(text, MARKER_HEAD "id %36s node %36s instance %36s epoch %" SCNu64 " seq %" SCNu64 " store %64s", id, node, instance,
+	            &m.epoch, &m.seq, m.store) >= 5 &&
 	     !sr_uuid_parse(&m.id, id) && !sr_uuid_parse(&m.node, node) && !sr_uuid_parse(&m.instance, instance);
 	ok = ok && m.epoch < SR_MARKER_END && m.seq < SR_MARKER_END;
 	if (ok) {
-		sr_marker_text(&again, &m);
+		sr_marker_text(&again, &m, m.store);
 		ok = !strcmp(sr_buf_text(&again), text);
 		sr_buf_free(&again);
 	}
@@ -317,7 +319,7 @@ enum sr_status sr_files_write_marker(struct sr_files *f, const struct sr_marker 
 	int own, fd;
 	enum sr_status s = SR_OK;
 
-	sr_marker_text(&text, marker);
+	sr_marker_text(&text, marker, f->st.name);
 	own = sr_open_beneath(f->root, SR_OWN_DIR, O_RDONLY | O_DIRECTORY, 0);
 	fd = own < 0 ? -1 : openat(own, "marker.new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)

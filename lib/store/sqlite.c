@@ -296,6 +296,8 @@ static void marker_take(struct sr_marker *m, struct sr_buf *kept, const char *ke
 		m->node = (struct sr_uuid){0};
 	else if (!strcmp(key, "instance") && sr_uuid_parse(&m->instance, text) < 0)
 		m->instance = (struct sr_uuid){0};
+	else if (!strcmp(key, "store"))
+		snprintf(m->store, sizeof m->store, "%s", text);
 }
 
 enum sr_status sr_sql_marker_read(struct sr_sql *sql, struct sr_marker *marker, struct sr_buf *kept, struct sr_err *err)
@@ -324,7 +326,8 @@ enum sr_status sr_sql_marker_read(struct sr_sql *sql, struct sr_marker *marker, 
 	return SR_OK;
 }
 
-enum sr_status sr_sql_marker_write(struct sr_sql *sql, const struct sr_marker *marker, const struct sr_buf *kept, struct sr_err *err)
+enum sr_status sr_sql_marker_write(struct sr_sql *sql, const struct sr_marker *marker, const char *store,
+				   const struct sr_buf *kept, struct sr_err *err)
 {
 	char id[SR_UUID_TEXT], node[SR_UUID_TEXT], instance[SR_UUID_TEXT];
 	sqlite3_stmt *stmt = NULL;
@@ -339,7 +342,7 @@ enum sr_status sr_sql_marker_write(struct sr_sql *sql, const struct sr_marker *m
 	sr_uuid_text(instance, &marker->instance);
 	rc = sqlite3_prepare_v2(sql->db,
 				"INSERT INTO main." SR_SQL_META
-				"(key, value) VALUES('id',?1),('node',?2),('instance',?3),('epoch',?4),('seq',?5),('kept',?6) "
+				"(key, value) VALUES('id',?1),('node',?2),('instance',?3),('epoch',?4),('seq',?5),('kept',?6),('store',?7) "
 				"ON CONFLICT(key) DO UPDATE SET value=excluded.value",
 				-1, &stmt, NULL);
 	if (rc == SQLITE_OK) {
@@ -350,6 +353,7 @@ enum sr_status sr_sql_marker_write(struct sr_sql *sql, const struct sr_marker *m
 		sqlite3_bind_int64(stmt, 5, (int64_t)marker->seq);
 		if (kept && kept->len)
 			sqlite3_bind_blob64(stmt, 6, kept->at, kept->len, SQLITE_STATIC);
+		sqlite3_bind_text(stmt, 7, store, -1, SQLITE_STATIC);
 		rc = sqlite3_step(stmt);
 	}
 	sqlite3_finalize(stmt);
@@ -365,7 +369,7 @@ static enum sr_status mark(struct sr_store *st, const struct sr_marker *marker, 
 		status = sr_sql_begin(&s->main, st, err);
 	if (status != SR_OK)
 		return status;
-	status = sr_sql_marker_write(&s->main, marker, NULL, err);
+	status = sr_sql_marker_write(&s->main, marker, st->name, NULL, err);
 	if (status == SR_OK)
 		status = sr_sql_exec(&s->main, "COMMIT", err);
 	if (!sqlite3_get_autocommit(s->main.db))

@@ -291,7 +291,7 @@ enum sr_status sr_sql_apply_prepare(struct sr_store *st, struct sr_leaves *leave
 	if (status == SR_OK)
 		status = write_all(a, err);
 	if (status == SR_OK && marker)
-		status = sr_sql_marker_write(&s->main, marker, &a->kept, err);
+		status = sr_sql_marker_write(&s->main, marker, s->st.name, &a->kept, err);
 	if (status != SR_OK)
 		sr_sql_apply_rollback(st);
 	return status;

@@ -161,7 +161,7 @@ SR_MUST enum sr_status sr_sql_sync(struct sr_sql *sql, struct sr_err *err);
 SR_MUST enum sr_status sr_sql_int(struct sr_sql *sql, const char *text, int64_t *out, struct sr_err *err);
 /* Inside a transaction: the marker of the apply in progress, and the paths of the leaves that it leaves out (hashes, `kept`; may be NULL).
  */
-SR_MUST enum sr_status sr_sql_marker_write(struct sr_sql *sql, const struct sr_marker *marker, const struct sr_buf *kept,
+SR_MUST enum sr_status sr_sql_marker_write(struct sr_sql *sql, const struct sr_marker *marker, const char *store, const struct sr_buf *kept,
 					   struct sr_err *err);
 SR_MUST enum sr_status sr_sql_marker_read(struct sr_sql *sql, struct sr_marker *marker, struct sr_buf *kept, struct sr_err *err);
 

@@ -7,6 +7,7 @@
 #ifndef SR_STORE_STORE_H
 #define SR_STORE_STORE_H
 
+#include "lib/base/config.h"
 #include "lib/base/door.h"
 #include "lib/leaf/leaf.h"
 
@@ -29,7 +30,8 @@ struct sr_store_options { /* all COPIED */
 /* The marker of the last applied bundle (design section 6). */
 struct sr_marker {
 	struct sr_uuid id, node, instance; /* id zero: there is no marker */
-	uint64_t epoch, seq; /* below SR_MARKER_END */
+	uint64_t epoch, seq;               /* below SR_MARKER_END */
+	char store[SR_STORE_NAME_MOST + 1]; /* read: whose it is, "" in one of an older program; written is the store's own name */
 };
 
 /* A marker is read from a file that anyone may have damaged or written; a number that no history gets to makes it none, for the datastore goes on
@@ -59,7 +61,7 @@ bool sr_store_excludes(const struct sr_store *st, struct sr_bytes path); /* it, 
 
 /* The marker file of a directory tree, as text appended to out: for one that is made elsewhere. */
 #define SR_MARKER_PATH ".sameroot\0marker"
-void sr_marker_text(struct sr_buf *out, const struct sr_marker *marker);
+void sr_marker_text(struct sr_buf *out, const struct sr_marker *marker, const char *store); /* store: "" for none */
 
 /* What is there now, and its marker (zero when there is none).  Reopens a database that was moved.  What it saw is the store
  * until the next look: if another directory or file comes to its place meanwhile, views, staging and applies are SR_E_UNAVAILABLE or SR_E_CHANGED.  *why (sizeof >= 256) says more in words.

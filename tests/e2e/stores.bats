@@ -294,3 +294,38 @@ status_word() { # NODE FILTER
 	[ "$status" -eq 78 ]
 	grep -q 'store shop: .*another name' "$T/A.once"
 }
+
+swap() { # NODE: its two databases, with their logs
+	local end
+	for end in '' -wal -shm; do
+		[[ ! -e $T/$1/users.db$end ]] || mv "$T/$1/users.db$end" "$T/$1/aside$end"
+		[[ ! -e $T/$1/webstore.db$end ]] || mv "$T/$1/webstore.db$end" "$T/$1/users.db$end"
+		[[ ! -e $T/$1/aside$end ]] || mv "$T/$1/aside$end" "$T/$1/webstore.db$end"
+	done
+}
+
+@test "two databases were swapped, on a webserver and on the datastore: paused, nothing of one goes into the other" {
+	begin
+	snapshot A >"$T/before"
+	swap B
+	once B && fail 'it did not see it'
+	grep -q 'store users.db is paused: in its place lies another store: webstore.db' "$T/B.once"
+	grep -q 'store webstore.db is paused: in its place lies another store: users.db' "$T/B.once"
+	swap B
+	rounds B A
+	stop datastore
+	swap datastore
+	start_datastore
+	"$BIN/sameroot" status -c "$T/datastore.conf" | grep -q 'in its place lies another store: users.db' || fail 'the datastore does not say so'
+	once A && fail 'it was in sync with a swapped datastore'
+	stop datastore
+	run "$BIN/sameroot-restore" datastore -c "$T/datastore.conf" --from-files --users-db "$T/A/webstore.db" --yes
+	[ "$status" -eq 64 ]
+	[[ $output == *'it is a copy of the store webstore.db, not of users.db'* ]]
+	swap datastore
+	start_datastore
+	rounds A B
+	assert_same
+	snapshot A | diff "$T/before" -
+	[ "$(status_of datastore .epoch)" -eq 1 ]
+}
