@@ -43,6 +43,7 @@ static enum sr_status start_replica(struct sr_datastore *d, struct sr_err *err)
 		return rc;
 	d->stores = sr_alloc((d->r->n + 1) * sizeof(*d->stores));
 	d->fault = sr_alloc((d->r->n + 1) * sizeof(*d->fault));
+	d->going = sr_alloc((d->r->n + 1) * sizeof(*d->going));
 	d->swept = sr_alloc((d->r->n + 1) * sizeof(*d->swept));
 	return SR_OK;
 }
@@ -396,6 +397,7 @@ void sr_datastore_close(struct sr_datastore *d)
 	sr_ledger_close(d->ledger);
 	sr_replica_close(d->r);
 	free(d->fault);
+	free(d->going);
 	free(d->swept);
 	free(d->certificate);
 	free(d->key);

@@ -97,6 +97,11 @@ struct sr_ds_proposal { /* a webserver would have a table otherwise than it is h
 	struct sr_hash from, to; /* fingerprints */
 };
 
+struct sr_ds_going { /* files that were deleted directly and are not committed yet, see limit.c */
+	uint64_t net;
+	int64_t since; /* when they became so many, of sr_ticks_ms */
+};
+
 struct sr_datastore {
 	const struct sr_config *config;
 	struct sr_replica *r;
@@ -108,6 +113,7 @@ struct sr_datastore {
 	struct sr_anchor at; /* instance none: not founded */
 	bool recovered;
 	char (*fault)[256];                  /* per store: why its last scan failed; "" */
+	struct sr_ds_going *going;           /* per store; OWNED */
 	struct sr_ledger *ledger; /* of deletions */
 	struct sr_ds_proposal *proposals; /* OWNED; see schema.c */
 	size_t proposals_n;

@@ -2,15 +2,18 @@
  *
  * A push's deletions over the limit are refused, in a database with all that is pushed with them; an operator's approval travels with the
  * leaves, or is given here.  What was deleted directly over the limit is not committed: the store stays in the tree as it was and is paused,
- * until it is approved or put back.
+ * until it is approved or put back.  Nor are fewer, but for a few, as long as more follow: a scan in the midst of an `rm -r` sees few of what goes, and nobody
+ * has kept the content of a file that was deleted directly.
  * So all deletions up to the current root passed a judgement, and webservers that pull them need not judge again.  Where the limit of a store
  * is switched off nothing is judged, and `approved` says up to where an operator let deletions through. */
 #include "lib/datastore/internal.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "lib/base/log.h"
 
+#define FEW 10 /* fewer files that were deleted directly go at once */
 #define META_APPROVED "deletions-approved" /* be64 epoch, be64 seq */
 
 /* --- a push ------------------------------------------------------------------------------------------------------------- */
@@ -129,6 +132,28 @@ static enum sr_status on_difference(void *ctx, struct sr_bytes path, const struc
 	return SR_OK;
 }
 
+static uint64_t net_deletions(const struct sr_tally *t)
+{
+	uint64_t net = 0;
+
+	for (size_t i = 0; i < t->units_n; i++)
+		if (t->units[i].verdict != SR_LIMIT_APPROVED)
+			net += t->units[i].net;
+	return net;
+}
+
+/* Files are deleted one by one; but for a few they go when two scans, half an interval apart or more, found as many. */
+static bool still_going(struct sr_datastore *d, size_t i, const struct sr_tally *t)
+{
+	struct sr_ds_going *g = &d->going[i];
+	uint64_t net = d->r->stores[i].kind == SR_KIND_DATABASE ? 0 : net_deletions(t);
+	int64_t now = sr_ticks_ms();
+
+	if (net != g->net)
+		*g = (struct sr_ds_going){net, now};
+	return net >= FEW && now - g->since < (int64_t)d->interval * 500;
+}
+
 enum sr_status sr_ds_limit_scan(void *ctx, size_t i, const struct sr_hash *before, const struct sr_hash *after, struct sr_err *err)
 {
 	struct sr_datastore *d = ctx;
@@ -147,6 +172,9 @@ enum sr_status sr_ds_limit_scan(void *ctx, size_t i, const struct sr_hash *befor
 		rc = sr_err_set(err, SR_E_HELD, "held: %s were deleted directly; `sameroot adopt --deletions` lets them go, or put them back",
 				sr_buf_text(&text));
 		sr_buf_free(&text);
+	} else if (rc == SR_OK && still_going(d, i, &f.tally)) {
+		rc = sr_err_set(err, SR_E_HELD, "held: files are being deleted directly: %" PRIu64 " so far, which wait until no more follow",
+				d->going[i].net);
 	} else if (rc == SR_OK) {
 		for (size_t k = 0; k < f.tally.units_n; k++)
 			d->scan_approved |= f.tally.units[k].verdict == SR_LIMIT_APPROVED;

@@ -93,6 +93,7 @@ static enum sr_status scan(struct sr_datastore *d, size_t i, bool quiet, struct 
 		return rc;
 	}
 	d->fault[i][0] = '\0';
+	d->going[i] = (struct sr_ds_going){0};
 	if (f.changes && !quiet)
 		sr_info("store %s: %zu entries were changed directly", d->r->stores[i].name, f.changes);
 	return finish(d, &f.next, f.changes && !quiet, err);

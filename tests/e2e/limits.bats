@@ -149,6 +149,42 @@ held_units() { # N: at the datastore
 	assert_same
 }
 
+@test "a scan of the datastore in the midst of an rm: nothing goes while more follow, and all of it is held; what rests goes" {
+	fill_many A
+	start_datastore
+	rounds A B
+	stop datastore
+	edit_config datastore Datastore-Update-Interval= Datastore-Update-Interval=120
+	start_datastore
+	rounds A B
+	rm "$T"/datastore/resources/many/{1..10}
+	kill -USR1 "${PID[datastore]}"
+	wait_for 'they wait' mode_is paused
+	shows datastore 'files are being deleted directly: 10 so far' 'when no more follow'
+	waits B
+	[ "$(files B)" -eq 20 ]
+	rm -r "$T/datastore/resources/many"
+	kill -USR1 "${PID[datastore]}"
+	wait_for 'all of it is held' shows datastore '20 of 23 leaves were deleted directly' 'adopt --deletions'
+	waits B
+	[ "$(files B)" -eq 20 ]
+	cp -a "$T/B/resources/many" "$T/datastore/resources/many"
+	kill -USR1 "${PID[datastore]}"
+	wait_for 'it goes on' mode_is ready
+	rounds A B
+	assert_same
+
+	rm "$T"/datastore/resources/many/{1..10}
+	root=$(root_of datastore)
+	stop datastore
+	edit_config datastore Datastore-Update-Interval= Datastore-Update-Interval=1
+	start_datastore
+	wait_for 'what rests goes' root_moved "$root"
+	rounds A B
+	[ "$(files B)" -eq 10 ]
+	assert_same
+}
+
 @test "the datastore holds what several webservers delete together; approved at one of them, or there" {
 	fill_many A
 	start_datastore
