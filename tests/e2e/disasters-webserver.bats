@@ -50,8 +50,13 @@ rows_of_a() {
 	value A 'PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null
 	dd if=/dev/urandom of="$T/A/users.db" bs=100 count=1 conv=notrunc status=none
 	((size > 8192))
-	dd if=/dev/urandom of="$T/A/webstore.db" bs=1 seek=4096 count=$((size - 4096)) conv=notrunc status=none # the root pages of its tables too
-	touch "$T/A/webstore.db"
+	# The root pages of its tables too, and another change counter, or whoever has the pages in its cache does not read them again; no one writes meanwhile.
+	sqlite3 -bail -cmd '.timeout 20000' "$T/A/webstore.db" <<-EOF
+		BEGIN IMMEDIATE;
+		.shell dd if=/dev/urandom of='$T/A/webstore.db' bs=1 seek=4096 count=$((size - 4096)) conv=notrunc status=none
+		.shell printf '\377\377\377\376' | dd of='$T/A/webstore.db' bs=1 seek=24 conv=notrunc status=none
+		ROLLBACK;
+	EOF
 	wait_for 'A sees the header' says A 'users.db.*corrupt'
 	wait_for 'A sees the pages' says A 'webstore.db.*corrupt.*malformed.*sameroot-restore webserver'
 	others_go_on "$n"
