@@ -722,6 +722,7 @@ static void test_look(void **state)
 	char why[256];
 	bool content_there;
 
+	snprintf(wrote.store, sizeof wrote.store, "%s", sr_store_name(w->st));
 	assert_int_equal(sr_store_look(w->st, &m, &content_there, why), SR_ABSENT); /* empty, no marker */
 	assert_int_equal(sr_store_mark(w->st, &wrote, NULL), SR_OK);
 	assert_int_equal(sr_store_look(w->st, &m, &content_there, why), SR_PRESENT); /* emptied */
