@@ -119,37 +119,17 @@ static enum sr_status fetch_large(struct fetching *f, const struct sr_leaf *leaf
 	return rc;
 }
 
-/* What was asked for without its content.  It may turn out to be something else: the next pass fetches it. */
-static enum sr_status claim(struct fetching *f, const struct sr_leaf *leaf, struct sr_err *err)
+/* What was asked for without its content.  If it turns out to be something else the next pass fetches it. */
+static enum sr_status found_here(void *ctx, const struct sr_leaf *leaf, const struct sr_leaf *staged, struct sr_err *err)
 {
-	struct sr_leaf staged = {.mtime_ns = leaf->mtime_ns};
-	enum sr_status rc = sr_stage_claim(&f->stage, f->st, &leaf->to, err);
+	struct fetching *f = ctx;
 
-	if (rc == SR_OK)
-		rc = sr_stage_finish(f->stage, &leaf->to, leaf->mtime_ns, &staged, err);
-	if (rc == SR_E_NOTFOUND || rc == SR_E_BUSY || rc == SR_E_DATA) {
+	if (!staged) {
 		f->gone++;
-		rc = SR_OK;
-	} else if (rc == SR_OK) {
-		sr_progress_add(&f->x->progress, 0, leaf->to.bytes);
-		rc = hand_on(f, leaf, &staged, err);
+		return SR_OK;
 	}
-	sr_stage_free(f->stage);
-	f->stage = NULL;
-	return rc;
-}
-
-static enum sr_status claim_all(struct fetching *f, struct sr_err *err)
-{
-	enum sr_status rc = SR_OK;
-	struct sr_leaf leaf;
-
-	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(f->here); k++) {
-		rc = sr_leaves_at(f->here, k, &leaf, err);
-		if (rc == SR_OK)
-			rc = claim(f, &leaf, err);
-	}
-	return rc;
+	sr_progress_add(&f->x->progress, 0, leaf->to.bytes);
+	return hand_on(f, leaf, staged, err);
 }
 
 static enum sr_status fetch_daemon(struct fetching *f, struct sr_err *err)
@@ -185,7 +165,7 @@ static enum sr_status fetch_daemon(struct fetching *f, struct sr_err *err)
 	sr_stage_free(f->stage);
 	f->stage = NULL;
 	if (rc == SR_OK)
-		rc = claim_all(f, err);
+		rc = sr_fetch_here(f->st, f->here, found_here, f, err);
 	sr_leaves_free(f->here);
 	sr_buf_free(&wanted);
 	sr_buf_free(&path);

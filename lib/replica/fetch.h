@@ -30,4 +30,10 @@ typedef void sr_fetched_fn(void *ctx, uint64_t bytes);
 SR_MUST enum sr_status sr_fetch_file(struct sr_client *client, struct sr_store *st, const struct sr_leaf *leaf, sr_fetched_fn *fetched,
 				     void *ctx, struct sr_stage **stage, struct sr_leaf *staged, struct sr_err *err);
 
+/* A leaf whose content was here; staged, VALID during the call, is as sr_fetch_file leaves it.  NULL: what is here is not what it should be, or
+ * was needed by another leaf: as if it had not been sent, so that the next attempt asks for its content. */
+typedef enum sr_status sr_fetch_found_fn(void *ctx, const struct sr_leaf *leaf, const struct sr_leaf *staged, struct sr_err *err);
+/* The contents of `leaves`, which lie in st's parts from an attempt before (sr_stage_has): each is staged and handed to `found`, which may end it. */
+SR_MUST enum sr_status sr_fetch_here(struct sr_store *st, struct sr_leaves *leaves, sr_fetch_found_fn *found, void *ctx, struct sr_err *err);
+
 #endif

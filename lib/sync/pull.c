@@ -174,36 +174,20 @@ static enum sr_status fetch_bundle(struct fetching *f, struct sr_bytes wanted, u
 
 /* --- what is here already -------------------------------------------------------------------------------------------- */
 
-/* A part that is not what it should be, or was needed by another leaf: as if the datastore had not sent it, so that the next attempt asks
- * for its content. */
-static enum sr_status claim(struct fetching *f, const struct sr_leaf *leaf, struct sr_err *err)
+static enum sr_status found_here(void *ctx, const struct sr_leaf *leaf, const struct sr_leaf *staged, struct sr_err *err)
 {
-	struct sr_leaf staged = {0};
-	enum sr_status rc = sr_stage_claim(&f->stage, store_of(f), &leaf->to, err);
+	struct fetching *f = ctx;
 
-	if (rc == SR_OK)
-		rc = sr_stage_finish(f->stage, &leaf->to, leaf->mtime_ns, &staged, err);
-	if (rc == SR_E_NOTFOUND || rc == SR_E_BUSY || rc == SR_E_DATA) {
-		rc = got_none(f, leaf->path, err);
-	} else if (rc == SR_OK) {
-		sr_progress_add(&f->s->progress, 0, leaf->to.bytes);
-		rc = add_ready(f, leaf, &staged, err);
-	}
-	sr_stage_free(f->stage);
-	f->stage = NULL;
-	return rc;
+	if (!staged)
+		return got_none(f, leaf->path, err);
+	sr_progress_add(&f->s->progress, 0, leaf->to.bytes);
+	return add_ready(f, leaf, staged, err);
 }
 
 static enum sr_status claim_parts(struct fetching *f, struct sr_err *err)
 {
-	enum sr_status rc = SR_OK;
-	struct sr_leaf leaf;
+	enum sr_status rc = sr_fetch_here(store_of(f), f->parts, found_here, f, err);
 
-	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(f->parts); k++) {
-		rc = sr_leaves_at(f->parts, k, &leaf, err);
-		if (rc == SR_OK)
-			rc = claim(f, &leaf, err);
-	}
 	sr_leaves_free(f->parts);
 	f->parts = sr_leaves_new(sr_state_dir(f->s->r->state));
 	return rc;
