@@ -10,6 +10,7 @@
 
 #include "lib/admin/here.h"
 #include "lib/admin/restore_internal.h"
+#include "lib/base/file.h"
 #include "lib/bundle/backup.h"
 #include "lib/replica/fetch.h"
 #include "lib/replica/hello.h"
@@ -346,19 +347,16 @@ void sr_restore_remove_tree(const char *path)
 /* Beside the state, where a datastore has its room; a dry run leaves nothing there. */
 static enum sr_status make_room(struct sr_restore *x, struct sr_err *err)
 {
-	char *up = sr_format("%s/restore", x->state_dir);
+	char *up;
 	enum sr_status rc = SR_OK;
 
-	x->extracted = x->o->dry_run ? sr_format("%s/sameroot-restore.XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp")
-				     : sr_format("%s/backup", up);
-	if (x->o->dry_run) {
-		if (!mkdtemp(x->extracted))
-			rc = sr_err_sys(err, SR_E_IO, "%s", x->extracted);
-	} else {
-		sr_restore_remove_tree(x->extracted);
-		if ((mkdir(up, 0700) != 0 && errno != EEXIST) || mkdir(x->extracted, 0700) != 0)
-			rc = sr_err_sys(err, SR_E_IO, "%s", x->extracted);
-	}
+	if (x->o->dry_run)
+		return sr_file_tmp_dir(&x->extracted, "sameroot-restore", err);
+	up = sr_format("%s/restore", x->state_dir);
+	x->extracted = sr_format("%s/backup", up);
+	sr_restore_remove_tree(x->extracted);
+	if ((mkdir(up, 0700) != 0 && errno != EEXIST) || mkdir(x->extracted, 0700) != 0)
+		rc = sr_err_sys(err, SR_E_IO, "%s", x->extracted);
 	free(up);
 	return rc;
 }

@@ -11,6 +11,7 @@
 #include "lib/admin/here.h"
 #include "lib/admin/offline.h"
 #include "lib/base/beneath.h"
+#include "lib/base/file.h"
 #include "lib/replica/backup.h"
 #include "lib/replica/verify.h"
 
@@ -63,9 +64,8 @@ static bool is_database(void *ctx, const char *name, uint8_t kind)
 /* The databases are taken out, and SQLite looks at each page. */
 static enum sr_status deep(const struct sr_backup_source *source, struct checking *c, struct sr_backup_info *info, struct sr_err *err)
 {
-	const char *tmp = getenv("TMPDIR");
-	char *dir = sr_format("%s/sameroot-verify.XXXXXX", tmp && *tmp ? tmp : "/tmp");
-	enum sr_status rc = mkdtemp(dir) ? SR_OK : sr_err_sys(err, SR_E_IO, "%s", dir);
+	char *dir = NULL;
+	enum sr_status rc = sr_file_tmp_dir(&dir, "sameroot-verify", err);
 	int fd;
 
 	if (rc != SR_OK)

@@ -55,3 +55,24 @@ bool sr_file_write(int fd, struct sr_bytes text)
 	}
 	return true;
 }
+
+const char *sr_file_tmp(void)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	return tmp && *tmp ? tmp : "/tmp";
+}
+
+enum sr_status sr_file_tmp_dir(char **out, const char *name, struct sr_err *err)
+{
+	char *path = sr_format("%s/%s.XXXXXX", sr_file_tmp(), name);
+	enum sr_status rc;
+
+	if (mkdtemp(path)) {
+		*out = path;
+		return SR_OK;
+	}
+	rc = sr_err_sys(err, SR_E_IO, "%s", path);
+	free(path);
+	return rc;
+}

@@ -1,4 +1,5 @@
-/* file.h - the little that every writer of a small file does: its directories, all of its bytes, its name made durable.
+/* file.h - the little that every writer of a small file does: its directories, all of its bytes, its name made durable; and where what is
+ * only for now is written.
  * Thread-safe: there is no state. */
 #ifndef SR_BASE_FILE_H
 #define SR_BASE_FILE_H
@@ -11,5 +12,10 @@ SR_MUST enum sr_status sr_file_parents(const char *path, struct sr_err *err);
 SR_MUST enum sr_status sr_file_sync_parent(const char *path, struct sr_err *err);
 /* All of it; false: errno says why not. */
 SR_MUST bool sr_file_write(int fd, struct sr_bytes text);
+
+/* $TMPDIR, or /tmp if that is not set or empty.  VALID UNTIL the environment changes. */
+const char *sr_file_tmp(void);
+/* A new directory NAME.XXXXXX there (0700).  *out is its path, OWNED BY CALLER (free), who removes the directory.  SR_E_IO. */
+SR_MUST enum sr_status sr_file_tmp_dir(char **out, const char *name, struct sr_err *err);
 
 #endif

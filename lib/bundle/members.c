@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/base/file.h"
 #include "lib/bundle/manifest.h"
 
 #define TAIL_MAX (1u << 20)
@@ -26,9 +27,8 @@ struct sr_members {
 struct sr_members *sr_members_new(const char *dir)
 {
 	struct sr_members *m = sr_alloc(sizeof *m);
-	const char *tmp = dir ? dir : getenv("TMPDIR");
 
-	m->dir = sr_strdup(tmp && *tmp ? tmp : "/tmp");
+	m->dir = sr_strdup(dir && *dir ? dir : sr_file_tmp());
 	m->fd = -1;
 	return m;
 }
