@@ -1,4 +1,6 @@
-/* enter.h - `sameroot join LINE`: all the set-up of a webserver.  What it does and says: sameroot(1). */
+/* enter.h - `sameroot join LINE`: all the set-up of a webserver.  What it does and says: sameroot(1).
+ *
+ * Output, faults and threads as for each command: admin.h. */
 #ifndef SR_ADMIN_ENTER_H
 #define SR_ADMIN_ENTER_H
 

@@ -1,14 +1,15 @@
 /* conflict.h - an archived version beside what is there now, and how it comes back; for both daemons, and without one.
  *
- * JSON in and out: sameroot-protocol(5), ADMINISTRATION. */
+ * JSON in and out: sameroot-protocol(5), ADMINISTRATION.  What is written to *out is OWNED BY CALLER (sr_buf_free).  Each function
+ * says from which threads it may be called. */
 #ifndef SR_REPLICA_CONFLICT_H
 #define SR_REPLICA_CONFLICT_H
 
 #include "lib/replica/replica.h"
 
 /* The one entry that `given` names (sr_archive_find): its ID.json, with "content" (the file's path, or null) and "now", what is there: version,
- * columns of a row, or "unknown": why it cannot be told; "over", to be given to a restore; "is_winner", "is_it".  From any thread but one that
- * uses the stores already. */
+ * columns of a row, or "unknown": why it cannot be told; "over", to be given to a restore; "is_winner", "is_it".  SR_E_NOTFOUND: there is none.
+ * From any thread but one that uses the stores already. */
 SR_MUST enum sr_status sr_conflict_show(struct sr_replica *r, const char *given, struct sr_buf *out, struct sr_err *err);
 
 struct sr_conflict_editor {
@@ -28,7 +29,7 @@ SR_MUST enum sr_status sr_conflict_edit(void *ctx, struct sr_leaves *const *leav
 SR_MUST enum sr_status sr_conflict_restore(struct sr_replica *r, struct sr_bytes wish, const struct sr_conflict_editor *editor,
 					   struct sr_buf *out, struct sr_err *err);
 
-/* {"ids": [ID]}: remove them, durably.  *out: {"removed": n}.  From any thread. */
+/* {"ids": [ID]}: remove them, durably.  *out: {"removed": n}.  SR_E_DATA: that is no such wish.  From any thread. */
 SR_MUST enum sr_status sr_conflict_remove(struct sr_archive *a, struct sr_bytes wish, struct sr_buf *out, struct sr_err *err);
 
 #endif
