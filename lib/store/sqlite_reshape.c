@@ -156,12 +156,41 @@ static enum sr_status exec_named(struct sr_sql *sql, const char *format, const c
 	return st;
 }
 
+/* One after the other: a value that a column's type does not take is an error that OR IGNORE does not pass over. */
+static enum sr_status move_each(struct sr_sql *sql, sqlite3_stmt *from, sqlite3_stmt *to, struct sr_err *err)
+{
+	int rc;
+
+	while ((rc = sqlite3_step(from)) == SQLITE_ROW) {
+		for (int k = 0; k < sqlite3_column_count(from); k++)
+			sqlite3_bind_value(to, k + 1, sqlite3_column_value(from, k));
+		rc = sqlite3_step(to);
+		if (rc != SQLITE_DONE && rc != SQLITE_MISMATCH && (rc & 0xff) != SQLITE_CONSTRAINT)
+			return sr_sql_fail(err, sql, rc, "a row");
+		sqlite3_reset(to);
+	}
+	return rc == SQLITE_DONE ? SR_OK : sr_sql_fail(err, sql, rc, "rows");
+}
+
 static enum sr_status move_rows(struct sr_sql *sql, const char *name, const char *common, struct sr_err *err)
 {
-	char *text = sqlite3_mprintf("INSERT OR IGNORE INTO main.\"%w\"(%s) SELECT %s FROM main.\"" OLD "%w\"", name, common, common, name);
-	enum sr_status st = sr_sql_exec(sql, text, err);
+	char *read = sqlite3_mprintf("SELECT %s FROM main.\"" OLD "%w\"", common, name), *write;
+	struct sr_buf places = {0};
+	sqlite3_stmt *from = NULL, *to = NULL;
+	int rc = sqlite3_prepare_v2(sql->db, read, -1, &from, NULL);
+	enum sr_status st;
 
-	sqlite3_free(text);
+	for (int k = 0; k < sqlite3_column_count(from); k++)
+		sr_buf_printf(&places, k ? ",?" : "?");
+	write = sqlite3_mprintf("INSERT OR IGNORE INTO main.\"%w\"(%s) VALUES(%s)", name, common, sr_buf_text(&places));
+	if (rc == SQLITE_OK)
+		rc = sqlite3_prepare_v2(sql->db, write, -1, &to, NULL);
+	st = rc == SQLITE_OK ? move_each(sql, from, to, err) : sr_sql_fail(err, sql, rc, "rows of %s", name);
+	sqlite3_finalize(from);
+	sqlite3_finalize(to);
+	sqlite3_free(read);
+	sqlite3_free(write);
+	sr_buf_free(&places);
 	return st;
 }
 
