@@ -504,7 +504,7 @@ static void note_trouble(struct sr_sync *s, enum sr_status rc, const struct sr_e
 		s->last_ok_ms = sr_now_ms();
 		return;
 	}
-	if (!s->trouble[0])
+	if (!s->trouble[0] || s->trouble_code != rc)
 		s->trouble_since_ms = sr_now_ms();
 	s->trouble_code = rc;
 	snprintf(s->trouble, sizeof s->trouble, "%.500s", err->text);

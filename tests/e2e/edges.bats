@@ -203,3 +203,20 @@ hollow_directories_wait() { # NAME: who is to hold them
 	jq -e '[.webservers[].name] | sort == ["127.0.0.1:8075", "127.0.0.1:8076"]' <<<"$output"
 	api datastore /api/conflicts | jq -e '[.[].name] | contains(["127.0.0.1:8075", "127.0.0.1:8076"])'
 }
+
+held_since() { # NAME: ms
+	"$BIN/sameroot" status -c "$T/$1.conf" --json 2>/dev/null | jq -e 'select((.trouble // "") | test("history")) | .trouble_since_ms' 2>/dev/null
+}
+
+@test "a round that is held is so since the history was a foreign one, not since the datastore could not be reached" {
+	fill A
+	start_all
+	wait_same
+	stop datastore
+	wait_for 'A misses it' grep -q 'Connection refused' "$T/A.log"
+	rm -rf "$T"/datastore/state "$T"/datastore/*.db* "$T/datastore/resources"
+	before=$(date +%s%3N)
+	start_datastore
+	wait_for 'A is held' held_since A
+	(($(held_since A) >= before)) || fail "since $(held_since A), before $before"
+}
