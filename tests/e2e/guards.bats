@@ -44,7 +44,7 @@ held() {
 	round B A
 	tool datastore status
 	[ "$status" -eq 1 ]
-	says '127.0.0.1: resources' 'lost: nothing is there' 'since' 'sameroot-restore webserver --from-datastore --store resources' 'put it back'
+	says '127.0.0.1:' ': resources' 'lost: nothing is there' 'since' 'sameroot-restore webserver --from-datastore --store resources' 'put it back'
 	mv "$T/unmounted" "$T/B/resources"
 	rounds B
 	tool datastore status
