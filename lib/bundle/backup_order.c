@@ -12,14 +12,14 @@ static bool under(struct sr_bytes path, struct sr_bytes top)
 
 static struct sr_bytes parent_of(struct sr_bytes path)
 {
-	const uint8_t *slash = memrchr(path.at, '/', path.len);
+	const uint8_t *slash = path.len ? memrchr(path.at, '/', path.len) : NULL;
 
 	return sr_bytes(path.at, slash ? (size_t)(slash - path.at) : 0);
 }
 
 struct sr_bytes sr_backup_order_store(struct sr_bytes path)
 {
-	const uint8_t *slash = memchr(path.at, '/', path.len);
+	const uint8_t *slash = path.len ? memchr(path.at, '/', path.len) : NULL;
 
 	return sr_bytes(path.at, slash ? (size_t)(slash - path.at) : path.len);
 }
