@@ -93,6 +93,7 @@ int main(int argc, char **argv)
 
 	setlocale(LC_CTYPE, "C.UTF-8");
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a limit of files' size is an error like a full disk */
 	if (sr_cli_parse(&cli, argc, argv, &count, &done, &err) != SR_OK)
 		return sr_cli_fail(&cli, &err);
 	if (done)

@@ -48,9 +48,11 @@ static int run_once(const struct sr_config *config)
 	sr_progress_line_free(line);
 	if (rc == SR_OK && json)
 		print_result(&result);
-	if (rc == SR_OK && !result.in_sync)
+	if (rc == SR_OK && !result.in_sync && result.skipped)
 		fprintf(stderr, "%s: not in sync: %llu items are held, paused or were skipped; see `sameroot status`\n", cli.program,
 			(unsigned long long)result.skipped);
+	else if (rc == SR_OK && !result.in_sync)
+		fprintf(stderr, "%s: not in sync: what was changed meanwhile is left to the next round\n", cli.program);
 	if (rc == SR_OK)
 		return result.in_sync ? 0 : 1;
 	sr_cli_fail(&cli, &err);

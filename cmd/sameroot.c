@@ -347,6 +347,7 @@ int main(int argc, char **argv)
 
 	setlocale(LC_CTYPE, "C.UTF-8");
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a limit of files' size is an error like a full disk */
 	if (!c)
 		return no_command(argc, argv, word);
 	command_words(c, words);

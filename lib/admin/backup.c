@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -134,6 +135,33 @@ static enum sr_status check_place(const char *file, struct sr_err *err)
 	return sr_err_set(err, SR_E_USAGE, "%s: is no regular file: say - for the standard output, and redirect that", file);
 }
 
+static bool is_beneath(const char *dir, const char *store)
+{
+	char *top = store ? realpath(store, NULL) : NULL;
+	size_t len = top ? strlen(top) : 0;
+	bool is = top && !strncmp(dir, top, len) && (!dir[len] || dir[len] == '/');
+
+	free(top);
+	return is;
+}
+
+/* In a store it would be synchronised itself, with all that the backup after it holds of it. */
+static enum sr_status check_stores(const char *file, const struct sr_config *config, struct sr_err *err)
+{
+	char *name = sr_strdup(file), *dir = realpath(dirname(name), NULL);
+	enum sr_status rc = SR_OK;
+
+	for (size_t i = 0; dir && rc == SR_OK && i < config->store_count; i++) {
+		const struct sr_config_store *s = &config->stores[i];
+
+		if (s->kind == SR_CONFIG_FILES && (is_beneath(dir, s->path) || is_beneath(dir, s->datastore_path)))
+			rc = sr_err_set(err, SR_E_USAGE, "%s: lies in the store %s, and would be synchronised itself", file, s->name);
+	}
+	free(dir);
+	free(name);
+	return rc;
+}
+
 static enum sr_status open_target(struct target *t, const struct sr_admin *a, struct sr_err *err)
 {
 	enum sr_status rc;
@@ -144,6 +172,8 @@ static enum sr_status open_target(struct target *t, const struct sr_admin *a, st
 		return isatty(t->fd) ? sr_err_set(err, SR_E_USAGE, "-: a backup is not for a terminal") : SR_OK;
 	}
 	rc = check_place(t->file, err);
+	if (rc == SR_OK)
+		rc = check_stores(t->file, a->config, err);
 	if (rc != SR_OK)
 		return rc;
 	t->part = sr_format("%s.part", t->file);

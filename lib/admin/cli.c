@@ -130,6 +130,7 @@ int sr_cli_daemon(const struct sr_cli *cli, int argc, char **argv, const char *c
 
 	setlocale(LC_CTYPE, "C.UTF-8");
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a limit of files' size is an error like a full disk */
 	/* What a large round took goes back to the system when it is over: without these glibc keeps it, once for each thread. */
 	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 	mallopt(M_ARENA_MAX, 2);

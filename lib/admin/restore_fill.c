@@ -347,7 +347,7 @@ static void look_alike(const struct sr_restore_store *st)
 	if ((there || stat(dir, &old) == 0) && !st->config->owner && !st->config->group && chown(st->staged, old.st_uid, old.st_gid) != 0)
 		there = false; /* not ours to give away; its mode would not fit */
 	if (there)
-		(void)!chmod(st->staged, old.st_mode & 0777);
+		(void)!chmod(st->staged, old.st_mode & 07777);
 	free(dir);
 }
 

@@ -165,6 +165,21 @@ flip() {
 	[[ -d $T/dir && -p $T/pipe && -L $T/device ]]
 }
 
+@test "a backup is not put into a store, which would send it everywhere; a limit of files' size leaves nothing of it" {
+	fill A
+	start_datastore
+	rounds A
+	ln -s "$T/datastore/resources/img" "$T/pictures"
+	for place in "$T/datastore/resources/b.tar" "$T/pictures/b.tar"; do
+		run on datastore backup "$place"
+		[[ $status -eq 64 && $output == *"$place: lies in the store resources"* ]] || fail "$place: status $status: $output"
+	done
+	[ ! -e "$T/datastore/resources/b.tar.part" ]
+	run bash -c 'ulimit -f 64; "$@"' - "$BIN/sameroot" backup "$T/b.tar" -c "$T/datastore.conf"
+	[[ $status -eq 74 && $output == *'File too large'* ]] || fail "status $status: $output"
+	[[ ! -e $T/b.tar && ! -e $T/b.tar.part ]]
+}
+
 @test "verify finds one flipped bit, what was cut off, added or removed; a full disk leaves no FILE" {
 	fill A
 	start_datastore

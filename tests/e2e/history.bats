@@ -239,6 +239,7 @@ counts_what_lies_there() {
 @test "the disk is full: the older half of what is kept gives way, and what comes is taken when it comes again" {
 	mkdir "$T/small"
 	mount -t tmpfs -o size=30m none "$T/small" 2>/dev/null || skip 'no mount here'
+	# shellcheck disable=SC2034 # teardown unmounts it
 	MOUNTED=$T/small
 	edit_config datastore Datastore-Resource-Store= "Datastore-Resource-Store=$T/small/resources"
 	in_step

@@ -477,12 +477,14 @@ owned_by() { # UID NAME: all of it
 	stop datastore
 	mkdir "$T/disk"
 	mv "$T/datastore/resources" "$T/disk/files"
+	chmod 2775 "$T/disk/files"
 	ln -s "$T/disk/files" "$T/datastore/resources"
 	rm -f "$T"/datastore/users.db*
 	ln -s ../disk/users.db "$T/datastore/users.db"
 	datastore_from --from-backup "$T/backup.tar"
 	[[ -L $T/datastore/resources && -L $T/datastore/users.db && -d $T/disk/files && -f $T/disk/users.db ]]
 	[ -d "$(find "$T/disk" -name 'files.before-restore-*')" ]
+	[ "$(stat -c %a "$T/disk/files")" = 2775 ]
 	nothing_left
 	start_datastore
 	rounds A B

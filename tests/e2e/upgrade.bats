@@ -112,6 +112,7 @@ rebuilt() { # NAME COLUMNS FROM: as https://sqlite.org/lang_altertable.html says
 	wait_for 'it is built anew at the datastore' has_columns datastore items 'id TEXT,value TEXT,email TEXT,level REAL,mail TEXT'
 	wait_for 'B waits' says B 'users.db/items: its schema was changed elsewhere: it waits until the application here changes it' 
 	set_other C 3
+	sync_now A # what is deleted before its rows were held against the datastore's new ones comes back
 	value A "DELETE FROM items WHERE id = 'A-30'"
 	rebuilt B 'value TEXT NOT NULL, email TEXT, level REAL DEFAULT 8, mail TEXT' "value, email, level, 'mail:' || email"
 	rebuilt C 'value TEXT NOT NULL, email TEXT, level REAL DEFAULT 8, mail TEXT' "value, email, level, 'mail:' || email"
