@@ -49,13 +49,9 @@ cut_short() {
 	grep -q "^cut $2 " "$T/wire.log" || fail "nothing was cut"
 }
 
-# NAME: rounds until one finds all well; a cut ends some of them
+# NAME: rounds until one finds all well; a cut ends some of them, and what was cut waits until its connection is seen to be gone
 rounds_through() {
-	local tries
-	for tries in 1 2 3 4 5; do
-		once "$1" && return
-	done
-	fail "$tries rounds of $1 were not enough: $(<"$T/$1.once")"
+	wait_for "a round of $1 finds all well" once "$1"
 }
 
 parts_of() {

@@ -26,11 +26,11 @@ cut_before() {
 	shift 2
 	rm -rf "$T/copy"
 	cp -a "$T/$node" "$T/copy"
-	strace -f -qq -o "$T/strace" -e trace=renameat2 "$BIN/sameroot-restore" "$role" -c "$T/$node.conf" --yes "$@" >/dev/null 2>&1
+	ASAN_OPTIONS=detect_leaks=0 strace -f -qq -o "$T/strace" -e trace=renameat2 "$BIN/sameroot-restore" "$role" -c "$T/$node.conf" --yes "$@" >/dev/null 2>&1
 	n=$(grep -c renameat2 <(sed "/$file.restoring\", .*$file\"/q" "$T/strace"))
 	rm -rf "${T:?}/$node"
 	mv "$T/copy" "$T/$node"
-	strace -f -qq -o "$T/strace" -e trace=renameat2 -e "inject=renameat2:signal=KILL:when=$n" \
+	ASAN_OPTIONS=detect_leaks=0 strace -f -qq -o "$T/strace" -e trace=renameat2 -e "inject=renameat2:signal=KILL:when=$n" \
 		"$BIN/sameroot-restore" "$role" -c "$T/$node.conf" --yes "$@" >/dev/null 2>&1 || status=$?
 	[ "$status" -eq 137 ] || [ "$status" -eq 9 ] || fail "it was not killed but ended with $status"
 	[ ! -e "$T/$node/$file" ] || fail "$file is there"

@@ -275,7 +275,7 @@ paused_there() {
 killed_at() {
 	local call=$1 n=$2 status=0
 	shift 2
-	strace -f -qq -o "$T/strace" -e trace="$call" -e "inject=$call:signal=KILL:when=$n" "$BIN/sameroot-restore" "$@" >/dev/null 2>&1 || status=$?
+	ASAN_OPTIONS=detect_leaks=0 strace -f -qq -o "$T/strace" -e trace="$call" -e "inject=$call:signal=KILL:when=$n" "$BIN/sameroot-restore" "$@" >/dev/null 2>&1 || status=$?
 	[ "$status" -eq 137 ] || [ "$status" -eq 9 ] || fail "it was not killed at $call $n but ended with $status"
 }
 
@@ -297,11 +297,11 @@ killed_at() {
 		[ ! -e "$T/datastore/state/restore/plan" ]
 	done
 	# the last renames are those that put things in place: from the count of a whole run back
-	strace -f -qq -o "$T/strace" -e trace=renameat2 "$BIN/sameroot-restore" datastore -c "$T/datastore.conf" --from "${URL[A]}" --yes
+	ASAN_OPTIONS=detect_leaks=0 strace -f -qq -o "$T/strace" -e trace=renameat2 "$BIN/sameroot-restore" datastore -c "$T/datastore.conf" --from "${URL[A]}" --yes
 	last=$(grep -c before-restore "$T/strace")
 	[ "$last" -ge 3 ]
 	for n in 1 2 4; do
-		all=$(strace -f -qq -e trace=renameat2 "$BIN/sameroot-restore" datastore -c "$T/datastore.conf" --from "${URL[A]}" --yes 2>&1 >/dev/null | grep -c renameat2)
+		all=$(ASAN_OPTIONS=detect_leaks=0 strace -f -qq -e trace=renameat2 "$BIN/sameroot-restore" datastore -c "$T/datastore.conf" --from "${URL[A]}" --yes 2>&1 >/dev/null | grep -c renameat2)
 		killed_at renameat2 $((all - n)) datastore -c "$T/datastore.conf" --from "${URL[A]}" --yes
 		[ -e "$T/datastore/state/restore/plan" ]
 		if ((n == 2)); then # the daemon ends it by itself
@@ -329,13 +329,13 @@ killed_at() {
 	wait_same
 	stop datastore
 	lose_stores
-	strace -f -qq -o "$T/strace" -e trace=renameat2 -e inject=renameat2:signal=KILL:when=9 \
+	ASAN_OPTIONS=detect_leaks=0 strace -f -qq -o "$T/strace" -e trace=renameat2 -e inject=renameat2:signal=KILL:when=9 \
 		"$BIN/sameroot-restore" datastore -c "$T/datastore.conf" --from "${URL[A]}" --yes || true
 	[ -d "$T/datastore/resources.restoring" ]
 	[ ! -e "$T/datastore/resources" ]
 	have=$(find "$T/datastore/resources.restoring" -size +8000k | wc -l)
 	[ "$have" -ge 1 ]
-	strace -f -qq -o "$T/strace" -e trace=sendto,sendmsg,write -s 400 "$BIN/sameroot-restore" datastore -c "$T/datastore.conf" --from "${URL[A]}" --yes
+	ASAN_OPTIONS=detect_leaks=0 strace -f -qq -o "$T/strace" -e trace=sendto,sendmsg,write -s 400 "$BIN/sameroot-restore" datastore -c "$T/datastore.conf" --from "${URL[A]}" --yes
 	asked=$(grep -c 'GET /api/blob' "$T/strace")
 	((asked <= 3 - have)) || fail "$asked large files were fetched, though $have were there"
 	start_datastore
