@@ -513,8 +513,28 @@ static bool before(const struct timespec *a, const struct timespec *b)
 	return a->tv_sec < b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
 }
 
+/* File times are coarse, up to some 10 ms: a checkpoint and the first frame of the log's next turn may carry the same one. */
+static bool well_after(const struct timespec *late, const struct timespec *early)
+{
+	return (late->tv_sec - early->tv_sec) * 1000 + (late->tv_nsec - early->tv_nsec) / 1000000 >= CLEARLY_LATER_MS;
+}
+
+/* Was it last written before it was made?  Then it is a copy that kept its time, as cp -a, rsync -a and tar make it: nobody wrote to it here. */
+static bool is_copy(const char *path)
+{
+	struct statx sx;
+	struct timespec made, written;
+
+	if (statx(AT_FDCWD, path, 0, STATX_BTIME | STATX_MTIME, &sx) < 0 || !(sx.stx_mask & STATX_BTIME))
+		return false;
+	made = (struct timespec){.tv_sec = sx.stx_btime.tv_sec, .tv_nsec = sx.stx_btime.tv_nsec};
+	written = (struct timespec){.tv_sec = sx.stx_mtime.tv_sec, .tv_nsec = sx.stx_mtime.tv_nsec};
+	return well_after(&made, &written);
+}
+
 /* Is there a -wal or -journal with content that was last written before the database file was put here?  One that was written later belongs
- * to the file, whoever's marker the file carries: that of the node from which it was once copied stays in it until the next checkpoint.
+ * to the file, whoever's marker the file carries: that of the node from which it was once copied stays in it until the next checkpoint.  So
+ * does one that was copied as the file was: both came with their directory.
  * times: of the file and of the older log. */
 static bool leftovers(const struct sr_store *st, struct timespec times[2])
 {
@@ -528,7 +548,7 @@ static bool leftovers(const struct sr_store *st, struct timespec times[2])
 		char *path = sr_format("%s%s", st->path, suffixes[i]);
 
 		if (strcmp(suffixes[i], "-shm") && stat(path, &sb) == 0 && sb.st_size > 0) {
-			if (before(&db.st_ctim, &sb.st_mtim)) {
+			if (before(&db.st_ctim, &sb.st_mtim) || (is_copy(st->path) && is_copy(path))) {
 				free(path);
 				return false;
 			}
@@ -607,12 +627,6 @@ static bool nobody_came(const struct sr_store *st, const struct timespec before[
 	struct timespec now[2] = {0};
 
 	return leftovers(st, now) && !memcmp(now, before, sizeof now) && !wal_in_use(st);
-}
-
-/* File times are coarse, up to some 10 ms: a checkpoint and the first frame of the log's next turn may carry the same one. */
-static bool well_after(const struct timespec *late, const struct timespec *early)
-{
-	return (late->tv_sec - early->tv_sec) * 1000 + (late->tv_nsec - early->tv_nsec) / 1000000 >= CLEARLY_LATER_MS;
 }
 
 static enum sr_status shed_stale_wal(struct sr_store *st, uint64_t known_inode, const struct sr_uuid *node, bool *any, struct sr_err *err)

@@ -169,3 +169,24 @@ many_commits() {
 	wait_same
 	no_conflicts
 }
+
+@test "a webserver's directory is copied, logs and all: what was committed last and is only in a log comes along, and is sent" {
+	fill A
+	start_all
+	wait_same
+	stop datastore
+	value B "UPDATE users SET email = 'only in the log' WHERE uid = 1"
+	echo later >"$T/B/resources/later"
+	stop B
+	[ -s "$T/B/users.db-wal" ]
+	sleep 1.5 # a copy is later than what it copies
+	mv "$T/B" "$T/gone"
+	cp -a "$T/gone" "$T/B"
+	start_datastore
+	rounds B
+	[ "$(grep -c 'moved aside' "$T/B.once")" = 0 ]
+	wait_same datastore A
+	everywhere 'SELECT email FROM users WHERE uid = 1' 'only in the log'
+	[ "$(<"$T/A/resources/later")" = later ]
+	no_conflicts
+}
