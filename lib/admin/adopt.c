@@ -84,7 +84,8 @@ static long long show_predecessors(const json_t *list, long long epoch, FILE *ou
 	return epoch;
 }
 
-static void show_stores(const json_t *list, FILE *out)
+/* counted: what is not founded yet has not been looked through, either. */
+static void show_stores(const json_t *list, bool counted, FILE *out)
 {
 	struct sr_table t;
 	size_t i;
@@ -98,8 +99,8 @@ static void show_stores(const json_t *list, FILE *out)
 		bool paused = !strcmp(text_or(s, "mode", ""), "paused");
 
 		sr_table_add(&t, "%s", text_or(s, "name", "-"));
-		sr_table_add(&t, "%lld leaves", (long long)json_integer_value(json_object_get(s, "leaves")));
-		sr_table_add(&t, "%lld bytes", (long long)json_integer_value(json_object_get(s, "bytes")));
+		sr_table_add(&t, counted ? "%lld leaves" : "", (long long)json_integer_value(json_object_get(s, "leaves")));
+		sr_table_add(&t, counted ? "%lld bytes" : "not counted yet", (long long)json_integer_value(json_object_get(s, "bytes")));
 		sr_table_add(&t, paused ? "it is paused, and stays so: %s" : "%s", paused ? text_or(s, "why", "it does not say why") : "");
 	}
 	sr_table_print(&t, out, "  ");
@@ -118,13 +119,13 @@ static void preview(const json_t *status, FILE *out)
 	else
 		fprintf(out, "This datastore has no history yet (%s).  A new one will be founded on what lies in its stores.\n",
 			text_or(status, "why", "it is new"));
-	show_stores(json_object_get(status, "stores"), out);
+	show_stores(json_object_get(status, "stores"), instance != NULL, out);
 	show_webservers(json_object_get(status, "webservers"), out);
 	fputs("Every webserver then unites its state with the datastore's: what is missing on a side is copied there, nothing is deleted, "
 	      "but for names that the\n"
 	      "datastore knows to be deleted later; where both have a version the newer one stands, and the other goes to the conflict "
 	      "archive.  Webservers of\n"
-	      "other instances that are held now are let in.\n",
+	      "other instances that are held now are let in; one that is not listed, and is held later, needs the command once more.\n",
 	      out);
 }
 
@@ -172,7 +173,7 @@ static enum sr_status adopt(const struct sr_admin *a, struct sr_here *h, struct 
 	if (rc == SR_OK)
 		rc = parse(&after, &result, err);
 	if (rc == SR_OK && !a->json)
-		fprintf(a->out, "Adopted: instance %s, epoch %lld.  Webservers unite at their next check-in; see `sameroot status`.\n",
+		fprintf(a->out, "Adopted: instance %s, epoch %lld.  Webservers unite at their next check-in; `sameroot status` lists who is held after it.\n",
 			text_or(result, "instance", "-"), (long long)json_integer_value(json_object_get(result, "epoch")));
 	if (status)
 		sr_preview_answer(a, "union", preview_json(status), rc == SR_OK ? &after : NULL);

@@ -25,7 +25,7 @@ SR_MUST enum sr_status sr_datastore_open(struct sr_datastore **out, const struct
 SR_MUST enum sr_status sr_datastore_tick(struct sr_datastore *d, struct sr_err *err);
 
 /* Found (content without a state), or raise the epoch: every webserver then makes a union.  Instances that webservers in foreign histories
- * have reported become predecessors.  SR_E_UNAVAILABLE: before the first turn. */
+ * have reported become predecessors, also those that were reported while it waited to be founded.  SR_E_UNAVAILABLE: before the first turn. */
 SR_MUST enum sr_status sr_datastore_adopt_union(struct sr_datastore *d, struct sr_err *err);
 
 /* The operator lets through the deletions that are held here, and those that webservers hold back from pulling. */

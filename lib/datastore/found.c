@@ -243,7 +243,7 @@ static enum sr_status survey(struct sr_datastore *d, bool adopt, size_t *marked,
 		if (d->r->stores[i].has_content)
 			return sr_err_set(err, SR_E_UNAVAILABLE,
 					  "store %s has content, but this datastore has no state and does not know whose it is: to start "
-					  "from it, say `sameroot adopt --union` here",
+					  "from it, say `sameroot adopt --union` on the datastore",
 					  d->r->stores[i].name);
 	return SR_OK;
 }
@@ -419,7 +419,7 @@ static size_t held_instances(struct sr_datastore *d, struct sr_uuid **out, uint6
 			continue;
 		if (w->reported.epoch > *epoch)
 			*epoch = w->reported.epoch;
-		if (w->verdict == SR_HISTORY_FOREIGN)
+		if (w->verdict == SR_HISTORY_FOREIGN && !same_uuid(&w->reported.instance, &d->at.instance))
 			(*out)[n++] = w->reported.instance;
 	}
 	pthread_mutex_unlock(&d->face);
@@ -436,15 +436,21 @@ static bool is_listed(const struct sr_datastore *d, const struct sr_uuid *instan
 
 enum sr_status sr_ds_adopt(struct sr_datastore *d, struct sr_err *err)
 {
-	struct sr_anchor *as_of, next = d->at;
+	struct sr_anchor *as_of, next;
 	struct sr_uuid *held;
-	enum sr_status rc = SR_OK;
+	bool founds = sr_uuid_none(&d->at.instance);
+	enum sr_status rc = founds ? sr_ds_found(d, true, err) : SR_OK;
 	size_t n;
 
-	if (sr_uuid_none(&d->at.instance))
-		return sr_ds_found(d, true, err);
-	as_of = sr_alloc((d->r->n + 1) * sizeof(*as_of));
+	if (rc != SR_OK)
+		return rc;
+	next = d->at;
 	n = held_instances(d, &held, &next.epoch);
+	if (founds && !n) { /* nobody asked while it waited */
+		free(held);
+		return SR_OK;
+	}
+	as_of = sr_alloc((d->r->n + 1) * sizeof(*as_of));
 	for (size_t i = 0; i < n && rc == SR_OK; i++)
 		if (!is_listed(d, &held[i]))
 			rc = add_predecessor(d, &held[i], err);

@@ -268,6 +268,15 @@ static void show_root(struct sr_datastore *d)
 		add_root(d, &root);
 }
 
+/* Who asked before it was founded was noted as foreign.  Now it is known. */
+static void judge_early(struct sr_datastore *d)
+{
+	for (size_t i = 0; i < d->webservers_n && d->unfounded; i++)
+		if (d->webservers[i].verdict == SR_HISTORY_FOREIGN)
+			d->webservers[i].verdict = sr_ds_verdict(d, &d->webservers[i].reported);
+	d->unfounded = false;
+}
+
 void sr_ds_publish(struct sr_datastore *d)
 {
 	uint64_t(*counts)[2] = sr_alloc((d->r->n + 1) * sizeof(*counts));
@@ -283,6 +292,7 @@ void sr_ds_publish(struct sr_datastore *d)
 	d->shown = d->at;
 	if (is_new)
 		show_root(d);
+	judge_early(d);
 	for (size_t i = 0; i < d->r->n; i++) {
 		show_store(d, i, counts[i][0], counts[i][1]);
 		if (show_exclude(&d->stores[i], &d->r->stores[i])) {
@@ -304,6 +314,7 @@ void sr_ds_not_ready(struct sr_datastore *d, const char *why)
 {
 	pthread_mutex_lock(&d->face);
 	d->ready = false;
+	d->unfounded = sr_uuid_none(&d->at.instance);
 	snprintf(d->why, sizeof(d->why), "%s", why);
 	pthread_mutex_unlock(&d->face);
 }

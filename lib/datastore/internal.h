@@ -127,7 +127,7 @@ struct sr_datastore {
 	bool *swept;                         /* per store: its kept files were compared with state.db */
 
 	pthread_mutex_t face;
-	bool ready;
+	bool ready, unfounded; /* unfounded: its stores have content, and it waits for the operator's word */
 	char why[256];
 	struct sr_err broken;     /* code SR_OK: it is not */
 	struct sr_anchor shown;   /* the published `at` */

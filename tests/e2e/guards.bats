@@ -67,6 +67,31 @@ held() {
 	[ "$(value datastore 'SELECT count(*) FROM users')" = 3 ]
 }
 
+foreseen() { # the datastore waits, and A has asked it
+	tool datastore adopt --union
+	[[ $output == *'becomes its predecessor: webserver '* ]]
+}
+
+@test "a datastore with content and no history: one adopt --union founds it, and lets in the webserver that asked meanwhile" {
+	begin
+	start_webserver A
+	wait_for 'a round' rounds_over A 1
+	stop datastore
+	mv "$T/datastore" "$T/old"
+	mkdir -p "$T/datastore/resources"
+	cp "$T/old/resources/hosts.csv" "$T/datastore/resources"
+	echo own >"$T/datastore/resources/own"
+	launch datastore "$BIN/sameroot-datastore" -c "$T/datastore.conf"
+	wait_for 'it waits for the word' grep -q 'does not know whose it is.*adopt --union` on the datastore' "$T/datastore.log"
+	wait_for 'A asks' foreseen
+	says 'no history yet' 'not counted yet'
+	[[ $output != *'0 leaves'* && $output != *'No webserver is known'* ]] || fail "$output"
+	"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf"
+	wait_same datastore A
+	[ "$(cat "$T/A/resources/own")" = own ]
+	[ "$(value datastore 'SELECT count(*) FROM users')" = 3 ]
+}
+
 # --- adopt --mirror ---------------------------------------------------------------------------------------------------------
 
 archived_rows() { # NAME REASON: the names of users in the archive

@@ -493,6 +493,39 @@ static void test_content_without_state_waits_for_the_operator(void **state)
 	assert_file(w, "resources/a", "precious");
 }
 
+static int check_in(struct world *w, const struct sr_check_in *c, bool match);
+
+/* One word is enough for who asked before it; who asks only later is another matter. */
+static void test_adopting_content_lets_in_who_asked_before(void **state)
+{
+	struct world *w = *state;
+	struct sr_check_in asked = {.node = sr_uuid_random(), .known = {.instance = sr_uuid_random(), .epoch = 4, .seq = 9}};
+	struct sr_check_in later = {.node = sr_uuid_random(), .known = {.instance = sr_uuid_random(), .epoch = 2, .seq = 1}};
+	struct sr_check_in fresh = {.node = sr_uuid_random()};
+	char *dir = path_in(w, "resources");
+	uint64_t epoch, s;
+
+	mkdir(dir, 0755);
+	free(dir);
+	write_file(w, "resources/a", "precious");
+	OK(sr_datastore_open(&w->d, w->config, &w->err));
+	listen_and_connect(w);
+	assert_int_equal(check_in(w, &later, false), 503); /* it is starting: who knows whether it will wait */
+	assert_int_equal(sr_datastore_tick(w->d, &w->err), SR_E_UNAVAILABLE);
+	assert_int_equal(check_in(w, &asked, false), 503);
+	assert_int_equal(check_in(w, &fresh, false), 503);
+	OK(sr_datastore_adopt_union(w->d, &w->err));
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(w->d->at.epoch, 5);
+	assert_int_equal(w->d->predecessors_n, 1);
+	as_of_row(w, "a", &epoch, &s);
+	assert_int_equal(epoch, 1); /* a newer version of a webserver wins */
+	assert_int_equal(check_in(w, &asked, false), 200);
+	assert_int_equal(sr_ds_webserver(w->d, &asked.node)->verdict, SR_HISTORY_UNION);
+	assert_int_equal(check_in(w, &later, false), 200);
+	assert_int_equal(sr_ds_webserver(w->d, &later.node)->verdict, SR_HISTORY_FOREIGN);
+}
+
 static void test_continues_the_instance_of_a_marker(void **state)
 {
 	struct world *w = *state;
@@ -1668,6 +1701,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_founds, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_content_without_state_waits_for_the_operator, setup_empty, teardown),
+		cmocka_unit_test_setup_teardown(test_adopting_content_lets_in_who_asked_before, setup_empty, teardown),
 		cmocka_unit_test_setup_teardown(test_continues_the_instance_of_a_marker, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_push_is_committed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_repeat_gets_the_stored_answer, setup, teardown),
