@@ -24,7 +24,11 @@ static enum sr_status load_secrets(struct sr_datastore *d, struct sr_err *err)
 	bool made = false;
 	enum sr_status rc = c->control_auth ? SR_OK : sr_secret_ensure(c->control_auth_file, &made, err);
 
-	if (made)
+	if (made && !sr_uuid_none(&d->at.instance))
+		sr_warn("made a new secret, %s, beside a history that is there: webservers with the secret of before are refused; to let them in, copy "
+			"theirs into its place, mode 0600, and restart",
+			c->control_auth_file);
+	else if (made)
 		sr_info("made %s: `sameroot join --line` prints the line that takes it to a webserver", c->control_auth_file);
 	return rc == SR_OK ? sr_admit_open(&d->admit, c, c->datastore_state_directory, err) : rc;
 }
@@ -52,10 +56,10 @@ static enum sr_status load(struct sr_datastore *d, struct sr_err *err)
 {
 	enum sr_status rc = start_replica(d, err);
 
-	if (rc == SR_OK) /* after the lock: two first starts must not both make them */
-		rc = load_secrets(d, err);
 	if (rc == SR_OK)
 		rc = sr_ds_identity_load(d, err);
+	if (rc == SR_OK) /* after the lock: two first starts must not both make them */
+		rc = load_secrets(d, err);
 	if (rc == SR_OK)
 		rc = sr_ds_ends_load(d, err);
 	if (rc == SR_OK)

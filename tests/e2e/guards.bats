@@ -67,6 +67,23 @@ held() {
 	[ "$(value datastore 'SELECT count(*) FROM users')" = 3 ]
 }
 
+@test "a datastore that lost its secret says so; with a webserver's in its place they go on" {
+	begin
+	cp "$T/control-auth" "$T/A-auth"
+	edit_config A Control-Auth-File= "Control-Auth-File=$T/A-auth"
+	stop datastore
+	rm "$T/control-auth"
+	start_datastore
+	grep -q 'warn.* made a new secret, .*control-auth, beside a history that is there' "$T/datastore.log"
+	run once A
+	[ "$status" -ne 0 ]
+	grep -q "the secret is wrong: it is not this node's Control-Auth" "$T/A.once"
+	stop datastore
+	cp "$T/A-auth" "$T/control-auth"
+	start_datastore
+	rounds A
+}
+
 foreseen() { # the datastore waits, and A has asked it
 	tool datastore adopt --union
 	[[ $output == *'becomes its predecessor: webserver '* ]]
