@@ -47,6 +47,10 @@ says() {
 	json A adopt --mirror | jq -e 'all(.preview[]; .emptied)'
 }
 
+none_held() {
+	[ "$(status_of datastore '[.stores[].held[]] | length')" = 0 ]
+}
+
 @test "adopt --deletions names the first ten paths, on a webserver and on the datastore; adopt --union as JSON" {
 	fill A
 	mkdir "$T/A/resources/many"
@@ -75,6 +79,10 @@ says() {
 	tool datastore adopt --deletions
 	says 'table users: 3 of 3 rows were deleted directly' users.db/users/1 users.db/members/
 	json datastore adopt --deletions --yes | jq -e '(.preview[0].held | length == 3) and .result.role == "datastore"'
+	wait_for 'nothing is held' none_held
+	tool datastore adopt --deletions
+	[ "$status" -eq 0 ]
+	says 'No deletions are held here'
 	json datastore adopt --union | jq -e '.what == "union" and .preview.epoch == 1 and (.preview.stores | length == 3) and (.preview.webservers | length == 2) and .result == null'
 	json datastore adopt --union --yes | jq -e '.result.epoch == 2'
 }
