@@ -275,6 +275,35 @@ static bool query_number(struct sr_request *req, const char *name, uint64_t othe
 	return !text || (*text >= '0' && *text <= '9' && strlen(text) < 19 && sscanf(text, "%" SCNu64 "%c", out, &end) == 1);
 }
 
+static enum sr_status any_row(void *ctx, const struct sr_journal_row *row, struct sr_err *err)
+{
+	bool *any = ctx;
+
+	(void)row;
+	(void)err;
+	*any = true;
+	return SR_E_LIMIT; /* enough */
+}
+
+/* A list of nothing is the answer for what is there, or was: a name that never was is a mistake. */
+static enum sr_status demand_known(struct listing *l, struct sr_err *err)
+{
+	const struct sr_ds_place *p = &l->place;
+	struct sr_version now;
+	bool any = false;
+	enum sr_status rc;
+
+	if (!p->s || !p->path.len || json_array_size(l->entries))
+		return SR_OK;
+	rc = sr_ds_past_now(&l->past, p->i, sr_buf_view(&p->path), &now, err);
+	if (rc != SR_OK || now.kind)
+		return rc;
+	rc = sr_state_journal_back(l->past.state, p->s->name, sr_buf_view(&p->path), 0, INT64_MAX, any_row, &any, err);
+	if (any)
+		return SR_OK;
+	return rc != SR_OK ? rc : sr_err_set(err, SR_E_NOTFOUND, "there is no such path in store %s, nor was there one in its history", p->s->name);
+}
+
 static enum sr_status list(struct listing *l, uint64_t since_ms, struct sr_request *req, struct sr_err *err)
 {
 	const struct sr_ds_place *p = &l->place;
@@ -282,6 +311,8 @@ static enum sr_status list(struct listing *l, uint64_t since_ms, struct sr_reque
 	enum sr_status rc = sr_state_journal_back(l->past.state, p->s ? p->s->name : NULL, sr_buf_view(&p->path), (int64_t)since_ms, INT64_MAX,
 						  list_row, l, err);
 
+	if (rc == SR_OK)
+		rc = demand_known(l, err);
 	if (rc != SR_OK && !l->more)
 		return rc;
 	o = json_object();
