@@ -13,6 +13,10 @@
 #define FILL_DATASTORE                                                                                                                      \
 	"; or, with sameroot-datastore stopped, `sameroot-restore datastore --from https://WEBSERVER:9406 --store %s` rebuilds it. Nothing is " \
 	"deleted meanwhile"
+#define OTHER_SECRET                                                                                                                        \
+	"if the datastore has lost its secret, copy control-auth from a webserver there, mode 0600, and restart it; if it has a new one on "    \
+	"purpose, remove control-auth on the webserver, then `sameroot join LINE` with the line that `sameroot join --line` prints on the "     \
+	"datastore, and restart sameroot-sync"
 #define DELETIONS "`sameroot adopt --deletions` lets them through; or put back what is gone"
 #define ARCHIVE_FULL                                                                                                                        \
 	"`sameroot conflicts list` shows what lies there, `sameroot conflicts remove ID` makes room; or raise Conflict-Max-Bytes. Nothing is "  \
@@ -22,8 +26,8 @@
 static const struct remedy {
 	const char *says, *webserver, *datastore;
 } remedies[] = {
-	{"history is", "`sameroot adopt --union` on the datastore unites both; `sameroot adopt --mirror` here takes the datastore's state as it is. Nothing is deleted meanwhile",
-	 "`sameroot adopt --union` here unites both; `sameroot adopt --mirror` on that webserver takes the datastore's state as it is. Nothing is deleted meanwhile"},
+	{"history is", "`sameroot adopt --union` on the datastore unites both; `sameroot adopt --mirror` on the webserver takes the datastore's state as it is. Nothing is deleted meanwhile",
+	 "`sameroot adopt --union` on the datastore unites both; `sameroot adopt --mirror` on that webserver takes the datastore's state as it is. Nothing is deleted meanwhile"},
 	{"join --new-uuid", "`sameroot join --new-uuid` on the copy gives it an identity of its own",
 	 "`sameroot join --new-uuid` on the copy gives it an identity of its own"},
 	{"conflict archive", ARCHIVE_FULL, ARCHIVE_FULL},
@@ -37,19 +41,19 @@ static const struct remedy {
 	{"being deleted directly", NULL, "nothing, if they are to go: they do when no more follow; else put them back now, or stop sameroot-datastore first"},
 	{"deleted directly", DELETIONS, DELETIONS},
 	{"schema was changed here",
-	 "upgrade the other webservers, too: the datastore follows when all have made the same change; or take it back here", NULL},
-	{"schema", "upgrade the application here: the table goes on when its schema is the datastore's; `sameroot diff` names what differs",
+	 "upgrade the other webservers, too: the datastore follows when all have made the same change; or take it back on the webserver", NULL},
+	{"schema", "upgrade the application on the webserver: the table goes on when its schema is the datastore's; `sameroot diff` names what differs",
 	 "it goes on when the schemas agree again"},
-	{"does not have it yet", "upgrade the application here: it goes on when the table is there; `sameroot diff` names what differs", NULL},
+	{"does not have it yet", "upgrade the application on the webserver: it goes on when the table is there; `sameroot diff` names what differs", NULL},
 	{"paused at the datastore", "`sameroot status` on the datastore says why; it goes on by itself after that", NULL},
-	{"has this store", "name the store in the configuration here: [store \"%s\"]", NULL},
+	{"has this store", "name the store in the webserver's configuration: [store \"%s\"]", NULL},
 	{"has no store of this name", "name the store in the datastore's configuration: [store \"%s\"]", NULL},
 	{"Resource-Max-Size", "raise Resource-Max-Size, or make it smaller", NULL},
 	{"cannot be looked at", "see to what the reason names (owner, mode, mount); it goes on by itself",
 	 "see to what the reason names (owner, mode, mount); it goes on by itself"},
-	{"gone at the datastore", "`sameroot adopt --union` on the datastore brings the table back there; or, if no application needs it any more, drop it here", NULL},
-	{"it is gone here", "make the table again (the application does at its start), or, with sameroot-sync stopped, `sameroot-restore webserver --from-datastore --store %s` "
-	 "fills the store anew", NULL},
+	{"gone at the datastore", "`sameroot adopt --union` on the datastore brings the table back there; or, if no application needs it any more, drop it on the webserver", NULL},
+	{"it is gone here", "with sameroot-sync stopped, `sameroot-restore webserver --from-datastore --store %s` fills the store anew; a table that is made again empty instead "
+	 "(an application does that at its start) deletes its rows everywhere", NULL},
 	{"another kind", "give the store the same Kind= in both configurations, see sameroot.conf(5)", NULL},
 	{"does not hold it", "`sameroot status` on the datastore says what is with this store there; it goes on by itself after that", NULL},
 	{"cannot be seen", "the paths that are unknown here stand above: remove what is neither a file nor a directory, or let the daemon's user read it", NULL},
@@ -67,7 +71,7 @@ static const struct remedy {
 	{"join --new-key", "`sameroot join --new-key --yes` here, if that was on purpose", NULL},
 	{"Datastore-Key-Pin", "put the new key there, or take that line away and `sameroot join LINE` with the line of `sameroot join --line` on the datastore; then restart sameroot-sync", NULL},
 	{"no secret was sent", "`sameroot join LINE` here, with the line that `sameroot join --line` prints on the datastore", NULL},
-	{"Control-Auth", "`sameroot join LINE` here, with the line that `sameroot join --line` prints on the datastore", NULL},
+	{"Control-Auth", OTHER_SECRET, NULL},
 	{"left alone", "`sameroot diff` names what differs; it is tried again every round", NULL},
 };
 

@@ -123,7 +123,7 @@ static enum sr_status held(struct sr_sync *s, struct sr_err *err)
 	return sr_err_set(err, SR_E_HELD,
 			  "held: the datastore's history is %s: it is at instance %.8s epoch %" PRIu64 " seq %" PRIu64
 			  ", this webserver was last in step with instance %.8s epoch %" PRIu64 " seq %" PRIu64
-			  "; nothing is deleted or overwritten until `sameroot adopt --union` is run on the datastore, or `sameroot adopt --mirror` here",
+			  "; nothing is deleted or overwritten until `sameroot adopt --union` is run on the datastore, or `sameroot adopt --mirror` on the webserver",
 			  sr_history_text(s->info.history), theirs, s->info.at.epoch, s->info.at.seq, ours, s->anchor.epoch, s->anchor.seq);
 }
 

@@ -261,7 +261,7 @@ static void a_datastore_shows_what_its_webservers_told(void **state)
 	json_object_set_new(json_array_get(json_object_get(o, "webservers"), 0), "history", json_string("foreign"));
 	sr_status_show(o, 1795332180000, out);
 	fclose(out);
-	for (const char *const *want = (const char *const[]){"web1             held: its history is foreign to this datastore", "`sameroot adopt --union` here", "web2: resources  corrupt: ?[2Jno", "--store resources", NULL};
+	for (const char *const *want = (const char *const[]){"web1             held: its history is foreign to this datastore", "`sameroot adopt --union` on the datastore", "web2: resources  corrupt: ?[2Jno", "--store resources", NULL};
 	     *want; want++)
 		if (!strstr(text, *want))
 			fail_msg("\"%s\" is missing in:\n%s", *want, text);
@@ -279,17 +279,18 @@ static void each_reason_has_its_command(void **state)
 		{SR_ROLE_DATASTORE, "lost: nothing is there", "sameroot-restore datastore --from https://WEBSERVER:9406 --store s"},
 		{SR_ROLE_WEBSERVER, "corrupt: database disk image is malformed", "sameroot-restore webserver --from-datastore --store s"},
 		{SR_ROLE_WEBSERVER, "cannot be looked at: /srv: Permission denied", "owner"},
-		{SR_ROLE_WEBSERVER, "held: the datastore's history is ahead: it is at", "sameroot adopt --mirror` here"},
-		{SR_ROLE_DATASTORE, "held: its history is fork to this datastore", "sameroot adopt --union` here"},
+		{SR_ROLE_WEBSERVER, "held: the datastore's history is ahead: it is at", "sameroot adopt --mirror` on the webserver"},
+		{SR_ROLE_DATASTORE, "held: its history is fork to this datastore", "sameroot adopt --union` on the datastore"},
 		{SR_ROLE_WEBSERVER, "1 item that differs is left alone: users.db/t: its schema was changed elsewhere: it waits", "upgrade the application"},
 		{SR_ROLE_WEBSERVER, "1 item that differs is left alone: it is paused at the datastore", "sameroot status` on the datastore"},
 		{SR_ROLE_WEBSERVER, "the conflict archive is full", "sameroot conflicts remove"},
 		{SR_ROLE_DATASTORE, "held: 5 of 6 leaves were deleted directly", "sameroot adopt --deletions"},
 		{SR_ROLE_WEBSERVER, "3 items that differ are left alone: users.db/t: it is gone at the datastore", "sameroot adopt --union` on the datastore"},
-		{SR_ROLE_WEBSERVER, "1 item that differs is left alone: users.db/t: it is gone here", "--from-datastore --store s"},
+		{SR_ROLE_WEBSERVER, "1 item that differs is left alone: users.db/t: it is gone here", "--from-datastore --store s` fills the store anew; a table that is made again empty"},
 		{SR_ROLE_WEBSERVER, "1 item that differs is left alone: it is of another kind at the datastore", "Kind="},
 		{SR_ROLE_WEBSERVER, "store users.db: write: No space left on device", "make room"},
 		{SR_ROLE_WEBSERVER, "the server at d does not hold this cluster's Control-Auth: it is an impostor; no secret was sent to it", "sameroot join LINE"},
+		{SR_ROLE_WEBSERVER, "check-in: the secret is wrong: it is not this node's Control-Auth", "copy control-auth from a webserver there"},
 		{SR_ROLE_WEBSERVER, "run `sameroot join --new-key` on this webserver", "sameroot join --new-key --yes"},
 		{SR_ROLE_WEBSERVER, "something new", "see to what the reason names"},
 	};
