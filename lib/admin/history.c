@@ -246,7 +246,9 @@ static enum sr_status restore(const struct sr_admin *a, struct sr_here *h, json_
 		if (wanted(preview))
 			show_counts(preview, a->path, false, words);
 		else
-			fprintf(words, "%s is as it was: nothing is to come back%s.\n", a->path,
+			fprintf(words, "%s %s%s.\n", a->path,
+				number_of(preview, "lost") ? "is not as it was, and nothing of it can come back"
+							   : "is as it was: nothing is to come back",
 				number_of(preview, "newer") ? " (what was created since would go with --exact)" : "");
 		show_faults(preview, a->notes);
 	}

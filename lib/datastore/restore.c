@@ -2,6 +2,7 @@
  *
  * Body: {"path": P, "seq": N or "at_ms": MS, "exact": BOOL, "dry_run": BOOL}.  The first change of each path after that time tells what was
  * there; where that is not what is there now, it is wanted back, if its content is kept.  Without `exact` what was created since stays.
+ * A row of a table that got columns since is wanted as it became by that.
  * Answer: "from" {"epoch", "seq"}, "at" {"epoch", "seq"} (after it), how many: "back" (deleted since), "reverted" (changed since), "removed"
  * (created since; exact), "newer" (created since, and left), the same for each table in "tables", "lost" and "lost_paths" (content not kept),
  * "refused" and "refused_paths" ({"path", "why"}), "replaced_since": stores were put in the place of others since, of which no change is known. */
@@ -22,6 +23,10 @@
 enum counted { BACK, REVERTED, REMOVED, NEWER, COUNTS };
 static const char *const count_names[COUNTS] = {"back", "reverted", "removed", "newer"};
 
+struct moment {
+	uint64_t epoch, seq;
+};
+
 struct wish {
 	struct sr_ds_past past;
 	struct sr_ds_place place;
@@ -40,7 +45,12 @@ struct wish {
 	struct sr_buf parent; /* the directory above that is looked for */
 	struct sr_buf table;  /* the last one looked at */
 	bool table_there, table_changed;
-	struct sr_view *view; /* of a database some table of which changed */
+	struct moment table_since; /* when it changed first */
+	struct sr_view *view;      /* of a database some table of which changed */
+
+	struct sr_leaves *outgrown; /* not kept as they were, but perhaps as they became when their table grew; in order of paths */
+	struct moment *growths;     /* OWNED; when tables of the store changed since, in order */
+	size_t growths_n;
 };
 
 /* --- what is wanted ------------------------------------------------------------------------------------------------- */
@@ -86,11 +96,16 @@ static enum sr_status lose(struct wish *w, struct sr_bytes path)
 	return SR_OK;
 }
 
+struct change {
+	struct sr_version from;
+	struct moment at;
+};
+
 static enum sr_status changed_since(void *ctx, const struct sr_journal_row *row, struct sr_err *err)
 {
 	(void)err;
 	if (!memchr(row->path.at, 0, row->path.len)) /* the table, not its rows */
-		*(struct sr_version *)ctx = row->from;
+		*(struct change *)ctx = (struct change){.from = row->from, .at = {row->epoch, row->seq}};
 	return SR_OK;
 }
 
@@ -98,7 +113,8 @@ static enum sr_status changed_since(void *ctx, const struct sr_journal_row *row,
 static enum sr_status look_at_table(struct wish *w, struct sr_bytes path, struct sr_err *err)
 {
 	struct sr_bytes name = table_of(path);
-	struct sr_version now, then;
+	struct change first = {0};
+	struct sr_version now;
 	enum sr_status rc;
 
 	if (sr_bytes_eq(name, sr_buf_view(&w->table)))
@@ -106,12 +122,28 @@ static enum sr_status look_at_table(struct wish *w, struct sr_bytes path, struct
 	sr_buf_clear(&w->table);
 	sr_buf_bytes(&w->table, name);
 	rc = sr_ds_past_now(&w->past, w->i, sr_buf_view(&w->table), &now, err);
-	then = now;
+	first.from = now;
 	if (rc == SR_OK)
-		rc = sr_state_journal_then(w->past.state, w->epoch, w->seq, w->s->name, sr_buf_view(&w->table), changed_since, &then, err);
+		rc = sr_state_journal_then(w->past.state, w->epoch, w->seq, w->s->name, sr_buf_view(&w->table), changed_since, &first, err);
 	w->table_there = now.kind == SR_KIND_TABLE;
-	w->table_changed = !sr_version_eq(&now, &then);
+	w->table_changed = !sr_version_eq(&now, &first.from);
+	w->table_since = first.at;
 	return rc;
+}
+
+static enum sr_status take(struct wish *w, const struct sr_leaf *leaf, struct sr_err *err)
+{
+	count(w, leaf->path, !leaf->to.kind ? REMOVED : !leaf->expect.kind ? BACK : REVERTED);
+	return sr_leaves_add(w->leaves, leaf, err);
+}
+
+/* Found by the datastore's own scan, and not before the table changed. */
+static bool may_be_outgrown(const struct wish *w, const struct sr_journal_row *row)
+{
+	const struct moment *t = &w->table_since;
+
+	return row->from.kind == SR_KIND_ROW && w->table_changed && sr_uuid_none(&row->webserver) &&
+	       (row->epoch > t->epoch || (row->epoch == t->epoch && row->seq >= t->seq));
 }
 
 static enum sr_status want(struct wish *w, const struct sr_journal_row *row, const struct sr_version *now, const struct sr_version *then,
@@ -129,10 +161,11 @@ static enum sr_status want(struct wish *w, const struct sr_journal_row *row, con
 		rc = sr_ds_past_kept(&w->past, w->i, row->path, then, &kept, err);
 	if (rc != SR_OK)
 		return rc;
-	if (!kept || (then->kind == SR_KIND_ROW && !w->table_there))
+	if (then->kind == SR_KIND_ROW && !w->table_there)
 		return lose(w, row->path);
-	count(w, row->path, !then->kind ? REMOVED : !now->kind ? BACK : REVERTED);
-	return sr_leaves_add(w->leaves, &leaf, err);
+	if (!kept && may_be_outgrown(w, row))
+		return sr_leaves_add(w->outgrown, &leaf, err);
+	return kept ? take(w, &leaf, err) : lose(w, row->path);
 }
 
 static enum sr_status on_then(void *ctx, const struct sr_journal_row *row, struct sr_err *err)
@@ -215,6 +248,165 @@ static enum sr_status demand_there(struct wish *w, struct sr_err *err)
 	if (w->met)
 		return SR_OK;
 	return rc != SR_OK ? rc : sr_err_set(err, SR_E_NOTFOUND, "there is no such path in store %s, nor was there one since then", w->s->name);
+}
+
+/* --- rows whose table grew ------------------------------------------------------------------------------------------
+ *
+ * When a table gets columns, the scan finds its rows to be others, as it finds direct edits, and nothing is kept of what they were.  But a later
+ * record of the row, which is there or was kept, may be the same with the new columns at their defaults: without them it has the hash of what
+ * the row was.  That record is wanted in its place. */
+
+static enum sr_status look(struct wish *w, struct sr_err *err)
+{
+	return w->view ? SR_OK : sr_view_open(&w->view, w->s->store, SR_VIEW_EXTRA, err);
+}
+
+/* The table may have got more columns than the record has. */
+static bool is_grown(struct wish *w, const struct sr_leaf *leaf, struct sr_bytes record)
+{
+	struct sr_buf grown = {0};
+	bool yes = sr_view_grow(w->view, leaf->path, record, &grown) && sr_view_is_grown(w->view, leaf->path, sr_buf_view(&grown), &leaf->to);
+
+	sr_buf_free(&grown);
+	return yes;
+}
+
+/* Nothing but its shape is new: then it is as it was. */
+static bool only_grew(struct wish *w, const struct sr_leaf *leaf)
+{
+	struct sr_content content = {.fd = -1};
+
+	return leaf->expect.kind == SR_KIND_ROW && sr_view_read(w->view, leaf->path, &content, NULL) == SR_OK &&
+	       sr_version_eq(&content.version, &leaf->expect) && is_grown(w, leaf, content.record);
+}
+
+static enum sr_status leave_what_only_grew(struct wish *w, struct sr_err *err)
+{
+	struct sr_leaves *left = sr_leaves_new(w->past.d->config->datastore_state_directory);
+	enum sr_status rc = SR_OK;
+
+	for (size_t k = 0; k < sr_leaves_count(w->outgrown) && rc == SR_OK; k++) {
+		struct sr_leaf leaf;
+
+		rc = sr_leaves_at(w->outgrown, k, &leaf, err);
+		if (rc == SR_OK && !only_grew(w, &leaf))
+			rc = sr_leaves_add(left, &leaf, err);
+	}
+	sr_leaves_free(w->outgrown);
+	w->outgrown = left;
+	return rc;
+}
+
+struct growth {
+	struct wish *w;
+	size_t next;            /* of the outgrown ones */
+	struct sr_leaves *left; /* still looked for */
+};
+
+/* became: what followed the growth; NULL: nothing did. */
+static enum sr_status settle(struct growth *g, struct sr_leaf *leaf, const struct sr_version *became, struct sr_err *err)
+{
+	struct sr_buf record = {0};
+	bool found = false;
+	enum sr_status rc = SR_OK;
+
+	if (became && became->kind == SR_KIND_ROW)
+		rc = sr_state_replaced(g->w->past.state, &became->hash, &record, &found, err);
+	found = found && record.len && is_grown(g->w, leaf, sr_buf_view(&record));
+	sr_buf_free(&record);
+	if (rc != SR_OK || !found)
+		return rc != SR_OK ? rc : sr_leaves_add(g->left, leaf, err);
+	leaf->to = *became;
+	return take(g->w, leaf, err);
+}
+
+/* Both come in order of paths.  row NULL: there is none any more. */
+static enum sr_status settle_up_to(struct growth *g, const struct sr_journal_row *row, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	while (rc == SR_OK && g->next < sr_leaves_count(g->w->outgrown)) {
+		struct sr_leaf leaf;
+		int order = -1;
+
+		rc = sr_leaves_at(g->w->outgrown, g->next, &leaf, err);
+		if (rc == SR_OK && row)
+			order = sr_bytes_cmp(leaf.path, row->path);
+		if (rc != SR_OK || order > 0)
+			break;
+		g->next++;
+		rc = settle(g, &leaf, order == 0 ? &row->to : NULL, err);
+	}
+	return rc;
+}
+
+static enum sr_status on_grown(void *ctx, const struct sr_journal_row *row, struct sr_err *err)
+{
+	return settle_up_to(ctx, row, err);
+}
+
+static enum sr_status after_growth(struct wish *w, const struct moment *at, struct sr_err *err)
+{
+	struct growth g = {.w = w, .left = sr_leaves_new(w->past.d->config->datastore_state_directory)};
+	enum sr_status rc = sr_state_journal_then(w->past.state, at->epoch, at->seq - 1, w->s->name, sr_buf_view(&w->place.path), on_grown, &g, err);
+
+	if (rc == SR_OK)
+		rc = settle_up_to(&g, NULL, err);
+	sr_leaves_free(w->outgrown);
+	w->outgrown = g.left;
+	return rc;
+}
+
+static enum sr_status note_growth(void *ctx, const struct sr_journal_row *row, struct sr_err *err)
+{
+	struct wish *w = ctx;
+	const struct moment *last = w->growths_n ? &w->growths[w->growths_n - 1] : NULL;
+
+	(void)err;
+	if (row->from.kind != SR_KIND_TABLE || row->to.kind != SR_KIND_TABLE || strcmp(row->store, w->s->name) != 0)
+		return SR_OK;
+	if (last && last->epoch == row->epoch && last->seq == row->seq)
+		return SR_OK;
+	w->growths = sr_realloc(w->growths, (w->growths_n + 1) * sizeof(*w->growths));
+	w->growths[w->growths_n++] = (struct moment){row->epoch, row->seq};
+	return SR_OK;
+}
+
+/* What each row became at each growth is looked at, until one is kept.  A pass over the journal a growth. */
+static enum sr_status want_outgrown(struct wish *w, struct sr_err *err)
+{
+	enum sr_status rc = look(w, err);
+
+	if (rc == SR_OK)
+		rc = leave_what_only_grew(w, err);
+	if (rc == SR_OK && sr_leaves_count(w->outgrown))
+		rc = sr_state_journal(w->past.state, w->epoch, w->seq, note_growth, w, err);
+	for (size_t k = 0; k < w->growths_n && sr_leaves_count(w->outgrown) && rc == SR_OK; k++)
+		rc = after_growth(w, &w->growths[k], err);
+	for (size_t k = 0; k < sr_leaves_count(w->outgrown) && rc == SR_OK; k++) {
+		struct sr_leaf leaf;
+
+		rc = sr_leaves_at(w->outgrown, k, &leaf, err);
+		if (rc == SR_OK)
+			rc = lose(w, leaf.path);
+	}
+	return rc;
+}
+
+/* The stores are in use meanwhile, as in add_all. */
+static enum sr_status find_outgrown(struct wish *w, struct sr_err *err)
+{
+	enum sr_status rc;
+
+	if (!sr_leaves_count(w->outgrown))
+		return SR_OK;
+	if (!sr_replica_use(w->past.d->r))
+		return sr_err_set(err, SR_E_UNAVAILABLE, "there is no tree yet");
+	rc = want_outgrown(w, err);
+	sr_view_close(w->view);
+	w->view = NULL;
+	sr_replica_unuse(w->past.d->r);
+	return rc;
 }
 
 /* --- as of when ----------------------------------------------------------------------------------------------------- */
@@ -303,11 +495,6 @@ static enum sr_status add_file(struct wish *w, struct sr_ds_push *p, struct sr_l
 	if (rc != SR_OK)
 		*err = why;
 	return rc;
-}
-
-static enum sr_status look(struct wish *w, struct sr_err *err)
-{
-	return w->view ? SR_OK : sr_view_open(&w->view, w->s->store, SR_VIEW_EXTRA, err);
 }
 
 /* The record of equal rows, of which there are some now. */
@@ -483,6 +670,8 @@ static enum sr_status grant(struct wish *w, json_t *o, struct sr_err *err)
 	if (rc == SR_OK)
 		rc = sr_state_journal_then(w->past.state, w->epoch, w->seq, w->s->name, sr_buf_view(&w->place.path), on_then, w, err);
 	if (rc == SR_OK)
+		rc = find_outgrown(w, err);
+	if (rc == SR_OK)
 		rc = demand_there(w, err);
 	return rc == SR_OK && !w->dry_run ? bring_back(w, err) : rc;
 }
@@ -490,6 +679,7 @@ static enum sr_status grant(struct wish *w, json_t *o, struct sr_err *err)
 static enum sr_status restore(struct sr_datastore *d, struct sr_request *req, json_t *o, struct sr_err *err)
 {
 	struct wish w = {.leaves = sr_leaves_new(d->config->datastore_state_directory),
+			 .outgrown = sr_leaves_new(d->config->datastore_state_directory),
 			 .tables = json_object(),
 			 .lost_paths = json_array(),
 			 .refused_paths = json_array()};
@@ -501,6 +691,8 @@ static enum sr_status restore(struct sr_datastore *d, struct sr_request *req, js
 		sr_ds_reply_json(req, 200, result_json(&w));
 	sr_ds_past_close(&w.past);
 	sr_leaves_free(w.leaves);
+	sr_leaves_free(w.outgrown);
+	free(w.growths);
 	sr_ds_place_free(&w.place);
 	sr_buf_free(&w.table);
 	sr_buf_free(&w.parent);

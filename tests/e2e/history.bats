@@ -187,6 +187,89 @@ direct_edit_is_seen() {
 	"$BIN/sameroot" log users.db/users/3 -c "$T/datastore.conf" 2>&1 | grep -q 'changed'
 }
 
+# PATH: so many changes of that row were seen that no webserver made
+directly() {
+	"$BIN/sameroot" log "users.db/pages/${1/\//%2F}" --json -c "$T/datastore.conf" | jq '[.entries[] | select(.by == "datastore")] | length'
+}
+
+changed_directly() { # PATH N: more than N
+	kill -HUP "${PID[datastore]}"
+	[[ $(directly "$1") -gt $2 ]]
+}
+
+# COLUMN: their applications add it everywhere, and the datastore knows its rows in their new shape
+all_grow() {
+	local before
+	before=$(directly /p5)
+	for name in A B; do sql "$T/$name/users.db" "ALTER TABLE pages ADD COLUMN $1"; done
+	rounds A B
+	wait_for 'the rows are in the new shape' changed_directly /p5 "$before"
+	rounds A B
+}
+
+@test "restore --at reaches times before columns were added: rows as they were, at the new columns' defaults" {
+	local at first grown before name
+	in_step "CREATE TABLE pages(path TEXT PRIMARY KEY, text TEXT); INSERT INTO pages VALUES('/p1', 'was'), ('/p2', 'was'), ('/p3', 'was'), ('/p4', 'was'), ('/p5', 'was')"
+	sql "$T/A/users.db" "UPDATE pages SET text = 'one'"
+	rounds A B
+	first=$(seq)
+	all_grow "lang TEXT DEFAULT 'en'"
+	grown=$(seq)
+	# nothing but its shape is new
+	on_datastore 0 restore users.db/pages --at "@$first" --exact --dry-run
+	has 'as it was'
+	sql "$T/A/users.db" "DELETE FROM pages WHERE path = '/p1'; UPDATE pages SET text = 'two' WHERE path = '/p2'; INSERT INTO pages VALUES('/p6', 'new', 'fr')"
+	sql "$T/B/users.db" "UPDATE pages SET lang = 'de' WHERE path = '/p3'"
+	rounds A B A
+	on_datastore 0 restore users.db/pages/%2Fp1 --at "@$first" --dry-run
+	has '1 come back'
+	"$BIN/sameroot" restore users.db/pages --at "@$first" --dry-run --json -c "$T/datastore.conf" 2>/dev/null |
+		jq -e '.back == 1 and .reverted == 2 and .newer == 1 and .lost == 0'
+	on_datastore 0 restore users.db/pages --at "@$first" --exact --yes
+	rounds A B
+	for name in datastore A B; do
+		[ "$(sql "$T/$name/users.db" "SELECT group_concat(path || text || lang) FROM (SELECT * FROM pages ORDER BY path)")" = /p1oneen,/p2oneen,/p3oneen,/p4oneen,/p5oneen ]
+	done
+	on_datastore 0 restore users.db/pages --at "@$first" --exact --dry-run
+	has 'as it was'
+
+	# it grows once more
+	all_grow 'level INTEGER DEFAULT 3'
+	on_datastore 0 restore users.db/pages --at "@$first" --exact --dry-run
+	has 'as it was'
+	on_datastore 0 restore users.db/pages --at "@$grown" --exact --dry-run
+	has 'as it was'
+	sql "$T/A/users.db" "DELETE FROM pages WHERE path IN ('/p1', '/p5')"
+	rounds A B
+	on_datastore 0 restore users.db/pages --at "@$first" --yes
+	[ "$(sql "$T/datastore/users.db" "SELECT group_concat(path || text || lang || level) FROM pages WHERE path IN ('/p1', '/p5')")" = /p1oneen3,/p5oneen3 ]
+
+	# what was changed directly meanwhile is lost, as ever
+	at=$(seq)
+	before=$(directly /p4)
+	sql "$T/datastore/users.db" "UPDATE pages SET text = 'direct' WHERE path = '/p4'"
+	wait_for 'the direct edit is seen' changed_directly /p4 "$before"
+	for at in "$at" "$first"; do
+		on_datastore 1 restore users.db/pages/%2Fp4 --at "@$at" --dry-run
+		has '1 cannot come back'
+		has 'users.db/pages/%2Fp4 is not as it was, and nothing of it can come back'
+	done
+
+	# ... and when the table grew with it, though what it became is kept
+	at=$(seq)
+	before=$(directly /p2)
+	for name in A B; do sql "$T/$name/users.db" "ALTER TABLE pages ADD COLUMN rank INTEGER DEFAULT 1"; done
+	sql "$T/datastore/users.db" "BEGIN; ALTER TABLE pages ADD COLUMN rank INTEGER DEFAULT 1; UPDATE pages SET text = 'direct' WHERE path = '/p2'; COMMIT"
+	wait_for 'the direct edit is seen' changed_directly /p2 "$before"
+	rounds A B
+	sql "$T/A/users.db" "UPDATE pages SET text = 'three' WHERE path IN ('/p2', '/p3')"
+	rounds A
+	on_datastore 1 restore users.db/pages/%2Fp2 --at "@$at" --dry-run
+	has '1 cannot come back'
+	on_datastore 0 restore users.db/pages/%2Fp3 --at "@$at" --dry-run
+	has '1 are put back'
+}
+
 kept_files() {
 	find "$T/datastore/resources/.sameroot/kept" -type f 2>/dev/null | wc -l
 }
