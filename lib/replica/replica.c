@@ -582,6 +582,10 @@ static enum sr_status record_change(struct record *c, struct sr_bytes path, cons
 		rc = sr_state_leaf(c->r->state, &s->row, path, &row, c->err);
 	if (rc != SR_OK)
 		return rc;
+	if (from->kind == SR_KIND_NONE && to->kind == SR_KIND_TABLE && row.base.kind == SR_KIND_TABLE) {
+		row.base_state = SR_BASE_UNKNOWN; /* it was gone, and is made again: that its rows are not is no deletion */
+		row.base = (struct sr_version){0};
+	}
 	row.path = path;
 	row.local = *to;
 	row.signature = 0;

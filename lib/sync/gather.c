@@ -41,6 +41,7 @@ void sr_store_plan_clear(struct sr_store_plan *p)
 
 struct finding {
 	bool reshaped;  /* the table, see was_reshaped */
+	bool remade;    /* and was_remade */
 	bool carried;   /* and the datastore's rows are those it made itself of the ones before */
 	bool touched;   /* a row of the table is not there what was agreed on; */
 	bool moved;     /* one that is there is not here */
@@ -235,8 +236,10 @@ static void doubt_base(struct finding *f, struct sr_item *it)
 
 /* In a table that has a new shape on both sides: a row of a bag has a new name; and one that is not at the datastore may be one that its
  * table did not take. */
-static bool lost_its_base(const struct sr_item *it)
+static bool lost_its_base(const struct finding *f, const struct sr_item *it)
 {
+	if (f->remade && it->local.kind == SR_KIND_NONE)
+		return true;
 	return sr_path_is_bag(it->path) ? it->base.kind == SR_KIND_NONE
 					: it->base.kind == SR_KIND_ROW && it->local.kind == SR_KIND_ROW && it->remote.kind == SR_KIND_NONE;
 }
@@ -310,7 +313,7 @@ static enum sr_status decide(struct finding *f, struct sr_item *it, const struct
 	if (it->note == SR_NOTE_NONE && f->p->no_merges && it->local.kind == SR_KIND_ROW && !sr_path_is_bag(it->path))
 		it->note = SR_NOTE_CONFLICT;
 	set_as_of(f, it, row);
-	if (f->reshaped && sr_path_under(it->path, f->table.path) && lost_its_base(it))
+	if (f->reshaped && sr_path_under(it->path, f->table.path) && lost_its_base(f, it))
 		doubt_base(f, it);
 	rc = descend(f, it);
 	if (rc != SR_OK)
@@ -532,6 +535,13 @@ static bool was_reshaped(const struct sr_item *table)
 	       table->local.kind == SR_KIND_TABLE && !sr_version_eq(&table->base, &table->local);
 }
 
+/* It was gone when it was looked at, and is there again (replica.c has made its base unknown): that it is empty deletes nothing.  In a union
+ * no absence does. */
+static bool was_remade(const struct finding *f, const struct sr_item *table)
+{
+	return f->s->r->stores[f->i].row.base_known && table->act == SR_ACT_AGREE && table->base_state == SR_BASE_UNKNOWN && table->local.kind == SR_KIND_TABLE;
+}
+
 /* It goes to the datastore in its new shape, which has all its rows as they were agreed on. */
 static bool is_rebuilt(const struct finding *f)
 {
@@ -547,8 +557,8 @@ static enum sr_status finish_table(struct finding *f)
 
 	if (is_rebuilt(f))
 		sr_sync_rebuilt(f->s, f->i, f->table.path);
-	f->p->again |= f->reshaped && f->bag_moves;
-	f->reshaped = f->rows_move = f->bag_moves = f->carried = f->touched = f->moved = false;
+	f->p->again |= f->reshaped && (f->bag_moves || (f->remade && f->rows_move));
+	f->reshaped = f->remade = f->rows_move = f->bag_moves = f->carried = f->touched = f->moved = false;
 	return rc;
 }
 
@@ -558,7 +568,8 @@ static enum sr_status pass_table(struct finding *f, struct sr_item *it)
 
 	sr_plan_tables(it, 1, !f->s->r->stores[f->i].has_content);
 	remember_table(f, it);
-	f->reshaped = was_reshaped(it);
+	f->remade = was_remade(f, it);
+	f->reshaped = f->remade || was_reshaped(it);
 	f->carried = f->reshaped && sr_sync_is_carried_over(f->s, f->i, it->path);
 	return rc == SR_OK && !f->reshaped ? hand_on(f, it) : rc;
 }

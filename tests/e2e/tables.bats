@@ -296,10 +296,10 @@ grow() { # NAME: what an upgrade of the application does
 	[ "$(value datastore 'SELECT since FROM members WHERE uid = 1')" = 'of B' ]
 	value A "CREATE TABLE members(uid INTEGER NOT NULL REFERENCES users(uid) ON DELETE CASCADE, gid INTEGER NOT NULL REFERENCES groups(gid) ON DELETE CASCADE,
 		since TEXT, PRIMARY KEY(gid, uid)) WITHOUT ROWID"
-	round A B A # it is there again, and empty: its rows are deleted, but for what was edited since
 	rounds A B
 	assert_same
 	check_databases
+	everywhere 'SELECT count(*) FROM members' 3 # it was made again, empty: its rows come back
 	everywhere 'SELECT since FROM members WHERE uid = 1' 'of B'
 }
 
@@ -333,4 +333,23 @@ rebuild() { # NAME TYPE-OF-EMAIL
 	assert_same
 	everywhere 'SELECT group_concat(email) FROM (SELECT email FROM users WHERE uid <> 2 ORDER BY uid)' '0123,of B'
 	check_databases
+}
+
+@test "a table is dropped, and made again, empty, as an application does at its start: its rows come back, with a key and without" {
+	begin
+	unlimited_deletions
+	value A "CREATE TABLE cfg(name TEXT PRIMARY KEY, v); INSERT INTO cfg VALUES('a', 1), ('b', 2), ('c', 3); CREATE TABLE said(w); INSERT INTO said VALUES('x'), ('x'), ('y')"
+	value B "CREATE TABLE cfg(name TEXT PRIMARY KEY, v); CREATE TABLE said(w)"
+	rounds A B
+	value B 'DROP TABLE cfg; DROP TABLE said'
+	once B && fail 'it was not said'
+	value B "CREATE TABLE cfg(name TEXT PRIMARY KEY, v); CREATE TABLE said(w); INSERT INTO cfg VALUES('d', 4)"
+	rounds B A
+	everywhere 'SELECT group_concat(name || v) FROM (SELECT * FROM cfg ORDER BY name)' a1,b2,c3,d4
+	everywhere 'SELECT group_concat(w) FROM (SELECT w FROM said ORDER BY w)' x,x,y
+	value B "DELETE FROM cfg WHERE name = 'a'; DELETE FROM said WHERE w = 'y'" # from now on a deletion is one again
+	rounds B A
+	everywhere 'SELECT group_concat(name || v) FROM (SELECT * FROM cfg ORDER BY name)' b2,c3,d4
+	everywhere 'SELECT group_concat(w) FROM (SELECT w FROM said ORDER BY w)' x,x
+	assert_same
 }
