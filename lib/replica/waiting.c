@@ -70,8 +70,8 @@ static const struct remedy {
 	 "an application holds the database in a transaction: `fuser` names it; it goes on by itself after that"},
 	{"join --new-key", "`sameroot join --new-key --yes` here, if that was on purpose", NULL},
 	{"Datastore-Key-Pin", "put the new key there, or take that line away and `sameroot join LINE` with the line of `sameroot join --line` on the datastore; then restart sameroot-sync", NULL},
-	{"no secret was sent", "`sameroot join LINE` here, with the line that `sameroot join --line` prints on the datastore", NULL},
 	{"Control-Auth", OTHER_SECRET, NULL},
+	{"no secret was sent", "`sameroot join LINE` here, with the line that `sameroot join --line` prints on the datastore", NULL},
 	{"left alone", "`sameroot diff` names what differs; it is tried again every round", NULL},
 };
 
