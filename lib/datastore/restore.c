@@ -348,8 +348,10 @@ static enum sr_status on_grown(void *ctx, const struct sr_journal_row *row, stru
 static enum sr_status after_growth(struct wish *w, const struct moment *at, struct sr_err *err)
 {
 	struct growth g = {.w = w, .left = sr_leaves_new(w->past.d->config->datastore_state_directory)};
-	enum sr_status rc = sr_state_journal_then(w->past.state, at->epoch, at->seq - 1, w->s->name, sr_buf_view(&w->place.path), on_grown, &g, err);
+	enum sr_status rc;
 
+	/* the rows may have been found with the table */
+	rc = sr_state_journal_then(w->past.state, at->epoch, at->seq - 1, w->s->name, sr_buf_view(&w->place.path), on_grown, &g, err);
 	if (rc == SR_OK)
 		rc = settle_up_to(&g, NULL, err);
 	sr_leaves_free(w->outgrown);
