@@ -52,8 +52,8 @@ static const struct remedy {
 	{"cannot be looked at", "see to what the reason names (owner, mode, mount); it goes on by itself",
 	 "see to what the reason names (owner, mode, mount); it goes on by itself"},
 	{"gone at the datastore", "`sameroot adopt --union` on the datastore brings the table back there; or, if no application needs it any more, drop it on the webserver", NULL},
-	{"it is gone here", "with sameroot-sync stopped, `sameroot-restore webserver --from-datastore --store %s` fills the store anew; a table that is made again empty instead "
-	 "(an application does that at its start) deletes its rows everywhere", NULL},
+	{"it is gone here", "make the table again (the application does at its start), and its rows come back; or, with sameroot-sync stopped, `sameroot-restore webserver "
+	 "--from-datastore --store %s` fills the store anew", NULL},
 	{"another kind", "give the store the same Kind= in both configurations, see sameroot.conf(5)", NULL},
 	{"does not hold it", "`sameroot status` on the datastore says what is with this store there; it goes on by itself after that", NULL},
 	{"cannot be seen", "the paths that are unknown here stand above: remove what is neither a file nor a directory, or let the daemon's user read it", NULL},
