@@ -286,7 +286,7 @@ static void each_reason_has_its_command(void **state)
 		{SR_ROLE_WEBSERVER, "the conflict archive is full", "sameroot conflicts remove"},
 		{SR_ROLE_DATASTORE, "held: 5 of 6 leaves were deleted directly", "sameroot adopt --deletions"},
 		{SR_ROLE_WEBSERVER, "3 items that differ are left alone: users.db/t: it is gone at the datastore", "sameroot adopt --union` on the datastore"},
-		{SR_ROLE_WEBSERVER, "1 item that differs is left alone: users.db/t: it is gone here", "--from-datastore --store s` fills the store anew; a table that is made again empty"},
+		{SR_ROLE_WEBSERVER, "1 item that differs is left alone: users.db/t: it is gone here", "make the table again (the application does at its start), and its rows come back"},
 		{SR_ROLE_WEBSERVER, "1 item that differs is left alone: it is of another kind at the datastore", "Kind="},
 		{SR_ROLE_WEBSERVER, "store users.db: write: No space left on device", "make room"},
 		{SR_ROLE_WEBSERVER, "the server at d does not hold this cluster's Control-Auth: it is an impostor; no secret was sent to it", "copy control-auth from a webserver there"},
