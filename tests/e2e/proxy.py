@@ -48,7 +48,8 @@ def say(*words):
 def mode_for(kinds):
     """The mode, if it is about one of these kinds of request and still has times left."""
     with open(mode_file) as file:
-        identity = os.fstat(file.fileno()).st_ino
+        status = os.fstat(file.fileno())
+        identity = status.st_ino, status.st_mtime_ns  # inodes are used again
         words = file.read().split() or ["pass"]
     if not any(words[0].startswith(kind) for kind in kinds):
         return "pass"
