@@ -25,7 +25,8 @@ def say(*words):
 
 def look():
     """The mode; lock is held."""
-    identity = os.stat(mode_file).st_ino
+    status = os.stat(mode_file)
+    identity = status.st_ino, status.st_mtime_ns
     if identity != mode["identity"]:
         with open(mode_file) as file:
             words = file.read().split() or ["pass"]
