@@ -43,7 +43,8 @@
 	X(LEAF_FORGET, "leaf: forget base", "UPDATE leaf SET base_state = 0, base = NULL WHERE store = ? AND base_state <> 0") \
 	X(LEAF_CLEAR, "leaf: forget all", "DELETE FROM leaf WHERE store = ?") \
 	X(LEAF_HINT_ABSENT, "leaf: make hints", \
-	  "DELETE FROM leaf WHERE store = ? AND local IS NULL AND base IS NULL AND base_state <> 2 AND (epoch, seq) <= (?, ?)") \
+	  "DELETE FROM leaf WHERE store = ?1 AND local IS NULL AND base IS NULL AND base_state <> 2 " \
+	  "AND (epoch, seq) <= (SELECT epoch, seq FROM store WHERE id = ?1)") \
 	X(LEAF_HINT, "leaf: make hints", \
 	  "UPDATE leaf SET base = iif(base_state = 3, local, base), base_state = 2 WHERE store = ? AND base_state IN (1, 3)") \
 \

@@ -154,14 +154,10 @@ static enum sr_status for_store(struct sr_state *s, enum sr_sql sql, const struc
 	struct sr_ask q = sr_ask(s, sql);
 
 	sr_give_i64(&q, st->id);
-	if (sql == SR_SQL_LEAF_HINT_ABSENT) {
-		sr_give_u64(&q, st->epoch);
-		sr_give_u64(&q, st->seq);
-	}
 	return sr_ask_run(&q, err);
 }
 
-/* The leaves by one or two statements, over a million rows as over ten; then what the store's row says of all the others. */
+/* What the store's row says of all that have none; then the leaves by one or two statements, over a million rows as over ten. */
 static enum sr_status forget(struct sr_state *s, struct sr_store_row *st, enum sr_sql first, enum sr_sql then, bool absent_hint,
 			     struct sr_err *err)
 {
@@ -171,18 +167,16 @@ static enum sr_status forget(struct sr_state *s, struct sr_store_row *st, enum s
 
 	if (status != SR_OK)
 		return status;
-	status = for_store(s, first, st, err);
-	if (status == SR_OK && then != first)
-		status = for_store(s, then, st, err);
-	if (status != SR_OK)
-		goto out;
 	q = sr_ask(s, SR_SQL_STORE_FORGET);
 	sr_give_i64(&q, absent_hint ? SR_ABSENT_HINT : SR_ABSENT_UNKNOWN);
 	sr_give_u64(&q, st->epoch);
 	sr_give_u64(&q, st->seq);
 	sr_give_i64(&q, st->id);
 	status = sr_ask_run(&q, err);
-out:
+	if (status == SR_OK)
+		status = for_store(s, first, st, err);
+	if (status == SR_OK && then != first)
+		status = for_store(s, then, st, err);
 	status = sr_state_leave(s, own, status, err);
 	if (status == SR_OK) {
 		st->base_known = false;
