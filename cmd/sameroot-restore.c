@@ -1,6 +1,4 @@
 /* sameroot-restore - disaster recovery: arguments, configuration, exit codes.  What it does: lib/admin/restore.h. */
-#include <locale.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,9 +89,7 @@ int main(int argc, char **argv)
 	bool done;
 	int count, status;
 
-	setlocale(LC_CTYPE, "C.UTF-8");
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN); /* a limit of files' size is an error like a full disk */
+	sr_cli_begin();
 	if (sr_cli_parse(&cli, argc, argv, &count, &done, &err) != SR_OK)
 		return sr_cli_fail(&cli, &err);
 	if (done)

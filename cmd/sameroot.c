@@ -1,5 +1,4 @@
 /* sameroot - the admin's tool: arguments, configuration, exit codes.  The commands are in lib/admin. */
-#include <locale.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -345,9 +344,7 @@ int main(int argc, char **argv)
 	bool done;
 	int count;
 
-	setlocale(LC_CTYPE, "C.UTF-8");
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN); /* a limit of files' size is an error like a full disk */
+	sr_cli_begin();
 	if (!c)
 		return no_command(argc, argv, word);
 	command_words(c, words);

@@ -120,6 +120,13 @@ void sr_cli_block_signals(sigset_t *out)
 	pthread_sigmask(SIG_BLOCK, out, NULL);
 }
 
+void sr_cli_begin(void)
+{
+	setlocale(LC_CTYPE, "C.UTF-8");
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a limit of files' size is an error like a full disk */
+}
+
 int sr_cli_daemon(const struct sr_cli *cli, int argc, char **argv, const char *const *config_path, const bool *check_config,
 		  const bool *json, int (*run)(const struct sr_config *config))
 {
@@ -128,9 +135,7 @@ int sr_cli_daemon(const struct sr_cli *cli, int argc, char **argv, const char *c
 	bool done;
 	int count, status = 0;
 
-	setlocale(LC_CTYPE, "C.UTF-8");
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN); /* a limit of files' size is an error like a full disk */
+	sr_cli_begin();
 	/* What a large round took goes back to the system when it is over: without these glibc keeps it, once for each thread. */
 	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 	mallopt(M_ARENA_MAX, 2);

@@ -35,7 +35,10 @@ SR_MUST enum sr_status sr_cli_parse(const struct sr_cli *cli, int argc, char **a
 /* "program: text" on stderr; the exit status of err->code. */
 int sr_cli_fail(const struct sr_cli *cli, const struct sr_err *err);
 
-/* A daemon's main: locale, SIGPIPE, options (no words), configuration, log; then --check-config, or run(config).  Returns the exit status.
+/* First in every main: the locale of UTF-8; a reader that has gone, and a limit of files' size, are errors like a full disk, and end no program. */
+void sr_cli_begin(void);
+
+/* A daemon's main: sr_cli_begin, options (no words), configuration, log; then --check-config, or run(config).  Returns the exit status.
  */
 int sr_cli_daemon(const struct sr_cli *cli, int argc, char **argv, const char *const *config_path, const bool *check_config,
 		  const bool *json, int (*run)(const struct sr_config *config));
