@@ -9,11 +9,6 @@
 
 #define CHUNK 65536
 
-bool sr_restore_has_content(const struct sr_leaf *leaf)
-{
-	return leaf->to.kind == SR_KIND_FILE || leaf->to.kind == SR_KIND_ROW || sr_bytes_eq(leaf->path, sr_bytes_of(SR_SCHEMA_PATH));
-}
-
 struct fetching {
 	struct sr_restore *x;
 	struct sr_source *s;

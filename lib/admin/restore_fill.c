@@ -69,7 +69,7 @@ enum sr_status sr_restore_count(struct sr_counts *c, struct sr_bytes path, const
 		c->here++;
 	else
 		c->different++;
-	if (there->kind != SR_KIND_NONE && sr_restore_has_content(&leaf) && !sr_path_is_bag(path) && !sr_hash_eq(&here->hash, &there->hash))
+	if (there->kind != SR_KIND_NONE && sr_leaf_has_content(&leaf) && !sr_path_is_bag(path) && !sr_hash_eq(&here->hash, &there->hash))
 		c->bytes += there->bytes;
 	return SR_OK;
 }
@@ -268,7 +268,7 @@ static enum sr_status put(struct filling *f, const struct sr_leaf *leaf)
 
 	if (rc != SR_OK)
 		return rc;
-	if (!sr_restore_has_content(leaf) || (leaf->to.kind == SR_KIND_FILE && sr_hash_eq(&leaf->expect.hash, &leaf->to.hash))) {
+	if (!sr_leaf_has_content(leaf) || (leaf->to.kind == SR_KIND_FILE && sr_hash_eq(&leaf->expect.hash, &leaf->to.hash))) {
 		struct sr_leaves *one = f->batch[f->x->n_sources]; /* needs nothing from anyone */
 
 		return sr_leaves_add(one, leaf, f->err);

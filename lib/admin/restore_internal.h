@@ -88,8 +88,6 @@ typedef enum sr_status sr_restore_got_fn(void *ctx, const struct sr_leaf *leaf, 
 /* Content of sorted leaves of store i from source k; files are staged in `st`.  *gone: how many are not there any more as they were. */
 SR_MUST enum sr_status sr_restore_fetch(struct sr_restore *x, size_t k, size_t i, struct sr_store *st, struct sr_leaves *leaves,
 					sr_restore_got_fn *got, void *ctx, uint64_t *gone, struct sr_err *err);
-/* Does the item have content that has to be fetched? */
-bool sr_restore_has_content(const struct sr_leaf *leaf);
 
 /* --- restore_merge.c --- */
 

@@ -177,7 +177,7 @@ static enum sr_status fetch(struct part *p, struct sr_err *err)
 			rc = sr_leaves_at(p->wanted, j, &leaf, err);
 			if (rc != SR_OK)
 				break;
-			bare = !sr_restore_has_content(&leaf) || mode_only(&leaf);
+			bare = !sr_leaf_has_content(&leaf) || mode_only(&leaf);
 			if (bare && k == p->x->n_sources)
 				rc = sr_leaves_add(p->ready, &leaf, err);
 			else if (!bare && sr_restore_source_of(p->x, 0, leaf.path, &leaf.to) == k)

@@ -301,6 +301,11 @@ static void row_path_text(struct sr_buf *out, struct sr_bytes path)
 	}
 }
 
+bool sr_leaf_has_content(const struct sr_leaf *leaf)
+{
+	return leaf->to.kind == SR_KIND_FILE || leaf->to.kind == SR_KIND_ROW || sr_bytes_eq(leaf->path, sr_bytes_of(SR_SCHEMA_PATH));
+}
+
 void sr_leaf_path_text(struct sr_buf *out, const char *store, uint8_t store_kind, struct sr_bytes path)
 {
 	sr_percent(out, sr_bytes_of(store), NULL);

@@ -67,6 +67,9 @@ void sr_bag_key(struct sr_buf *out, const struct sr_hash *record);
 /* Is the ROW's record what leaf->to says it is? */
 bool sr_leaf_record_is(const struct sr_leaf *leaf, const struct sr_tree_key *key);
 
+/* Does the item have content that has to be fetched? */
+bool sr_leaf_has_content(const struct sr_leaf *leaf);
+
 /* For people and JSON: "users.db/users/4711", "resources/img/a%20b.png", of a bag '*' and its hash, "users.db/log/(*3f2a...)" without the
  * brackets.  Appended to out; any bytes are taken. */
 void sr_leaf_path_text(struct sr_buf *out, const char *store, uint8_t store_kind, struct sr_bytes path);

@@ -31,11 +31,6 @@ static struct sr_store *store_of(const struct fetching *f)
 	return f->s->r->stores[f->i].store;
 }
 
-static bool has_content(const struct sr_leaf *leaf)
-{
-	return leaf->to.kind == SR_KIND_FILE || leaf->to.kind == SR_KIND_ROW || sr_bytes_eq(leaf->path, sr_bytes_of(SR_SCHEMA_PATH));
-}
-
 /* A bag's merge has its outcome in `to`: what the datastore holds is its base. */
 static const struct sr_version *wanted_version(const struct sr_leaf *leaf)
 {
@@ -62,7 +57,7 @@ static enum sr_status add_ready(struct fetching *f, const struct sr_leaf *leaf, 
 
 	if (!find_wanted(f, leaf->path, &at, &want, err))
 		return SR_E_DATA;
-	if (f->got[at] || !has_content(&want) || !sr_version_eq(wanted_version(&want), &leaf->to))
+	if (f->got[at] || !sr_leaf_has_content(&want) || !sr_version_eq(wanted_version(&want), &leaf->to))
 		return sr_err_set(err, SR_E_DATA, "bundle: it holds another version than was asked for");
 	f->got[at] = true;
 	f->received++;
@@ -241,10 +236,10 @@ static enum sr_status add_without(struct fetching *f, struct sr_leaf *leaf, bool
 	bool mode_only = leaf->to.kind == SR_KIND_FILE && leaf->expect.kind == SR_KIND_FILE && sr_hash_eq(&leaf->to.hash, &leaf->expect.hash);
 	enum sr_status rc;
 
-	*done = mode_only || !has_content(leaf) || (leaf->record.len && sr_path_is_bag(leaf->path));
+	*done = mode_only || !sr_leaf_has_content(leaf) || (leaf->record.len && sr_path_is_bag(leaf->path));
 	if (!*done)
 		return SR_OK;
-	sr_progress_add(&f->s->progress, 1, has_content(leaf) ? leaf->to.bytes : 0);
+	sr_progress_add(&f->s->progress, 1, sr_leaf_has_content(leaf) ? leaf->to.bytes : 0);
 	rc = mode_only && (leaf->flags & SR_LEAF_ARCHIVE) ? archive_mode(f, leaf, err) : SR_OK;
 	return rc == SR_OK ? sr_leaves_add(f->ready, leaf, err) : rc;
 }
@@ -256,7 +251,7 @@ static void begin_progress(struct fetching *f)
 	struct sr_leaf leaf;
 
 	for (size_t k = 0; k < sr_leaves_count(pull); k++)
-		if (sr_leaves_at(pull, k, &leaf, NULL) == SR_OK && has_content(&leaf))
+		if (sr_leaves_at(pull, k, &leaf, NULL) == SR_OK && sr_leaf_has_content(&leaf))
 			bytes += leaf.to.bytes;
 	sr_progress_begin(&f->s->progress, "fetching", sr_leaves_count(pull), bytes);
 }
