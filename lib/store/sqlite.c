@@ -660,6 +660,13 @@ static enum sr_status shed_stale_wal(struct sr_store *st, uint64_t known_inode, 
 	return status;
 }
 
+static bool doubtful(struct sr_store *st, uint64_t known_inode)
+{
+	struct timespec times[2];
+
+	return inode(st) == known_inode ? st->overwritten : leftovers(st, times);
+}
+
 /* --- creating --------------------------------------------------------------------------------------------------- */
 
 /* To whom Owner= and Group= say, else to whom its directory belongs; without the right to, and not asked to, it stays ours. */
@@ -747,6 +754,7 @@ static const struct sr_store_impl sqlite_impl = {
 	.mark = mark,
 	.check = sr_sql_check,
 	.shed_stale_wal = shed_stale_wal,
+	.doubtful = doubtful,
 	.inode = inode,
 	.view_open = sr_sql_view_open,
 	.view_close = sr_sql_view_close,

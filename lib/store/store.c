@@ -177,27 +177,9 @@ enum sr_status sr_store_shed_stale_wal(struct sr_store *st, uint64_t inode, cons
 	return st->impl->shed_stale_wal ? st->impl->shed_stale_wal(st, inode, node, moved, err) : SR_OK;
 }
 
-/* A log with content that was last touched before the database file came to its place. */
-static bool older_log(const char *path, const struct stat *db, const char *suffix)
-{
-	char *name = sr_format("%s%s", path, suffix);
-	struct stat sb;
-	bool yes = stat(name, &sb) == 0 && sb.st_size > 0 &&
-	           (sb.st_ctim.tv_sec < db->st_ctim.tv_sec || (sb.st_ctim.tv_sec == db->st_ctim.tv_sec && sb.st_ctim.tv_nsec < db->st_ctim.tv_nsec));
-
-	free(name);
-	return yes;
-}
-
 bool sr_store_doubtful(struct sr_store *st, uint64_t inode)
 {
-	struct stat db;
-
-	if (!inode || st->kind != SR_KIND_DATABASE || stat(st->path, &db))
-		return false;
-	if (db.st_ino == inode)
-		return st->overwritten;
-	return older_log(st->path, &db, "-wal") || older_log(st->path, &db, "-journal");
+	return inode && st->impl->doubtful && st->impl->doubtful(st, inode);
 }
 
 uint64_t sr_store_inode(struct sr_store *st)
