@@ -34,6 +34,7 @@ struct sr_store_impl {
 	enum sr_status (*view_copy)(struct sr_view *v, const char *path, struct sr_err *err); /* NULL: no such thing */
 	bool (*view_blocks)(struct sr_view *v);                                               /* NULL: never */
 	bool (*view_grow)(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out); /* NULL: never */
+	bool (*view_carry)(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out); /* as is this */
 	void (*remember)(struct sr_store *st, struct sr_bytes path, uint64_t signature); /* NULL: nothing to remember */
 
 	void (*reconsider)(struct sr_store *st); /* other exclusions: forget what was derived from the old ones; NULL: nothing is */

@@ -764,6 +764,7 @@ static const struct sr_store_impl sqlite_impl = {
 	.view_read = sr_sql_view_read,
 	.view_dangling = sr_sql_view_dangling,
 	.view_is_grown = sr_sql_view_is_grown,
+	.view_carry = sr_sql_view_carry,
 	.view_grow = sr_sql_view_grow,
 	.reconsider = reconsider,
 	.apply_prepare = sr_sql_apply_prepare,

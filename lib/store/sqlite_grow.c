@@ -3,7 +3,8 @@
  * What a table was extended by is read off the CREATE TABLE that came as text: it is made in a database of its own in memory, which says
  * what columns there are; the definitions of those that are missing here are cut out of it and given to ALTER TABLE ADD COLUMN.
  *
- * A row that was written before has a new column's default, as SQLite reads it: ADD COLUMN writes no row. */
+ * A row that was written before has a new column's default, as SQLite reads it: ADD COLUMN writes no row.  A table that was built anew may have
+ * lost columns, too, and have others' values in another type. */
 #include "lib/store/sqlite_internal.h"
 
 #include <stdlib.h>
@@ -175,6 +176,8 @@ struct sr_sql_added {
 		bool constant;	      /* its default is known, and may be NULL: */
 		struct sr_buf value; /* in the key codec */
 	} *at;
+	struct sr_sql typed; /* for sr_sql_carry, when it was asked for: a database with a table whose columns have these types */
+	sqlite3_stmt *put, *get;
 };
 
 void sr_sql_added_free(struct sr_sql_added *added)
@@ -186,6 +189,9 @@ void sr_sql_added_free(struct sr_sql_added *added)
 		sr_buf_free(&added->at[i].value);
 	}
 	free(added->at);
+	sqlite3_finalize(added->put);
+	sqlite3_finalize(added->get);
+	sr_sql_disconnect(&added->typed);
 	free(added);
 }
 
@@ -369,4 +375,92 @@ bool sr_sql_grow_record(struct sr_sql *sql, struct sr_bytes path, struct sr_byte
 	free(columns);
 	free(old);
 	return fits;
+}
+
+/* --- rows of another shape ----------------------------------------------------------------------------------------------- */
+
+/* Of one row, with columns of the table's types: `put` writes it, `get` reads what they made of it. */
+static bool make_typed(struct sr_sql_added *added, const struct sr_sql_table *t)
+{
+	struct sr_buf create = {0}, put = {0};
+	bool good;
+
+	sr_buf_printf(&create, "CREATE TABLE typed(id INTEGER PRIMARY KEY");
+	sr_buf_printf(&put, "REPLACE INTO typed VALUES(1");
+	for (size_t i = 0; i < t->n; i++) {
+		sr_buf_printf(&create, ", c%zu %s", i, type_for(t->columns[i].affinity));
+		sr_buf_printf(&put, ", ?%zu", i + 1);
+	}
+	sr_buf_printf(&create, ")");
+	sr_buf_printf(&put, ")");
+	good = sr_sql_scratch(&added->typed, NULL) == SR_OK && sr_sql_exec(&added->typed, sr_buf_text(&create), NULL) == SR_OK &&
+	       sr_sql_prepare(&added->typed, sr_buf_text(&put), NULL, &added->put) == SQLITE_OK &&
+	       sr_sql_prepare(&added->typed, "SELECT * FROM typed", NULL, &added->get) == SQLITE_OK;
+	sr_buf_free(&create);
+	sr_buf_free(&put);
+	return good;
+}
+
+/* `columns` of the table, in any order, as its types have them. */
+static bool convert(struct sr_sql_added *added, const struct sr_sql_table *t, const struct sr_column *columns, size_t n, struct sr_buf *out)
+{
+	struct sr_column *typed = sr_alloc((t->n + 1) * sizeof *typed);
+	bool good = (added->get || make_typed(added, t)) && sqlite3_clear_bindings(added->put) == SQLITE_OK;
+
+	for (size_t i = 0; i < n && good; i++) {
+		char *name = sr_text(columns[i].name);
+
+		good = sr_sql_bind(&added->typed, added->put, place(t, name) + 1, &columns[i].value, NULL) == SR_OK;
+		free(name);
+	}
+	good = good && sqlite3_step(added->put) == SQLITE_DONE && sqlite3_step(added->get) == SQLITE_ROW;
+	for (size_t i = 0; i < t->n && good; i++)
+		typed[i] = (struct sr_column){.name = sr_bytes_of(t->columns[i].name), .value = sr_sql_value(added->get, (int)i + 1, true)};
+	if (good)
+		sr_record_encode(out, typed, t->n);
+	sqlite3_reset(added->put);
+	sqlite3_reset(added->get);
+	free(typed);
+	return good;
+}
+
+static void keep_known(const struct sr_sql_table *t, struct sr_column *columns, size_t *n)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < *n; i++) {
+		char *name = sr_text(columns[i].name);
+
+		if (place(t, name) < t->n)
+			columns[kept++] = columns[i];
+		free(name);
+	}
+	*n = kept;
+}
+
+bool sr_sql_carry(struct sr_sql *sql, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out)
+{
+	struct sr_bytes table, row;
+	struct sr_sql_table *t = sr_sql_path_split(path, &table, &row) ? sr_sql_table(sql, table) : NULL;
+	struct sr_column *old, *columns;
+	struct sr_value **values;
+	bool good;
+	size_t n;
+
+	if (!t || !t->synced || sr_path_is_bag(path) || sr_record_decode(record, &old, &n, NULL) != SR_OK)
+		return false;
+	if (!t->added)
+		t->added = load_added(sql, t);
+	columns = sr_alloc((n + t->added->n + 1) * sizeof *columns);
+	values = sr_alloc((t->added->n + 1) * sizeof *values);
+	memcpy(columns, old, n * sizeof *columns);
+	keep_known(t, columns, &n);
+	fill(t->added, columns, &n, values);
+	good = convert(t->added, t, columns, n, out);
+	for (size_t i = 0; i < t->added->n; i++)
+		free(values[i]);
+	free(values);
+	free(columns);
+	free(old);
+	return good;
 }

@@ -255,6 +255,8 @@ bool sr_sql_is_grown(struct sr_sql *sql, const struct sr_tree_key *key, struct s
 		     const struct sr_version *from);
 /* See sr_view_grow. */
 bool sr_sql_grow_record(struct sr_sql *sql, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out);
+/* See sr_view_carry. */
+bool sr_sql_carry(struct sr_sql *sql, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out);
 void sr_sql_added_free(struct sr_sql_added *added);
 
 /* --- sqlite_references.c --- */
@@ -306,6 +308,7 @@ enum sr_status sr_sql_view_scan(struct sr_view *v, struct sr_nodes *nodes, const
 				void *ctx, struct sr_scan *out, struct sr_err *err);
 enum sr_status sr_sql_view_read(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err);
 bool sr_sql_view_grow(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out);
+bool sr_sql_view_carry(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out);
 bool sr_sql_view_is_grown(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, const struct sr_version *from);
 bool sr_sql_view_dangling(struct sr_view *v, struct sr_bytes path, bool there);
 struct sr_sql *sr_sql_of_view(struct sr_view *v); /* its connection */

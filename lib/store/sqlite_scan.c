@@ -613,6 +613,11 @@ bool sr_sql_view_grow(struct sr_view *v, struct sr_bytes path, struct sr_bytes r
 	return sr_sql_grow_record(((struct sql_view *)v)->sql, path, record, out);
 }
 
+bool sr_sql_view_carry(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out)
+{
+	return sr_sql_carry(((struct sql_view *)v)->sql, path, record, out);
+}
+
 bool sr_sql_view_dangling(struct sr_view *v, struct sr_bytes path, bool there)
 {
 	return sr_sql_dangling(((struct sql_view *)v)->sql, path, there);

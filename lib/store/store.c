@@ -306,6 +306,11 @@ bool sr_view_grow(struct sr_view *v, struct sr_bytes path, struct sr_bytes recor
 	return v->st->impl->view_grow && v->st->impl->view_grow(v, path, record, out);
 }
 
+bool sr_view_carry(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out)
+{
+	return v->st->impl->view_carry && v->st->impl->view_carry(v, path, record, out);
+}
+
 /* ---- applying ---- */
 
 enum sr_status sr_apply_prepare(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,

@@ -163,6 +163,10 @@ uint64_t sr_files_signature(const struct sr_tree_key *key, const struct stat *st
 /* `record` of path's table as it was before columns were added: *out is the same row as it would be after.  False: it does not fit the table as it is
  * now - a column is gone, the table is - or is of a bag whose table changed. */
 bool sr_view_grow(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out);
+/* `record` of path's table as it was in another shape: *out is what that row reads as when it is carried over into the table as it is now.  Columns
+ * that are gone are left out, new ones have their default if it is a constant, values take the columns' types.  False: there is no such table, or the
+ * row is in a bag.  A NULL is not in a record: a column that was there, and NULL, is taken for a new one. */
+bool sr_view_carry(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out);
 
 /* --- staging (files) ------------------------------------------------------------------------------------------------ */
 

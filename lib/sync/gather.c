@@ -244,11 +244,11 @@ static bool lost_its_base(const struct finding *f, const struct sr_item *it)
 					: it->base.kind == SR_KIND_ROW && it->local.kind == SR_KIND_ROW && it->remote.kind == SR_KIND_NONE;
 }
 
-/* Ours was made by the application's upgrade, theirs was not. */
+/* Ours was made by the application's upgrade, or deleted by it or since; theirs was not. */
 static enum sr_status descend(struct finding *f, struct sr_item *it)
 {
-	if (!f->carried || f->mirror || !sr_path_under(it->path, f->table.path) || sr_path_is_bag(it->path) || it->local.kind != SR_KIND_ROW ||
-	    it->remote.kind != SR_KIND_ROW || sr_version_eq(&it->local, &it->remote))
+	if (!f->carried || f->mirror || !sr_path_under(it->path, f->table.path) || sr_path_is_bag(it->path) || it->remote.kind != SR_KIND_ROW ||
+	    sr_version_eq(&it->local, &it->remote))
 		return SR_OK;
 	it->base_state = SR_BASE_KNOWN;
 	it->base = it->remote;

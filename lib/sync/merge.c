@@ -4,7 +4,9 @@
  * datastore's history.  If that is gone, or both changed one column, it is a conflict, and the datastore's row stands.  The merged row is
  * written here with the datastore's as its base, and so goes there as an ordinary change in the next push.
  *
- * A row whose table grew columns since it was agreed on, and that is as it was but for their defaults, was not changed at all. */
+ * A row whose table grew columns since it was agreed on, and that is as it was but for their defaults, was not changed at all.  Where the table has
+ * another shape since, what both came from is, if need be, that row as it reads in it: nobody edited a column that only has its default, or another
+ * type. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,14 +58,16 @@ static enum sr_status take_theirs(struct merging *m, const struct sr_leaf *their
 	return sr_leaves_add(m->ready, &leaf, err);
 }
 
+/* carried: the base in its table's new shape; empty: the table has none. */
 static enum sr_status merge_row(struct merging *m, const struct sr_leaf *theirs, const struct sr_leaf *ours, struct sr_bytes base,
-				struct sr_err *err)
+				struct sr_bytes carried, struct sr_err *err)
 {
 	struct sr_buf merged = {0};
 	struct sr_leaf leaf = {.path = theirs->path, .expect = ours->expect, .base = theirs->to, .flags = SR_LEAF_MERGED};
 	enum sr_status rc;
 
-	if (sr_record_merge(base, ours->record, theirs->record, &merged)) {
+	if (sr_record_merge(base, ours->record, theirs->record, &merged) ||
+	    (carried.len && sr_record_merge(carried, ours->record, theirs->record, &merged))) {
 		leaf.record = sr_buf_view(&merged);
 		leaf.to = (struct sr_version){.kind = SR_KIND_ROW, .bytes = merged.len};
 		sr_hash_of(&leaf.to.hash, &m->s->r->key, leaf.record);
@@ -156,27 +160,43 @@ static bool same_value(const struct sr_value *a, const struct sr_value *b)
 	return same;
 }
 
-/* Are the columns that both have the same?  Then what is theirs is the row of before, in its table's new shape. */
-static bool same_as_far(struct sr_bytes base, struct sr_bytes theirs)
-{
-	struct sr_column *a = NULL, *b = NULL;
-	size_t n = 0, m = 0;
-	bool same = sr_record_decode(base, &a, &n, NULL) == SR_OK && sr_record_decode(theirs, &b, &m, NULL) == SR_OK;
+struct row {
+	struct sr_column *at; /* in the order of names */
+	size_t n;
+};
 
-	for (size_t i = 0, k = 0; same && i < n; i++) { /* in the order of names */
-		while (k < m && sr_bytes_cmp(b[k].name, a[i].name) < 0)
-			k++;
-		if (k < m && sr_bytes_eq(b[k].name, a[i].name))
-			same = same_value(&a[i].value, &b[k].value);
+/* In the order of names, too. */
+static const struct sr_value *column(const struct row *r, struct sr_bytes name, size_t *from)
+{
+	while (*from < r->n && sr_bytes_cmp(r->at[*from].name, name) < 0)
+		++*from;
+	return *from < r->n && sr_bytes_eq(r->at[*from].name, name) ? &r->at[*from].value : NULL;
+}
+
+/* Are the columns that both have the same, as they are or as they read in the new shape (`carried`; empty: unknown)?  Then what is theirs is the row
+ * of before. */
+static bool same_as_far(struct sr_bytes base, struct sr_bytes carried, struct sr_bytes theirs)
+{
+	struct row a = {0}, b = {0}, c = {0};
+	bool same = sr_record_decode(base, &a.at, &a.n, NULL) == SR_OK && sr_record_decode(theirs, &b.at, &b.n, NULL) == SR_OK &&
+		    (!carried.len || sr_record_decode(carried, &c.at, &c.n, NULL) == SR_OK);
+
+	for (size_t i = 0, k = 0, l = 0; same && i < a.n; i++) {
+		const struct sr_value *there = column(&b, a.at[i].name, &k), *reads = column(&c, a.at[i].name, &l);
+
+		same = !there || same_value(&a.at[i].value, there) || (reads && same_value(reads, there));
 	}
-	free(a);
-	free(b);
+	free(a.at);
+	free(b.at);
+	free(c.at);
 	return same;
 }
 
 static enum sr_status resolve(struct merging *m, size_t k, struct sr_err *err)
 {
 	struct sr_leaf theirs, ours, base;
+	struct sr_bytes carried;
+	struct sr_buf b = {0};
 	size_t at;
 	enum sr_status rc = sr_leaves_at(m->theirs, k, &theirs, err);
 
@@ -188,9 +208,40 @@ static enum sr_status resolve(struct merging *m, size_t k, struct sr_err *err)
 		return rc;
 	if (at == sr_leaves_count(m->bases))
 		return take_theirs(m, &theirs, &ours, err);
-	if (ours.expect.kind == SR_KIND_NONE)
-		return same_as_far(base.record, theirs.record) ? keep_ours(m, &theirs, &ours, err) : take_theirs(m, &theirs, &ours, err);
-	return merge_row(m, &theirs, &ours, base.record, err);
+	if (!(ours.flags & SR_LEAF_EDITED) || !sr_view_carry(m->view, theirs.path, base.record, &b))
+		sr_buf_clear(&b);
+	carried = sr_buf_view(&b);
+	if (ours.expect.kind != SR_KIND_NONE)
+		rc = merge_row(m, &theirs, &ours, base.record, carried, err);
+	else if (same_as_far(base.record, carried, theirs.record))
+		rc = keep_ours(m, &theirs, &ours, err);
+	else
+		rc = take_theirs(m, &theirs, &ours, err);
+	sr_buf_free(&b);
+	return rc;
+}
+
+static enum sr_status look_at_all(struct merging *m, struct sr_err *err)
+{
+	enum sr_status rc = sr_view_open(&m->view, m->s->r->stores[m->i].store, SR_VIEW_EXTRA, err);
+
+	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(m->theirs); k++)
+		rc = look_at(m, k, err);
+	sr_view_close(m->view);
+	m->view = NULL;
+	return rc;
+}
+
+static enum sr_status resolve_all(struct merging *m, struct sr_err *err)
+{
+	enum sr_status rc = sr_view_open(&m->view, m->s->r->stores[m->i].store, SR_VIEW_EXTRA, err);
+
+	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(m->theirs); k++)
+		if (m->open[k])
+			rc = resolve(m, k, err);
+	sr_view_close(m->view);
+	m->view = NULL;
+	return rc;
 }
 
 enum sr_status sr_sync_merge(struct sr_sync *s, size_t i, struct sr_leaves *theirs, struct sr_leaves *ready, struct sr_err *err)
@@ -205,15 +256,11 @@ enum sr_status sr_sync_merge(struct sr_sync *s, size_t i, struct sr_leaves *thei
 	m.open = sr_alloc(n * sizeof *m.open);
 	rc = sr_leaves_sort(theirs, err);
 	if (rc == SR_OK)
-		rc = sr_view_open(&m.view, s->r->stores[i].store, SR_VIEW_EXTRA, err);
-	for (size_t k = 0; rc == SR_OK && k < n; k++)
-		rc = look_at(&m, k, err);
-	sr_view_close(m.view);
+		rc = look_at_all(&m, err);
 	if (rc == SR_OK)
-		rc = fetch_bases(&m, err);
-	for (size_t k = 0; rc == SR_OK && k < n; k++)
-		if (m.open[k])
-			rc = resolve(&m, k, err);
+		rc = fetch_bases(&m, err); /* without a view */
+	if (rc == SR_OK)
+		rc = resolve_all(&m, err);
 	free(m.open);
 	sr_leaves_free(m.bases);
 	return rc == SR_OK ? rc : sr_err_context(err, "merge");

@@ -2,7 +2,7 @@
  *
  * The datastore makes the new rows of the old ones by itself, without the values that the application's upgrade gave them; and what a row of
  * the one key was in the other, no base tells.  If all that the datastore had of the table was what had been agreed on here, then each of its
- * new rows is older than ours of the same key, and is its base.
+ * new rows is older than ours of the same key, and is its base; one that is not here was left out, or deleted since.
  *
  * How is that known?  When the table was planned to go there, its rows were looked at (gather.c).  The push is the next of the datastore's
  * history, and the scan that follows in the same step the one after that: if the root is of just that point, nobody else came between.  In

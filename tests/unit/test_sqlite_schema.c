@@ -441,6 +441,59 @@ static void test_is_not_grown(void **state)
 	sr_store_close(st);
 }
 
+/* In whatever shape a table is built anew: a row of before reads as SQLite carries it over. */
+static void test_carry(void **state)
+{
+	static const struct {
+		const char *columns, *common;
+	} shapes[] = {
+		{"id INTEGER PRIMARY KEY, a TEXT, b INT, c, d REAL, e BLOB", "id, a, b, c, d, e"},
+		{"id INTEGER PRIMARY KEY, e BLOB, a TEXT", "id, a, e"},
+		{"id INTEGER PRIMARY KEY, a TEXT, b REAL, c, d TEXT, e", "id, a, b, c, d, e"},
+		{"id INTEGER PRIMARY KEY, a INT, b TEXT, c NUMERIC, d INTEGER, e TEXT", "id, a, b, c, d, e"},
+		{"id INTEGER PRIMARY KEY, a BLOB, new TEXT DEFAULT 'x', b REAL, more REAL DEFAULT 3, none INT", "id, a, b"},
+		{"id INTEGER PRIMARY KEY, b TEXT, twice AS (b || b), at TEXT DEFAULT 'it''s'", "id, b"},
+		{"id INTEGER PRIMARY KEY, other", "id"},
+	};
+	struct world *w = *state;
+
+	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+		for (int64_t id = 1; id <= 3; id++) {
+			char *name = sr_format("%zu-%d.db", i, (int)id), *sql;
+			struct sr_store *st = store(w, name, false);
+			struct sr_buf path = {0}, before = {0}, carried = {0};
+			struct sr_bytes record;
+			struct sr_view *v;
+
+			other(w, name,
+			      "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b INT, c, d REAL, e BLOB);"
+			      "INSERT INTO t VALUES(1, '07', 7, 7, 7, '7'), (2, NULL, 9007199254740993, '1e2', -0.5, x'00ff'), (3, 'text', '', 2.0, 1e300, NULL)");
+			ok(sr_view_open(&v, st, SR_VIEW_EXTRA, &w->err));
+			read_row(w, v, "t", id, &path, &record);
+			sr_buf_bytes(&before, record);
+			sr_view_close(v);
+			sql = sr_format("CREATE TABLE anew(%s); INSERT INTO anew(%s) SELECT %s FROM t; DROP TABLE t; ALTER TABLE anew RENAME TO t",
+					shapes[i].columns, shapes[i].common, shapes[i].common);
+			other(w, name, sql);
+			ok(sr_view_open(&v, st, SR_VIEW_EXTRA, &w->err));
+			for (int k = 0; k < 2; k++) {
+				sr_buf_clear(&carried);
+				assert_true(sr_view_carry(v, sr_buf_view(&path), sr_buf_view(&before), &carried));
+				read_row(w, v, "t", id, &path, &record);
+				if (!sr_bytes_eq(sr_buf_view(&carried), record))
+					fail_msg("row %d as (%s)", (int)id, shapes[i].columns);
+			}
+			assert_false(sr_view_carry(v, sr_bytes("absent\0x", 8), sr_buf_view(&before), &carried));
+			sr_view_close(v);
+			sr_buf_free(&carried);
+			sr_buf_free(&before);
+			sr_buf_free(&path);
+			free(sql);
+			free(name);
+			sr_store_close(st);
+		}
+}
+
 /* --- other files, the same rows ------------------------------------------------------------------------------------------ */
 
 /* Rowids, pages and the order of columns may change, and the file itself: what is seen is the same. */
@@ -517,6 +570,7 @@ int main(void)
 		TEST(test_virtual),
 		TEST(test_lost_index),
 		TEST(test_complete),
+		TEST(test_carry),
 		TEST(test_grow),
 		TEST(test_grow_with_rows),
 		TEST(test_hostile_column),
