@@ -197,6 +197,22 @@ static enum sr_status parse(const json_t *o, struct exchange *x, struct sr_err *
 	return SR_OK;
 }
 
+/* It asks for a token first, and comes no further while this datastore is not ready: so its check-in comes with it. */
+static enum sr_status not_ready(struct sr_datastore *d, struct sr_request *req, const char *why, struct sr_err *err)
+{
+	const char *text = sr_request_header(req, SR_HEADER_CHECK_IN);
+	struct sr_check_in c;
+	enum sr_status rc = text ? sr_check_in_parse(text, &c, err) : SR_OK;
+
+	if (rc != SR_OK)
+		return rc;
+	pthread_mutex_lock(&d->face);
+	if (text)
+		sr_ds_note_early(d, &c);
+	pthread_mutex_unlock(&d->face);
+	return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+}
+
 enum sr_status sr_ds_token_put(void *ctx, struct sr_request *req, struct sr_err *err)
 {
 	struct sr_datastore *d = ctx;
@@ -213,7 +229,7 @@ enum sr_status sr_ds_token_put(void *ctx, struct sr_request *req, struct sr_err 
 	if (rc == SR_OK)
 		rc = parse(o, &x, err);
 	if (rc == SR_OK && !sr_datastore_ready(d, why))
-		rc = sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+		rc = not_ready(d, req, why, err);
 	if (rc == SR_OK)
 		rc = exchange(d, &x, err);
 	if (rc == SR_OK)

@@ -406,6 +406,9 @@ SR_MUST enum sr_status sr_ds_registry_load(struct sr_datastore *d, struct sr_err
 void sr_ds_registry_free(struct sr_datastore *d);
 /* The webserver, made when it is not there.  With face held; VALID UNTIL face is let go. */
 struct sr_ds_webserver *sr_ds_webserver(struct sr_datastore *d, const struct sr_uuid *uuid);
+/* Before it is founded only the operator can say whose history it takes for its own: who asks is shown to them, and meant by their word
+ * (sr_ds_adopt).  With face held. */
+void sr_ds_note_early(struct sr_datastore *d, const struct sr_check_in *c);
 enum sr_status sr_ds_webservers_get(void *ctx, struct sr_request *req, struct sr_err *err);
 enum sr_status sr_ds_webserver_put(void *ctx, struct sr_request *req, struct sr_err *err);
 struct json_t;

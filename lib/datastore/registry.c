@@ -56,6 +56,18 @@ void sr_ds_note_push(struct sr_ds_push *p)
 	pthread_mutex_unlock(&d->face);
 }
 
+/* Nothing is answered yet, and who is a copy of whom is seen later. */
+void sr_ds_note_early(struct sr_datastore *d, const struct sr_check_in *c)
+{
+	struct sr_ds_webserver *w = d->unfounded && !sr_uuid_none(&c->known.instance) ? sr_ds_webserver(d, &c->node) : NULL;
+
+	if (!w)
+		return;
+	w->reported = c->known;
+	w->verdict = SR_HISTORY_FOREIGN;
+	w->row.seen_ms = sr_now_ms();
+}
+
 /* --- load ---------------------------------------------------------------------------------------------------------- */
 
 static enum sr_status load_row(void *ctx, const struct sr_webserver_row *row, struct sr_err *err)

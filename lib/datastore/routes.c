@@ -71,19 +71,6 @@ static enum sr_status note_visit(struct sr_datastore *d, const struct visit *v, 
 	return SR_OK;
 }
 
-/* Before it is founded only the operator can say whose history it takes for its own: who asks is shown to them, and meant by their word
- * (sr_ds_adopt).  Nothing is answered yet, and who is a copy of whom is seen later. */
-static void note_early(struct sr_datastore *d, const struct visit *v)
-{
-	struct sr_ds_webserver *w = v->known_peer && !sr_uuid_none(&v->c.known.instance) ? sr_ds_webserver(d, &v->c.node) : NULL;
-
-	if (!w)
-		return;
-	w->reported = v->c.known;
-	w->verdict = SR_HISTORY_FOREIGN;
-	w->row.seen_ms = sr_now_ms();
-}
-
 #define ETAG_TEXT (SR_HASH_TEXT + 11)
 
 /* The root, and what is told beside it: exclusions, limits, the datastore's start. */
@@ -177,8 +164,8 @@ static enum sr_status get_tree(void *ctx, struct sr_request *req, struct sr_err 
 	ready = d->ready;
 	if (!ready) {
 		memcpy(why, d->why, sizeof(why));
-		if (d->unfounded)
-			note_early(d, &v);
+		if (v.known_peer)
+			sr_ds_note_early(d, &v.c);
 	} else {
 		verdict = sr_ds_verdict(d, &v.c.known);
 		rc = note_visit(d, &v, verdict, sr_request_peer(req), &push, err);

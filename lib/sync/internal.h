@@ -142,6 +142,7 @@ void sr_sync_scan_alone(struct sr_sync *s);
 void sr_sync_publish_tree(struct sr_sync *s);
 
 /* walk.c: GET /api/tree and the walk */
+void sr_sync_check_in_header(const struct sr_sync *s, struct sr_buf *out); /* "Name: value", appended */
 SR_MUST enum sr_status sr_sync_check_in(struct sr_sync *s, bool *unchanged, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_walk(struct sr_sync *s, struct sr_err *err);
 /* The datastore's map of our store i; false: it has none, or it is paused there (*why). */

@@ -99,10 +99,15 @@ static enum sr_status take_number(const struct sr_answer *answer, uint64_t *n, s
 static enum sr_status ask(struct sr_sync *s, uint64_t *n, struct sr_err *err)
 {
 	char node[SR_UUID_TEXT], *target, *text;
+	struct sr_buf check = {0}; /* a datastore that waits for the operator's word shows them who asks */
+	const char *headers[2] = {0};
 	struct sr_answer answer = {0};
-	struct sr_call call = {.method = "PUT"};
+	struct sr_call call = {.method = "PUT", .headers = headers};
 	json_t *o = json_object();
 	enum sr_status rc;
+
+	sr_sync_check_in_header(s, &check);
+	headers[0] = sr_buf_text(&check);
 
 	sr_uuid_text(node, &s->r->node);
 	target = sr_format("/api/webservers/%s/token", node);
@@ -119,6 +124,7 @@ static enum sr_status ask(struct sr_sync *s, uint64_t *n, struct sr_err *err)
 	if (rc == SR_OK)
 		rc = take_number(&answer, n, err);
 	sr_answer_free(&answer);
+	sr_buf_free(&check);
 	free(target);
 	free(text);
 	return rc;

@@ -46,6 +46,12 @@ static bool any_paused(const struct sr_tree_info *info)
 	return false;
 }
 
+void sr_sync_check_in_header(const struct sr_sync *s, struct sr_buf *out)
+{
+	sr_buf_printf(out, SR_HEADER_CHECK_IN ": ");
+	sr_check_in_print(out, &(struct sr_check_in){.node = s->r->node, .known = s->anchor, .push = s->last_push, .token = s->token});
+}
+
 static enum sr_status ask(struct sr_sync *s, bool want_key, struct sr_answer *answer, struct sr_err *err)
 {
 	struct sr_buf check = {0}, match = {0};
@@ -54,8 +60,7 @@ static enum sr_status ask(struct sr_sync *s, bool want_key, struct sr_answer *an
 	struct sr_call call = {.target = "/api/tree", .headers = headers};
 	enum sr_status rc;
 
-	sr_buf_printf(&check, SR_HEADER_CHECK_IN ": ");
-	sr_check_in_print(&check, &(struct sr_check_in){.node = s->r->node, .known = s->anchor, .push = s->last_push, .token = s->token});
+	sr_sync_check_in_header(s, &check);
 	headers[n++] = sr_buf_text(&check);
 	if (s->etag && s->have_info && !s->info_stale && s->have_remote && sr_hash_eq(&s->remote, &s->anchor.root) && !want_key && !any_paused(&s->info)) {
 		sr_buf_printf(&match, "If-None-Match: %s", s->etag);

@@ -84,12 +84,12 @@ held() {
 	rounds A
 }
 
-foreseen() { # the datastore waits, and A has asked it
+foreseen() { # the datastore waits, and so many have asked it
 	tool datastore adopt --union
-	[[ $output == *'becomes its predecessor: webserver '* ]]
+	[ "$(grep -c 'becomes its predecessor: webserver ' <<<"$output")" = "$1" ]
 }
 
-@test "a datastore with content and no history: one adopt --union founds it, and lets in the webserver that asked meanwhile" {
+@test "a datastore with content and no history: one adopt --union founds it, and lets in who asked meanwhile, and who was started meanwhile" {
 	begin
 	start_webserver A
 	wait_for 'a round' rounds_over A 1
@@ -100,11 +100,13 @@ foreseen() { # the datastore waits, and A has asked it
 	echo own >"$T/datastore/resources/own"
 	launch datastore "$BIN/sameroot-datastore" -c "$T/datastore.conf"
 	wait_for 'it waits for the word' grep -q 'does not know whose it is.*adopt --union` on the datastore' "$T/datastore.log"
-	wait_for 'A asks' foreseen
+	wait_for 'A asks' foreseen 1
+	start_webserver B
+	wait_for 'B asks' foreseen 2
 	says 'no history yet' 'not counted yet'
 	[[ $output != *'0 leaves'* && $output != *'No webserver is known'* ]] || fail "$output"
 	"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf"
-	wait_same datastore A
+	wait_same
 	[ "$(cat "$T/A/resources/own")" = own ]
 	[ "$(value datastore 'SELECT count(*) FROM users')" = 3 ]
 }
