@@ -229,6 +229,15 @@ static long long unknown_count(const json_t *store)
 	return json_object_get(store, "unknown_count") ? number(store, "unknown_count") : number(store, "unknown");
 }
 
+/* null: it was not counted yet. */
+static void add_count(struct sr_table *t, const json_t *store, const char *name)
+{
+	if (json_is_null(json_object_get(store, name)))
+		sr_table_add(t, "-");
+	else
+		sr_table_add(t, "%lld", number(store, name));
+}
+
 static void show_stores(const json_t *stores, FILE *out)
 {
 	struct sr_table t;
@@ -244,8 +253,8 @@ static void show_stores(const json_t *stores, FILE *out)
 		sr_table_add(&t, "%s", text_or(s, "name", "-"));
 		sr_table_add(&t, "%s", text_or(s, "kind", "-"));
 		sr_table_add(&t, "%s", state_of(s));
-		sr_table_add(&t, "%lld", number(s, "leaves"));
-		sr_table_add(&t, "%lld", number(s, "bytes"));
+		add_count(&t, s, "leaves");
+		add_count(&t, s, "bytes");
 		sr_table_add(&t, "%lld", unknown_count(s));
 		sr_table_add(&t, "%lld", number(s, "skipped"));
 	}

@@ -13,12 +13,22 @@
 
 /* --- status ---------------------------------------------------------------------------------------------------------- */
 
-static const char *mode_text(enum sr_store_mode mode)
+/* counted: what is there was looked through. */
+static const char *mode_text(const struct sr_ds_store *shown, bool counted)
 {
-	return mode == SR_MODE_READY ? "ready" : mode == SR_MODE_NEW ? "new" : "paused";
+	if (!shown->looked)
+		return "starting";
+	if (shown->mode == SR_MODE_READY && !counted && shown->has_content)
+		return "waiting";
+	return shown->mode == SR_MODE_PAUSED ? "paused" : shown->mode == SR_MODE_NEW || !counted ? "new" : "ready";
 }
 
-static json_t *store_json(const struct sr_replica_store *s, const struct sr_ds_store *shown)
+static json_t *count_json(uint64_t n, bool counted)
+{
+	return counted ? json_integer((json_int_t)n) : json_null();
+}
+
+static json_t *store_json(const struct sr_replica_store *s, const struct sr_ds_store *shown, bool counted)
 {
 	json_t *o = json_object(), *unknown = json_array();
 
@@ -26,15 +36,24 @@ static json_t *store_json(const struct sr_replica_store *s, const struct sr_ds_s
 		json_array_append_new(unknown, json_string(shown->unknown[i]));
 	json_object_set_new(o, "name", json_string(s->name));
 	json_object_set_new(o, "kind", json_string(s->kind == SR_KIND_FILES ? "files" : "sqlite"));
-	json_object_set_new(o, "mode", json_string(mode_text(shown->mode)));
+	json_object_set_new(o, "mode", json_string(mode_text(shown, counted)));
 	json_object_set_new(o, "why", *shown->why ? json_string(shown->why) : json_null());
 	json_object_set_new(o, "since_ms", json_integer(shown->since_ms));
-	json_object_set_new(o, "leaves", json_integer((json_int_t)shown->leaves));
-	json_object_set_new(o, "bytes", json_integer((json_int_t)shown->bytes));
+	json_object_set_new(o, "leaves", count_json(shown->leaves, counted));
+	json_object_set_new(o, "bytes", count_json(shown->bytes, counted));
 	json_object_set_new(o, "held", shown->held ? json_loads(shown->held, 0, NULL) : json_array());
 	json_object_set_new(o, "unknown", json_integer((json_int_t)shown->unknowns));
 	json_object_set_new(o, "unknown_paths", unknown);
 	return o;
+}
+
+/* A store that is paused says more, and goes first. */
+static bool waits_for_founding(const struct sr_datastore *d)
+{
+	for (size_t i = 0; i < d->r->n; i++)
+		if (d->stores[i].mode == SR_MODE_PAUSED)
+			return false;
+	return d->unfounded;
 }
 
 /* What waits for the operator here.  With face held. */
@@ -44,6 +63,8 @@ static json_t *waiting_json(const struct sr_datastore *d)
 	int64_t since_ms;
 	struct sr_err full;
 
+	if (waits_for_founding(d))
+		sr_waiting_hold(o, SR_ROLE_DATASTORE, "datastore", d->why, d->unfounded_ms);
 	if (sr_archive_is_full(d->r->archive, &since_ms, &full) != SR_OK)
 		sr_waiting_hold(o, SR_ROLE_DATASTORE, "union", full.text, since_ms);
 	for (size_t i = 0; i < d->r->n; i++) {
@@ -82,7 +103,7 @@ static json_t *status_json(struct sr_datastore *d)
 	sr_uuid_text(start, &d->start);
 	sr_hash_text(root, &d->shown.root);
 	for (size_t i = 0; i < d->r->n; i++)
-		json_array_append_new(stores, store_json(&d->r->stores[i], &d->stores[i]));
+		json_array_append_new(stores, store_json(&d->r->stores[i], &d->stores[i], !sr_uuid_none(&d->shown.instance)));
 	sr_uuid_text(node, &d->r->node);
 	json_object_set_new(o, "role", json_string("datastore"));
 	json_object_set_new(o, "node", json_string(node));

@@ -219,18 +219,28 @@ static void show_held(struct sr_datastore *d, size_t i)
 	sr_buf_free(&text);
 }
 
-static void show_store(struct sr_datastore *d, size_t i, uint64_t leaves, uint64_t bytes)
+static void show_mode(struct sr_datastore *d, size_t i)
 {
 	const struct sr_replica_store *s = &d->r->stores[i];
 	struct sr_ds_store *shown = &d->stores[i];
 	bool fault = s->mode == SR_MODE_READY && d->fault[i][0];
 
+	shown->looked = true;
+	shown->has_content = s->has_content;
 	if (!fault)
 		shown->since_ms = s->since_ms;
 	else if (shown->mode != SR_MODE_PAUSED || !shown->since_ms)
 		shown->since_ms = sr_now_ms();
 	shown->mode = fault ? SR_MODE_PAUSED : s->mode;
 	snprintf(shown->why, sizeof(shown->why), "%s", fault ? d->fault[i] : s->why);
+}
+
+static void show_store(struct sr_datastore *d, size_t i, uint64_t leaves, uint64_t bytes)
+{
+	const struct sr_replica_store *s = &d->r->stores[i];
+	struct sr_ds_store *shown = &d->stores[i];
+
+	show_mode(d, i);
 	shown->map = s->map;
 	shown->leaves = leaves;
 	shown->epoch = s->row.epoch;
@@ -314,7 +324,11 @@ void sr_ds_not_ready(struct sr_datastore *d, const char *why)
 {
 	pthread_mutex_lock(&d->face);
 	d->ready = false;
+	if (!d->unfounded && sr_uuid_none(&d->at.instance))
+		d->unfounded_ms = sr_now_ms();
 	d->unfounded = sr_uuid_none(&d->at.instance);
+	for (size_t i = 0; i < d->r->n; i++)
+		show_mode(d, i);
 	snprintf(d->why, sizeof(d->why), "%s", why);
 	pthread_mutex_unlock(&d->face);
 }

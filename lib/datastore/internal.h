@@ -72,7 +72,9 @@ struct sr_ds_webserver {
 };
 
 struct sr_ds_store { /* of the published copy */
+	bool looked; /* since the start */
 	enum sr_store_mode mode;
+	bool has_content; /* at the last look */
 	char why[320];
 	int64_t since_ms; /* paused since; 0: it is not */
 	struct sr_hash map;
@@ -128,6 +130,7 @@ struct sr_datastore {
 
 	pthread_mutex_t face;
 	bool ready, unfounded; /* unfounded: its stores have content, and it waits for the operator's word */
+	int64_t unfounded_ms; /* since when */
 	char why[256];
 	struct sr_err broken;     /* code SR_OK: it is not */
 	struct sr_anchor shown;   /* the published `at` */

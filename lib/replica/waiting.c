@@ -28,6 +28,9 @@ static const struct remedy {
 } remedies[] = {
 	{"history is", "`sameroot adopt --union` on the datastore unites both; `sameroot adopt --mirror` on the webserver takes the datastore's state as it is. Nothing is deleted meanwhile",
 	 "`sameroot adopt --union` on the datastore unites both; `sameroot adopt --mirror` on that webserver takes the datastore's state as it is. Nothing is deleted meanwhile"},
+	{"does not know whose it is", NULL,
+	 "`sameroot adopt --union` on the datastore starts from what lies in its stores, and lets in the webservers that have asked; to start from a "
+	 "webserver's state instead, with sameroot-datastore stopped, `sameroot-restore datastore --from https://WEBSERVER:9406`. Nothing is changed meanwhile"},
 	{"join --new-uuid", "`sameroot join --new-uuid` on the copy gives it an identity of its own",
 	 "`sameroot join --new-uuid` on the copy gives it an identity of its own"},
 	{"conflict archive", ARCHIVE_FULL, ARCHIVE_FULL},

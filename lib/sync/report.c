@@ -43,10 +43,10 @@ static json_t *store_report(const struct sr_sync *s, size_t i)
 	json_object_set_new(o, "name", json_string(st->name));
 	json_object_set_new(o, "kind", json_string(st->kind == SR_KIND_DATABASE ? "sqlite" : "files"));
 	json_object_set_new(o, "state",
-			    json_string(st->mode == SR_MODE_PAUSED ? "paused"
-					: st->mode == SR_MODE_NEW  ? "new"
-					: !st->row.base_known      ? "union"
-								   : "ready"));
+			    json_string(st->mode == SR_MODE_PAUSED || p->failed ? "paused"
+					: st->mode == SR_MODE_NEW               ? "new"
+					: !st->row.base_known                   ? "union"
+										: "ready"));
 	json_object_set_new(o, "why", text_or_null(st->why));
 	json_object_set_new(o, "since_ms", json_integer(st->since_ms));
 	json_object_set_new(o, "root", json_string(map));

@@ -43,7 +43,7 @@ spoil_page() {
 	start_webserver A
 	sync_now A
 	on 1 A status
-	has 'users.db .*corrupt: .*malformed'
+	has 'users.db sqlite paused .*users.db .*corrupt: .*malformed'
 	has "sameroot-restore webserver --from-datastore --store users.db"
 	stop A
 	rounds B
@@ -63,6 +63,7 @@ spoil_page() {
 	spoil_page "$T/datastore/users.db"
 	wait_for 'the scan meets it' paused_as_corrupt
 	has "sameroot-restore datastore --from https://WEBSERVER:9406 --store users.db"
+	has 'users.db sqlite paused '
 	value A "UPDATE users SET email = 'kept' WHERE uid = 1"
 	round A B
 	[ "$(value A 'SELECT count(*) FROM users')" -eq 904 ]

@@ -105,6 +105,11 @@ foreseen() { # the datastore waits, and so many have asked it
 	wait_for 'B asks' foreseen 2
 	says 'no history yet' 'not counted yet'
 	[[ $output != *'0 leaves'* && $output != *'No webserver is known'* ]] || fail "$output"
+	tool datastore status
+	[ "$status" -eq 1 ]
+	output=$(tr -s ' ' <<<"$output")
+	says 'resources files waiting - - ' 'users.db sqlite new - - ' 'datastore founding: store resources has content' 'since 20' \
+		'`sameroot adopt --union` on the datastore starts from what lies' '`sameroot-restore datastore --from https://WEBSERVER:9406`'
 	"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf"
 	wait_same
 	[ "$(cat "$T/A/resources/own")" = own ]
