@@ -28,6 +28,7 @@ static const struct {
 	[SR_E_HELD] = {"held", 1, 409},
 	[SR_E_CONFIG] = {"config", 78, 500},
 	[SR_E_FULL] = {"full", 74, 507},
+	[SR_E_ROOM] = {"room", 74, 507},
 	[SR_E_IO] = {"io", 74, 500},
 	[SR_E_INTERNAL] = {"internal", 70, 500},
 };

@@ -29,6 +29,7 @@ enum sr_status {
 	SR_E_HELD,        /* held for the operator to decide; exit 1, HTTP 409 */
 	SR_E_CONFIG,      /* exit 78 */
 	SR_E_FULL,        /* no space; exit 74, HTTP 507 */
+	SR_E_ROOM,        /* no more room within a limit on what is kept; the text names it; exit 74, HTTP 507 */
 	SR_E_IO,          /* the disk or the network said no; exit 74, HTTP 500 */
 	SR_E_INTERNAL,    /* our own bug; exit 70, HTTP 500 */
 	SR_STATUS_COUNT

@@ -270,7 +270,7 @@ static void roll_back(struct sr_ds_push *p)
 static bool is_of_store(enum sr_status rc)
 {
 	return rc == SR_E_DATA || rc == SR_E_CHANGED || rc == SR_E_BUSY || rc == SR_E_NOINPUT || rc == SR_E_NOTFOUND ||
-	       rc == SR_E_LIMIT;
+	       rc == SR_E_LIMIT || rc == SR_E_ROOM;
 }
 
 /* The rows of one database go together or not at all. */
@@ -289,9 +289,10 @@ static void refuse_part(struct sr_ds_apply *a, const struct sr_err *err)
 	a->kept_some = true;
 }
 
-static uint64_t most_of(const struct sr_replica_store *s, const struct sr_leaf *leaf, const struct sr_version *loses, uint64_t size)
+static uint64_t most_of(const struct sr_replica_store *s, const struct sr_leaf *leaf, const struct sr_version *loses, uint64_t size,
+			const struct sr_bytes *record)
 {
-	return sr_archive_most(&(struct sr_loser){.store = s->name, .path = leaf->path, .version = *loses}, size);
+	return sr_archive_most(&(struct sr_loser){.store = s->name, .store_kind = s->kind, .path = leaf->path, .version = *loses}, size, record);
 }
 
 /* Is there room in the archive for all that loses to part i?  Rows have been named by now, files are displaced with the commit. */
@@ -306,12 +307,12 @@ static enum sr_status room_for_losers(struct sr_ds_push *p, size_t i, struct sr_
 	for (size_t k = 0; rc == SR_OK && part->losers && k < sr_leaves_count(part->losers); k++) {
 		rc = sr_leaves_at(part->losers, k, &leaf, err);
 		if (rc == SR_OK)
-			most += most_of(s, &leaf, &leaf.to, leaf.record.len);
+			most += most_of(s, &leaf, &leaf.to, leaf.record.len, &leaf.record);
 	}
 	for (size_t j = 0; rc == SR_OK && s->kind == SR_KIND_FILES && j < sr_leaves_count(part->go); j++) {
 		rc = sr_leaves_at(part->go, j, &leaf, err);
 		if (rc == SR_OK && sr_ds_goes(part, j) && (leaf.flags & SR_LEAF_UNION) && leaf.expect.kind != SR_KIND_NONE)
-			most += most_of(s, &leaf, &leaf.expect, leaf.expect.bytes);
+			most += most_of(s, &leaf, &leaf.expect, leaf.expect.bytes, NULL);
 	}
 	if (rc == SR_OK && most)
 		rc = sr_archive_room(p->d->r->archive, p->archiving + most, err);

@@ -211,7 +211,7 @@ static enum sr_status describe(struct sr_archive *a, struct sr_entry_id *id, con
 static enum sr_status begin_entry(struct sr_archive *a, struct sr_entry_id *id, const struct sr_loser *loser, uint64_t size,
 				  const struct sr_bytes *record, struct sr_err *err)
 {
-	uint64_t most = sr_archive_most(loser, size);
+	uint64_t most = sr_archive_most(loser, size, record);
 	enum sr_status status = sr_archive_promise(a, most, loser->beyond, err);
 
 	if (status != SR_OK)

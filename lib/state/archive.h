@@ -4,7 +4,7 @@
  * canonical record).  Layout: sameroot-state(5).  Ids begin with the time and rise within it, so that their order is that of the entries.
  * Durable when a call returns SR_OK; when it does not, what was to be archived is where it was.  Safe for one process with several threads,
  * readable by others at any time (an entry appears whole: .data first, .json renamed into place).
- * SR_E_FULL, SR_E_IO: the disk; the text names the file.  SR_E_LIMIT: there is no room within the limit; the text says how to make some, and
+ * SR_E_FULL, SR_E_IO: the disk; the text names the file.  SR_E_ROOM: there is no room within the limit; the text says how to make some, and
  * nothing was changed. */
 #ifndef SR_STATE_ARCHIVE_H
 #define SR_STATE_ARCHIVE_H
@@ -35,8 +35,9 @@ struct sr_loser { /* what is archived; all BORROWED */
 	bool beyond;               /* the limit, for it is out of its place already: what a crash left */
 };
 
-/* Before a step that will archive several: is there room for so many bytes?  (SR_E_LIMIT.)  An entry takes sr_archive_most at most. */
-uint64_t sr_archive_most(const struct sr_loser *loser, uint64_t size);
+/* Before a step that will archive several: is there room for so many bytes?  (SR_E_ROOM.)  An entry takes sr_archive_most at most, and
+ * hardly less.  record: a row's, else NULL; reason, winner and mtime_ns of the loser need not be known yet. */
+uint64_t sr_archive_most(const struct sr_loser *loser, uint64_t size, const struct sr_bytes *record);
 SR_MUST enum sr_status sr_archive_room(struct sr_archive *a, uint64_t most, struct sr_err *err);
 
 /* A row.  Its columns are also shown in ID.json when the record decodes. */
@@ -84,7 +85,7 @@ struct sr_archive_usage {
 };
 /* Kept in memory: costs nothing.  From any thread. */
 void sr_archive_usage(struct sr_archive *a, struct sr_archive_usage *out);
-/* SR_E_LIMIT, with its text, while there is no room for what was last to come here and did not fit.  From any thread, at once. */
+/* SR_E_ROOM, with its text, while there is no room for what was last to come here and did not fit.  From any thread, at once. */
 SR_MUST enum sr_status sr_archive_is_full(struct sr_archive *a, int64_t *since_ms, struct sr_err *err);
 /* A descriptor of the content (record bytes or file bytes); OWNED BY CALLER (close).  SR_E_NOTFOUND: no such entry, or it has no content.
  */

@@ -40,7 +40,7 @@ enum sr_status sr_archive_fault(const struct sr_archive *a, const char *name, st
 bool sr_archive_is_id(const char *text, size_t len);
 
 /* archive_room.c */
-/* An entry that takes `most` bytes at most is about to be made; `beyond`: whatever the limit says.  SR_E_LIMIT. */
+/* An entry that takes `most` bytes at most is about to be made; `beyond`: whatever the limit says.  SR_E_ROOM. */
 SR_MUST enum sr_status sr_archive_promise(struct sr_archive *a, uint64_t most, bool beyond, struct sr_err *err);
 /* It is there, of `real` bytes; or it came to nothing. */
 void sr_archive_keep(struct sr_archive *a, uint64_t most, bool there, uint64_t real);

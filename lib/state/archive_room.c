@@ -5,18 +5,28 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/state/archive_internal.h"
+#include "lib/state/archive_json.h"
 
-#define DESCRIPTION 1536       /* bytes of an ID.json without its names and columns; fewer than that */
-#define SHOWN       (2u << 20) /* bytes of a record that may be shown in it; see archive_json.c */
-
-uint64_t sr_archive_most(const struct sr_loser *loser, uint64_t size)
+/* ID.json as it will be, but for what is not known before: of that the longest. */
+uint64_t sr_archive_most(const struct sr_loser *loser, uint64_t size, const struct sr_bytes *record)
 {
-	uint64_t shown = loser->version.kind == SR_KIND_ROW ? (size < SHOWN ? size : SHOWN) : 0;
+	struct sr_loser longest = *loser;
+	uint64_t described = 0;
+	char *text;
 
-	return size + DESCRIPTION + 8 * (strlen(loser->store) + loser->path.len + shown); /* eight: \u0000, and a name */
+	longest.mtime_ns = INT64_MIN;
+	longest.reason = "changed-while-applying";
+	longest.winner = (struct sr_version){.kind = SR_KIND_FILE, .bytes = INT64_MAX};
+	memset(&longest.winner.hash, 0xff, sizeof longest.winner.hash);
+	text = sr_archive_describe("20261122T063000.123Z-0123abcd", 0, &longest, size, record);
+	if (text)
+		described = strlen(text);
+	free(text);
+	return size + described;
 }
 
 /* --- counting ---------------------------------------------------------------------------------------------------------- */
@@ -108,11 +118,11 @@ static enum sr_status no_room(struct sr_archive *a, uint64_t most, struct sr_err
 		a->full_ms = sr_now_ms();
 	a->wanted = most;
 	if (most > a->limit)
-		return sr_err_set(err, SR_E_LIMIT,
+		return sr_err_set(err, SR_E_ROOM,
 				  "what loses takes %" PRIu64 " bytes in the conflict archive %s, more than all of Conflict-Max-Bytes, %" PRIu64
 				  ": raise it and reload",
 				  most, a->dir, a->limit);
-	return sr_err_set(err, SR_E_LIMIT,
+	return sr_err_set(err, SR_E_ROOM,
 			  "the conflict archive %s is full: %" PRIu64 " entries, %" PRIu64 " bytes of Conflict-Max-Bytes, %" PRIu64
 			  "; `sameroot conflicts list` and `sameroot conflicts remove` make room, or raise it and reload",
 			  a->dir, a->entries, a->bytes, a->limit);

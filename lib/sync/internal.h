@@ -223,7 +223,8 @@ SR_MUST enum sr_status sr_sync_merge(struct sr_sync *s, size_t i, struct sr_leav
 /* take.c */
 /* What an interrupted apply left, by evidence. */
 SR_MUST enum sr_status sr_sync_recover(struct sr_sync *s, struct sr_err *err);
-/* Is there room in the archive for all that is planned to lose to these leaves?  SR_E_LIMIT: nothing of them is to be begun. */
+/* Is there room in the archive for what is planned to lose to these leaves?  SR_E_ROOM: nothing of them is to be begun.  What a row will show of itself
+ * is judged when it is at hand. */
 SR_MUST enum sr_status sr_sync_room(struct sr_sync *s, size_t i, struct sr_leaves *leaves, struct sr_err *err);
 /* Apply leaves whose content is here, sorted, to store i. */
 SR_MUST enum sr_status sr_sync_take(struct sr_sync *s, size_t i, struct sr_leaves *leaves, struct sr_err *err);

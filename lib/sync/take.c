@@ -88,8 +88,8 @@ static enum sr_status room_for_losers(struct losers *l, struct sr_sync *s, const
 	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(l->spool); k++) {
 		rc = sr_leaves_at(l->spool, k, &leaf, err);
 		if (rc == SR_OK)
-			most += sr_archive_most(&(struct sr_loser){.store = st->name, .path = leaf.path, .version = leaf.to},
-						leaf.record.len);
+			most += sr_archive_most(&(struct sr_loser){.store = st->name, .store_kind = st->kind, .path = leaf.path, .version = leaf.to},
+						leaf.record.len, &leaf.record);
 	}
 	return rc == SR_OK ? sr_archive_room(s->r->archive, most, err) : rc;
 }
@@ -574,8 +574,8 @@ enum sr_status sr_sync_room(struct sr_sync *s, size_t i, struct sr_leaves *leave
 		if (rc != SR_OK || !(leaf.flags & SR_LEAF_ARCHIVE) || leaf.expect.kind == SR_KIND_NONE)
 			continue;
 		mode_only = leaf.to.kind == leaf.expect.kind && sr_hash_eq(&leaf.to.hash, &leaf.expect.hash); /* its content stands */
-		most += sr_archive_most(&(struct sr_loser){.store = st->name, .path = leaf.path, .version = leaf.expect},
-					mode_only ? 0 : leaf.expect.bytes);
+		most += sr_archive_most(&(struct sr_loser){.store = st->name, .store_kind = st->kind, .path = leaf.path, .version = leaf.expect},
+					mode_only ? 0 : leaf.expect.bytes, NULL);
 	}
 	return rc == SR_OK && most ? sr_archive_room(s->r->archive, most, err) : rc;
 }

@@ -135,6 +135,11 @@ sees() { # NAME ROOT
 	rm -rf "$T/datastore"
 	mkdir "$T/datastore"
 	wait_for 'B knows its tree' root_of B
+	sed 's/^\[global\]$/&\nConflict-Max-Bytes=100/' "$T/datastore.conf" >"$T/little-room.conf"
+	restore datastore -c "$T/little-room.conf" --yes --from "${URL[B]}" --from "${URL[A]}"
+	[ "$status" -eq 74 ]
+	[[ $output == *'more than all of Conflict-Max-Bytes, 100'* ]]
+	[ ! -e "$T/datastore/users.db" ]
 	datastore_from --from "${URL[B]}" --from "${URL[A]}"
 	[[ $output == *'conflict archive'* ]]
 	[ "$(sql "$T/datastore/users.db" "SELECT email FROM users WHERE uid = 1")" = newer ]

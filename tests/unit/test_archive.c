@@ -622,12 +622,55 @@ static void test_modes(void **state)
 	free(name);
 }
 
+/* Never less than it takes, and not much more. */
+static void expect_near(struct fixture *f, const struct sr_loser *loser, const struct sr_bytes *record, uint64_t size)
+{
+	uint64_t most = sr_archive_most(loser, size, record), before = bytes_there(f), real;
+
+	if (record)
+		OK(sr_archive_record(f->a, loser, *record, &f->err));
+	else
+		OK(sr_archive_file(f->a, loser, f->dirfd, "displaced", &f->err));
+	real = bytes_there(f) - before;
+	assert_in_range(most, real, real + 200);
+}
+
+static void test_most(void **state)
+{
+	struct fixture *f = *state;
+	char *text = sr_alloc(5000);
+	struct sr_column columns[] = {{LIT("a"), {.class = SR_TEXT, .b = sr_bytes(text, 5000)}},
+				      {LIT("b"), {.class = SR_BLOB, .b = sr_bytes(text, 3000)}},
+				      {LIT("c"), {.class = SR_REAL, .real = 0.1}}};
+	struct sr_loser loser = file_loser();
+	struct sr_buf record = {0};
+	struct sr_bytes view;
+
+	write_file(f->dirfd, "displaced", LIT("12345"));
+	expect_near(f, &loser, NULL, 5);
+	loser = (struct sr_loser){.store = "users.db",
+				  .store_kind = SR_KIND_DATABASE,
+				  .path = LIT("users\0\1\1\0\0\0\0\0\0\0\7"),
+				  .reason = "changed-while-applying",
+				  .version = {.kind = SR_KIND_ROW, .bytes = INT64_MAX, .hash = {{3}}},
+				  .winner = {.kind = SR_KIND_FILE, .mode = 0777, .bytes = INT64_MAX, .hash = {{4}}}};
+	for (const char *byte = "x\1\""; *byte; byte++) { /* plain, and such as JSON escapes */
+		memset(text, *byte, 5000);
+		sr_buf_clear(&record);
+		sr_record_encode(&record, columns, sizeof(columns) / sizeof(columns[0]));
+		view = sr_buf_view(&record);
+		expect_near(f, &loser, &view, record.len);
+	}
+	sr_buf_free(&record);
+	free(text);
+}
+
 /* A version that does not fit is nowhere changed, and fits when there is room: made here, by hand, or by a higher limit. */
 static void test_limit(void **state)
 {
 	struct fixture *f = *state;
 	struct sr_loser loser = file_loser();
-	uint64_t most = sr_archive_most(&loser, 5);
+	uint64_t most = sr_archive_most(&loser, 5, NULL);
 	struct sr_archive_ids ids = {0};
 	int64_t since_ms = 0;
 	struct stat st;
@@ -639,13 +682,13 @@ static void test_limit(void **state)
 	assert_true(bytes_there(f) < most);
 	sr_archive_limit(f->a, bytes_there(f) + most - 1);
 	write_file(f->dirfd, "two", LIT("67890"));
-	assert_int_equal(sr_archive_file(f->a, &loser, f->dirfd, "two", &f->err), SR_E_LIMIT);
+	assert_int_equal(sr_archive_file(f->a, &loser, f->dirfd, "two", &f->err), SR_E_ROOM);
 	assert_non_null(strstr(f->err.text, f->archive));
 	assert_non_null(strstr(f->err.text, "is full: 1 entries"));
 	assert_non_null(strstr(f->err.text, "sameroot conflicts remove"));
 	assert_int_equal(fstatat(f->dirfd, "two", &st, 0), 0);
-	assert_int_equal(sr_archive_record(f->a, &loser, LIT("67890"), &f->err), SR_E_LIMIT);
-	assert_int_equal(sr_archive_is_full(f->a, &since_ms, &f->err), SR_E_LIMIT);
+	assert_int_equal(sr_archive_record(f->a, &loser, LIT("67890"), &f->err), SR_E_ROOM);
+	assert_int_equal(sr_archive_is_full(f->a, &since_ms, &f->err), SR_E_ROOM);
 	assert_int_equal(since_ms, f->now_ms);
 	expect_usage(f, 1);
 
@@ -654,7 +697,7 @@ static void test_limit(void **state)
 	OK(sr_archive_file(f->a, &loser, f->dirfd, "two", &f->err));
 	expect_usage(f, 2);
 
-	assert_int_equal(sr_archive_room(f->a, most, &f->err), SR_E_LIMIT); /* and removed */
+	assert_int_equal(sr_archive_room(f->a, most, &f->err), SR_E_ROOM); /* and removed */
 	OK(sr_archive_ids(f->a, &ids, &f->err));
 	assert_int_equal(ids.n, 2);
 	ids.n = 1;
@@ -665,10 +708,10 @@ static void test_limit(void **state)
 	expect_usage(f, 1);
 	sr_archive_ids_free(&ids);
 
-	assert_int_equal(sr_archive_room(f->a, 3 * most, &f->err), SR_E_LIMIT);
+	assert_int_equal(sr_archive_room(f->a, 3 * most, &f->err), SR_E_ROOM);
 	assert_non_null(strstr(f->err.text, "more than all of Conflict-Max-Bytes"));
 	sr_archive_limit(f->a, most); /* by hand */
-	assert_int_equal(sr_archive_room(f->a, most, &f->err), SR_E_LIMIT);
+	assert_int_equal(sr_archive_room(f->a, most, &f->err), SR_E_ROOM);
 	name = sr_format("rm %s/*", f->archive);
 	assert_int_equal(system(name), 0);
 	free(name);
@@ -688,7 +731,7 @@ static void test_limit_after_a_crash(void **state)
 	OK(sr_archive_record(f->a, &loser, LIT("x"), &f->err));
 	expect_usage(f, 1);
 	loser.beyond = false;
-	assert_int_equal(sr_archive_record(f->a, &loser, LIT("x"), &f->err), SR_E_LIMIT);
+	assert_int_equal(sr_archive_record(f->a, &loser, LIT("x"), &f->err), SR_E_ROOM);
 	sr_archive_limit(f->a, 0);
 	OK(sr_archive_bare(f->a, &loser, &f->err));
 	expect_usage(f, 2);
@@ -749,7 +792,7 @@ int main(void)
 		TEST(test_record), TEST(test_record_not_shown), TEST(test_file), TEST(test_linked_file), TEST(test_other_filesystem),
 		TEST(test_not_a_file), TEST(test_bare), TEST(test_data_of_nothing), TEST(test_order), TEST(test_threads), TEST(test_torn),
 		TEST(test_not_ours), TEST(test_failure_restores), TEST(test_modes),
-		TEST(test_limit), TEST(test_limit_after_a_crash), TEST(test_one_of_them),
+		TEST(test_most), TEST(test_limit), TEST(test_limit_after_a_crash), TEST(test_one_of_them),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
