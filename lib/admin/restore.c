@@ -370,7 +370,7 @@ static json_t *store_json(const struct sr_restore *x, size_t i)
 	json_object_set_new(o, "different", json_integer((json_int_t)st->counts.different));
 	json_object_set_new(o, "bytes", json_integer((json_int_t)st->counts.bytes));
 	json_object_set_new(o, "archived", json_integer(st->losers ? (json_int_t)sr_leaves_count(st->losers) : 0));
-	json_object_set_new(o, "left_out", json_integer((json_int_t)(st->missing + st->unlike + unknown_at_sources(x, i))));
+	json_object_set_new(o, "left_out", json_integer((json_int_t)(st->missing + st->refused + st->unlike + unknown_at_sources(x, i))));
 	return o;
 }
 
@@ -393,7 +393,7 @@ static void count_left_out(struct sr_restore *x)
 {
 	x->left_out = x->sources[0].left_out;
 	for (size_t i = 0; i < x->n; i++)
-		x->left_out += x->stores[i].skip + x->stores[i].missing + x->stores[i].unlike + unknown_at_sources(x, i);
+		x->left_out += x->stores[i].skip + x->stores[i].missing + x->stores[i].refused + x->stores[i].unlike + unknown_at_sources(x, i);
 }
 
 static enum sr_status agree(const struct sr_restore *x, struct sr_err *err)

@@ -46,6 +46,7 @@ struct sr_restore_store {
 		uint64_t equal, here, there, different, bytes;
 	} counts;
 	uint64_t missing;       /* could not be read at the source */
+	uint64_t refused;       /* of a part: rows that have no place here */
 	uint64_t unlike;        /* rows of tables that the sources have in different shapes */
 };
 

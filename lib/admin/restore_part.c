@@ -11,6 +11,8 @@
 #include "lib/admin/restore_internal.h"
 #include "lib/replica/edit.h"
 
+#define SHOWN 100 /* rows that are named */
+
 struct part {
 	struct sr_restore *x;
 	struct sr_restore_store *st;
@@ -22,6 +24,8 @@ struct part {
 	struct sr_replica *r;
 	size_t at;                /* its store */
 	int stage;
+	uint64_t refused; /* rows that have no place here ... */
+	struct sr_buf why; /* ... a line for each that is named */
 	struct sr_err *err;
 };
 
@@ -213,6 +217,14 @@ static enum sr_status open_replica(struct part *p, struct sr_err *err)
 				    p->r->stores[p->at].mode == SR_MODE_NEW ? "nothing is there" : p->r->stores[p->at].why, p->st->name);
 }
 
+static void on_left_out(void *ctx, const char *why)
+{
+	struct part *p = ctx;
+
+	if (p->refused++ < SHOWN)
+		sr_buf_printf(&p->why, "  %s\n", why);
+}
+
 static enum sr_status put_back(struct part *p, struct sr_err *err)
 {
 	enum sr_status rc = open_replica(p, err);
@@ -228,7 +240,8 @@ static enum sr_status put_back(struct part *p, struct sr_err *err)
 	if (rc == SR_OK && p->st->kind == SR_KIND_FILES)
 		rc = archive_files(p, err);
 	if (rc == SR_OK && sr_leaves_count(p->ready))
-		rc = sr_replica_edit(p->r, p->at, p->ready, err);
+		rc = sr_replica_edit_most(p->r, p->at, p->ready, on_left_out, p, err);
+	p->st->refused = p->refused;
 	return rc;
 }
 
@@ -247,6 +260,22 @@ static enum sr_status agree(const struct part *p, struct sr_err *err)
 	return o->confirm(o->ctx, "Restore? [y/N] ") ? SR_OK : sr_err_set(err, SR_E_HELD, "nothing was changed");
 }
 
+static void say_done(struct part *p)
+{
+	const struct sr_restore_options *o = p->x->o;
+
+	fprintf(o->json ? o->notes : o->out, "%s: restored%s; it spreads when the daemon runs\n", o->path,
+		p->st->missing && p->refused ? ", but for what changed at the source meanwhile and what has no place here"
+		: p->st->missing	     ? ", but for what changed at the source meanwhile"
+		: p->refused		     ? ", but for what has no place here"
+					     : "");
+	if (!p->refused)
+		return;
+	fprintf(o->notes, "%" PRIu64 " could not be put in place:\n%s", p->refused, sr_buf_text(&p->why));
+	if (p->refused > SHOWN)
+		fprintf(o->notes, "  and %" PRIu64 " more\n", p->refused - SHOWN);
+}
+
 enum sr_status sr_restore_part(struct sr_restore *x, struct sr_err *err)
 {
 	struct part p = {.x = x, .st = &x->stores[0], .stage = -1, .err = err};
@@ -260,13 +289,13 @@ enum sr_status sr_restore_part(struct sr_restore *x, struct sr_err *err)
 	if (rc == SR_OK && !x->o->dry_run)
 		rc = put_back(&p, err);
 	if (rc == SR_OK && !x->o->dry_run)
-		fprintf(x->o->json ? x->o->notes : x->o->out, "%s: restored%s; it spreads when the daemon runs\n", x->o->path,
-			p.st->missing ? ", but for what changed at the source meanwhile" : "");
+		say_done(&p);
 	sr_leaves_free(p.wanted);
 	sr_leaves_free(p.ready);
 	sr_view_close(p.view);
 	sr_store_close(p.store);
 	sr_replica_close(p.r);
 	sr_buf_free(&p.top);
+	sr_buf_free(&p.why);
 	return rc;
 }

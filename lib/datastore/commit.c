@@ -36,6 +36,36 @@ static enum sr_verdict refuse(struct sr_ds_apply *a, size_t j, enum sr_refusal w
 	return SR_KEEP;
 }
 
+/* An operator is told why, in words (TAKEN). */
+static void explain(struct sr_ds_apply *a, struct sr_bytes path, char *why)
+{
+	struct sr_ds_push *p = a->p;
+	struct sr_ds_objection *o;
+
+	if (!sr_ds_is_edit(p) || p->objections_n >= SR_DS_SHOWN) {
+		free(why);
+		return;
+	}
+	p->objections = sr_realloc(p->objections, (p->objections_n + 1) * sizeof(*p->objections));
+	o = &p->objections[p->objections_n++];
+	*o = (struct sr_ds_objection){.store = a->i, .why = why};
+	sr_buf_bytes(&o->path, path);
+}
+
+/* The leaf at `path` is refused; `other` is the path of what is in its way, or empty when that is not known. */
+static enum sr_verdict refuse_for(struct sr_ds_apply *a, size_t j, struct sr_bytes path, enum sr_refusal reason, struct sr_bytes other)
+{
+	const struct sr_replica_store *s = &a->p->d->r->stores[a->i];
+	struct sr_buf text = {0};
+
+	if (other.len) {
+		sr_leaf_path_text(&text, s->name, s->kind, other);
+		explain(a, path, sr_format("%s: %s", sr_ds_refusal_words(reason), sr_buf_text(&text)));
+	}
+	sr_buf_free(&text);
+	return refuse(a, j, reason);
+}
+
 /* A foreign key that this leaf leaves without a parent.  A violation that the sender holds itself travels as it is; and where the disk is
  * not what the tree says, this attempt has nothing to say of it. */
 static bool tolerated(const struct sr_ds_apply *a, const struct sr_leaf *leaf)
@@ -57,15 +87,25 @@ static enum sr_verdict on_in_the_way(void *ctx, size_t j, const struct sr_leaf *
 	bool child = leaf->to.kind == SR_KIND_NONE || !sr_bytes_eq(table_of(leaf->path), table_of(path));
 
 	(void)actual, (void)record;
-	if (!child)
-		return refuse(ctx, j, SR_REFUSED_UNIQUE);
-	return tolerated(ctx, leaf) ? SR_KEEP : refuse(ctx, j, SR_REFUSED_DEPENDS);
+	if (child && tolerated(ctx, leaf))
+		return SR_KEEP;
+	return refuse_for(ctx, j, leaf->path, child ? SR_REFUSED_DEPENDS : SR_REFUSED_UNIQUE, path);
 }
 
 static enum sr_verdict on_parentless(void *ctx, size_t j, const struct sr_leaf *leaf, struct sr_bytes parent)
 {
-	(void)parent;
-	return tolerated(ctx, leaf) ? SR_TAKE : refuse(ctx, j, SR_REFUSED_DEPENDS);
+	return tolerated(ctx, leaf) ? SR_TAKE : refuse_for(ctx, j, leaf->path, SR_REFUSED_DEPENDS, parent);
+}
+
+/* An operator's edit goes on without a row that a CHECK or NOT NULL of its table does not take. */
+static enum sr_verdict on_unfit(void *ctx, size_t j, const struct sr_leaf *leaf, const char *why)
+{
+	struct sr_ds_apply *a = ctx;
+
+	if (!sr_ds_is_edit(a->p))
+		return SR_TAKE;
+	explain(a, leaf->path, sr_strdup(why));
+	return refuse(a, j, SR_REFUSED_PAUSED);
 }
 
 /* A push goes on without a row whose table is not here, and the answer says so.  What an operator asks for is done, or named. */
@@ -159,7 +199,7 @@ void sr_ds_apply_ops(struct sr_ds_apply *a, struct sr_apply_ops *ops)
 {
 	*ops = (struct sr_apply_ops){
 		.ctx = a, .clash = on_clash, .in_the_way = on_in_the_way, .parentless = on_parentless,
-		.left_out = on_left_out, .displaced = on_displaced, .applied = on_applied};
+		.unfit = on_unfit, .left_out = on_left_out, .displaced = on_displaced, .applied = on_applied};
 }
 
 /* --- what is to be applied ---------------------------------------------------------------------------------------- */

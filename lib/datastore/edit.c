@@ -26,16 +26,24 @@ enum sr_status sr_ds_edit_add(struct sr_ds_push *p, size_t i, const struct sr_le
 	return sr_ds_push_add(p, i, &approved, err);
 }
 
+const char *sr_ds_why_refused(const struct sr_ds_push *p, size_t i, const struct sr_refused *f)
+{
+	for (size_t k = 0; k < p->objections_n; k++)
+		if (p->objections[k].store == i && sr_bytes_eq(sr_buf_view(&p->objections[k].path), f->path))
+			return p->objections[k].why;
+	return f->why == SR_REFUSED_PAUSED && *p->detail ? p->detail : sr_ds_refusal_words(f->why);
+}
+
 static enum sr_status name_first(const struct sr_ds_push *p, struct sr_err *err)
 {
 	const struct sr_refused *f = &p->answer.refused[0];
-	const struct sr_replica_store *s = sr_replica_find(p->d->r, sr_bytes_of(f->store), NULL);
+	size_t i = SIZE_MAX;
+	const struct sr_replica_store *s = sr_replica_find(p->d->r, sr_bytes_of(f->store), &i);
 	struct sr_buf path = {0};
 	enum sr_status rc;
 
 	sr_leaf_path_text(&path, f->store, s ? s->kind : SR_KIND_FILES, f->path);
-	rc = sr_err_set(err, SR_E_CHANGED, "%.300s: %s%s%.300s", sr_buf_text(&path), sr_ds_refusal_words(f->why), *p->detail ? ": " : "",
-			p->detail);
+	rc = sr_err_set(err, SR_E_CHANGED, "%.300s: %.600s", sr_buf_text(&path), sr_ds_why_refused(p, i, f));
 	sr_buf_free(&path);
 	return rc;
 }

@@ -38,6 +38,7 @@
 #define SR_DS_RECORDS       100000 /* replaced records that are kept for merging, beyond the readable roots */
 #define SR_DS_ROUNDS        8      /* attempts at one commit, each with what the last one found */
 #define SR_DS_TRIES         3      /* at the last one of a webserver we commit what we can */
+#define SR_DS_SHOWN         100    /* paths that an operator is told, of a kind */
 #define SR_DS_UNKNOWN_SHOWN 100    /* unknown paths of a store in the status */
 
 #define SR_DS_META_INSTANCE     "instance"
@@ -258,6 +259,12 @@ struct sr_ds_push {
 	struct sr_buf text; /* of the answer, as stored and sent */
 	int status;         /* HTTP */
 	char detail[512]; /* what was wrong with a store's part, or empty */
+	struct sr_ds_objection { /* of an operator's edit: why a row was refused, in words that name what is in its way */
+		size_t store;
+		struct sr_buf path;
+		char *why;
+	} *objections; /* SR_DS_SHOWN at most */
+	size_t objections_n;
 	uint64_t archiving; /* bytes at most, of this attempt */
 
 	struct sr_stage *stage; /* of the file being received */
@@ -284,6 +291,8 @@ SR_MUST enum sr_status sr_ds_decide_depending(struct sr_ds_push *p, size_t i, st
 /* Leaf of `path` in a sorted spool: its index, or SIZE_MAX. */
 size_t sr_ds_leaf_find(struct sr_leaves *leaves, struct sr_bytes path);
 
+/* Why that leaf of store i was refused, in words. */
+const char *sr_ds_why_refused(const struct sr_ds_push *p, size_t i, const struct sr_refused *f);
 /* Decide and commit; p->answer, p->text and p->status are filled.  Writer held. */
 SR_MUST enum sr_status sr_ds_commit(struct sr_ds_push *p, struct sr_err *err);
 /* p->answer, of the leaves that were refused so far. */

@@ -53,6 +53,11 @@ void sr_ds_push_free(struct sr_ds_push *p)
 		free(part->sticky);
 	}
 	free(p->parts);
+	for (size_t k = 0; k < p->objections_n; k++) {
+		sr_buf_free(&p->objections[k].path);
+		free(p->objections[k].why);
+	}
+	free(p->objections);
 	sr_stage_free(p->stage);
 	sr_push_answer_free(&p->answer);
 	sr_buf_free(&p->text);

@@ -17,7 +17,6 @@
 #include "lib/base/log.h"
 
 #define MOST_BODY 65536
-#define SHOWN     100 /* paths in a list */
 #define CHUNK     65536
 
 enum counted { BACK, REVERTED, REMOVED, NEWER, COUNTS };
@@ -73,25 +72,25 @@ static struct sr_bytes table_of(struct sr_bytes path)
 	return sr_bytes(path.at, nul ? (size_t)(nul - path.at) : path.len);
 }
 
-static void count(struct wish *w, struct sr_bytes path, enum counted what)
+static void count(struct wish *w, struct sr_bytes path, enum counted what, int by)
 {
 	char *name = sr_text(w->s->kind == SR_KIND_DATABASE ? table_of(path) : sr_bytes_of("files"));
 	json_t *o = json_object_get(w->tables, name);
 
-	w->counts[what]++;
+	w->counts[what] += (uint64_t)by;
 	if (!o) {
 		o = json_object();
 		if (json_object_set_new(w->tables, name, o)) /* a name that JSON does not take: in the sums alone */
 			o = NULL;
 	}
 	if (o)
-		json_object_set_new(o, count_names[what], json_integer(json_integer_value(json_object_get(o, count_names[what])) + 1));
+		json_object_set_new(o, count_names[what], json_integer(json_integer_value(json_object_get(o, count_names[what])) + by));
 	free(name);
 }
 
 static enum sr_status lose(struct wish *w, struct sr_bytes path)
 {
-	if (w->lost++ < SHOWN)
+	if (w->lost++ < SR_DS_SHOWN)
 		json_array_append_new(w->lost_paths, path_json(w, path));
 	return SR_OK;
 }
@@ -131,9 +130,14 @@ static enum sr_status look_at_table(struct wish *w, struct sr_bytes path, struct
 	return rc;
 }
 
+static enum counted kind_of(const struct sr_leaf *leaf)
+{
+	return !leaf->to.kind ? REMOVED : !leaf->expect.kind ? BACK : REVERTED;
+}
+
 static enum sr_status take(struct wish *w, const struct sr_leaf *leaf, struct sr_err *err)
 {
-	count(w, leaf->path, !leaf->to.kind ? REMOVED : !leaf->expect.kind ? BACK : REVERTED);
+	count(w, leaf->path, kind_of(leaf), 1);
 	return sr_leaves_add(w->leaves, leaf, err);
 }
 
@@ -185,7 +189,7 @@ static enum sr_status on_then(void *ctx, const struct sr_journal_row *row, struc
 	if (sr_version_eq(&now, &then))
 		return SR_OK;
 	if (!then.kind && !w->exact) {
-		count(w, row->path, NEWER);
+		count(w, row->path, NEWER, 1);
 		return SR_OK;
 	}
 	return want(w, row, &now, &then, err);
@@ -481,6 +485,13 @@ static bool is_lost(enum sr_status rc)
 	return rc == SR_E_DATA || rc == SR_E_NOTFOUND;
 }
 
+/* It was counted as one that comes back. */
+static enum sr_status lose_after_all(struct wish *w, const struct sr_leaf *leaf)
+{
+	count(w, leaf->path, kind_of(leaf), -1);
+	return lose(w, leaf->path);
+}
+
 static enum sr_status add_file(struct wish *w, struct sr_ds_push *p, struct sr_leaf *leaf, struct sr_err *err)
 {
 	struct sr_stage *s = NULL;
@@ -493,7 +504,7 @@ static enum sr_status add_file(struct wish *w, struct sr_ds_push *p, struct sr_l
 		rc = sr_ds_edit_add(p, w->i, leaf, &why);
 	sr_stage_free(s);
 	if (is_lost(rc))
-		return lose(w, leaf->path);
+		return lose_after_all(w, leaf);
 	if (rc != SR_OK)
 		*err = why;
 	return rc;
@@ -552,7 +563,7 @@ static enum sr_status add_row(struct wish *w, struct sr_ds_push *p, struct sr_le
 		rc = sr_ds_edit_add(p, w->i, leaf, &why);
 	sr_buf_free(&record);
 	if (is_lost(rc))
-		return lose(w, leaf->path);
+		return lose_after_all(w, leaf);
 	if (rc != SR_OK)
 		*err = why;
 	return rc;
@@ -582,17 +593,30 @@ static enum sr_status add_all(struct wish *w, struct sr_ds_push *p, struct sr_er
 	return rc;
 }
 
-static void note_refused(struct wish *w, const struct sr_ds_push *p)
+/* What was to come back and did not is not counted as if it had. */
+static enum sr_status note_refused(struct wish *w, const struct sr_ds_push *p, struct sr_err *err)
 {
-	w->refused = p->answer.n;
-	for (size_t k = 0; k < p->answer.n && k < SHOWN; k++) {
-		const struct sr_refused *f = &p->answer.refused[k];
-		json_t *o = json_object();
+	struct sr_leaves *sent = p->parts[w->i].leaves;
+	enum sr_status rc = SR_OK;
 
+	w->refused = p->answer.n;
+	for (size_t k = 0; rc == SR_OK && k < p->answer.n; k++) {
+		const struct sr_refused *f = &p->answer.refused[k];
+		struct sr_leaf leaf;
+		size_t at;
+		json_t *o;
+
+		rc = sr_leaves_find(sent, f->path, &at, &leaf, err);
+		if (rc == SR_OK && at < sr_leaves_count(sent))
+			count(w, leaf.path, kind_of(&leaf), -1);
+		if (rc != SR_OK || k >= SR_DS_SHOWN)
+			continue;
+		o = json_object();
 		json_object_set_new(o, "path", path_json(w, f->path));
-		json_object_set_new(o, "why", json_string(f->why == SR_REFUSED_PAUSED && *p->detail ? p->detail : sr_ds_refusal_words(f->why)));
+		json_object_set_new(o, "why", json_string(sr_ds_why_refused(p, w->i, f)));
 		json_array_append_new(w->refused_paths, o);
 	}
+	return rc;
 }
 
 static enum sr_status bring_back(struct wish *w, struct sr_err *err)
@@ -610,8 +634,7 @@ static enum sr_status bring_back(struct wish *w, struct sr_err *err)
 	if (rc == SR_OK || rc == SR_E_CHANGED) {
 		if (p.leaves)
 			w->past.at = p.answer.at;
-		note_refused(w, &p);
-		rc = SR_OK;
+		rc = note_refused(w, &p, err);
 	} else {
 		*err = why;
 	}

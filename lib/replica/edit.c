@@ -4,6 +4,8 @@
  * intents, as a round has, by which it is found in staging after a crash.  A database's rows are archived before its commit. */
 #include "lib/replica/edit.h"
 
+#include <stdlib.h>
+
 #include "lib/base/log.h"
 
 #define NOTE "edit" /* of its intents: nothing else is recovered here */
@@ -11,24 +13,28 @@
 struct editing {
 	struct sr_replica *r;
 	const struct sr_replica_store *st;
-	struct sr_err no; /* the first objection; code SR_OK: there is none */
-	size_t left;      /* rows that will not be applied ... */
-	size_t first;     /* ... the first of them */
+	char **no;        /* of each leaf: the objection to it, or NULL; */
+	bool *left;       /* will it be left out? */
+	size_t n, noes;   /* leaves; so many of them are objected to, */
+	size_t first;     /* this one before the others */
 	size_t applied;
 	bool recovers;
 	struct sr_leaves *losers; /* rows for the archive: path, to, record; `expect` is the winner, SR_LEAF_ARCHIVE: as planned */
 };
 
-static enum sr_verdict object(struct editing *e, struct sr_bytes path, const char *what, struct sr_bytes other)
+/* Leaf k cannot be: its path, `what` and the path of `other`, if there is one.  The first word on a leaf stands. */
+static enum sr_verdict object(struct editing *e, size_t k, struct sr_bytes path, const char *what, struct sr_bytes other)
 {
 	struct sr_buf a = {0}, b = {0};
 
-	if (e->no.code != SR_OK)
+	if (e->no[k])
 		return SR_KEEP;
+	if (!e->noes++)
+		e->first = k;
 	sr_leaf_path_text(&a, e->st->name, e->st->kind, path);
 	if (other.len)
 		sr_leaf_path_text(&b, e->st->name, e->st->kind, other);
-	(void)sr_err_set(&e->no, SR_E_CHANGED, "%.300s %s%s%.300s", sr_buf_text(&a), what, other.len ? " " : "", sr_buf_text(&b));
+	e->no[k] = sr_format("%.300s %s%s%.300s", sr_buf_text(&a), what, other.len ? " " : "", sr_buf_text(&b));
 	sr_buf_free(&a);
 	sr_buf_free(&b);
 	return SR_KEEP;
@@ -36,23 +42,31 @@ static enum sr_verdict object(struct editing *e, struct sr_bytes path, const cha
 
 static enum sr_verdict on_clash(void *ctx, size_t k, const struct sr_leaf *leaf, const struct sr_version *actual, struct sr_bytes record)
 {
-	(void)k, (void)actual, (void)record;
-	return object(ctx, leaf->path, "changed meanwhile", sr_bytes(NULL, 0));
+	(void)actual, (void)record;
+	return object(ctx, k, leaf->path, "changed meanwhile", sr_bytes(NULL, 0));
 }
 
 static enum sr_verdict on_way(void *ctx, size_t k, const struct sr_leaf *leaf, struct sr_bytes path, const struct sr_version *actual,
 			      struct sr_bytes record)
 {
-	(void)k, (void)actual, (void)record;
+	(void)actual, (void)record;
 	if (leaf->to.kind == SR_KIND_NONE)
-		return object(ctx, leaf->path, "is still referred to by", path);
-	return object(ctx, leaf->path, "has a UNIQUE value, or a key, that is needed by", path);
+		return object(ctx, k, leaf->path, "is still referred to by", path);
+	return object(ctx, k, leaf->path, "has a UNIQUE value, or a key, that is needed by", path);
 }
 
 static enum sr_verdict on_parentless(void *ctx, size_t k, const struct sr_leaf *leaf, struct sr_bytes parent)
 {
-	(void)k;
-	return object(ctx, leaf->path, parent.len ? "refers to a row that is not there:" : "refers to a row that is not there", parent);
+	return object(ctx, k, leaf->path, parent.len ? "refers to a row that is not there:" : "refers to a row that is not there", parent);
+}
+
+static enum sr_verdict on_unfit(void *ctx, size_t k, const struct sr_leaf *leaf, const char *why)
+{
+	char *what = sr_format("is %s", why);
+
+	(void)object(ctx, k, leaf->path, what, sr_bytes(NULL, 0));
+	free(what);
+	return SR_KEEP;
 }
 
 static struct sr_loser loser_of(const struct editing *e, struct sr_bytes path, const struct sr_version *version,
@@ -115,25 +129,29 @@ static void on_applied(void *ctx, size_t k, const struct sr_leaf *leaf, uint64_t
 	e->applied++;
 }
 
+/* What is left out by an objection was named; of the others nobody was asked. */
 static void on_left_out(void *ctx, size_t k)
 {
 	struct editing *e = ctx;
 
-	if (!e->left++)
-		e->first = k;
+	e->left[k] = true;
 }
 
-/* Rows that nobody was asked about. */
 static enum sr_status object_to_left(struct editing *e, struct sr_leaves *leaves, struct sr_err *err)
 {
-	struct sr_leaf leaf;
-	enum sr_status rc;
+	enum sr_status rc = SR_OK;
 
-	if (!e->left || e->no.code != SR_OK)
-		return SR_OK;
-	rc = sr_leaves_at(leaves, e->first, &leaf, err);
-	if (rc == SR_OK)
-		(void)object(e, leaf.path, "has no place now: its table is not here, or of another shape", sr_bytes(NULL, 0));
+	for (size_t k = 0; rc == SR_OK && k < e->n; k++) {
+		struct sr_leaf leaf;
+
+		if (!e->left[k] || e->no[k])
+			continue;
+		rc = sr_leaves_at(leaves, k, &leaf, err);
+		if (rc == SR_OK)
+			(void)object(e, k, leaf.path,
+				     "has no place now: its table is not here, or of another shape, or another row that is put there has a UNIQUE value of it",
+				     sr_bytes(NULL, 0));
+	}
 	return rc;
 }
 
@@ -181,6 +199,7 @@ static struct sr_apply_ops ops_of(struct editing *e, const struct sr_uuid *id)
 				     .clash = on_clash,
 				     .in_the_way = on_way,
 				     .parentless = on_parentless,
+				     .unfit = on_unfit,
 				     .left_out = on_left_out,
 				     .displaced = on_displaced,
 				     .applied = on_applied};
@@ -203,36 +222,114 @@ static enum sr_status commit(struct editing *e, const struct sr_uuid *id, struct
 	return rc == SR_OK ? forgotten : rc;
 }
 
-static enum sr_status apply(struct editing *e, struct sr_leaves *leaves, struct sr_err *err)
+/* Compare; without an objection all is ready for the commit, else nothing is under way any more. */
+static enum sr_status prepare(struct editing *e, struct sr_leaves *leaves, const struct sr_apply_ops *ops, struct sr_err *err)
 {
 	struct sr_store *store = e->st->store;
-	size_t n = sr_leaves_count(leaves);
-	struct sr_uuid id = sr_uuid_random();
-	struct sr_apply_ops ops = ops_of(e, &id);
-	enum sr_status rc = sr_apply_prepare(store, leaves, NULL, &ops, err);
+	enum sr_status rc = sr_apply_prepare(store, leaves, NULL, ops, err);
 
 	if (rc == SR_OK)
 		rc = object_to_left(e, leaves, err);
-	if (rc == SR_OK && e->no.code == SR_OK)
+	if (rc == SR_OK && !e->noes)
 		rc = archive_rows(e, err);
-	if (rc == SR_OK && e->no.code == SR_OK)
+	if (rc == SR_OK && !e->noes)
 		rc = sr_stage_flush(store, err);
-	if (rc == SR_OK && e->no.code == SR_OK)
-		rc = commit(e, &id, leaves, err);
-	else
+	if (rc != SR_OK || e->noes)
 		sr_apply_rollback(store);
-	if (rc == SR_OK && e->no.code != SR_OK) {
-		*err = e->no;
-		rc = e->no.code;
-	}
-	if (rc == SR_OK && e->applied < n)
-		rc = sr_err_set(err, SR_E_CHANGED, "store %s: %zu of %zu could not be put in place", e->st->name, n - e->applied, n);
+	return rc;
+}
+
+static enum sr_status apply(struct editing *e, struct sr_leaves *leaves, struct sr_err *err)
+{
+	struct sr_uuid id = sr_uuid_random();
+	struct sr_apply_ops ops = ops_of(e, &id);
+	enum sr_status rc = prepare(e, leaves, &ops, err);
+
+	if (rc != SR_OK || e->noes)
+		return rc;
+	rc = commit(e, &id, leaves, err);
+	if (rc == SR_OK && e->applied < e->n)
+		rc = sr_err_set(err, SR_E_CHANGED, "store %s: %zu of %zu could not be put in place", e->st->name, e->n - e->applied, e->n);
 	return rc != SR_OK && e->applied ? sr_err_context(err, "store %s: %zu of %zu were put in place, but", e->st->name,
-							  e->applied, n)
+							  e->applied, e->n)
 					 : rc;
 }
 
-enum sr_status sr_replica_edit(struct sr_replica *r, size_t i, struct sr_leaves *leaves, struct sr_err *err)
+static void editing_start(struct editing *e, struct sr_leaves *leaves)
+{
+	e->n = sr_leaves_count(leaves);
+	e->noes = e->applied = 0;
+	e->no = sr_alloc((e->n + 1) * sizeof *e->no);
+	e->left = sr_alloc((e->n + 1) * sizeof *e->left);
+	e->losers = sr_leaves_new(sr_state_dir(e->r->state));
+}
+
+static void editing_end(struct editing *e)
+{
+	for (size_t k = 0; k < e->n; k++)
+		free(e->no[k]);
+	free(e->no);
+	free(e->left);
+	sr_leaves_free(e->losers);
+}
+
+/* Those that nothing was said against, sorted as they are; the others are told. */
+static enum sr_status sort_out(const struct editing *e, struct sr_leaves *leaves, struct sr_leaves *rest, sr_edit_left_fn *tell, void *ctx,
+			       struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	for (size_t k = 0; rc == SR_OK && k < e->n; k++) {
+		struct sr_leaf leaf;
+
+		if (e->no[k]) {
+			tell(ctx, e->no[k]);
+			continue;
+		}
+		rc = sr_leaves_at(leaves, k, &leaf, err);
+		if (rc == SR_OK)
+			rc = sr_leaves_add(rest, &leaf, err);
+	}
+	return rc;
+}
+
+/* Of each try those are left out that were objected to, until nothing is said any more: one that is left out may be in the way of others. */
+static enum sr_status apply_most(struct editing *e, struct sr_leaves *leaves, sr_edit_left_fn *tell, void *ctx, struct sr_err *err)
+{
+	struct sr_leaves *rest = NULL, *next;
+	enum sr_status rc = SR_OK;
+
+	while (rc == SR_OK && sr_leaves_count(leaves)) {
+		editing_start(e, leaves);
+		rc = apply(e, leaves, err);
+		if (rc != SR_OK || !e->noes) {
+			editing_end(e);
+			break;
+		}
+		next = sr_leaves_new(sr_state_dir(e->r->state));
+		rc = sort_out(e, leaves, next, tell, ctx, err);
+		editing_end(e);
+		sr_leaves_free(rest);
+		leaves = rest = next;
+	}
+	sr_leaves_free(rest);
+	return rc;
+}
+
+static enum sr_status apply_all(struct editing *e, struct sr_leaves *leaves, struct sr_err *err)
+{
+	enum sr_status rc;
+
+	editing_start(e, leaves);
+	rc = apply(e, leaves, err);
+	if (rc == SR_OK && e->noes)
+		rc = sr_err_set(err, SR_E_CHANGED, "%s", e->no[e->first]);
+	editing_end(e);
+	return rc;
+}
+
+enum sr_status sr_replica_edit_most(struct sr_replica *r, size_t i, struct sr_leaves *leaves, sr_edit_left_fn *tell, void *ctx,
+				    struct sr_err *err)
 {
 	struct editing e = {.r = r, .st = &r->stores[i]};
 	struct sr_err why = {0};
@@ -240,18 +337,21 @@ enum sr_status sr_replica_edit(struct sr_replica *r, size_t i, struct sr_leaves 
 
 	if (e.st->mode != SR_MODE_READY)
 		return sr_err_set(err, SR_E_UNAVAILABLE, "store %s: %s", e.st->name, e.st->mode == SR_MODE_NEW ? "there is nothing yet" : e.st->why);
-	e.losers = sr_leaves_new(sr_state_dir(r->state));
 	sr_replica_unview(r);
 	rc = nothing_under_way(r, i, &why);
 	if (rc == SR_OK)
 		rc = sr_leaves_sort(leaves, &why);
 	if (rc == SR_OK)
-		rc = apply(&e, leaves, &why);
+		rc = tell && e.st->kind == SR_KIND_DATABASE ? apply_most(&e, leaves, tell, ctx, &why) : apply_all(&e, leaves, &why);
 	sr_replica_edit_sweep(r, i);
-	sr_leaves_free(e.losers);
 	if (rc != SR_OK && err)
 		*err = why;
 	return rc;
+}
+
+enum sr_status sr_replica_edit(struct sr_replica *r, size_t i, struct sr_leaves *leaves, struct sr_err *err)
+{
+	return sr_replica_edit_most(r, i, leaves, NULL, NULL, err);
 }
 
 /* --- when one was cut short ------------------------------------------------------------------------------------------ */

@@ -90,6 +90,8 @@ SR_MUST enum sr_status sr_sql_apply_displaced(struct sr_sql_apply *a, size_t i, 
 /* Delete the row of leaf i, which is *old and a->old, and tell so. */
 SR_MUST enum sr_status sr_sql_apply_remove(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t,
 					   struct sr_bytes key, const struct sr_version *old, struct sr_err *err);
+/* After a write of leaf i that failed with *err: was it a constraint other than UNIQUE, and may the leaf be left out?  Then it is. */
+bool sr_sql_apply_leave_out(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, const struct sr_err *err);
 /* Write leaf i where *old and a->old are (SR_KIND_NONE: nothing is), unless a UNIQUE constraint stops it: then nothing has happened, and it
  * waits. */
 SR_MUST enum sr_status sr_sql_apply_write(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t,

@@ -126,6 +126,8 @@ enum sr_status sr_sql_equals_write(struct sr_sql_apply *a, size_t i, const struc
 
 		if (st == SR_OK && blocked)
 			return stopped_by_equal(a, i, leaf, t, key, k > 0, err);
+		if (st != SR_OK && sr_sql_apply_leave_out(a, i, leaf, err)) /* none of them was written: they are equal */
+			return SR_OK;
 		a->wrote = true;
 		a->rowid[i] = sqlite3_last_insert_rowid(sql->db);
 		if (st == SR_OK)

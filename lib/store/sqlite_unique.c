@@ -16,7 +16,7 @@ enum sr_status sr_sql_apply_give_way(struct sr_sql_apply *a, size_t i, struct sr
 	if (st != SR_OK)
 		return st;
 	if ((leaf.flags & SR_LEAF_MERGED) && a->ops->unfit)
-		(void)a->ops->unfit(a->ops->ctx, i, &leaf); /* either side's values may be unique, and those of both together not */
+		(void)a->ops->unfit(a->ops->ctx, i, &leaf, "not written: UNIQUE constraint failed"); /* either side's values may be unique, and those of both together not */
 	sr_sql_apply_set(a, i, LEAF_KEPT);
 	return SR_OK;
 }

@@ -166,11 +166,14 @@ static enum sr_status prove(struct sr_sql_apply *a, struct sr_sql_table *t, cons
 	return st;
 }
 
-/* Nothing has happened to it, as long as its old row is still there. */
-static bool may_leave_out(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf)
+bool sr_sql_apply_leave_out(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, const struct sr_err *err)
 {
-	return a->unfit && (leaf->flags & SR_LEAF_MERGED) && a->state[i] != LEAF_UNSEATED && a->ops->unfit &&
-	       a->ops->unfit(a->ops->ctx, i, leaf) == SR_KEEP;
+	/* Nothing has happened to it, as long as its old row is still there. */
+	if (!a->unfit || a->state[i] == LEAF_UNSEATED || !a->ops->unfit ||
+	    a->ops->unfit(a->ops->ctx, i, leaf, err ? err->text : "not written") != SR_KEEP)
+		return false;
+	sr_sql_apply_set(a, i, LEAF_KEPT);
+	return true;
 }
 
 enum sr_status sr_sql_apply_write(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t, struct sr_bytes key,
@@ -185,10 +188,8 @@ enum sr_status sr_sql_apply_write(struct sr_sql_apply *a, size_t i, const struct
 	st = sr_sql_apply_run(a, t, verb, leaf, key, &blocked, err);
 	if (st == SR_OK && blocked)
 		return SR_OK;
-	if (st != SR_OK && may_leave_out(a, i, leaf)) {
-		sr_sql_apply_set(a, i, LEAF_KEPT);
+	if (st != SR_OK && sr_sql_apply_leave_out(a, i, leaf, err))
 		return SR_OK;
-	}
 	a->wrote = true;
 	if (st == SR_OK)
 		st = prove(a, t, leaf, key, err);

@@ -253,9 +253,9 @@ struct sr_apply_ops {
 	/* The row that was written for `leaf` has a foreign key that refers to no row, when all is written; `parent`: the path of what it refers to, or empty when that
 	 * cannot be told.  SR_TAKE: it stays; SR_KEEP: this apply will be rolled back.  NULL: SR_TAKE, and nothing is looked up. */
 	enum sr_verdict (*parentless)(void *ctx, size_t i, const struct sr_leaf *leaf, struct sr_bytes parent);
-	/* A row that was merged (SR_LEAF_MERGED) is none that the database takes: a CHECK or a UNIQUE constraint over columns of both sides says
-	 * no.  SR_KEEP: the leaf is not applied.  SR_TAKE, or NULL: a CHECK fails the apply. */
-	enum sr_verdict (*unfit)(void *ctx, size_t i, const struct sr_leaf *leaf);
+	/* The row is none that its table takes: a constraint other than UNIQUE says no, in the words `why`; or, of one that was merged (SR_LEAF_MERGED),
+	 * UNIQUE over columns of both sides.  SR_KEEP: the leaf is not applied.  SR_TAKE, or NULL: it fails the apply (UNIQUE: the leaf gives way). */
+	enum sr_verdict (*unfit)(void *ctx, size_t i, const struct sr_leaf *leaf, const char *why);
 	/* Of a database: leaf i is not applied, whatever was said of it before: by an answer above, or unasked, for its table is not here, is of another
 	 * shape, or is not synchronised.  Before the commit, under the lock. */
 	void (*left_out)(void *ctx, size_t i);

@@ -217,11 +217,13 @@ static enum sr_verdict on_way(void *ctx, size_t k, const struct sr_leaf *leaf, s
 }
 
 /* Both sides' columns do not go together: planned again, it is a conflict. */
-static enum sr_verdict on_unfit(void *ctx, size_t k, const struct sr_leaf *leaf)
+static enum sr_verdict on_unfit(void *ctx, size_t k, const struct sr_leaf *leaf, const char *why)
 {
 	struct applying *a = ctx;
 
-	(void)k;
+	(void)k, (void)why;
+	if (!(leaf->flags & SR_LEAF_MERGED))
+		return SR_TAKE;
 	sr_sync_note(a->s, a->i, leaf->path, SR_NOTE_CONFLICT);
 	a->s->plans[a->i].again = true;
 	return SR_KEEP;
@@ -235,7 +237,7 @@ static enum sr_verdict on_parentless(void *ctx, size_t k, const struct sr_leaf *
 	struct sr_version there = {0};
 
 	if (leaf->flags & SR_LEAF_MERGED) /* it refers to what only one side knows is gone: no merge, after all */
-		(void)on_unfit(ctx, k, leaf);
+		(void)on_unfit(ctx, k, leaf, "");
 	if (a->rc == SR_OK && parent.len && !sr_chunks_waits(a->chunks, parent))
 		a->rc = version_there(a, parent, &there);
 	if (a->rc == SR_OK && there.kind == SR_KIND_ROW)

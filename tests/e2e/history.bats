@@ -172,6 +172,11 @@ file_of() {
 	on_datastore 1 restore users.db/users/1 --at "@$at" --yes
 	has 'users.db/users/1'
 	has UNIQUE
+	has ': users.db/users/2' # has it now
+	has '0 came back'
+	has '0 put back'
+	on_datastore 1 restore users.db/users/1 --at "@$at" --yes --json
+	jq -e '.reverted == 0 and .back == 0 and .tables.users.reverted == 0 and .refused == 1' <<<"$(grep '^{' <<<"$output")"
 	wait_for 'the direct edit is seen' direct_edit_is_seen
 	on_datastore 0 log users.db/users/3
 	has datastore

@@ -424,6 +424,42 @@ killed_at() {
 	[ "$(cat "$T/B/resources/hosts.csv")" = 'after the backup' ]
 }
 
+@test "--path leaves out a row that cannot be put back, names it and what is in its way, and brings the others back" {
+	local code="INSERT INTO codes SELECT i, 'code ' || i, 'as it was' FROM n"
+	fill A
+	sql "$T/A/users.db" "CREATE TABLE codes(id INTEGER PRIMARY KEY, code TEXT UNIQUE, text TEXT); CREATE TABLE uses(id INTEGER PRIMARY KEY, code INTEGER REFERENCES codes(id));
+		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9) $code; INSERT INTO uses VALUES(1, 3)"
+	start_all
+	wait_same
+	"$BIN/sameroot" backup -c "$T/datastore.conf" --datastore "$T/backup.tar.zst"
+	sql "$T/A/users.db" "UPDATE codes SET text = 'later'; UPDATE codes SET code = 'other' WHERE id = 1; DELETE FROM codes WHERE id = 2; INSERT INTO codes VALUES(20, 'code 1', 'took it');
+		DELETE FROM uses; DELETE FROM codes WHERE id = 3"
+	sync_now A
+	wait_same
+	sync_now A
+	stop datastore
+	# of uses, 1 refers to none without codes; of codes, 1 cannot have its code
+	restore datastore -c "$T/datastore.conf" --yes --from-backup "$T/backup.tar.zst" --path users.db/uses
+	[ "$status" -eq 1 ]
+	[[ $output == *'users.db/uses/1 '*'refers to'*'users.db/codes/3'* ]]
+	restore datastore -c "$T/datastore.conf" --yes --from-backup "$T/backup.tar.zst" --path users.db/codes
+	[ "$status" -eq 1 ]
+	[[ $output == *'users.db/codes/1 '*UNIQUE*'users.db/codes/20'* ]]
+	[[ $output == *'1 could not be put in place'* ]]
+	[ "$(value datastore "SELECT group_concat(id || code) FROM (SELECT * FROM codes WHERE text = 'as it was' ORDER BY id)")" = \
+		'2code 2,3code 3,4code 4,5code 5,6code 6,7code 7,8code 8,9code 9' ]
+	[ "$(value datastore "SELECT group_concat(id || code || text) FROM (SELECT * FROM codes WHERE text <> 'as it was' ORDER BY id)")" = '1otherlater,20code 1took it' ]
+	restore datastore -c "$T/datastore.conf" --yes --json --from-backup "$T/backup.tar.zst" --path users.db/codes
+	[ "$status" -eq 1 ]
+	sed -n '/^{/,$p' <<<"$output" | jq -e '.left_out == 1 and .stores[0].left_out == 1'
+	restore datastore -c "$T/datastore.conf" --yes --from-backup "$T/backup.tar.zst" --path users.db/uses
+	[ "$status" -eq 0 ]
+	start_datastore
+	wait_same
+	[ "$(value B 'SELECT count(*) FROM uses')$(value B "SELECT count(*) FROM codes WHERE text = 'as it was'")" = 18 ]
+	check_databases
+}
+
 owned_by() { # UID NAME: all of it
 	[ -z "$(find "$T/$2" ! -uid "$1")" ] || fail "not of $1: $(find "$T/$2" ! -uid "$1" -exec ls -lnd {} +)"
 }

@@ -227,6 +227,40 @@ static void a_unique_value_and_a_parent_are_asked_for(void **state)
 	assert_int_equal(scan_counting(w, USERS).changes, 0);
 }
 
+static void note_left(void *ctx, const char *why)
+{
+	struct sr_buf *told = ctx;
+
+	sr_buf_printf(told, "%s\n", why);
+}
+
+/* Nor what would have a place only if another had not been left out: 1 keeps the name that 2 was to have. */
+static void what_has_no_place_is_left_out_and_told(void **state)
+{
+	struct world *w = *state;
+	struct sr_leaves *leaves = none();
+	struct sr_buf told = {0};
+
+	sql(w, "users.db",
+	    "CREATE UNIQUE INDEX names ON users(name); ALTER TABLE users ADD COLUMN grade INTEGER CHECK (name <> 'bad'); "
+	    "INSERT INTO users(id, name) VALUES (3, 'cyril')");
+	scan_all(w);
+	add_user(w, leaves, 1, "cyril", NULL);
+	add_user(w, leaves, 2, "ada", NULL);
+	add_user(w, leaves, 8, "bad", NULL);
+	add_user(w, leaves, 9, "fine", NULL);
+	ok(sr_replica_edit_most(w->r, USERS, leaves, note_left, &told, &w->err));
+	assert_non_null(strstr(sr_buf_text(&told), "users.db/users/1 has a UNIQUE value, or a key, that is needed by users.db/users/3\n"));
+	assert_non_null(strstr(sr_buf_text(&told), "users.db/users/2 "));
+	assert_non_null(strstr(sr_buf_text(&told), "users.db/users/8 is not written: CHECK constraint failed: "));
+	assert_null(strstr(sr_buf_text(&told), "users.db/users/9"));
+	assert_int_equal(scan_counting(w, USERS).changes, 1);
+	assert_int_equal(version_at(w, USERS, user_path(9)).kind, SR_KIND_ROW);
+	assert_int_equal(sr_replica_edit(w->r, USERS, leaves, &w->err), SR_E_CHANGED);
+	sr_buf_free(&told);
+	sr_leaves_free(leaves);
+}
+
 /* --- files ------------------------------------------------------------------------------------------------------------------ */
 
 static void files_are_edited_and_found(void **state)
@@ -399,6 +433,7 @@ int main(void)
 		full_test(of_an_edit_that_is_refused_nothing_is_archived),
 		full_test(a_row_without_its_table_stops_all_of_it),
 		full_test(a_unique_value_and_a_parent_are_asked_for),
+		full_test(what_has_no_place_is_left_out_and_told),
 		full_test(files_are_edited_and_found),
 		full_test(a_file_that_changed_meanwhile_stops_the_others),
 		full_test(what_came_between_is_archived_after_a_crash),
