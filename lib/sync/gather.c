@@ -196,6 +196,15 @@ static bool is_later(uint64_t epoch, uint64_t seq, uint64_t epoch2, uint64_t seq
 	return epoch > epoch2 || (epoch == epoch2 && seq > seq2);
 }
 
+/* Another version stands against ours, which was not edited.  Every webserver's is of one history: of two the later is the one that came after the
+ * other had gone, so what counts is since when ours is here, not until when.  And an edit in a copy, dated by the copy's marker, is later than
+ * what was here before that and is here still. */
+static bool counts_since(const struct sr_item *it, const struct sr_leaf_row *row)
+{
+	return row->base_state == SR_BASE_HINT && (row->epoch || row->seq) && it->remote.kind != SR_KIND_NONE &&
+	       sr_version_eq(&it->local, &row->base) && !sr_version_eq(&it->local, &it->remote);
+}
+
 static void set_as_of(const struct finding *f, struct sr_item *it, const struct sr_leaf_row *row)
 {
 	const struct sr_store_row *st = &f->s->r->stores[f->i].row;
@@ -209,6 +218,10 @@ static void set_as_of(const struct finding *f, struct sr_item *it, const struct 
 	}
 	it->dated = it->epoch || it->seq;
 	it->newer = there && (there->epoch || there->seq) && is_later(it->epoch, it->seq, there->epoch, there->seq);
+	if (counts_since(it, row)) {
+		it->epoch = row->epoch;
+		it->seq = row->seq;
+	}
 }
 
 /* A row that only grew columns, at their defaults, since it was agreed on is no edit. */

@@ -73,6 +73,34 @@ both_have() {
 	stands edited
 }
 
+@test "... of a webserver that is no more: the others have had the version before it since before the copy was made" {
+	begin
+	both_have before
+	rounds B
+	edits B edited
+	copy B
+	other_change A
+	rounds A
+	replace "$T/copy"
+	rounds A
+	[ "$(value A 'SELECT email FROM users WHERE uid = 1')" = edited ]
+	stands edited
+}
+
+@test "... but what others have only since then replaces what the copy holds" {
+	begin
+	both_have before
+	rounds B
+	copy B
+	edits A later
+	rounds A
+	other_change A
+	rounds A
+	replace "$T/copy"
+	rounds A
+	stands later
+}
+
 @test "an edit that replaces an old copy's version is an edit: the version before it does not replace it" {
 	begin
 	copy datastore
