@@ -152,6 +152,33 @@ static enum sr_status check_records(struct sr_sql_apply *a, struct sr_err *err)
 	return st;
 }
 
+/* What is there was written since the leaf's row was merged: it is merged into that, under the lock, where nothing can come between any more.  *done:
+ * or it is left alone. */
+static enum sr_status merge_again(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t, struct sr_bytes key,
+				  const struct sr_version *actual, bool *done, struct sr_err *err)
+{
+	struct sr_leaf now = *leaf;
+	struct sr_buf record = {0};
+	enum sr_status st = SR_OK;
+
+	*done = (leaf->flags & SR_LEAF_MERGED) && leaf->to.kind == SR_KIND_ROW && actual->kind == SR_KIND_ROW && a->ops->merge_again &&
+		a->ops->merge_again(a->ops->ctx, i, leaf, actual, sr_buf_view(&a->old), &record);
+	if (*done) {
+		now.record = sr_buf_view(&record);
+		now.expect = *actual;
+		now.to.bytes = record.len;
+		sr_hash_of(&now.to.hash, a->s->st.key, now.record);
+		st = check_record(a, &now, t, key, err);
+		sr_sql_apply_set(a, i, LEAF_UPDATE);
+		if (st == SR_OK)
+			st = sr_sql_apply_write(a, i, &now, t, key, actual, err);
+		*done = a->state[i] == LEAF_APPLIED;
+		a->clean = false;
+	}
+	sr_buf_free(&record);
+	return st;
+}
+
 static enum sr_status judge_row(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
 {
 	struct sr_bytes key;
@@ -180,8 +207,12 @@ static enum sr_status judge_row(struct sr_sql_apply *a, size_t i, const struct s
 		return SR_OK;
 	}
 	if (!sr_sql_apply_take(a, i, leaf, &actual)) {
-		sr_sql_apply_set(a, i, LEAF_KEPT);
-		return SR_OK;
+		bool done;
+
+		st = merge_again(a, i, leaf, t, key, &actual, &done, err);
+		if (st == SR_OK && !done)
+			sr_sql_apply_set(a, i, LEAF_KEPT);
+		return st;
 	}
 	if (leaf->to.kind == SR_KIND_NONE) {
 		sr_sql_apply_set(a, i, LEAF_APPLIED);

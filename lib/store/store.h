@@ -243,6 +243,9 @@ struct sr_apply_ops {
 	 * lock: no network.  A leaf of a bag is a difference: it is asked about whenever what is there is not leaf->expect, and SR_TAKE makes
 	 * max(0, actual + to - expect) of it. */
 	enum sr_verdict (*clash)(void *ctx, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual, struct sr_bytes record);
+	/* Clash left a merged row (SR_LEAF_MERGED) alone; `record` as there.  True: *out is written in its place, unless a UNIQUE constraint stops it; the leaf
+	 * counts as applied, and the next scan finds what it has become.  NULL: false. */
+	bool (*merge_again)(void *ctx, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual, struct sr_bytes record, struct sr_buf *out);
 	/* A row that is not part of this apply stands in the way of `leaf` by a UNIQUE constraint.  SR_TAKE: it is displaced (told) and removed; SR_KEEP: `leaf` is not applied.
 	 * Or, when all is written: it is a foreign-key child of a row that went for leaf's sake - leaf's own, deleted or with another key now, or one in its way, or a child
 	 * of these - and refers to nothing any more.  SR_TAKE: as above, and its own children are asked about in turn (SR_LEND: but not those that refer to

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "hashtree/record.h"
 #include "lib/base/log.h"
 #include "lib/replica/edit.h"
 #include "lib/sync/internal.h"
@@ -168,6 +169,20 @@ static enum sr_verdict on_clash(void *ctx, size_t k, const struct sr_leaf *leaf,
 	return SR_KEEP;
 }
 
+/* Or a row that never rests would never be merged.  What was written since the plan changed other columns than the datastore's row brings - `leaf` is
+ * the row of the plan with these -, so the two stand together. */
+static bool on_merge_again(void *ctx, size_t k, const struct sr_leaf *leaf, const struct sr_version *actual, struct sr_bytes record, struct sr_buf *out)
+{
+	struct applying *a = ctx;
+	struct sr_leaves *planned = a->s->plans[a->i].pull;
+	struct sr_leaf ours;
+	size_t at;
+
+	(void)k, (void)actual;
+	return planned && sr_leaves_find(planned, leaf->path, &at, &ours, NULL) == SR_OK && at < sr_leaves_count(planned) &&
+	       ours.record.len && sr_version_eq(&ours.expect, &leaf->expect) && sr_record_merge(ours.record, record, leaf->record, out);
+}
+
 static enum sr_status version_there(struct applying *a, struct sr_bytes path, struct sr_version *out)
 {
 	const char *why;
@@ -311,6 +326,7 @@ static struct sr_apply_ops ops_of(struct applying *a)
 {
 	return (struct sr_apply_ops){.ctx = a,
 				     .clash = on_clash,
+				     .merge_again = on_merge_again,
 				     .in_the_way = on_way,
 				     .parentless = on_parentless,
 				     .unfit = on_unfit,

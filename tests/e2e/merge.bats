@@ -148,35 +148,64 @@ b_does() { # SQL
 	printf 'sqlite3 -cmd ".timeout 20000" "%s" "%s"' "$T/B/webstore.db" "$1"
 }
 
-@test "a row is written to whenever it is about to be merged: what was written last stands, and is merged in the next round" {
+@test "a row is written to whenever it is about to be merged: that is merged, too, and sent in the same round" {
 	begin
 	sql "$T/A/webstore.db" "UPDATE dashboards SET title = 'from A' WHERE id = 'd-1'"
 	sql "$T/B/webstore.db" "UPDATE dashboards SET owner = 100 WHERE id = 'd-1'"
 	rounds A
 	start_proxy
 	meanwhile "$(b_does "UPDATE dashboards SET owner = owner + 1 WHERE id = 'd-1'")"
-	if once B; then fail "it was merged"; fi
-	told=$(wc -l <"$T/bundles")
-	[ "$told" -ge 3 ]
-	[ "$(sql "$T/B/webstore.db" "SELECT owner FROM dashboards WHERE id = 'd-1'")" -eq $((100 + told)) ]
-	rounds_without_proxy B A
+	rounds B
+	[ "$(wc -l <"$T/bundles")" -eq 2 ] # of the row, and of what it was
+	rounds_without_proxy A
 	assert_same
-	row_is "dashboards WHERE id = 'd-1'" "title, owner" "from A|$((100 + told))"
+	row_is "dashboards WHERE id = 'd-1'" "title, owner" "from A|102"
 	none_archived
 }
 
-@test "a row is written to, and put back, and written to, while the datastore's is fetched: the round's last try does not revert it" {
+@test "a row is written to while it is about to be merged, in the column that came, too: what was there first is archived, and nothing starves" {
 	begin
-	was=$(sql "$T/B/webstore.db" "SELECT owner FROM dashboards WHERE id = 'd-1'")
 	sql "$T/A/webstore.db" "UPDATE dashboards SET title = 'from A' WHERE id = 'd-1'"
+	sql "$T/B/webstore.db" "UPDATE dashboards SET owner = 100 WHERE id = 'd-1'"
 	rounds A
 	start_proxy
-	# The first try takes the row, the second merges it - for that it asks twice -, and the third takes it
-	meanwhile "case \$N in 1) owner=100 ;; 2 | 3) owner=$was ;; *) owner=200 ;; esac; $(b_does "UPDATE dashboards SET owner = \$owner WHERE id = 'd-1'")"
-	if once B; then fail "it was taken"; fi
+	meanwhile "$(b_does "UPDATE dashboards SET owner = owner + 1, title = 'from B' WHERE id = 'd-1'")"
+	once B || true
+	rounds_without_proxy B A
+	assert_same
+	row_is "dashboards WHERE id = 'd-1'" "title" "from A"
+	conflicts B 'map(.columns.title)' | jq -e '. == ["from B"]'
+}
+
+@test "a row is written to while it is about to be merged, and another gets its UNIQUE value: it is as it was written until that is settled" {
+	begin
+	sql "$T/A/users.db" "UPDATE users SET name = 'Taken' WHERE uid = 2"
+	sql "$T/B/users.db" "UPDATE users SET admin = 7 WHERE uid = 2"
+	rounds A
+	start_proxy
+	meanwhile "case \$N in 2) sqlite3 -cmd '.timeout 20000' '$T/B/users.db' \"UPDATE users SET admin = 8 WHERE uid = 2; INSERT INTO users VALUES(9, 'Taken', NULL, 0)\" ;; esac"
+	once B || true
+	[ "$(value B "SELECT admin FROM users WHERE uid = 2")" = 8 ]
+	rounds_without_proxy B A
+	assert_same
+	[ "$(value A "SELECT group_concat(uid || name || admin) FROM users WHERE uid IN (2, 9)")" = 2Taken8 ]
+	conflicts B 'map(.reason)' | jq -e '. == ["unique"]'
+}
+
+@test "a row is written to while the round's last try is about to take the datastore's: it is not reverted" {
+	begin
+	sql "$T/A/webstore.db" "UPDATE dashboards SET owner = 50 WHERE id = 'd-2'"
+	rounds A
+	start_proxy
+	# The first try takes d-2, the second merges it, for which it asks twice, and the third takes d-1
+	sql "$T/A/webstore.db" "UPDATE dashboards SET title = 'from A' WHERE id = 'd-1'"
+	meanwhile "case \$N in 3) '$BIN/sameroot-sync' --once -c '$T/A.conf' ;; 4) $(b_does "UPDATE dashboards SET owner = 200 WHERE id = 'd-1'") ;; *) $(b_does "UPDATE dashboards SET title = 'of B \$N' WHERE id = 'd-2'") ;; esac"
+	once B || true
 	[ "$(wc -l <"$T/bundles")" -eq 4 ]
+	[ "$(sql "$T/B/webstore.db" "SELECT owner FROM dashboards WHERE id = 'd-1'")" = 200 ]
 	rounds_without_proxy B A
 	assert_same
 	row_is "dashboards WHERE id = 'd-1'" "title, owner" 'from A|200'
+	row_is "dashboards WHERE id = 'd-2'" "title, owner" 'of B 2|50'
 	none_archived
 }
