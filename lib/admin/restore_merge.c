@@ -24,7 +24,7 @@ static const struct sr_source_store *of(const struct sr_restore *x, size_t k, co
 
 static bool newer(const struct sr_source_store *a, const struct sr_source_store *b)
 {
-	return a->epoch > b->epoch || (a->epoch == b->epoch && a->seq > b->seq);
+	return sr_is_later(a->epoch, a->seq, b->epoch, b->seq);
 }
 
 size_t sr_restore_source_of(const struct sr_restore *x, size_t i, struct sr_bytes path, const struct sr_version *version)

@@ -35,11 +35,6 @@ static enum sr_ds_fate refuse(uint8_t *why, enum sr_refusal reason)
 	return SR_FATE_REFUSED;
 }
 
-static bool higher(uint64_t epoch, uint64_t seq, uint64_t epoch2, uint64_t seq2)
-{
-	return epoch > epoch2 || (epoch == epoch2 && seq > seq2);
-}
-
 /* Nothing is here, and the sender has it: was the name deleted since? */
 static enum sr_status union_absent(struct deciding *c, const struct sr_leaf *leaf, enum sr_ds_fate *fate, uint8_t *why, struct sr_err *err)
 {
@@ -47,7 +42,7 @@ static enum sr_status union_absent(struct deciding *c, const struct sr_leaf *lea
 	bool found = false;
 	enum sr_status rc = sr_state_deleted(c->p->d->r->state, &c->s->row, leaf->path, &epoch, &seq, &found, err);
 
-	*fate = found && higher(epoch, seq, leaf->epoch, leaf->seq) ? refuse(why, SR_REFUSED_DELETED) : SR_FATE_GO;
+	*fate = found && sr_is_later(epoch, seq, leaf->epoch, leaf->seq) ? refuse(why, SR_REFUSED_DELETED) : SR_FATE_GO;
 	return rc;
 }
 
@@ -72,9 +67,9 @@ static enum sr_status union_both(struct deciding *c, const struct sr_leaf *leaf,
 		return rc;
 	ordinary = !row.epoch && !row.seq;
 	if (edited)
-		wins = !ordinary && !higher(row.epoch, row.seq, leaf->epoch, leaf->seq);
+		wins = !ordinary && !sr_is_later(row.epoch, row.seq, leaf->epoch, leaf->seq);
 	else
-		wins = !ordinary && higher(leaf->epoch, leaf->seq, row.epoch, row.seq) && !superseded(c, leaf, &row);
+		wins = !ordinary && sr_is_later(leaf->epoch, leaf->seq, row.epoch, row.seq) && !superseded(c, leaf, &row);
 	if (sr_version_eq(here, &leaf->to)) /* the same: it may only become newer */
 		*fate = !ordinary && (edited || wins) ? SR_FATE_TOUCH : SR_FATE_ALREADY;
 	else if (wins || (edited && sr_version_eq(here, &leaf->expect)))

@@ -21,11 +21,6 @@ static bool same_uuid(const struct sr_uuid *a, const struct sr_uuid *b)
 	return memcmp(a->b, b->b, sizeof(a->b)) == 0;
 }
 
-static bool later(const struct sr_anchor *a, uint64_t epoch, uint64_t seq)
-{
-	return a->epoch > epoch || (a->epoch == epoch && a->seq > seq);
-}
-
 /* --- what state.db says ------------------------------------------------------------------------------------------- */
 
 static enum sr_status load_predecessors(struct sr_datastore *d, struct sr_err *err)
@@ -145,7 +140,7 @@ static enum sr_status date_store(struct sr_datastore *d, size_t i, const struct 
 		rc = sr_state_date_leaves(d->r->state, row, as_of->epoch, as_of->seq, err);
 	if (rc == SR_OK)
 		rc = sr_ds_end_add(d, i, as_of, err);
-	if (rc != SR_OK || ((row->epoch || row->seq) && !later(&before, epoch, seq)))
+	if (rc != SR_OK || ((row->epoch || row->seq) && !sr_is_later(before.epoch, before.seq, epoch, seq)))
 		return rc;
 	row->epoch = epoch;
 	row->seq = seq;
@@ -263,7 +258,7 @@ static void continue_markers(struct sr_datastore *d, size_t first, struct sr_anc
 			continue;
 		}
 		as_of[i] = (struct sr_anchor){.epoch = m->epoch, .seq = m->seq};
-		if (!later(next, m->epoch, m->seq)) {
+		if (!sr_is_later(next->epoch, next->seq, m->epoch, m->seq)) {
 			next->epoch = m->epoch;
 			next->seq = m->seq;
 		}

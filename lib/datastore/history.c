@@ -7,13 +7,6 @@
 
 #include "lib/base/log.h"
 
-static int order(uint64_t epoch, uint64_t seq, uint64_t epoch2, uint64_t seq2)
-{
-	if (epoch != epoch2)
-		return epoch < epoch2 ? -1 : 1;
-	return seq < seq2 ? -1 : seq > seq2;
-}
-
 /* The first root at or after (epoch, seq); roots_n when there is none. */
 static size_t root_from(const struct sr_datastore *d, uint64_t epoch, uint64_t seq)
 {
@@ -22,7 +15,7 @@ static size_t root_from(const struct sr_datastore *d, uint64_t epoch, uint64_t s
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
 
-		if (order(d->roots[mid].epoch, d->roots[mid].seq, epoch, seq) < 0)
+		if (sr_is_later(epoch, seq, d->roots[mid].epoch, d->roots[mid].seq))
 			lo = mid + 1;
 		else
 			hi = mid;
@@ -257,7 +250,7 @@ static bool hold_new(struct sr_datastore *d)
 
 	pthread_mutex_lock(&d->face);
 	is_new = !d->roots_n || !d->roots[d->roots_n - 1].held ||
-		 order(d->roots[d->roots_n - 1].epoch, d->roots[d->roots_n - 1].seq, d->at.epoch, d->at.seq) != 0;
+		 d->roots[d->roots_n - 1].epoch != d->at.epoch || d->roots[d->roots_n - 1].seq != d->at.seq;
 	pthread_mutex_unlock(&d->face);
 	if (!is_new)
 		return false;
@@ -272,7 +265,7 @@ static void show_root(struct sr_datastore *d)
 	struct sr_ds_root root = {.epoch = d->at.epoch, .seq = d->at.seq, .root = d->at.root, .at_ms = sr_now_ms(), .held = true};
 	struct sr_ds_root *last = d->roots_n ? &d->roots[d->roots_n - 1] : NULL;
 
-	if (last && order(last->epoch, last->seq, root.epoch, root.seq) == 0)
+	if (last && last->epoch == root.epoch && last->seq == root.seq)
 		last->held = true; /* the one that a start finds */
 	else
 		add_root(d, &root);

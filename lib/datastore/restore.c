@@ -147,7 +147,7 @@ static bool may_be_outgrown(const struct wish *w, const struct sr_journal_row *r
 	const struct moment *t = &w->table_since;
 
 	return row->from.kind == SR_KIND_ROW && w->table_changed && sr_uuid_none(&row->webserver) &&
-	       (row->epoch > t->epoch || (row->epoch == t->epoch && row->seq >= t->seq));
+	       !sr_is_later(t->epoch, t->seq, row->epoch, row->seq);
 }
 
 static enum sr_status want(struct wish *w, const struct sr_journal_row *row, const struct sr_version *now, const struct sr_version *then,

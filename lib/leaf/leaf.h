@@ -41,11 +41,17 @@ struct sr_leaf {
 	struct sr_version base;   /* with SR_LEAF_MERGED; else not looked at */
 	int64_t mtime_ns;         /* FILE; dropped by the codec where no version is one */
 	uint32_t flags;           /* SR_LEAF_* */
-	uint64_t epoch, seq;      /* as_of */
+	uint64_t epoch, seq;      /* as_of; of an unedited version that stands against another, since when the sender has it */
 	struct sr_bytes record;   /* ROW: its record (to.hash is its hash) or empty; SR_SCHEMA_PATH: schema text (see lib/store/store.h) */
 	struct sr_bytes stage;    /* FILE: name of its content in the store's staging, or empty */
 	uint64_t inode;           /* of the staged file: evidence after a crash */
 };
+
+/* Of two points of one datastore's history, is the first the later one? */
+static inline bool sr_is_later(uint64_t epoch, uint64_t seq, uint64_t epoch2, uint64_t seq2)
+{
+	return epoch > epoch2 || (epoch == epoch2 && seq > seq2);
+}
 
 /* Append the leaf to out.  It is the caller's to give one that sr_leaf_decode takes. */
 void sr_leaf_encode(struct sr_buf *out, const struct sr_leaf *leaf);

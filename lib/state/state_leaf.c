@@ -17,7 +17,7 @@ static uint8_t base_of_absence(const struct sr_store_row *st)
 /* Agreed on later than all the rest: should the name be made anew before the store is as of then, too, it is an edit of that late absence. */
 static bool is_later_than_store(const struct sr_store_row *st, const struct sr_leaf_row *row)
 {
-	return row->epoch > st->epoch || (row->epoch == st->epoch && row->seq > st->seq);
+	return sr_is_later(row->epoch, row->seq, st->epoch, st->seq);
 }
 
 static bool says_nothing(const struct sr_store_row *st, const struct sr_leaf_row *row)

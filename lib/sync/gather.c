@@ -191,11 +191,6 @@ static bool was_declined(const struct sr_sync *s, size_t i, const struct sr_item
 	return false;
 }
 
-static bool is_later(uint64_t epoch, uint64_t seq, uint64_t epoch2, uint64_t seq2)
-{
-	return epoch > epoch2 || (epoch == epoch2 && seq > seq2);
-}
-
 /* Another version stands against ours, which was not edited.  Every webserver's is of one history: of two the later is the one that came after the
  * other had gone, so what counts is since when ours is here, not until when.  And an edit in a copy, dated by the copy's marker, is later than
  * what was here before that and is here still. */
@@ -212,12 +207,12 @@ static void set_as_of(const struct finding *f, struct sr_item *it, const struct 
 
 	it->epoch = st->epoch;
 	it->seq = st->seq;
-	if (row->base_state == SR_BASE_HINT && is_later(row->epoch, row->seq, it->epoch, it->seq)) {
+	if (row->base_state == SR_BASE_HINT && sr_is_later(row->epoch, row->seq, it->epoch, it->seq)) {
 		it->epoch = row->epoch;
 		it->seq = row->seq;
 	}
 	it->dated = it->epoch || it->seq;
-	it->newer = there && (there->epoch || there->seq) && is_later(it->epoch, it->seq, there->epoch, there->seq);
+	it->newer = there && (there->epoch || there->seq) && sr_is_later(it->epoch, it->seq, there->epoch, there->seq);
 	if (counts_since(it, row)) {
 		it->epoch = row->epoch;
 		it->seq = row->seq;
@@ -287,7 +282,7 @@ static enum sr_status base_on_given_up(struct finding *f, struct sr_item *it, co
 	if (it->base_state != SR_BASE_HINT || it->local.kind == SR_KIND_NONE || sr_path_is_bag(it->path) || !sr_leaves_count(f->given_up))
 		return SR_OK;
 	rc = sr_leaves_find(f->given_up, it->path, &at, &pushed, f->err);
-	if (rc != SR_OK || at == sr_leaves_count(f->given_up) || is_later(row->epoch, row->seq, pushed.epoch, pushed.seq) ||
+	if (rc != SR_OK || at == sr_leaves_count(f->given_up) || sr_is_later(row->epoch, row->seq, pushed.epoch, pushed.seq) ||
 	    sr_version_eq(&it->local, &pushed.to))
 		return rc;
 	if (sr_version_eq(&it->remote, &pushed.to) || sr_version_eq(&it->local, &it->base))

@@ -115,14 +115,14 @@ static const struct sr_marker *marker_of(const struct sr_sync *s, const struct s
  * the datastore now cannot be as of later than that. */
 static void date_row(const struct sr_sync *s, struct sr_store_row *row, const struct sr_marker *marker)
 {
-	if (s->as_of_epoch > row->epoch || (s->as_of_epoch == row->epoch && s->as_of_seq > row->seq)) {
+	if (sr_is_later(s->as_of_epoch, s->as_of_seq, row->epoch, row->seq)) {
 		row->epoch = s->as_of_epoch;
 		row->seq = s->as_of_seq;
 	}
 	if (!marker || memcmp(&marker->id, &row->marker, sizeof marker->id) != 0 ||
 	    memcmp(&marker->instance, &s->anchor.instance, sizeof marker->instance) != 0)
 		return;
-	if (marker->epoch > row->epoch || (marker->epoch == row->epoch && marker->seq > row->seq)) {
+	if (sr_is_later(marker->epoch, marker->seq, row->epoch, row->seq)) {
 		row->epoch = marker->epoch;
 		row->seq = marker->seq;
 	}

@@ -37,7 +37,7 @@ static void describe(const struct sr_sync *s, const struct sr_replica_store *st,
 	*out = (struct sr_tree_store){.name = sr_strdup(st->name), .kind = st->kind, .map = st->map, .unknown = st->scan.unknowns};
 	out->epoch = st->row.epoch;
 	out->seq = st->row.seq;
-	if (st->row.base_known && (s->as_of_epoch > out->epoch || (s->as_of_epoch == out->epoch && s->as_of_seq > out->seq))) {
+	if (st->row.base_known && sr_is_later(s->as_of_epoch, s->as_of_seq, out->epoch, out->seq)) {
 		out->epoch = s->as_of_epoch;
 		out->seq = s->as_of_seq;
 	}
