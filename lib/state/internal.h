@@ -20,7 +20,7 @@ struct sr_state {
 	sqlite3 *db;
 	sqlite3_stmt *cached[SR_SQL_COUNT]; /* prepared when first asked */
 	char *dir, *file;
-	int lock;                /* -1: a reader */
+	int lock, dir_lock;      /* -1: a reader */
 	bool reader;
 	bool in_step;            /* between begin and commit */
 	enum sr_status spoiled;  /* what failed in this step: it can only be rolled back */

@@ -100,20 +100,40 @@ out:
 	return status;
 }
 
+/* fd: the lock file; -1: it was removed. */
 static enum sr_status lock_is_held(int fd, const char *dir, struct sr_err *err)
 {
 	char pid[24];
-	ssize_t n = pread(fd, pid, sizeof(pid) - 1, 0);
+	ssize_t n = fd < 0 ? 0 : pread(fd, pid, sizeof(pid) - 1, 0);
 
 	pid[n > 0 ? n : 0] = '\0';
 	pid[strcspn(pid, "\n")] = '\0';
-	if (!pid[0]) /* it is about to write it */
+	if (!pid[0]) /* or it is about to write it */
 		return sr_err_set(err, SR_E_BUSY, "%s: in use by another process", dir);
 	return sr_err_set(err, SR_E_BUSY, "%s: in use by process %s", dir, pid);
 }
 
+/* The lock file can be removed under its holder, and the next one would make another; the directory stays the same.  Where a file system knows no
+ * locks of directories, there is the file's. */
+static enum sr_status lock_dir(struct sr_state *s, int dirfd, struct sr_err *err)
+{
+	enum sr_status status;
+	int fd;
+
+	s->dir_lock = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->dir_lock < 0)
+		return sr_err_sys(err, SR_E_IO, "%s", s->dir);
+	if (flock(s->dir_lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+		return SR_OK;
+	fd = openat(dirfd, LOCK_FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	status = lock_is_held(fd, s->dir, err);
+	if (fd >= 0)
+		close(fd);
+	return status;
+}
+
 /* The lock goes with the last descriptor of this open file, so with the process at the latest; the file stays. */
-static enum sr_status take_lock(struct sr_state *s, int dirfd, struct sr_err *err)
+static enum sr_status lock_file(struct sr_state *s, int dirfd, struct sr_err *err)
 {
 	enum sr_status status = SR_OK;
 	char pid[24];
@@ -250,7 +270,7 @@ static struct sr_state *new_state(const char *dir, bool reader)
 
 	s->dir = sr_strdup(dir);
 	s->file = sr_format("%s/" STATE_FILE, dir);
-	s->lock = -1;
+	s->lock = s->dir_lock = -1;
 	s->reader = reader;
 	s->journal_keep = JOURNAL_KEEP;
 	s->journal_most = JOURNAL_MOST;
@@ -274,7 +294,9 @@ enum sr_status sr_state_open(struct sr_state **out, const char *dir, bool *fresh
 		status = sr_err_sys(err, SR_E_IO, "%s", dir);
 		goto out;
 	}
-	status = take_lock(s, dirfd, err);
+	status = lock_dir(s, dirfd, err);
+	if (status == SR_OK)
+		status = lock_file(s, dirfd, err);
 	if (status == SR_OK) /* before state.db is looked at: it may be among what is put in place */
 		status = sr_swap_finish(dir, NULL, err);
 	if (status == SR_OK)
@@ -336,6 +358,8 @@ void sr_state_close(struct sr_state *s)
 	sqlite3_close(s->db);
 	if (s->lock >= 0)
 		close(s->lock);
+	if (s->dir_lock >= 0)
+		close(s->dir_lock);
 	sr_buf_free(&s->path);
 	sr_buf_free(&s->note);
 	sr_buf_free(&s->pack[0]);

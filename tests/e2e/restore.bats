@@ -192,6 +192,9 @@ sees() { # NAME ROOT
 	restore webserver -c "$T/B.conf" --from-datastore --yes
 	[ "$status" -eq 75 ] # its daemon runs
 	[[ $output == *'stop sameroot-sync first'* ]]
+	rm "$T/B/state/lock"
+	restore webserver -c "$T/B.conf" --from-datastore --yes
+	[ "$status" -eq 75 ] # which does not go by a file that can be removed
 	[ -z "$(aside B users.db)" ]
 	rm "$T"/A/users.db*
 	printf 'this is no database at all, but rubbish' >"$T/A/webstore.db"

@@ -181,6 +181,7 @@ static void test_lock(void **state)
 	int status, ready[2];
 	char byte, pid[32];
 	bool fresh;
+	char *lock = sr_format("%s/lock", f->dir);
 	struct sr_state *other = NULL;
 	pid_t child;
 
@@ -205,7 +206,11 @@ static void test_lock(void **state)
 	close(ready[0]);
 	close(ready[1]);
 	open_state(f, false);
-	assert_int_equal(sr_state_open(&other, f->dir, &fresh, &f->err), SR_E_BUSY); /* also within one process */
+	assert_int_equal(sr_state_open(&other, f->dir, &fresh, &f->err), SR_E_BUSY); /* also within one process, */
+	assert_int_equal(unlink(lock), 0);
+	assert_int_equal(sr_state_open(&other, f->dir, &fresh, &f->err), SR_E_BUSY); /* and when somebody tidies up */
+	assert_int_not_equal(access(lock, F_OK), 0);
+	free(lock);
 }
 
 static void test_foreign(void **state)
