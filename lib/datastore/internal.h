@@ -369,6 +369,8 @@ struct sr_ds_place {
 SR_MUST enum sr_status sr_ds_place(struct sr_ds_place *out, struct sr_datastore *d, struct sr_bytes text, struct sr_err *err);
 void sr_ds_place_free(struct sr_ds_place *p);
 bool sr_ds_place_has(const struct sr_ds_place *p, struct sr_bytes path); /* of what is at or below p->path: is it meant? */
+/* Is what the place names there now? */
+SR_MUST enum sr_status sr_ds_past_there(struct sr_ds_past *p, const struct sr_ds_place *place, bool *out, struct sr_err *err);
 enum sr_status sr_ds_log_get(void *ctx, struct sr_request *req, struct sr_err *err);
 
 /* --- upload.c ----------------------------------------------------------------------------------------------------- */

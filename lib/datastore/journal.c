@@ -159,6 +159,36 @@ bool sr_ds_place_has(const struct sr_ds_place *p, struct sr_bytes path)
 	return yes;
 }
 
+struct sought {
+	const struct sr_ds_place *place;
+	bool met;
+};
+
+static enum sr_status find_row(void *ctx, const struct sr_leaf_row *row, struct sr_err *err)
+{
+	struct sought *w = ctx;
+
+	(void)err;
+	if (row->local.kind == SR_KIND_NONE || !sr_path_under(row->path, sr_buf_view(&w->place->path)))
+		return SR_OK;
+	w->met = sr_ds_place_has(w->place, row->path);
+	return w->met ? SR_E_LIMIT : SR_OK; /* enough */
+}
+
+enum sr_status sr_ds_past_there(struct sr_ds_past *p, const struct sr_ds_place *place, bool *out, struct sr_err *err)
+{
+	struct sought w = {.place = place};
+	struct sr_version now;
+	enum sr_status rc = sr_ds_past_now(p, place->i, sr_buf_view(&place->path), &now, err);
+
+	*out = rc == SR_OK && now.kind != SR_KIND_NONE && !place->row;
+	if (rc != SR_OK || now.kind == SR_KIND_NONE || !place->row)
+		return rc;
+	rc = sr_state_leaves(p->state, &place->s->row, false, find_row, &w, err);
+	*out = w.met;
+	return w.met ? SR_OK : rc;
+}
+
 /* --- GET /api/log --------------------------------------------------------------------------------------------------- */
 
 struct listing {
@@ -277,29 +307,28 @@ static bool query_number(struct sr_request *req, const char *name, uint64_t othe
 
 static enum sr_status any_row(void *ctx, const struct sr_journal_row *row, struct sr_err *err)
 {
-	bool *any = ctx;
+	struct sought *w = ctx;
 
-	(void)row;
 	(void)err;
-	*any = true;
-	return SR_E_LIMIT; /* enough */
+	w->met = sr_ds_place_has(w->place, row->path);
+	return w->met ? SR_E_LIMIT : SR_OK; /* enough */
 }
 
 /* A list of nothing is the answer for what is there, or was: a name that never was is a mistake. */
 static enum sr_status demand_known(struct listing *l, struct sr_err *err)
 {
 	const struct sr_ds_place *p = &l->place;
-	struct sr_version now;
-	bool any = false;
+	struct sought was = {.place = p};
+	bool there = false;
 	enum sr_status rc;
 
 	if (!p->s || !p->path.len || json_array_size(l->entries))
 		return SR_OK;
-	rc = sr_ds_past_now(&l->past, p->i, sr_buf_view(&p->path), &now, err);
-	if (rc != SR_OK || now.kind)
+	rc = sr_ds_past_there(&l->past, p, &there, err);
+	if (rc != SR_OK || there)
 		return rc;
-	rc = sr_state_journal_back(l->past.state, p->s->name, sr_buf_view(&p->path), 0, INT64_MAX, any_row, &any, err);
-	if (any)
+	rc = sr_state_journal_back(l->past.state, p->s->name, sr_buf_view(&p->path), 0, INT64_MAX, any_row, &was, err);
+	if (was.met)
 		return SR_OK;
 	return rc != SR_OK ? rc : sr_err_set(err, SR_E_NOTFOUND, "there is no such path in store %s, nor was there one in its history", p->s->name);
 }

@@ -225,30 +225,14 @@ static enum sr_status want_parents(struct wish *w, struct sr_err *err)
 	return rc;
 }
 
-static enum sr_status find_row(void *ctx, const struct sr_leaf_row *row, struct sr_err *err)
-{
-	struct wish *w = ctx;
-
-	(void)err;
-	if (row->local.kind == SR_KIND_NONE || !sr_path_under(row->path, sr_buf_view(&w->place.path)))
-		return SR_OK;
-	w->met = sr_ds_place_has(&w->place, row->path);
-	return w->met ? SR_E_LIMIT : SR_OK; /* enough */
-}
-
 /* What was not met in the history is as it was, if it is there at all. */
 static enum sr_status demand_there(struct wish *w, struct sr_err *err)
 {
-	struct sr_bytes path = sr_buf_view(&w->place.path);
-	struct sr_version now;
 	enum sr_status rc;
 
-	if (w->met || !path.len)
+	if (w->met || !w->place.path.len)
 		return SR_OK;
-	rc = sr_ds_past_now(&w->past, w->i, path, &now, err);
-	w->met = now.kind != SR_KIND_NONE && !w->place.row;
-	if (rc == SR_OK && now.kind != SR_KIND_NONE && w->place.row)
-		rc = sr_state_leaves(w->past.state, &w->s->row, false, find_row, w, err);
+	rc = sr_ds_past_there(&w->past, &w->place, &w->met, err);
 	if (w->met)
 		return SR_OK;
 	return rc != SR_OK ? rc : sr_err_set(err, SR_E_NOTFOUND, "there is no such path in store %s, nor was there one since then", w->s->name);

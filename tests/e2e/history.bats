@@ -379,6 +379,8 @@ log_says() { # PATH KEPT
 	on_datastore 66 log resources/nosuch
 	has 'no such path in store resources'
 	on_datastore 66 log users.db/nosuch/1
+	on_datastore 66 log users.db/users/777
+	on_datastore 0 log users.db/users/2 --since now
 	on_datastore 0 log resources/hosts.csv --since now # it was there
 	on_datastore 0 log users.db/users/2 --json
 	jq -e '[.entries[] | .what] == ["changed", "created"] and [.entries[] | .kept] == ["current", "yes"] and .entries[0].webserver != null' <<<"$output"
