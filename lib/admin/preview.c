@@ -197,28 +197,43 @@ static bool left_alone(const struct count *c, struct sr_bytes path)
 	       sr_exclude_covers(kind, (const char *const *)c->there->exclude, c->there->excludes, path) || unknown_here(c->scan, path);
 }
 
-/* The one that a row is in, or the table itself.  Paths come in order. */
-static struct sr_preview_table *table_of(struct sr_preview_store *s, struct sr_bytes path)
+static struct sr_preview_table *table_named(struct sr_preview_store *s, const char *name)
 {
-	const uint8_t *nul = memchr(path.at, 0, path.len);
-	struct sr_buf name = {0};
-	struct sr_preview_table *t = s->n ? &s->tables[s->n - 1] : NULL;
-
-	sr_percent(&name, sr_bytes(path.at, nul ? (size_t)(nul - path.at) : path.len), NULL);
-	if (!t || strcmp(t->name, sr_buf_text(&name)) != 0) {
-		s->tables = sr_realloc(s->tables, (s->n + 1) * sizeof *s->tables);
-		t = &s->tables[s->n++];
-		*t = (struct sr_preview_table){.name = sr_text(sr_buf_view(&name))};
-	}
-	sr_buf_free(&name);
-	return t;
+	if (s->n && !strcmp(s->tables[s->last].name, name))
+		return &s->tables[s->last];
+	for (s->last = 0; s->last < s->n; s->last++)
+		if (!strcmp(s->tables[s->last].name, name))
+			return &s->tables[s->last];
+	s->tables = sr_realloc(s->tables, (s->n + 1) * sizeof *s->tables);
+	s->tables[s->n] = (struct sr_preview_table){.name = sr_strdup(name)};
+	return &s->tables[s->n++];
 }
 
-static void count_in_table(struct sr_preview_table *t, const struct sr_version *here, const struct sr_version *there)
+static const char *side(const struct sr_version *here, const struct sr_version *there)
 {
+	return there->kind == SR_KIND_NONE ? "here" : here->kind == SR_KIND_NONE ? "there" : "different";
+}
+
+/* All tables come first, then the rows, table by table. */
+static void count_in_table(struct sr_preview_store *s, struct sr_bytes path, const struct sr_version *here, const struct sr_version *there)
+{
+	const uint8_t *nul = memchr(path.at, 0, path.len);
+	struct sr_preview_table *t;
+	struct sr_buf name = {0};
+
+	sr_percent(&name, sr_bytes(path.at, nul ? (size_t)(nul - path.at) : path.len), NULL);
+	t = table_named(s, sr_buf_text(&name));
+	sr_buf_free(&name);
+	if (!nul)
+		t->itself = side(here, there);
 	t->here += there->kind == SR_KIND_NONE;
 	t->there += here->kind == SR_KIND_NONE;
 	t->different += here->kind != SR_KIND_NONE && there->kind != SR_KIND_NONE;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct sr_preview_table *)a)->name, ((const struct sr_preview_table *)b)->name);
 }
 
 static enum sr_status count_difference(void *ctx, struct sr_bytes path, const struct sr_version *here, const struct sr_version *there)
@@ -228,7 +243,7 @@ static enum sr_status count_difference(void *ctx, struct sr_bytes path, const st
 	if (left_alone(c, path))
 		return SR_OK;
 	if (c->config->kind == SR_CONFIG_SQLITE)
-		count_in_table(table_of(c->out, path), here, there);
+		count_in_table(c->out, path, here, there);
 	if (here->kind == SR_KIND_NONE)
 		c->out->there++;
 	else if (there->kind == SR_KIND_NONE)
@@ -266,6 +281,8 @@ static enum sr_status compare(struct look *l, size_t i, struct sr_preview_store 
 	rc = sr_map_get(l->nodes, &l->info.at.root, sr_bytes_of(out->name), &there);
 	if (rc == SR_OK || rc == SR_E_NOTFOUND)
 		rc = sr_store_diff(l->nodes, kind, &local->map, &there.hash, count_difference, &c, err);
+	if (out->n)
+		qsort(out->tables, out->n, sizeof *out->tables, by_name);
 	if (rc == SR_OK)
 		rc = sr_store_diff(l->nodes, kind, &local->map, &nothing, count_one, &c, err);
 	if (rc == SR_OK)
@@ -343,6 +360,13 @@ void sr_preview_free(struct sr_preview *p)
 
 /* --- showing --------------------------------------------------------------------------------------------------------------------- */
 
+static const char *what_differs(const struct sr_preview_table *t)
+{
+	if (!t->itself)
+		return "rows";
+	return t->here + t->there + t->different == 1 ? "the table itself" : "the table itself, and rows";
+}
+
 void sr_preview_show(const struct sr_preview *p, FILE *out)
 {
 	struct sr_table t;
@@ -361,12 +385,14 @@ void sr_preview_show(const struct sr_preview *p, FILE *out)
 		sr_table_add(&t, "%" PRIu64, s->different);
 		sr_table_add(&t, "%s", s->note ? s->note : "");
 		for (size_t k = 0; k < s->n; k++) {
-			sr_table_add(&t, "  %s", s->tables[k].name);
+			const struct sr_preview_table *table = &s->tables[k];
+
+			sr_table_add(&t, "  %s", table->name);
 			sr_table_add(&t, "%s", "");
-			sr_table_add(&t, "%" PRIu64, s->tables[k].here);
-			sr_table_add(&t, "%" PRIu64, s->tables[k].there);
-			sr_table_add(&t, "%" PRIu64, s->tables[k].different);
-			sr_table_add(&t, "%s", "");
+			sr_table_add(&t, "%" PRIu64, table->here);
+			sr_table_add(&t, "%" PRIu64, table->there);
+			sr_table_add(&t, "%" PRIu64, table->different);
+			sr_table_add(&t, "%s", what_differs(table));
 		}
 	}
 	sr_table_print(&t, out, "");
@@ -377,8 +403,9 @@ static json_t *tables_json(const struct sr_preview_store *s)
 	json_t *list = json_array();
 
 	for (size_t k = 0; k < s->n; k++)
-		json_array_append_new(list, json_pack("{sssIsIsI}", "name", s->tables[k].name, "here", (json_int_t)s->tables[k].here, "there",
-						      (json_int_t)s->tables[k].there, "different", (json_int_t)s->tables[k].different));
+		json_array_append_new(list, json_pack("{sssIsIsIss?}", "name", s->tables[k].name, "here", (json_int_t)s->tables[k].here, "there",
+						      (json_int_t)s->tables[k].there, "different", (json_int_t)s->tables[k].different, "itself",
+						      s->tables[k].itself));
 	return list;
 }
 

@@ -21,8 +21,9 @@ struct sr_preview { /* {0}; sr_preview_free when done */
 		struct sr_preview_table { /* of a database, sorted by name */
 			char *name; /* as in a path; OWNED */
 			uint64_t here, there, different;
+			const char *itself; /* "here", "there" or "different": the table, not only rows of it; else NULL */
 		} *tables;
-		size_t n;
+		size_t n, last; /* last: of tables, the one that was counted in last */
 		bool emptied; /* nothing is at the datastore, and something here: a mirror is refused */
 	} *stores;
 	size_t n;

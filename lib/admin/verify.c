@@ -114,7 +114,7 @@ static enum sr_status verify_file(const struct sr_admin *a, int *status, struct 
 		json_decref(o);
 	} else if (rc == SR_OK) {
 		sr_backup_show(&info, a->path, a->out, a->notes);
-		fprintf(a->out, "  every member is what the manifest says\n");
+		fprintf(a->out, "  every member is what the manifest says%s\n", a->deep ? ", and SQLite takes every page of its databases for sound" : "");
 	}
 	if (rc == SR_E_DATA)
 		sum_up(&c, err);

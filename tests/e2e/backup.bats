@@ -26,7 +26,8 @@ unpack() {
 	mkdir "$T/out"
 	tar -C "$T/out" -xf "$1" 2>"$T/tar.log" || fail "$(cat "$T/tar.log")"
 	(cd "$T/out" && sha256sum --quiet --strict -c SHA256SUMS) || return 1
-	on datastore verify "$1" --deep || return 1
+	on datastore verify "$1" --deep >"$T/verified" || fail "$(cat "$T/verified")" || return 1
+	grep -q 'every member is what the manifest says, and SQLite takes every page of its databases for sound' "$T/verified" || return 1
 	local db
 	for db in "$T"/out/{users,webstore}.db; do
 		[ ! -e "$db-wal" ] || fail "$db needs a log"

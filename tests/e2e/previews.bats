@@ -22,19 +22,22 @@ says() {
 
 @test "adopt --mirror: of each store and table; what is empty at the datastore is refused, and said before" {
 	begin
-	value A "UPDATE users SET email = 'mine' WHERE uid = 1; INSERT INTO users VALUES(4, 'Mine', NULL, 0), (5, 'Mine too', NULL, 0); DELETE FROM members WHERE uid = 3"
+	value A "UPDATE users SET email = 'mine' WHERE uid = 1; INSERT INTO users VALUES(4, 'Mine', NULL, 0), (5, 'Mine too', NULL, 0); DELETE FROM members WHERE uid = 3;
+		CREATE TABLE mine(a PRIMARY KEY); INSERT INTO mine VALUES(1), (2)"
 	echo mine >"$T/A/resources/mine"
 	tool A adopt --mirror
 	[ "$status" -eq 64 ]
-	grep -E '^users.db +[0-9]+ +2 +1 +1 *$' <<<"$output"
-	grep -E '^  members +0 +1 +0 *$' <<<"$output"
-	grep -E '^  users +2 +0 +1 *$' <<<"$output"
+	grep -E '^users.db +[0-9]+ +5 +1 +1 *$' <<<"$output"
+	grep -E '^  members +0 +1 +0 +rows$' <<<"$output"
+	grep -E '^  mine +3 +0 +0 +the table itself, and rows$' <<<"$output"
+	grep -E '^  users +2 +0 +1 +rows$' <<<"$output"
 	grep -E '^resources +[0-9]+ +1 +0 +0 *$' <<<"$output"
 	[[ $output != *refused* ]]
 	tool A adopt --mirror --store users.db
 	says 'all stores at once, without --store'
-	json A adopt --mirror | jq -e '.what == "mirror" and .result == null and (.preview[0] | .name == "users.db" and .here == 2 and .emptied == false
-		and (.tables | length == 2 and .[1] == {"name": "users", "here": 2, "there": 0, "different": 1}))'
+	json A adopt --mirror | jq -e '.what == "mirror" and .result == null and (.preview[0] | .name == "users.db" and .here == 5 and .emptied == false
+		and (.tables | length == 3 and .[1] == {"name": "mine", "here": 3, "there": 0, "different": 0, "itself": "here"}
+			and .[2] == {"name": "users", "here": 2, "there": 0, "different": 1, "itself": null}))'
 	json A adopt --mirror --yes | jq -e '.result == {}'
 	rounds A
 	assert_same datastore A
