@@ -42,6 +42,9 @@ struct sr_restore_options { /* all BORROWED */
  * question was answered with no; SR_E_FULL: the disk, and all is as it was. */
 SR_MUST enum sr_status sr_restore(const struct sr_restore_options *options, int *status, struct sr_err *err);
 
+struct json_t;
+/* The stores of which something half built is there: [{"store", "path"}]; OWNED BY CALLER (json_decref). */
+struct json_t *sr_restore_left(const struct sr_config *config, enum sr_role role);
 /* Name on `out`, a line each, the stores of which something half built is there, and what to do about it. */
 void sr_restore_name_left(const struct sr_config *config, enum sr_role role, FILE *out);
 

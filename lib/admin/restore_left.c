@@ -1,10 +1,12 @@
 /* restore_left.c - what a restore left that was interrupted: a plan that is not ended, and stores that are half built. */
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "lib/admin/restore_internal.h"
 #include "lib/admin/table.h"
+#include "lib/leaf/leaf_json.h"
 
 /* --- what is asked for, so that it is known again --------------------------------------------------------------------------------- */
 
@@ -68,8 +70,10 @@ bool sr_restore_pending_ended(const struct sr_restore *x, const struct sr_swap_p
 
 /* --- half built --------------------------------------------------------------------------------------------------------------------- */
 
-void sr_restore_name_left(const struct sr_config *c, enum sr_role role, FILE *out)
+json_t *sr_restore_left(const struct sr_config *c, enum sr_role role)
 {
+	json_t *list = json_array();
+
 	for (size_t i = 0; i < c->store_count; i++) {
 		const char *path = role == SR_ROLE_DATASTORE ? c->stores[i].datastore_path : c->stores[i].path;
 		size_t len = path ? strlen(path) : 0;
@@ -79,10 +83,22 @@ void sr_restore_name_left(const struct sr_config *c, enum sr_role role, FILE *ou
 			len--;
 		staged = sr_format("%.*s.restoring", (int)len, path ? path : "");
 		if (path && access(staged, F_OK) == 0)
-			fprintf(out,
-				"store %s: %s is left of a restore that was interrupted: the next `sameroot-restore %s` of this store goes on with "
-				"it; or remove it\n",
-				c->stores[i].name, staged, role == SR_ROLE_DATASTORE ? "datastore" : "webserver");
+			json_array_append_new(list, json_pack("{s:s, s:o}", "store", c->stores[i].name, "path", sr_name_json(sr_bytes_of(staged))));
 		free(staged);
 	}
+	return list;
+}
+
+void sr_restore_name_left(const struct sr_config *c, enum sr_role role, FILE *out)
+{
+	json_t *list = sr_restore_left(c, role), *o;
+	size_t i;
+
+	for (i = 0; (o = json_array_get(list, i)); i++)
+		fprintf(out,
+			"store %s: %s is left of a restore that was interrupted: the next `sameroot-restore %s` of this store goes on with it; or "
+			"remove it\n",
+			json_string_value(json_object_get(o, "store")), json_string_value(json_object_get(o, "path")),
+			role == SR_ROLE_DATASTORE ? "datastore" : "webserver");
+	json_decref(list);
 }

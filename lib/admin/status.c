@@ -329,9 +329,11 @@ static void add_webserver(struct sr_table *t, const json_t *w)
 	}
 	if (text(w, "clone")) {
 		why = sr_format("another machine runs with its identity, and is refused: %s", text(w, "clone"));
+		command = sr_remedy(SR_ROLE_DATASTORE, "join --new-uuid", NULL);
 		line(t, who, why);
-		line(t, " ", "`sameroot join --new-uuid` on the copy gives it an identity of its own");
+		line(t, " ", command);
 		free(why);
+		free(command);
 	}
 	add_all_waiting(t, who, waiting);
 }
@@ -416,23 +418,26 @@ static enum sr_status fetch(struct sr_here *h, const struct sr_admin *a, struct 
 	return SR_OK;
 }
 
-static void print_json(const struct sr_admin *a, const struct sr_buf *body, const json_t *status)
+static enum sr_role role_of(const struct sr_admin *a)
 {
-	char *made = body->len ? NULL : json_dumps(status, JSON_COMPACT);
-
-	if (made)
-		fputs(made, a->out);
-	else
-		fwrite(body->at, 1, body->len, a->out);
-	fputc('\n', a->out);
-	free(made);
+	return sr_admin_is_datastore(a) ? SR_ROLE_DATASTORE : SR_ROLE_WEBSERVER;
 }
 
-/* What sameroot-restore left no daemon knows. */
+/* What sameroot-restore left no daemon knows: it is added. */
+static void print_json(const struct sr_admin *a, json_t *status)
+{
+	char *text;
+
+	json_object_set_new(status, "restoring", sr_restore_left(a->config, role_of(a)));
+	text = json_dumps(status, JSON_COMPACT);
+	fprintf(a->out, "%s\n", text ? text : "null");
+	free(text);
+}
+
 static void show_here(const struct sr_admin *a, const json_t *status)
 {
 	sr_status_show(status, sr_now_ms(), a->out);
-	sr_restore_name_left(a->config, sr_admin_is_datastore(a) ? SR_ROLE_DATASTORE : SR_ROLE_WEBSERVER, a->out);
+	sr_restore_name_left(a->config, role_of(a), a->out);
 }
 
 enum sr_status sr_admin_status(const struct sr_admin *a, int *exit_status, struct sr_err *err)
@@ -446,7 +451,7 @@ enum sr_status sr_admin_status(const struct sr_admin *a, int *exit_status, struc
 		rc = fetch(&here, a, &body, &status, err);
 	if (rc == SR_OK) {
 		if (a->json)
-			print_json(a, &body, status);
+			print_json(a, status);
 		else
 			show_here(a, status);
 		*exit_status = sr_status_judge(status);

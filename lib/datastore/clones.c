@@ -64,8 +64,8 @@ static enum sr_status refuse(struct sr_ds_webserver *w, const char *peer, const 
 	w->clone = sr_format("%s%s%s", addr && *addr ? addr : peer, addr && *addr ? ", from " : "", addr && *addr ? peer : "");
 	w->clone_ticks = sr_ticks_ms();
 	return sr_err_set(err, SR_E_HELD,
-			  "held: two machines run as webserver %.8s: %s%s%s is the one that started last, and this one is %s; if this one or the other is a copy, "
-			  "`sameroot join --new-uuid` on the copy gives it an identity of its own; nothing is changed here meanwhile",
+			  "held: two machines run as webserver %.8s: %s%s%s is the one that started last, and this one is %s; restored from an older image, it is let in when the "
+			  "other has been silent for three intervals; if this one or the other is a copy, `sameroot join --new-uuid` on the copy gives it an identity of its own; nothing is changed here meanwhile",
 			  node, w->token.addr && *w->token.addr ? w->token.addr : "the other", w->token_peer ? ", from " : "",
 			  w->token_peer ? w->token_peer : "", w->clone);
 }

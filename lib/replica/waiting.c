@@ -17,6 +17,9 @@
 	"if the datastore has lost its secret, copy control-auth from a webserver there, mode 0600, and restart it; if it has a new one on "    \
 	"purpose, remove control-auth on the webserver, then `sameroot join LINE` with the line that `sameroot join --line` prints on the "     \
 	"datastore, and restart sameroot-sync"
+#define COPY                                                                                                                                \
+	"if it is this very machine, restored from an older image, nothing: it is let in within three intervals; if it is a copy that runs "    \
+	"beside it, `sameroot join --new-uuid` on the copy gives it an identity of its own"
 #define DELETIONS "`sameroot adopt --deletions` lets them through; or put back what is gone"
 #define ARCHIVE_FULL                                                                                                                        \
 	"`sameroot conflicts list` shows what lies there, `sameroot conflicts remove ID` makes room; or raise Conflict-Max-Bytes. Nothing is "  \
@@ -31,8 +34,7 @@ static const struct remedy {
 	{"does not know whose it is", NULL,
 	 "`sameroot adopt --union` on the datastore starts from what lies in its stores, and lets in the webservers that have asked; to start from a "
 	 "webserver's state instead, with sameroot-datastore stopped, `sameroot-restore datastore --from https://WEBSERVER:9406`. Nothing is changed meanwhile"},
-	{"join --new-uuid", "`sameroot join --new-uuid` on the copy gives it an identity of its own",
-	 "`sameroot join --new-uuid` on the copy gives it an identity of its own"},
+	{"join --new-uuid", COPY, COPY},
 	{"conflict archive", ARCHIVE_FULL, ARCHIVE_FULL},
 	{"corrupt", "put a good copy in its place (from a backup, from another node)" FILL_WEBSERVER,
 	 "put a good copy in its place (from a backup, from another node)" FILL_DATASTORE},

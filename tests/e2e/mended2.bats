@@ -48,6 +48,8 @@ asides() { # NAME FILE: its, without what belongs to them
 	sql "$T/A/users.db" "PRAGMA journal_mode = wal; CREATE TABLE boot(x); INSERT INTO boot VALUES('again')" >/dev/null
 	run "$BIN/sameroot" status -c "$T/A.conf"
 	says 'store users.db:' "$T/A/users.db.restoring is left of a restore" 'the next `sameroot-restore webserver`'
+	"$BIN/sameroot" status --json -c "$T/A.conf" >"$T/said" || true
+	jq -e --arg path "$T/A/users.db.restoring" '.restoring[0] == {"store": "users.db", "path": $path}' "$T/said"
 	once A
 	grep -q "sameroot-restore webserver --from-datastore.* was interrupted when all was ready: .*$T/A/users.db" "$T/A.once"
 	[ "$(asides A users.db | wc -l)" -eq 2 ]
