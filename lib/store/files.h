@@ -19,6 +19,7 @@
 #include "lib/store/internal.h"
 
 #define SR_OWN_DIR ".sameroot"
+#define SR_ASIDE    "aside-" /* so begin the names in staging that no sweep takes: what could neither be archived nor put back */
 
 /* --- the stat cache ------------------------------------------------------------------------------------------------ */
 
@@ -150,7 +151,9 @@ struct files_apply {
 	struct sr_signatures touched_set;
 	bool unsynced;            /* something that we did not write was found in place, perhaps not durable yet */
 	size_t failed;
-	struct sr_err first;      /* why the first of them */
+	struct sr_err first;      /* why the first of them; rather one that is */
+	bool aside;               /* kept under SR_ASIDE: of the last one, */
+	bool names_aside;         /* and `first` */
 };
 
 /* What is at a path now. */

@@ -115,8 +115,9 @@ static void failed(struct files_apply *a, size_t i, const struct sr_leaf *leaf, 
 	struct sr_buf text = {0};
 
 	a->todo[i].step = STEP_NONE;
-	if (a->failed++)
+	if (a->failed++ && (!a->aside || a->names_aside))
 		return;
+	a->names_aside = a->aside;
 	sr_leaf_path_text(&text, a->f->st.name, SR_KIND_FILES, leaf->path);
 	(void)sr_err_context(why, "%.300s", sr_buf_text(&text));
 	a->first = *why;

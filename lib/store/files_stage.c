@@ -306,7 +306,8 @@ static void sweep(struct sr_files *f, DIR *dir, int parts, bool displaced)
 	struct dirent *e;
 
 	while ((e = readdir(dir))) {
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || is_displaced(e->d_name) != displaced)
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || is_displaced(e->d_name) != displaced ||
+		    !strncmp(e->d_name, SR_ASIDE, strlen(SR_ASIDE)))
 			continue;
 		if (parts >= 0 && sr_files_stage_to_part(f, dirfd(dir), parts, e->d_name))
 			continue;

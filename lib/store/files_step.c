@@ -104,24 +104,70 @@ int sr_files_exchange(const struct files_apply *a, int parent, const char *name)
 	return renameat2(a->f->stage, a->kept, parent, name, RENAME_EXCHANGE);
 }
 
+/* ---- putting back what could not be archived ---- */
+
+#define ASIDES 1000 /* of one name */
+#define BEFORE "what was there before"
+
+/* In staging, under a name that no sweep takes: that is to be had where the disk is full, too. */
+static void keep_aside(struct files_apply *a, const char *what, struct sr_err *err)
+{
+	char name[sizeof SR_ASIDE + SR_STAGE_NAME + 8];
+	int failed = -1;
+
+	for (unsigned n = 0; n < ASIDES && failed; n++) {
+		snprintf(name, sizeof name, n ? SR_ASIDE "%s-%u" : SR_ASIDE "%s", a->kept, n);
+		failed = renameat2(a->f->stage, a->kept, a->f->stage, name, RENAME_NOREPLACE);
+		if (failed && errno != EEXIST)
+			break;
+	}
+	if (!failed && fsync(a->f->stage))
+		failed = -1;
+	a->aside = true;
+	(void)sr_err_context(err, "(something else has its place by now: %s is %s/" SR_OWN_DIR "/stage/%s%s)", what, a->f->st.path,
+			     failed ? a->kept : name, failed ? ", and may not stay there" : "");
+}
+
+/* As it was put there, and nobody has written to it since? */
+static bool is_untouched(const struct files_apply *a, const struct stat *ours)
+{
+	struct stat now;
+
+	return !fstatat(a->f->stage, a->kept, &now, AT_SYMLINK_NOFOLLOW) && now.st_ino == ours->st_ino && now.st_size == ours->st_size &&
+	       sr_files_mtime(&now) == sr_files_mtime(ours);
+}
+
+/* Ours (as it was before) and what it displaced change places again.  Whoever came to the path meanwhile, or wrote there, stays. */
+static void change_back(struct files_apply *a, int parent, const char *name, const struct stat *ours, struct sr_err *err)
+{
+	if (sr_files_exchange(a, parent, name)) {
+		if (errno != ENOENT || renameat2(a->f->stage, a->kept, parent, name, RENAME_NOREPLACE))
+			keep_aside(a, BEFORE, err);
+	} else if (!is_untouched(a, ours)) {
+		keep_aside(a, sr_files_exchange(a, parent, name) ? "what came meanwhile" : BEFORE, err);
+	}
+}
+
 /* The staged file takes the place of the file that is there. */
 static enum sr_status take_place(struct files_apply *a, size_t i, const struct sr_leaf *leaf, int parent, const char *name,
                                  struct sr_err *err)
 {
-	struct stat seen;
+	struct stat seen, ours;
 	enum sr_status s;
 
 	if (fstatat(parent, name, &seen, AT_SYMLINK_NOFOLLOW))
 		return sr_err_sys(err, errno == ENOENT ? SR_E_NOTFOUND : SR_E_IO, "stat");
 	if (!S_ISREG(seen.st_mode))
 		return sr_err_set(err, SR_E_CHANGED, "it is no regular file any more");
+	if (fstatat(a->f->stage, a->kept, &ours, AT_SYMLINK_NOFOLLOW))
+		return sr_err_sys(err, SR_E_IO, "stat in staging");
 	if (sr_files_exchange(a, parent, name))
 		return sr_err_sys(err, errno == ENOENT ? SR_E_NOTFOUND : SR_E_IO, "exchange");
 	s = sr_files_tell_displaced(a, i, leaf, &seen, err);
 	if (s == SR_OK)
 		a->todo[i].done = true;
-	else if (sr_files_exchange(a, parent, name))
-		(void)sr_err_context(err, "(and could not be put back, it is %s in staging)", a->kept);
+	else
+		change_back(a, parent, name, &ours, err);
 	return s;
 }
 
@@ -208,7 +254,7 @@ static enum sr_status do_unlink(struct files_apply *a, size_t i, const struct sr
 	if (s == SR_OK)
 		a->todo[i].done = true;
 	else if (renameat2(a->f->stage, a->kept, parent, name, RENAME_NOREPLACE))
-		(void)sr_err_context(err, "(and could not be put back, it is %s in staging)", a->kept);
+		keep_aside(a, BEFORE, err);
 	return s;
 }
 
@@ -307,7 +353,7 @@ static enum sr_status do_rmdir(struct files_apply *a, size_t i, const struct sr_
 static enum sr_status do_file_to_dir(struct files_apply *a, size_t i, const struct sr_leaf *leaf, int parent, const char *name,
                                      struct sr_err *err)
 {
-	struct stat seen;
+	struct stat seen, ours;
 	enum sr_status s;
 
 	if (fstatat(parent, name, &seen, AT_SYMLINK_NOFOLLOW))
@@ -315,14 +361,16 @@ static enum sr_status do_file_to_dir(struct files_apply *a, size_t i, const stru
 	if (mkdirat(a->f->stage, a->kept, 0700))
 		return sr_err_sys(err, SR_E_IO, "mkdir in staging");
 	s = open_up(a, a->f->stage, a->kept, leaf->to.mode, true, err);
+	if (s == SR_OK && fstatat(a->f->stage, a->kept, &ours, AT_SYMLINK_NOFOLLOW))
+		s = sr_err_sys(err, SR_E_IO, "stat in staging");
 	if (s == SR_OK && sr_files_exchange(a, parent, name))
 		s = sr_err_sys(err, SR_E_IO, "exchange");
 	if (s == SR_OK) {
 		s = sr_files_tell_displaced(a, i, leaf, &seen, err);
 		if (s == SR_OK)
 			a->todo[i].done = true;
-		else if (sr_files_exchange(a, parent, name))
-			return sr_err_context(err, "(and could not be put back, it is %s in staging)", a->kept);
+		else
+			change_back(a, parent, name, &ours, err);
 	}
 	if (s != SR_OK)
 		unlinkat(a->f->stage, a->kept, AT_REMOVEDIR);
@@ -353,7 +401,7 @@ static enum sr_status do_dir_to_file(struct files_apply *a, size_t i, const stru
 		enum sr_status s = sr_err_sys(err, SR_E_CHANGED, "rmdir");
 
 		if (sr_files_exchange(a, parent, name))
-			return sr_err_context(err, "(and could not be put back, it is %s in staging)", a->kept);
+			keep_aside(a, "what was filled in the last moment", err);
 		return s;
 	}
 	a->todo[i].done = true;
@@ -424,6 +472,7 @@ enum sr_status sr_files_step(struct files_apply *a, size_t i, const struct sr_le
 	}
 	if (parent < 0)
 		return sr_err_sys(err, SR_E_CHANGED, "open the directory above");
+	a->aside = false;
 	s = steps[a->todo[i].step](a, i, leaf, parent, name, err);
 	close(parent);
 	if (a->todo[i].done) {

@@ -23,9 +23,12 @@
 
 #define ROOM 4096
 
+struct world;
+
 struct told {
 	enum sr_verdict verdict;
 	bool refuse; /* displaced fails */
+	void (*meanwhile)(struct world *w, const char *path); /* and before that the application does this */
 	size_t clashes, displaced, unexpected, applied;
 	struct sr_version actual;   /* of the last clash */
 	char content[ROOM];         /* last displaced */
@@ -169,7 +172,7 @@ static enum sr_status on_displaced(void *ctx, size_t i, const struct sr_leaf *le
 	ssize_t n;
 	int fd = openat(old->dirfd, old->name, O_RDONLY);
 
-	(void)i, (void)leaf;
+	(void)i;
 	assert_true(fd >= 0);
 	n = read(fd, w->told.content, sizeof(w->told.content) - 1);
 	assert_true(n >= 0);
@@ -177,6 +180,12 @@ static enum sr_status on_displaced(void *ctx, size_t i, const struct sr_leaf *le
 	w->told.content[n] = '\0';
 	sr_hash_of(&hash, &w->key, sr_bytes(w->told.content, (size_t)n));
 	assert_true(sr_hash_eq(&hash, &old->version.hash));
+	if (w->told.meanwhile) {
+		char *path = sr_text(leaf->path);
+
+		w->told.meanwhile(w, path);
+		free(path);
+	}
 	if (w->told.refuse)
 		return sr_err_set(err, SR_E_FULL, "the archive is full");
 	w->told.displaced++;
@@ -1058,6 +1067,71 @@ static void test_what_cannot_be_archived_stays(void **state)
 	assert_int_equal(in_staging(w), 2); /* edit's content, and the sign that it began */
 }
 
+static void writes_into(struct world *w, const char *path)
+{
+	int fd = open(at(w, path), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+
+	assert_int_equal(write(fd, "the application's", 17), 17);
+	close(fd);
+}
+
+static void replaces(struct world *w, const char *path)
+{
+	char *from = sr_strdup(at(w, "another"));
+
+	put(w, "another", "the application's");
+	assert_int_equal(rename(from, at(w, path)), 0);
+	free(from);
+}
+
+static void removes(struct world *w, const char *path)
+{
+	assert_int_equal(remove(at(w, path)), 0);
+}
+
+/* The only file of that kind in staging: its content. */
+static const char *kept_aside(struct world *w, const struct sr_err *err)
+{
+	char text[200], *at = strstr(err->text, ".sameroot/stage/aside-");
+
+	assert_non_null(at);
+	snprintf(text, sizeof(text), "%.*s", (int)strcspn(at, " ,:)"), at);
+	return content(w, text);
+}
+
+/* What was displaced cannot be kept, and something else is at its path by now. */
+static void test_what_cannot_be_put_back_is_kept_aside(void **state)
+{
+	static const struct {
+		void (*meanwhile)(struct world *w, const char *path);
+		int to; /* 0: deleted, 1: replaced, 2: a directory */
+		bool back;
+	} cases[] = {{writes_into, 0, false}, {writes_into, 1, false}, {replaces, 1, false}, {removes, 1, true}, {removes, 2, true}};
+	struct world *w = *state;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		char name[16], old[16];
+		struct sr_err err;
+
+		forget(w);
+		snprintf(name, sizeof(name), "file-%zu", i);
+		snprintf(old, sizeof(old), "old %zu", i);
+		put(w, name, old);
+		leaf(w, name, file_v(w, old, 0644), cases[i].to == 0 ? nothing : cases[i].to == 1 ? file_v(w, "new", 0644) : dir_v(0755),
+		     cases[i].to == 1 ? "new" : NULL);
+		w->told.refuse = true;
+		w->told.meanwhile = cases[i].meanwhile;
+		assert_int_equal(apply(w, &err), SR_E_CHANGED);
+		assert_non_null(strstr(err.text, "archive is full"));
+		sr_store_sweep_stage(w->st);
+		sr_store_sweep_stage(w->st);
+		assert_string_equal(content(w, name), cases[i].back ? old : "the application's");
+		if (!cases[i].back)
+			assert_string_equal(kept_aside(w, &err), old);
+		assert_int_equal(in_staging(w), i < 3 ? i + 1 : 3);
+	}
+}
+
 static void test_links_are_not_followed(void **state)
 {
 	struct world *w = *state;
@@ -1523,6 +1597,7 @@ int main(void)
 		T(test_what_changes_between_prepare_and_commit),
 		T(test_apply_by_trusted_signatures),
 		T(test_what_cannot_be_archived_stays),
+		T(test_what_cannot_be_put_back_is_kept_aside),
 		T(test_links_are_not_followed),
 		T(test_bad_paths_are_refused),
 		T(test_directories_with_something_left),
