@@ -97,13 +97,19 @@ static enum sr_verdict on_parentless(void *ctx, size_t j, const struct sr_leaf *
 	return tolerated(ctx, leaf) ? SR_TAKE : refuse_for(ctx, j, leaf->path, SR_REFUSED_DEPENDS, parent);
 }
 
-/* An operator's edit goes on without a row that a CHECK or NOT NULL of its table does not take. */
+/* A CHECK or NOT NULL of the table here does not take the row; where it comes from there may be another, or none: all else goes on without it. */
 static enum sr_verdict on_unfit(void *ctx, size_t j, const struct sr_leaf *leaf, const char *why)
 {
 	struct sr_ds_apply *a = ctx;
 
-	if (!sr_ds_is_edit(a->p))
-		return SR_TAKE;
+	if (!sr_ds_is_edit(a->p) && !*a->p->detail) {
+		const struct sr_replica_store *s = &a->p->d->r->stores[a->i];
+		struct sr_buf text = {0};
+
+		sr_leaf_path_text(&text, s->name, s->kind, leaf->path);
+		snprintf(a->p->detail, sizeof a->p->detail, "%.300s: %.200s", sr_buf_text(&text), why);
+		sr_buf_free(&text);
+	}
 	explain(a, leaf->path, sr_strdup(why));
 	return refuse(a, j, SR_REFUSED_PAUSED);
 }

@@ -439,14 +439,28 @@ static enum sr_status add_schema(struct finding *f)
 	return rc;
 }
 
+void sr_sync_name_skip(struct sr_sync *s, size_t i, struct sr_bytes path, const char *why)
+{
+	const struct sr_replica_store *st = &s->r->stores[i];
+	struct sr_store_plan *p = &s->plans[i];
+	struct sr_buf text = {0};
+	size_t len = strlen(p->skips);
+
+	sr_leaf_path_text(&text, st->name, st->kind, path);
+	if (len + text.len + strlen(why) + sizeof "; : ; ..." <= sizeof p->skips)
+		snprintf(p->skips + len, sizeof p->skips - len, "%s%s: %s", len ? "; " : "", sr_buf_text(&text), why);
+	else if (len && strcmp(p->skips + len - 3, "..."))
+		strcat(p->skips, "; ...");
+	p->first_skip = len || *p->skips ? p->skips : why;
+	sr_buf_free(&text);
+}
+
 /* What is below one that was named goes without saying: the rows of a table. */
 static void note_skip(struct finding *f, const struct sr_item *it)
 {
 	const struct sr_replica_store *st = &f->s->r->stores[f->i];
 	struct sr_store_plan *p = f->p;
-	struct sr_buf text = {0};
 	struct sr_bytes named = sr_buf_view(&f->named);
-	size_t len = strlen(p->skips);
 
 	p->skipped++;
 	if (it->why == sr_why_held) {
@@ -459,13 +473,7 @@ static void note_skip(struct finding *f, const struct sr_item *it)
 		return;
 	sr_buf_clear(&f->named);
 	sr_buf_bytes(&f->named, it->path);
-	sr_leaf_path_text(&text, st->name, st->kind, it->path);
-	if (len + text.len + strlen(it->why) + sizeof "; : ; ..." <= sizeof p->skips)
-		snprintf(p->skips + len, sizeof p->skips - len, "%s%s: %s", len ? "; " : "", sr_buf_text(&text), it->why);
-	else if (len && strcmp(p->skips + len - 3, "..."))
-		strcat(p->skips, "; ...");
-	p->first_skip = len || *p->skips ? p->skips : it->why;
-	sr_buf_free(&text);
+	sr_sync_name_skip(f->s, f->i, it->path, it->why);
 }
 
 static enum sr_status hand_on(struct finding *f, const struct sr_item *it)

@@ -73,6 +73,7 @@ struct sr_sync {
 	char pin[SR_PIN_TEXT]; /* of its key; "": plain HTTP */
 
 	struct sr_anchor anchor; /* as kept in state.db */
+	char refused[512];       /* what the datastore said last of a push that it refused a part of, to log it once */
 	struct sr_uuid last_push;
 	struct sr_uuid token, token_next; /* see token.c */
 	uint64_t token_n;
@@ -258,6 +259,8 @@ void sr_sync_rebuilt_free(struct sr_sync *s);
 SR_MUST enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err);
 /* What is to be planned otherwise from now on, in this round. */
 void sr_sync_note(struct sr_sync *s, size_t i, struct sr_bytes path, enum sr_note note);
+/* It is left alone in this round, and why: for `status`.  Does not count it. */
+void sr_sync_name_skip(struct sr_sync *s, size_t i, struct sr_bytes path, const char *why);
 void sr_store_plan_clear(struct sr_store_plan *p);
 
 #endif

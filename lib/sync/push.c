@@ -443,7 +443,8 @@ static void count_stuck(struct sr_sync *s, const struct sr_push_answer *a)
 			continue;
 		p = &s->plans[i];
 		p->skipped++;
-		p->first_skip = a->refused[k].why == SR_REFUSED_PAUSED ? "it is paused at the datastore" : "the datastore refused it for now";
+		if (!*p->skips)
+			p->first_skip = a->refused[k].why == SR_REFUSED_PAUSED ? "it is paused at the datastore" : "the datastore refused it for now";
 		if (a->refused[k].why != SR_REFUSED_PAUSED || !a->text.len)
 			continue;
 		snprintf(p->skips, sizeof p->skips, "the datastore refused it: %.*s", (int)a->text.len, (const char *)a->text.at);
@@ -474,6 +475,17 @@ static enum sr_status send_push(struct sr_sync *s, const struct sr_push_head *he
 	return rc;
 }
 
+/* Once, not with every round in which it is so. */
+static void say_refused(struct sr_sync *s, struct sr_bytes why)
+{
+	char text[sizeof s->refused];
+
+	snprintf(text, sizeof text, "%.*s", (int)(why.len < sizeof text ? why.len : sizeof text - 1), (const char *)why.at);
+	if (strcmp(text, s->refused) != 0)
+		sr_warn("push: the datastore refused a part of it: %s", text);
+	memcpy(s->refused, text, sizeof text);
+}
+
 /* Its n leaves, whose large files are there. */
 static enum sr_status push_all(struct sr_sync *s, unsigned try, uint64_t n, bool *again, struct sr_err *err)
 {
@@ -498,7 +510,7 @@ static enum sr_status push_all(struct sr_sync *s, unsigned try, uint64_t n, bool
 	} else {
 		rc = conclude(s, &o, &a, false, err);
 		if (a.text.len && try == SR_TRIES)
-			sr_warn("push: the datastore refused a part of it: %.*s", (int)a.text.len, (const char *)a.text.at);
+			say_refused(s, a.text);
 		note_refusals(s, &a);
 		note_declined(s, &a);
 		if (a.verdict == SR_VERDICT_OK) {

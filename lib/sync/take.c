@@ -131,6 +131,7 @@ struct applying {
 	size_t i;
 	struct sr_leaves *taken;   /* proven: path, to, expect := to (the base), inode := signature */
 	struct sr_leaves *stand;   /* rows that stay as the application made them meanwhile: path, to := their base */
+	struct sr_buf unfit;       /* rows that a constraint here does not take: string path, string why */
 	struct sr_leaves *evicted; /* rows to be fetched again: removed here, or deleted here and needed all the same */
 	struct sr_chunks *chunks;  /* BORROWED, as is: */
 	struct losers *losers;     /* both NULL in recovery, which displaces no row */
@@ -231,14 +232,18 @@ static enum sr_verdict on_way(void *ctx, size_t k, const struct sr_leaf *leaf, s
 	return verdict;
 }
 
-/* Both sides' columns do not go together: planned again, it is a conflict. */
+/* Both sides' columns do not go together: planned again, it is a conflict.  Any other row was good where it comes from: the application there
+ * has another constraint than the one here, perhaps for as long as not all are upgraded.  It waits, and the others do not wait for it. */
 static enum sr_verdict on_unfit(void *ctx, size_t k, const struct sr_leaf *leaf, const char *why)
 {
 	struct applying *a = ctx;
 
-	(void)k, (void)why;
-	if (!(leaf->flags & SR_LEAF_MERGED))
-		return SR_TAKE;
+	(void)k;
+	if (!(leaf->flags & SR_LEAF_MERGED)) {
+		sr_buf_string(&a->unfit, leaf->path);
+		sr_buf_string(&a->unfit, sr_bytes_of(why));
+		return SR_KEEP;
+	}
 	sr_sync_note(a->s, a->i, leaf->path, SR_NOTE_CONFLICT);
 	a->s->plans[a->i].again = true;
 	return SR_KEEP;
@@ -348,6 +353,7 @@ static void applying_end(struct applying *a)
 {
 	sr_leaves_free(a->taken);
 	sr_leaves_free(a->stand);
+	sr_buf_free(&a->unfit);
 	sr_leaves_free(a->evicted);
 }
 
@@ -449,6 +455,19 @@ static enum sr_status intend(struct sr_sync *s, size_t i, const struct sr_intent
 	return rc;
 }
 
+static void name_unfit(const struct applying *a)
+{
+	struct sr_reader in = sr_reader(sr_buf_view(&a->unfit));
+
+	while (!sr_read_done(&in)) {
+		struct sr_bytes path = sr_read_string(&in);
+		char *why = sr_text(sr_read_string(&in));
+
+		sr_sync_name_skip(a->s, a->i, path, why);
+		free(why);
+	}
+}
+
 /* --- taking ------------------------------------------------------------------------------------------------------------ */
 
 struct taking { /* all of what is pulled into a store */
@@ -529,7 +548,9 @@ static enum sr_status take_chunk(struct taking *t, struct sr_leaves *leaves, boo
 	done = sr_leaves_count(a.taken) + sr_leaves_count(a.stand);
 	if (rc == SR_OK && tried && done < sr_leaves_count(leaves)) {
 		s->plans[t->i].skipped += sr_leaves_count(leaves) - done;
-		s->plans[t->i].first_skip = "it was changed here meanwhile, or another row has its UNIQUE value";
+		if (!*s->plans[t->i].skips)
+			s->plans[t->i].first_skip = "it was changed here meanwhile, or another row has its UNIQUE value";
+		name_unfit(&a);
 	}
 	applying_end(&a);
 	return rc;
