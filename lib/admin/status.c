@@ -157,6 +157,8 @@ static void add_trash(struct sr_table *t, const json_t *trash)
 	sr_table_add(t, "kept");
 	sr_table_add(t, "%lld files and %lld records for `sameroot restore`, %lld of %lld bytes, for %lld days", number(trash, "files"),
 		     number(trash, "records"), number(trash, "bytes"), number(trash, "max_bytes"), number(trash, "days"));
+	if (json_is_true(json_object_get(trash, "waits")))
+		line(t, " ", "nothing is forgotten for its age now: the clock leapt ahead, and is believed after a day; if it is wrong, set it");
 }
 
 static void add_archive(struct sr_table *t, const json_t *status)

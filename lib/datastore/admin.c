@@ -89,6 +89,7 @@ static json_t *trash_json(const struct sr_datastore *d)
 	json_object_set_new(o, "max_bytes", json_integer((json_int_t)d->trash_max_bytes));
 	json_object_set_new(o, "days", json_integer((json_int_t)d->trash_days));
 	json_object_set_new(o, "oldest_ms", json_integer((json_int_t)d->trash.oldest_ms));
+	json_object_set_new(o, "waits", json_boolean(d->trash_waits));
 	return o;
 }
 

@@ -65,6 +65,8 @@ static enum sr_status load(struct sr_datastore *d, struct sr_err *err)
 	if (rc == SR_OK)
 		rc = sr_ds_history_load(d, err);
 	if (rc == SR_OK)
+		rc = sr_ds_clock_load(d, err);
+	if (rc == SR_OK)
 		rc = sr_ds_limit_load(d, err);
 	return rc == SR_OK ? sr_ds_registry_load(d, err) : rc;
 }

@@ -5,7 +5,7 @@
  *   upload.c     large files, before their push   trash.c     what was replaced, kept and forgotten
  *   push.c       receiving and settling a push    decide.c    which leaves of a push may go
  *   commit.c     stores and state.db as one step  record.c    of it, state.db and the answer
- *   recover.c    what a crash left
+ *   recover.c    what a crash left                 clock.c     what time it is for what ages
  *   edit.c       an operator's change              restore.c   a path as it was
  *   journal.c    what changed when
  *   registry.c   webservers                       routes.c    HTTP
@@ -105,6 +105,13 @@ struct sr_ds_going { /* files that were deleted directly and are not committed y
 	int64_t since; /* when they became so many, of sr_ticks_ms */
 };
 
+struct sr_ds_clock { /* see clock.c */
+	int64_t ms, ticks; /* the time for what ages, and of sr_ticks_ms when it was that */
+	bool leapt;        /* the wall clock is far ahead of it, */
+	int64_t leapt_ticks; /* since when */
+	bool noted;        /* in state.db */
+};
+
 struct sr_datastore {
 	const struct sr_config *config;
 	struct sr_replica *r;
@@ -127,6 +134,7 @@ struct sr_datastore {
 	size_t staging;                      /* pushes that may have staged files; what is left over is swept when there are none */
 	uint64_t trimmed_epoch, trimmed_seq; /* oldest readable root at the last trim, */
 	int64_t trimmed_ms;                  /* and when that was */
+	struct sr_ds_clock clock;
 	bool *swept;                         /* per store: its kept files were compared with state.db */
 
 	pthread_mutex_t face;
@@ -148,6 +156,7 @@ struct sr_datastore {
 	uint64_t interval; /* seconds */
 	uint64_t trash_days, trash_max_bytes; /* written with writer and face held */
 	struct sr_trash trash; /* at the last trim */
+	bool trash_waits;      /* nothing of it ages, for the clock leapt */
 
 	pthread_mutex_t old_lock; /* of the reader below */
 	struct sr_state *old;     /* read-only, for records of older roots */
@@ -206,6 +215,13 @@ SR_MUST enum sr_status sr_ds_scan(struct sr_datastore *d, size_t i, struct sr_er
 SR_MUST enum sr_status sr_ds_scan_quietly(struct sr_datastore *d, size_t i, struct sr_err *err);
 /* The root map may have changed without a leaf (a store more or less in the configuration): that is a new root, too. */
 SR_MUST enum sr_status sr_ds_advance(struct sr_datastore *d, struct sr_err *err);
+
+/* --- clock.c ------------------------------------------------------------------------------------------------------ */
+
+/* After the roots. */
+SR_MUST enum sr_status sr_ds_clock_load(struct sr_datastore *d, struct sr_err *err);
+/* Sets d->clock.ms.  Writer held. */
+SR_MUST enum sr_status sr_ds_clock_look(struct sr_datastore *d, struct sr_err *err);
 
 /* --- trash.c ------------------------------------------------------------------------------------------------------ */
 

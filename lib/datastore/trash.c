@@ -112,7 +112,7 @@ static enum sr_status forget(struct sr_datastore *d, const struct sr_trash_rule 
 
 int64_t sr_ds_kept_since_ms(const struct sr_datastore *d)
 {
-	return sr_now_ms() - (int64_t)d->trash_days * DAY_MS;
+	return d->clock.ms - (int64_t)d->trash_days * DAY_MS;
 }
 
 /* What the commit of seq replaced is in the roots before it. */
@@ -136,11 +136,11 @@ enum sr_status sr_ds_trim(struct sr_datastore *d, struct sr_err *err)
 	int64_t now_ms = sr_now_ms();
 	struct sr_trash_rule rule;
 	bool more = false;
-	enum sr_status rc;
+	enum sr_status rc = sr_ds_clock_look(d, err);
 
-	if (!rule_of(d, &rule) || (rule.epoch == d->trimmed_epoch && rule.seq == d->trimmed_seq && now_ms >= d->trimmed_ms &&
+	if (rc != SR_OK || !rule_of(d, &rule) || (rule.epoch == d->trimmed_epoch && rule.seq == d->trimmed_seq && now_ms >= d->trimmed_ms &&
 				   now_ms - d->trimmed_ms < LOOK_EVERY_MS))
-		return SR_OK;
+		return rc;
 	sweep_once(d);
 	expire_tables(d);
 	rc = forget(d, &rule, &more, err);

@@ -92,6 +92,8 @@ static void shut(struct world *w)
 	w->d = NULL;
 }
 
+static const int64_t day = 86400000; /* ms */
+
 static int64_t shifted_now(void *ctx)
 {
 	struct timespec t;
@@ -1322,11 +1324,52 @@ static void test_older_roots_stay_readable_for_a_while(void **state)
 	assert_false(has_nodes(w, &root));
 	assert_true(has_nodes(w, &w->d->at.root));
 	assert_int_equal(read_older(w, &one), SR_OK); /* for Trash-Days */
-	w->ahead_ms = 7 * 86400000ll - 60000;
+	w->ahead_ms = w->passed_ms = 7 * day - 60000;
 	OK(sr_datastore_tick(w->d, &w->err));
 	assert_int_equal(read_older(w, &one), SR_OK);
 	w->ahead_ms += 120000;
+	w->passed_ms += 120000;
 	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(read_older(w, &one), SR_E_NOTFOUND);
+}
+
+/* A clock that is years ahead ends Trash-Days for nothing, be it then or at a later start; if it stays so for a day, it is right. */
+static void test_a_clock_that_leaps_ahead(void **state)
+{
+	struct world *w = *state;
+	struct sr_version one = file_version(w, "one", 0644), two = file_version(w, "two", 0644);
+
+	put_file(w, "a", "one");
+	assert_int_equal(PUSH({.store = "resources", .path = "a", .expect = one, .to = two, .content = "two"}), SR_VERDICT_OK);
+	for (int i = 0; i <= SR_DS_READABLE; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "resources/f%d", i);
+		write_file(w, name, "x");
+		OK(sr_datastore_tick(w->d, &w->err));
+	}
+	w->ahead_ms = 3000 * day;
+	write_file(w, "resources/of the future", "x");
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(read_older(w, &one), SR_OK);
+	assert_true(w->d->trash_waits);
+	shut(w);
+	OK(sr_datastore_open(&w->d, w->config, &w->err)); /* now there is a root that is dated by it */
+	for (w->passed_ms = 0; w->passed_ms < day; w->passed_ms += day / 2) {
+		OK(sr_datastore_tick(w->d, &w->err));
+		assert_int_equal(read_older(w, &one), SR_OK);
+	}
+	w->ahead_ms = day; /* it was set right */
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_false(w->d->trash_waits);
+	assert_int_equal(read_older(w, &one), SR_OK);
+	w->ahead_ms = 30 * day; /* and this is how late it is */
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(read_older(w, &one), SR_OK);
+	w->passed_ms += day;
+	w->ahead_ms += 120000;
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_false(w->d->trash_waits);
 	assert_int_equal(read_older(w, &one), SR_E_NOTFOUND);
 }
 
@@ -1353,7 +1396,7 @@ static void test_a_pinned_root_is_written_out_as_it_was(void **state)
 		write_file(w, name, "x");
 		OK(sr_datastore_tick(w->d, &w->err));
 	}
-	w->ahead_ms = 9 * 86400000ll;
+	w->ahead_ms = w->passed_ms = 9 * day;
 	write_file(w, "resources/last", "x");
 	OK(sr_datastore_tick(w->d, &w->err));
 	assert_true(has_nodes(w, &root));
@@ -1599,7 +1642,6 @@ static void test_clones_and_clocks(void **state)
 {
 	struct world *w = *state;
 	struct sr_uuid a = sr_uuid_random(), b = sr_uuid_random(), c = sr_uuid_random();
-	const int64_t day = 86400000;
 	json_int_t n;
 
 	assert_int_equal(exchange_token(w, "first", NULL, 0, &a, &n), 200);
@@ -1729,6 +1771,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_copied_store_raises_the_epoch, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_verdicts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_older_roots_stay_readable_for_a_while, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_clock_that_leaps_ahead, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_pinned_root_is_written_out_as_it_was, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_an_edit_is_a_commit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_check_in, setup, teardown),
