@@ -66,7 +66,7 @@ struct sr_ds_webserver {
 	struct sr_uuid push;         /* the last one of its chain */
 	struct sr_anchor reported;   /* at its last check-in */
 	enum sr_history verdict;     /* on that */
-	bool refused;                /* deletions that it pushed are held here, since the start; until it says that nothing is held there */
+	bool refused;                /* deletions that it pushed are held here; until it says that nothing is held there */
 	struct sr_token_row token;   /* addr OWNED, or NULL */
 	char *token_peer, *clone;    /* who last showed it, and who was refused beside it; OWNED, or NULL */
 	int64_t token_ticks, clone_ticks; /* when, of sr_ticks_ms */

@@ -97,10 +97,32 @@ static enum sr_status load_push(void *ctx, const struct sr_uuid *webserver, cons
 	return SR_OK;
 }
 
+static bool holds_something(const struct sr_webserver_row *row)
+{
+	json_t *status = row->status ? json_loads(row->status, 0, NULL) : NULL;
+	bool holds = json_array_size(json_object_get(status, "held")) > 0;
+
+	json_decref(status);
+	return holds;
+}
+
+/* What is held here of their deletions outlived the start; whose they are, they have told. */
+static void load_refused(struct sr_datastore *d)
+{
+	bool held = false;
+
+	for (size_t i = 0; i < d->r->n; i++)
+		held |= sr_ledger_holds_way(d->ledger, d->r->stores[i].name, SR_WAY_RECEIVE);
+	for (size_t i = 0; i < d->webservers_n; i++)
+		d->webservers[i].refused = held && holds_something(&d->webservers[i].row);
+}
+
 enum sr_status sr_ds_registry_load(struct sr_datastore *d, struct sr_err *err)
 {
 	enum sr_status rc = sr_state_webservers(d->r->state, load_row, d, err);
 
+	if (rc == SR_OK)
+		load_refused(d);
 	if (rc == SR_OK)
 		rc = sr_state_last_pushes(d->r->state, load_push, d, err);
 	return rc == SR_OK ? sr_ds_tokens_load(d, err) : rc;
@@ -252,15 +274,6 @@ static bool take_row(const json_t *o, struct sr_webserver_row *row)
 		row->status = json_dumps(status, JSON_COMPACT);
 	}
 	return true;
-}
-
-static bool holds_something(const struct sr_webserver_row *row)
-{
-	json_t *status = row->status ? json_loads(row->status, 0, NULL) : NULL;
-	bool holds = json_array_size(json_object_get(status, "held")) > 0;
-
-	json_decref(status);
-	return holds;
 }
 
 static bool any_refused(struct sr_datastore *d)

@@ -35,6 +35,20 @@ all_as_before() {
 	all_as_before
 }
 
+@test "60 % of a store deleted by mistake, held by the datastore, which starts anew before it is taken back: it shows it no longer than that" {
+	edit_config datastore Max-Delete-Percent= Max-Delete-Percent=10
+	deleted_by_mistake
+	wait_for 'A has told of it' says datastore '120 of 200 rows would be deleted everywhere'
+	wait_for 'the datastore holds it' says datastore '120 of 200 rows would be deleted by a webserver'
+	stop A
+	stop datastore
+	start_datastore
+	wait_for 'it still does' says datastore '120 of 200 rows would be deleted by a webserver'
+	"$BIN/sameroot" adopt --mirror --yes -c "$T/A.conf"
+	start_webserver A
+	all_as_before
+}
+
 @test "60 % of a store deleted by mistake, held where it arose: adopt --mirror there takes it back" {
 	edit_config A Max-Delete-Percent= Max-Delete-Percent=10
 	deleted_by_mistake
