@@ -60,6 +60,48 @@ hot_row() {
 	[ "$(conflicts A length)" -gt 0 ] || [ "$(conflicts B length)" -gt 0 ]
 }
 
+# NAME COLUMN: its application writes it without pause
+hot_column() {
+	python3 - "$T/$1/users.db" "$2" "$T/enough" >"$T/hot-$1.log" 2>&1 3>&- <<'PY' &
+import os, sqlite3, sys, time
+path, column, until = sys.argv[1:]
+db = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=60, isolation_level=None)
+while not os.path.exists(until):
+    if db.execute(f"UPDATE counted SET {column} = {column} + 1 WHERE id = 1").rowcount != 1:
+        sys.exit("the row is gone")
+    time.sleep(0.002)
+PY
+	PID[hot-$1]=$!
+}
+
+column_moved_on() { # NAME COLUMN BEFORE
+	(($(value "$1" "SELECT $2 FROM counted") > $3))
+}
+
+@test "two columns of one row, one written without pause on A, which is slow, the other edited on B: both go on, and no write is lost" {
+	value A "PRAGMA journal_mode=wal; CREATE TABLE counted(id INTEGER PRIMARY KEY, a INT, b INT); INSERT INTO counted VALUES(1, 0, 0)" >/dev/null
+	start_datastore
+	start_webserver B
+	start_proxy
+	tamper slow # so that it is written in every window
+	start_webserver A
+	DATASTORE_PORT=$REAL_PORT
+	wait_same
+	hot_column A a
+	for k in 1 2 3; do
+		value B 'UPDATE counted SET b = b + 1'
+		wait_for "what B writes is at A" column_moved_on A b $((k - 1))
+		a=$(value B 'SELECT a FROM counted')
+		wait_for "what A writes is at B" column_moved_on B a "$a"
+	done
+	touch "$T/enough"
+	over hot-A
+	a=$(value A 'SELECT a FROM counted')
+	wait_same
+	everywhere 'SELECT a, b FROM counted' "$a|3"
+	no_conflicts
+}
+
 # --- a root that moves while a slow webserver walks -------------------------------------------------------------------------------
 
 # A datastore whose clock is ahead by what $T/ahead says: a root stays readable for 120 s.
