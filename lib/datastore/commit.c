@@ -13,6 +13,8 @@
 
 #include "lib/base/log.h"
 
+#define SHED_SHOWN 10 /* rows that are named in the log */
+
 /* --- callbacks of an apply ---------------------------------------------------------------------------------------- */
 
 static enum sr_verdict on_clash(void *ctx, size_t j, const struct sr_leaf *leaf, const struct sr_version *actual, struct sr_bytes record)
@@ -191,6 +193,31 @@ static enum sr_status on_displaced(void *ctx, size_t j, const struct sr_leaf *le
 	return sr_archive_bare(a->p->d->r->archive, &loser, err);
 }
 
+static void on_shed(void *ctx, size_t j, const struct sr_leaf *leaf, struct sr_bytes path, const char *why)
+{
+	struct sr_ds_apply *a = ctx;
+	struct sr_ds_part *part = &a->p->parts[a->i];
+	const struct sr_replica_store *s = &a->p->d->r->stores[a->i];
+	struct sr_buf text = {0};
+	char *was;
+
+	(void)j;
+	if (part->shed_n++ >= SHED_SHOWN)
+		return;
+	was = sr_store_was(s->store, &leaf->expect.hash);
+	sr_leaf_path_text(&text, s->name, s->kind, path);
+	sr_buf_printf(&part->shed, "%s%s (%.200s; kept in %s)", part->shed.len ? ", " : "", sr_buf_text(&text), why, was);
+	sr_buf_free(&text);
+	free(was);
+}
+
+static void say_shed(struct sr_ds_part *part)
+{
+	if (part->shed_n)
+		sr_warn("%zu rows are not taken by the new form of their table, and stay out of it until a webserver brings them in theirs: %s%s", part->shed_n,
+			sr_buf_text(&part->shed), part->shed_n > SHED_SHOWN ? ", ..." : "");
+}
+
 static void on_applied(void *ctx, size_t j, const struct sr_leaf *leaf, uint64_t signature)
 {
 	struct sr_ds_apply *a = ctx;
@@ -205,7 +232,7 @@ void sr_ds_apply_ops(struct sr_ds_apply *a, struct sr_apply_ops *ops)
 {
 	*ops = (struct sr_apply_ops){
 		.ctx = a, .clash = on_clash, .in_the_way = on_in_the_way, .parentless = on_parentless,
-		.unfit = on_unfit, .left_out = on_left_out, .displaced = on_displaced, .applied = on_applied};
+		.unfit = on_unfit, .shed = on_shed, .left_out = on_left_out, .displaced = on_displaced, .applied = on_applied};
 }
 
 /* --- what is to be applied ---------------------------------------------------------------------------------------- */
@@ -495,6 +522,8 @@ static void commit_part(struct sr_ds_push *p, size_t i, struct sr_err *first)
 			*first = err;
 	}
 	part->committed = rc == SR_OK && s->kind == SR_KIND_DATABASE; /* its marker is in, whatever else */
+	if (part->committed)
+		say_shed(part);
 	for (size_t j = 0; j < sr_leaves_count(part->go); j++)
 		part->committed |= part->applied[j];
 }

@@ -260,6 +260,8 @@ struct sr_ds_part {               /* what a push has for one store */
 	struct sr_leaves *losers; /* rows to be archived before the commit: path, expect: the loser, to: the winner */
 	struct sr_tally tally;    /* what it deletes, of this attempt */
 	struct sr_buf kept;       /* of files that went to kept/: hash, be64 bytes */
+	struct sr_buf shed;       /* text: rows that a table which was built anew does not take, the first of them, */
+	size_t shed_n;            /* of so many */
 	int64_t *mtime_ns;        /* per go: of the file that was replaced; 0: none, or not known */
 	struct sr_marker marker;
 	bool prepared, committed;

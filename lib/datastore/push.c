@@ -37,6 +37,8 @@ void sr_ds_part_reset(struct sr_ds_part *part)
 	part->signature = NULL;
 	part->mtime_ns = NULL;
 	sr_buf_free(&part->kept);
+	sr_buf_free(&part->shed);
+	part->shed_n = 0;
 	part->prepared = part->committed = false;
 }
 

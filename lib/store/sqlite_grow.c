@@ -121,9 +121,22 @@ static char *text_of(struct sr_sql *sql, const char *table)
 	return text;
 }
 
-/* Within a savepoint: add the columns, and see whether the table is then the one that was meant, in all that a fingerprint covers. */
+/* Is the table by now what `wanted` (schema text) defines? */
+static bool is_defined_so(struct sr_sql *sql, const struct sr_store *st, struct sr_bytes wanted, struct sr_bytes table)
+{
+	struct sr_buf own = {0};
+	struct sr_hash is, should_be;
+	bool same = sr_sql_schema_text(sql, &own, NULL) == SR_OK && sr_sql_definition(sr_buf_view(&own), table, st->key, &is) &&
+		    sr_sql_definition(wanted, table, st->key, &should_be) && sr_hash_eq(&is, &should_be);
+
+	sr_buf_free(&own);
+	return same;
+}
+
+/* Within a savepoint: add the columns, and see whether the table is then the one that was meant, in all that a fingerprint covers.  wanted: and in all
+ * that this schema text says of it; empty: no more than that. */
 static enum sr_status grow_to(struct sr_sql *sql, const struct sr_store *st, const struct sr_sql_table *big, const char *text,
-			      const char *name, bool *grown, struct sr_err *err)
+			      const char *name, struct sr_bytes wanted, bool *grown, struct sr_err *err)
 {
 	const struct sr_sql_table *t = sr_sql_table(sql, sr_bytes_of(name));
 	enum sr_status status = sr_sql_exec(sql, "SAVEPOINT sameroot_grow", err);
@@ -135,7 +148,8 @@ static enum sr_status grow_to(struct sr_sql *sql, const struct sr_store *st, con
 	if (done)
 		status = sr_sql_schema_again(sql, st, err);
 	t = done && status == SR_OK ? sr_sql_table(sql, sr_bytes_of(name)) : NULL;
-	done = t && t->synced && sr_hash_eq(&t->fingerprint, &big->fingerprint);
+	done = t && t->synced && sr_hash_eq(&t->fingerprint, &big->fingerprint) &&
+	       (!wanted.len || is_defined_so(sql, st, wanted, sr_bytes_of(name)));
 	*grown |= done;
 	if (status == SR_OK)
 		status = sr_sql_exec(sql, done ? "RELEASE sameroot_grow" : "ROLLBACK TO sameroot_grow; RELEASE sameroot_grow", err);
@@ -143,7 +157,7 @@ static enum sr_status grow_to(struct sr_sql *sql, const struct sr_store *st, con
 }
 
 enum sr_status sr_sql_grow(struct sr_sql *sql, const struct sr_store *st, struct sr_bytes text, struct sr_bytes table,
-			   const struct sr_hash *want, bool *grown, struct sr_err *err)
+			   const struct sr_hash *want, bool exact, bool *grown, struct sr_err *err)
 {
 	struct sr_sql scratch = {0};
 	char *name = sr_text(table), *create = NULL;
@@ -158,7 +172,7 @@ enum sr_status sr_sql_grow(struct sr_sql *sql, const struct sr_store *st, struct
 	big = sr_sql_table(&scratch, table);
 	create = text_of(&scratch, name);
 	if (big && create && big->synced && big->all > t->all && sr_hash_eq(&big->fingerprint, want))
-		status = grow_to(sql, st, big, create, name, grown, err);
+		status = grow_to(sql, st, big, create, name, exact ? text : sr_bytes(NULL, 0), grown, err);
 out:
 	sr_sql_disconnect(&scratch);
 	free(create);

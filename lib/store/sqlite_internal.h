@@ -13,6 +13,7 @@
  * sqlite_log.c     was the file overwritten beside its log?
  * sqlite_references.c  foreign keys
  * sqlite_fts.c     full-text indexes follow what an apply writes
+ * sqlite_definition.c what a table is beyond its fingerprint
  * sqlite_grow.c    columns that were added to a table
  * sqlite_reshape.c a table that was built anew
  *
@@ -244,12 +245,17 @@ SR_MUST enum sr_status sr_sql_fts_end(struct sr_sql *sql, struct sr_err *err);
 SR_MUST enum sr_status sr_sql_fts_fill(struct sr_sql *sql, struct sr_err *err);
 void sr_sql_fts_free(struct sr_sql_fts *fts);
 
+/* --- sqlite_definition.c --- */
+
+/* The hash of how a schema text defines the table, its constraints and unique indexes.  False: it does not. */
+bool sr_sql_definition(struct sr_bytes text, struct sr_bytes table, const struct sr_tree_key *key, struct sr_hash *out);
+
 /* --- sqlite_grow.c --- */
 
-/* Add to the table the columns that it lacks and the schema text gives it, if that makes its fingerprint `want`: then *grown is set.  Else
- * nothing is changed.  Ends every table of the schema. */
+/* Add to the table the columns that it lacks and the schema text gives it, if that makes its fingerprint `want` - and, if it is to be `exact`, the
+ * table all that the text says: then *grown is set.  Else nothing is changed.  Ends every table of the schema. */
 SR_MUST enum sr_status sr_sql_grow(struct sr_sql *sql, const struct sr_store *st, struct sr_bytes text, struct sr_bytes table,
-				   const struct sr_hash *want, bool *grown, struct sr_err *err);
+				   const struct sr_hash *want, bool exact, bool *grown, struct sr_err *err);
 /* See sr_view_is_grown. */
 bool sr_sql_is_grown(struct sr_sql *sql, const struct sr_tree_key *key, struct sr_bytes path, struct sr_bytes record,
 		     const struct sr_version *from);

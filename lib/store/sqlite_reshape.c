@@ -128,17 +128,23 @@ static enum sr_status tell_rows(struct sr_sql_apply *a, size_t i, const struct s
 
 /* --- changing it ------------------------------------------------------------------------------------------------------ */
 
+/* Where the column is among those that are carried; want->n: it is none of them. */
+static size_t carried(const struct sr_sql_table *want, const char *name)
+{
+	size_t k = 0;
+
+	while (k < want->n && strcmp(want->columns[k].name, name) != 0)
+		k++;
+	return k;
+}
+
 /* "a","b": carried columns of both. */
 static void add_common(struct sr_buf *b, const struct sr_sql_table *t, const struct sr_sql_table *want)
 {
 	const char *comma = "";
 
 	for (size_t i = 0; i < t->n; i++) {
-		size_t k = 0;
-
-		while (k < want->n && strcmp(want->columns[k].name, t->columns[i].name) != 0)
-			k++;
-		if (k == want->n)
+		if (carried(want, t->columns[i].name) == want->n)
 			continue;
 		sr_buf_printf(b, "%s", comma);
 		sr_sql_add_name(b, t->columns[i].name);
@@ -156,8 +162,34 @@ static enum sr_status exec_named(struct sr_sql *sql, const char *format, const c
 	return st;
 }
 
-/* One after the other: a value that a column's type does not take is an error that OR IGNORE does not pass over. */
-static enum sr_status move_each(struct sr_sql *sql, sqlite3_stmt *from, sqlite3_stmt *to, struct sr_err *err)
+struct move {
+	char *name;             /* of the table */
+	const char *common;     /* columns, see add_common */
+	size_t keys, *key;      /* where the key's columns are among them; 0: not all of them are, or there is no key */
+	struct sr_buf shed;     /* rows that the new table does not take: string path, string why */
+};
+
+/* The row on which `from` stands is not taken. */
+static void note_shed(struct move *m, sqlite3_stmt *from, const char *why)
+{
+	struct sr_buf path = {0};
+	struct sr_value *key = sr_alloc((m->keys + 1) * sizeof *key);
+
+	sr_buf_bytes(&path, sr_bytes_of(m->name));
+	for (size_t k = 0; k < m->keys; k++)
+		key[k] = sr_sql_value(from, (int)m->key[k], true);
+	if (m->keys) {
+		sr_buf_byte(&path, 0);
+		sr_key_encode(&path, key, m->keys);
+	}
+	sr_buf_string(&m->shed, sr_buf_view(&path));
+	sr_buf_string(&m->shed, sr_bytes_of(why));
+	sr_buf_free(&path);
+	free(key);
+}
+
+/* One after the other, so that each that is not taken can be named. */
+static enum sr_status move_each(struct sr_sql *sql, struct move *m, sqlite3_stmt *from, sqlite3_stmt *to, struct sr_err *err)
 {
 	int rc;
 
@@ -165,15 +197,18 @@ static enum sr_status move_each(struct sr_sql *sql, sqlite3_stmt *from, sqlite3_
 		for (int k = 0; k < sqlite3_column_count(from); k++)
 			sqlite3_bind_value(to, k + 1, sqlite3_column_value(from, k));
 		rc = sqlite3_step(to);
-		if (rc != SQLITE_DONE && rc != SQLITE_MISMATCH && (rc & 0xff) != SQLITE_CONSTRAINT)
+		if (rc == SQLITE_MISMATCH || (rc & 0xff) == SQLITE_CONSTRAINT)
+			note_shed(m, from, sqlite3_errmsg(sql->db));
+		else if (rc != SQLITE_DONE)
 			return sr_sql_fail(err, sql, rc, "a row");
 		sqlite3_reset(to);
 	}
 	return rc == SQLITE_DONE ? SR_OK : sr_sql_fail(err, sql, rc, "rows");
 }
 
-static enum sr_status move_rows(struct sr_sql *sql, const char *name, const char *common, struct sr_err *err)
+static enum sr_status move_rows(struct sr_sql *sql, struct move *m, struct sr_err *err)
 {
+	const char *name = m->name, *common = m->common;
 	char *read = sqlite3_mprintf("SELECT %s FROM main.\"" OLD "%w\"", common, name), *write;
 	struct sr_buf places = {0};
 	sqlite3_stmt *from = NULL, *to = NULL;
@@ -182,10 +217,10 @@ static enum sr_status move_rows(struct sr_sql *sql, const char *name, const char
 
 	for (int k = 0; k < sqlite3_column_count(from); k++)
 		sr_buf_printf(&places, k ? ",?" : "?");
-	write = sqlite3_mprintf("INSERT OR IGNORE INTO main.\"%w\"(%s) VALUES(%s)", name, common, sr_buf_text(&places));
+	write = sqlite3_mprintf("INSERT OR ABORT INTO main.\"%w\"(%s) VALUES(%s)", name, common, sr_buf_text(&places));
 	if (rc == SQLITE_OK)
 		rc = sqlite3_prepare_v2(sql->db, write, -1, &to, NULL);
-	st = rc == SQLITE_OK ? move_each(sql, from, to, err) : sr_sql_fail(err, sql, rc, "rows of %s", name);
+	st = rc == SQLITE_OK ? move_each(sql, m, from, to, err) : sr_sql_fail(err, sql, rc, "rows of %s", name);
 	sqlite3_finalize(from);
 	sqlite3_finalize(to);
 	sqlite3_free(read);
@@ -195,8 +230,9 @@ static enum sr_status move_rows(struct sr_sql *sql, const char *name, const char
 }
 
 /* References to the table in foreign keys, views and triggers stay what they are: it is there again in a moment. */
-static enum sr_status put_in_place(struct sr_sql *sql, struct sr_bytes text, char *name, const char *common, struct sr_err *err)
+static enum sr_status put_in_place(struct sr_sql *sql, struct sr_bytes text, struct move *m, struct sr_err *err)
 {
+	char *name = m->name;
 	enum sr_status st;
 
 	sqlite3_db_config(sql->db, SQLITE_DBCONFIG_LEGACY_ALTER_TABLE, 1, NULL);
@@ -205,8 +241,40 @@ static enum sr_status put_in_place(struct sr_sql *sql, struct sr_bytes text, cha
 	if (st == SR_OK)
 		st = sr_sql_schema_create(sql, text, is_called, name, err);
 	if (st == SR_OK)
-		st = move_rows(sql, name, common, err);
+		st = move_rows(sql, m, err);
 	return st == SR_OK ? exec_named(sql, "DROP TABLE main.\"" OLD "%w\"", name, err) : st;
+}
+
+/* Its key among the columns of both, in their order.  OWNED BY CALLER (free). */
+static size_t *key_places(const struct sr_sql_table *t, const struct sr_sql_table *want, size_t *n)
+{
+	size_t *places = sr_alloc((t->keys + 1) * sizeof *places);
+
+	*n = 0;
+	for (size_t k = 0; k < t->keys; k++) {
+		const char *name = t->columns[t->key[k]].name;
+		size_t at = 0;
+
+		if (carried(want, name) == want->n)
+			return *n = 0, places;
+		for (size_t i = 0; i < t->key[k]; i++)
+			at += carried(want, t->columns[i].name) < want->n;
+		places[(*n)++] = at;
+	}
+	return places;
+}
+
+static void tell_shed(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, const struct move *m)
+{
+	struct sr_reader in = sr_reader(sr_buf_view(&m->shed));
+
+	while (a->ops->shed && !sr_read_done(&in)) {
+		struct sr_bytes path = sr_read_string(&in);
+		char *why = sr_text(sr_read_string(&in));
+
+		a->ops->shed(a->ops->ctx, i, leaf, path, why);
+		free(why);
+	}
 }
 
 static bool is_as_wanted(struct sr_sql *sql, const struct sr_store *st, struct sr_bytes table, const struct sr_hash *want)
@@ -222,10 +290,11 @@ static enum sr_status reshape(struct sr_sql_apply *a, size_t i, const struct sr_
 	struct sr_sql *sql = &a->s->main;
 	struct sr_sql_table *t = sr_sql_table(sql, leaf->path);
 	struct sr_buf common = {0};
-	char *name = sr_strdup(t->name);
+	struct move m = {.name = sr_strdup(t->name)};
 	enum sr_status st;
 	bool done = false;
 
+	m.key = key_places(t, want, &m.keys);
 	add_common(&common, t, want);
 	st = common.len ? keep(&a->s->st, t, err) : SR_OK;
 	if (st == SR_OK)
@@ -234,15 +303,20 @@ static enum sr_status reshape(struct sr_sql_apply *a, size_t i, const struct sr_
 		st = sr_sql_exec(sql, "SAVEPOINT sameroot_reshape", err);
 	if (st != SR_OK || !common.len)
 		goto out;
+	m.common = sr_buf_text(&common);
 	sr_sql_schema_free(sql); /* no statement of the old table is open */
-	done = put_in_place(sql, sr_buf_view(&a->schema), name, sr_buf_text(&common), NULL) == SR_OK &&
+	done = put_in_place(sql, sr_buf_view(&a->schema), &m, NULL) == SR_OK &&
 	       is_as_wanted(sql, &a->s->st, leaf->path, &leaf->to.hash);
 	st = sr_sql_exec(sql, done ? "RELEASE sameroot_reshape" : "ROLLBACK TO sameroot_reshape; RELEASE sameroot_reshape", err);
 	a->fills |= done; /* full-text indexes are filled anew */
 	if (st == SR_OK)
 		st = sr_sql_schema_again(sql, &a->s->st, err);
+	if (st == SR_OK && done)
+		tell_shed(a, i, leaf, &m);
 out:
-	free(name);
+	free(m.name);
+	free(m.key);
+	sr_buf_free(&m.shed);
 	sr_buf_free(&common);
 	return st;
 }

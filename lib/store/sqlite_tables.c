@@ -33,23 +33,36 @@ static bool is_missing(void *ctx, struct sr_bytes table)
 	       sr_leaves_at(a->leaves, at, &leaf, NULL) == SR_OK && leaf.to.kind == SR_KIND_TABLE;
 }
 
-/* Tables of this apply that are here, and have fewer columns, or are others. */
-static enum sr_status grow_tables(struct sr_sql_apply *a, struct sr_err *err)
+/* The table of leaf i becomes what the text says: by added columns alone if that makes the very same of it, else it is built anew.  If neither can
+ * be, it gets the columns without the constraints. */
+static enum sr_status change_table(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
 {
+	enum { EXACTLY, ANEW, NEARLY, WAYS };
 	struct sr_sql *sql = &a->s->main;
 	enum sr_status st = SR_OK;
 
+	for (int way = EXACTLY; st == SR_OK && way < WAYS; way++) {
+		const struct sr_sql_table *t = sr_sql_table(sql, leaf->path);
+
+		if (!t || !t->synced || sr_hash_eq(&t->fingerprint, &leaf->to.hash))
+			break;
+		st = way == ANEW ? sr_sql_reshape(a, i, leaf, err)
+				 : sr_sql_grow(sql, &a->s->st, sr_buf_view(&a->schema), leaf->path, &leaf->to.hash, way == EXACTLY, &a->grown, err);
+	}
+	return st;
+}
+
+/* Tables of this apply that are here, and have fewer columns, or are others. */
+static enum sr_status grow_tables(struct sr_sql_apply *a, struct sr_err *err)
+{
+	enum sr_status st = SR_OK;
+
 	for (size_t i = 0; st == SR_OK && i < a->n; i++) {
-		const struct sr_sql_table *t;
 		struct sr_leaf leaf;
 
 		st = sr_leaves_at(a->leaves, i, &leaf, err);
-		t = st == SR_OK && leaf.to.kind == SR_KIND_TABLE && a->state[i] == LEAF_NEW ? sr_sql_table(sql, leaf.path) : NULL;
-		if (t && t->synced && !sr_hash_eq(&t->fingerprint, &leaf.to.hash))
-			st = sr_sql_grow(sql, &a->s->st, sr_buf_view(&a->schema), leaf.path, &leaf.to.hash, &a->grown, err);
-		t = st == SR_OK && t ? sr_sql_table(sql, leaf.path) : NULL;
-		if (t && t->synced && !sr_hash_eq(&t->fingerprint, &leaf.to.hash))
-			st = sr_sql_reshape(a, i, &leaf, err);
+		if (st == SR_OK && leaf.to.kind == SR_KIND_TABLE && a->state[i] == LEAF_NEW)
+			st = change_table(a, i, &leaf, err);
 	}
 	return st;
 }

@@ -259,6 +259,9 @@ struct sr_apply_ops {
 	/* The row is none that its table takes: a constraint other than UNIQUE says no, in the words `why`; or, of one that was merged (SR_LEAF_MERGED),
 	 * UNIQUE over columns of both sides.  SR_KEEP: the leaf is not applied.  SR_TAKE, or NULL: it fails the apply (UNIQUE: the leaf gives way). */
 	enum sr_verdict (*unfit)(void *ctx, size_t i, const struct sr_leaf *leaf, const char *why);
+	/* Of a database of ours in which the table of TABLE leaf i is built anew: its new form does not take the row that was at `path` (the table, of one
+	 * that has no name by what both forms have), in the words `why`.  It is kept (sr_store_was).  Before the commit, under the lock. */
+	void (*shed)(void *ctx, size_t i, const struct sr_leaf *leaf, struct sr_bytes path, const char *why);
 	/* Of a database: leaf i is not applied, whatever was said of it before: by an answer above, or unasked, for its table is not here, is of another
 	 * shape, or is not synchronised.  Before the commit, under the lock. */
 	void (*left_out)(void *ctx, size_t i);

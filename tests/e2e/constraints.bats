@@ -22,11 +22,6 @@ rebuilt() { # NAME COLUMNS: its application builds items anew
 		DROP TABLE items; ALTER TABLE anew RENAME TO items; COMMIT"
 }
 
-# NAME SQL: does its database refuse that?
-refuses() {
-	! value "$1" "BEGIN; $2; ROLLBACK" 2>/dev/null
-}
-
 other_goes_on() { # N: a row of another table, from each to the other
 	local name
 	for name in A B; do value "$name" "INSERT INTO other VALUES($1 + 100 * ('$name' = 'B'), '$name')"; done
@@ -69,5 +64,50 @@ waits() { # NAME WHY: it says so of users.db
 	for name in datastore B; do
 		[ "$(value "$name" "SELECT group_concat(id || code || value) FROM (SELECT * FROM items ORDER BY id)")" = 1one1,2two2,3three3,6six6 ]
 	done
+	[ "$(conflicts A length)$(conflicts B length)$(conflicts datastore length)" = 000 ]
+}
+
+# NAME SQL...: statements that its database refuses, each by another constraint
+refuses_each() {
+	local name=$1 sql
+	shift
+	for sql; do
+		[ "$(value "$name" "PRAGMA foreign_keys=ON; BEGIN; $sql; ROLLBACK" 2>&1 | grep -c 'constraint failed')" -ge 1 ] || fail "$name takes $sql"
+	done
+}
+
+NEW="id INTEGER PRIMARY KEY, code TEXT NOT NULL UNIQUE DEFAULT 'none', value INT CHECK (value < 50), grade TEXT NOT NULL DEFAULT 'good', part INT REFERENCES other(id), UNIQUE(value, grade)"
+REFUSED=("INSERT INTO items(id, code, value) VALUES(100, NULL, 41)" "INSERT INTO items(id, code, value) VALUES(100, 'one', 41)" "INSERT INTO items(id, code, value) VALUES(100, 'x', 50)"
+	"INSERT INTO items(id, code, value) VALUES(100, 'x', 1)" "INSERT INTO items(id, code, value, part) VALUES(100, 'x', 41, 77)" "INSERT INTO items(id, code, value, grade) VALUES(100, 'x', 41, NULL)")
+
+@test "a table that gets a column and constraints has them at the datastore, and where sameroot-restore makes it; what they do not take is named and kept" {
+	in_step
+	value B "INSERT INTO items VALUES(4, 'four', 60), (5, NULL, 5), (6, 'two', 6), (7, 'seven', 7)"
+	rounds B # not seen by A before its upgrade, which would have mended them
+	rebuilt A "$NEW"
+	value A 'CREATE UNIQUE INDEX items_grade ON items(grade, code)'
+	rounds A
+	refuses_each datastore "${REFUSED[@]}"
+	[ "$(value datastore "INSERT INTO items(id) VALUES(99); SELECT code || grade FROM items WHERE id = 99; DELETE FROM items WHERE id = 99")" = nonegood ]
+	[ "$(value datastore "SELECT count(*) FROM sqlite_master WHERE name = 'items_grade'")" = 1 ]
+	for name in datastore A; do [ "$(value "$name" "SELECT group_concat(id || code || value || grade) FROM (SELECT * FROM items ORDER BY id)")" = 1one1good,2two2good,3three3good,7seven7good ]; done
+	was=$(ls "$T"/datastore/users.db.was-*)
+	[ "$(sqlite3 "$was" "SELECT group_concat(id || ifnull(code, '-') || value) FROM \"$(sqlite3 "$was" 'SELECT name FROM sqlite_master')\" WHERE id > 3")" = 4four60,5-5,6two6,7seven7 ]
+	for row in '4 (CHECK constraint failed' '5 (NOT NULL constraint failed' '6 (UNIQUE constraint failed'; do grep -qF "users.db/items/$row" "$T/datastore.log"; done
+	grep -q "3 rows are not taken.*kept in $was" "$T/datastore.log"
+	# who is made from the datastore has the table as the application made it
+	write_config C
+	edit_config C Datastore= "Datastore=127.0.0.1:$DATASTORE_PORT"
+	"$BIN/sameroot-restore" webserver -c "$T/C.conf" --from-datastore --yes
+	refuses_each C "${REFUSED[@]}"
+	# nothing was deleted by that: B has them still, and its upgrade mends them in its way
+	[ "$(value B 'SELECT count(*) FROM items')" = 7 ]
+	value B "UPDATE items SET value = 40 WHERE id = 4; UPDATE items SET code = 'code-' || id WHERE id IN (5, 6)"
+	rebuilt B "$NEW"
+	value B 'CREATE UNIQUE INDEX items_grade ON items(grade, code)'
+	rounds B A
+	assert_same
+	everywhere "SELECT group_concat(id || code || value || grade) FROM (SELECT * FROM items ORDER BY id)" \
+		1one1good,2two2good,3three3good,4four40good,5code-55good,6code-66good,7seven7good
 	[ "$(conflicts A length)$(conflicts B length)$(conflicts datastore length)" = 000 ]
 }
