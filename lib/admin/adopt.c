@@ -101,7 +101,8 @@ static void show_stores(const json_t *list, bool counted, FILE *out)
 		sr_table_add(&t, "%s", text_or(s, "name", "-"));
 		sr_table_add(&t, counted ? "%lld leaves" : "", (long long)json_integer_value(json_object_get(s, "leaves")));
 		sr_table_add(&t, counted ? "%lld bytes" : "not counted yet", (long long)json_integer_value(json_object_get(s, "bytes")));
-		sr_table_add(&t, paused ? "it is paused, and stays so: %s" : "%s", paused ? text_or(s, "why", "it does not say why") : "");
+		sr_table_add(&t, !paused ? "%s" : counted ? "it is paused, and stays so: %s" : "it is paused, and nothing is founded before it is well: %s",
+			     paused ? text_or(s, "why", "it does not say why") : "");
 	}
 	sr_table_print(&t, out, "  ");
 }

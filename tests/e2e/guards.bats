@@ -98,7 +98,17 @@ foreseen() { # the datastore waits, and so many have asked it
 	mkdir -p "$T/datastore/resources"
 	cp "$T/old/resources/hosts.csv" "$T/datastore/resources"
 	echo own >"$T/datastore/resources/own"
+	printf 'no database, but bytes' >"$T/datastore/webstore.db"
 	launch datastore "$BIN/sameroot-datastore" -c "$T/datastore.conf"
+	wait_for 'it waits for a store' grep -q 'founding: store webstore.db: corrupt' "$T/datastore.log"
+	tool datastore status
+	[ "$status" -eq 1 ]
+	output=$(tr -s ' ' <<<"$output")
+	says 'webstore.db sqlite paused - - ' 'resources files waiting - - ' 'put a good copy in its place'
+	tool datastore adopt --union --yes
+	[ "$status" -eq 75 ]
+	says 'it is paused, and nothing is founded before it is well: corrupt'
+	rm "$T/datastore/webstore.db"
 	wait_for 'it waits for the word' grep -q 'does not know whose it is.*adopt --union` on the datastore' "$T/datastore.log"
 	wait_for 'A asks' foreseen 1
 	start_webserver B
