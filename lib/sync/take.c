@@ -180,7 +180,7 @@ static bool on_merge_again(void *ctx, size_t k, const struct sr_leaf *leaf, cons
 	size_t at;
 
 	(void)k, (void)actual;
-	return planned && sr_leaves_find(planned, leaf->path, &at, &ours, NULL) == SR_OK && at < sr_leaves_count(planned) &&
+	return planned && !takes_nothing(leaf) && sr_leaves_find(planned, leaf->path, &at, &ours, NULL) == SR_OK && at < sr_leaves_count(planned) &&
 	       ours.record.len && sr_version_eq(&ours.expect, &leaf->expect) && sr_record_merge(ours.record, record, leaf->record, out);
 }
 

@@ -192,6 +192,23 @@ b_does() { # SQL
 	conflicts B 'map(.reason)' | jq -e '. == ["unique"]'
 }
 
+@test "a row is written to while it is about to be merged, and has the UNIQUE value that another is to have: it gives way, and the rest comes" {
+	sql "$T/A/webstore.db" "CREATE TABLE items(id INTEGER PRIMARY KEY, value INT, code TEXT UNIQUE, note TEXT); INSERT INTO items VALUES(1, 0, 'one', ''), (2, 0, 'two', ''), (3, 0, 'three', '')"
+	start_datastore
+	rounds A B
+	sql "$T/A/webstore.db" "UPDATE items SET note = 'of A' WHERE id = 1; UPDATE items SET code = 'second' WHERE id = 2; UPDATE items SET note = 'of A' WHERE id = 3"
+	sql "$T/B/webstore.db" "UPDATE items SET value = 100 WHERE id = 1"
+	rounds A
+	start_proxy
+	meanwhile "case \$N in 2) $(b_does "UPDATE items SET code = 'second' WHERE id = 1") ;; esac"
+	once B || true
+	[ "$(wc -l <"$T/bundles")" -ge 2 ]
+	rounds_without_proxy B A
+	assert_same
+	row_is items 'group_concat(id || value || code || note)' '10oneof A,20second,30threeof A'
+	conflicts B 'map(.reason + .columns.code)' | jq -e '. == ["uniquesecond"]'
+}
+
 @test "a row is written to while the round's last try is about to take the datastore's: it is not reverted" {
 	begin
 	sql "$T/A/webstore.db" "UPDATE dashboards SET owner = 50 WHERE id = 'd-2'"
