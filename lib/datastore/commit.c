@@ -218,6 +218,28 @@ static void say_shed(struct sr_ds_part *part)
 			sr_buf_text(&part->shed), part->shed_n > SHED_SHOWN ? ", ..." : "");
 }
 
+static enum sr_verdict on_redefine(void *ctx, struct sr_bytes table, const struct sr_hash *definition)
+{
+	struct sr_ds_apply *a = ctx;
+
+	return !sr_ds_is_edit(a->p) && sr_ds_is_defined_so(a->p->d, a->i, table, definition) ? SR_TAKE : SR_KEEP;
+}
+
+static void on_redefined(void *ctx, struct sr_bytes table, const char *why)
+{
+	struct sr_ds_apply *a = ctx;
+	const struct sr_replica_store *s = &a->p->d->r->stores[a->i];
+	struct sr_buf path = {0};
+
+	sr_leaf_path_text(&path, s->name, s->kind, table);
+	if (why)
+		sr_warn("%s: all webservers have other constraints than it has here, and it stays as it was, for it holds what they do not take: %s",
+			sr_buf_text(&path), why);
+	else
+		sr_info("%s: has the constraints now that all webservers have", sr_buf_text(&path));
+	sr_buf_free(&path);
+}
+
 static void on_applied(void *ctx, size_t j, const struct sr_leaf *leaf, uint64_t signature)
 {
 	struct sr_ds_apply *a = ctx;
@@ -232,7 +254,7 @@ void sr_ds_apply_ops(struct sr_ds_apply *a, struct sr_apply_ops *ops)
 {
 	*ops = (struct sr_apply_ops){
 		.ctx = a, .clash = on_clash, .in_the_way = on_in_the_way, .parentless = on_parentless,
-		.unfit = on_unfit, .shed = on_shed, .left_out = on_left_out, .displaced = on_displaced, .applied = on_applied};
+		.unfit = on_unfit, .shed = on_shed, .redefine = on_redefine, .redefined = on_redefined, .left_out = on_left_out, .displaced = on_displaced, .applied = on_applied};
 }
 
 /* --- what is to be applied ---------------------------------------------------------------------------------------- */
@@ -285,6 +307,8 @@ static enum sr_status gather(struct sr_ds_push *p, size_t i, size_t *count, stru
 		rc = sr_leaves_at(part->leaves, k, &leaf, err);
 		if (rc == SR_OK && !sr_ds_is_schema(&leaf))
 			rc = sr_store_get(p->d->r->nodes, s->kind, &s->map, leaf.path, &leaf.expect, err);
+		else if (rc == SR_OK)
+			rc = sr_ds_note_definitions(p->d, i, &p->head.webserver, leaf.record, err);
 		date(p->d, i, &leaf);
 		approve_table(p, i, &leaf);
 		part->index[m++] = k;

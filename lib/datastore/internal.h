@@ -403,6 +403,11 @@ void sr_ds_propose(struct sr_datastore *d, size_t store, const struct sr_leaf *t
 /* Do all webservers that are about propose just that?  Takes face. */
 bool sr_ds_agreed(struct sr_datastore *d, size_t store, const struct sr_leaf *table);
 void sr_ds_proposals_free(struct sr_datastore *d);
+/* The webserver's schema text came: what its tables' definitions are is kept, and asked for.  Within a state transaction. */
+SR_MUST enum sr_status sr_ds_note_definitions(struct sr_datastore *d, size_t store, const struct sr_uuid *webserver, struct sr_bytes text,
+					      struct sr_err *err);
+/* Have all webservers that are about, and have the table, this definition of it?  Takes face. */
+bool sr_ds_is_defined_so(struct sr_datastore *d, size_t store, struct sr_bytes table, const struct sr_hash *definition);
 /* A table of the store was built anew: the next scan that goes through finds its rows in a new shape, and none of them was deleted.  Within the
  * state transaction that has the table's new shape. */
 SR_MUST enum sr_status sr_ds_reshaped(struct sr_datastore *d, size_t store, struct sr_err *err);

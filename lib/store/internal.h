@@ -35,6 +35,7 @@ struct sr_store_impl {
 	bool (*view_blocks)(struct sr_view *v);                                               /* NULL: never */
 	bool (*view_grow)(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out); /* NULL: never */
 	bool (*view_carry)(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out); /* as is this */
+	int64_t (*view_schema_version)(const struct sr_view *v); /* NULL: 0 */
 	void (*remember)(struct sr_store *st, struct sr_bytes path, uint64_t signature); /* NULL: nothing to remember */
 
 	void (*reconsider)(struct sr_store *st); /* other exclusions: forget what was derived from the old ones; NULL: nothing is */

@@ -766,6 +766,7 @@ static const struct sr_store_impl sqlite_impl = {
 	.view_is_grown = sr_sql_view_is_grown,
 	.view_carry = sr_sql_view_carry,
 	.view_grow = sr_sql_view_grow,
+	.view_schema_version = sr_sql_view_schema_version,
 	.reconsider = reconsider,
 	.apply_prepare = sr_sql_apply_prepare,
 	.apply_commit = sr_sql_apply_commit,

@@ -22,6 +22,8 @@ static void apply_free(struct sr_sql_apply *a)
 	sr_buf_free(&a->old);
 	sr_buf_free(&a->kept);
 	sr_buf_free(&a->gone);
+	sr_buf_free(&a->again);
+	sr_buf_free(&a->made);
 	for (size_t i = 0; i < a->pauses; i++)
 		free(a->paused[i]);
 	free(a->paused);
@@ -299,6 +301,8 @@ static enum sr_status write_all(struct sr_sql_apply *a, struct sr_err *err)
 		st = sr_sql_ask_parentless(a, err);
 	if (st == SR_OK)
 		st = a->fills ? sr_sql_fts_fill(&a->s->main, err) : sr_sql_fts_end(&a->s->main, err);
+	if (st == SR_OK)
+		st = sr_sql_apply_redefine_again(a, err);
 	return st == SR_OK ? note_kept(a, err) : st;
 }
 

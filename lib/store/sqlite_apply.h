@@ -40,6 +40,8 @@ struct sr_sql_apply {
 	struct sr_buf old, kept;
 	struct sr_buf gone; /* rows that others may have referred to: varint leaf, string table, string record (sr_sql_referred) */
 	bool refused;       /* by `parentless`: to be rolled back */
+	struct sr_buf again; /* tables that rows which are written by this apply may let be redefined: strings */
+	struct sr_buf made; /* tables that were made or built anew in this apply: strings */
 };
 
 /* --- sqlite_apply.c --- */
@@ -63,6 +65,9 @@ bool sr_sql_apply_take(struct sr_sql_apply *a, size_t i, const struct sr_leaf *l
 SR_MUST enum sr_status sr_sql_apply_schema(struct sr_sql_apply *a, struct sr_err *err);
 /* From that text: a whole database, or what an existing one of ours lacks of the sender's. */
 SR_MUST enum sr_status sr_sql_apply_create(struct sr_sql_apply *a, struct sr_err *err);
+bool sr_sql_apply_made(void *a, struct sr_bytes table); /* in this apply, or anew; an sr_sql_wanted_fn */
+/* When all rows are written: other constraints that the rows of before did not let in. */
+SR_MUST enum sr_status sr_sql_apply_redefine_again(struct sr_sql_apply *a, struct sr_err *err);
 /* TABLE leaves: applied when the table is here and of that shape; its rows are left alone otherwise. */
 SR_MUST enum sr_status sr_sql_apply_judge_tables(struct sr_sql_apply *a, struct sr_err *err);
 
@@ -72,6 +77,9 @@ SR_MUST enum sr_status sr_sql_apply_judge_tables(struct sr_sql_apply *a, struct 
  * column by that, or may (SR_LEAF_APPROVED).  Its rows are told as displaced, and kept (sr_store_was).  Not possible: nothing is changed.
  * Ends every table of the schema. */
 SR_MUST enum sr_status sr_sql_reshape(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_err *err);
+/* Give the table, whose fingerprint stays, the constraints and unique indexes that the schema text defines, if its rows are taken as they are, rowids
+ * included.  *why: why it stays as it is; empty: it was done.  Ends every table of the schema. */
+SR_MUST enum sr_status sr_sql_redefine(struct sr_sql_apply *a, struct sr_bytes table, struct sr_buf *why, struct sr_err *err);
 
 /* --- sqlite_write.c: one row --- */
 

@@ -450,7 +450,8 @@ static bool has_its_table(struct sr_sql *sql, const struct item *it, enum type t
 	return yes;
 }
 
-static enum sr_status complete_type(struct sr_sql *sql, enum type type, struct sr_bytes text, struct sr_buf *lost, struct sr_err *err)
+static enum sr_status complete_type(struct sr_sql *sql, enum type type, struct sr_bytes text, sr_sql_wanted_fn *unique, void *ctx,
+				    struct sr_buf *lost, struct sr_err *err)
 {
 	struct sr_reader r = sr_reader(text);
 	enum sr_status st = SR_OK;
@@ -461,7 +462,8 @@ static enum sr_status complete_type(struct sr_sql *sql, enum type type, struct s
 		bool made = true;
 
 		if (is_of(&it, type) && !internal_item(&it) && !exists(sql, name) && has_its_table(sql, &it, type) &&
-		    !(type == TRIGGER && names_lost(&it, lost)))
+		    !(type == TRIGGER && names_lost(&it, lost)) &&
+		    !(type == INDEX && sr_sql_is_unique_index(it.text) && !unique(ctx, it.table)))
 			st = create_leniently(sql, &it, &made, err);
 		if (!made && type == VIRTUAL)
 			sr_buf_string(lost, it.name);
@@ -470,13 +472,13 @@ static enum sr_status complete_type(struct sr_sql *sql, enum type type, struct s
 	return st;
 }
 
-enum sr_status sr_sql_schema_complete(struct sr_sql *sql, struct sr_bytes text, struct sr_err *err)
+enum sr_status sr_sql_schema_complete(struct sr_sql *sql, struct sr_bytes text, sr_sql_wanted_fn *unique, void *ctx, struct sr_err *err)
 {
 	struct sr_buf lost = {0};
 	enum sr_status st = whole(text, err);
 
 	for (enum type type = INDEX; st == SR_OK && type < TYPES; type++)
-		st = complete_type(sql, type, text, &lost, err);
+		st = complete_type(sql, type, text, unique, ctx, &lost, err);
 	sr_buf_free(&lost);
 	return st;
 }

@@ -63,7 +63,7 @@ static void add_columns(struct parts *p, struct sr_bytes text)
 		add_tokens(add_part(p), part);
 }
 
-static bool is_unique_index(struct sr_bytes text)
+bool sr_sql_is_unique_index(struct sr_bytes text)
 {
 	struct sr_sql_token create = sr_sql_token(&text), unique = sr_sql_token(&text);
 
@@ -85,7 +85,7 @@ bool sr_sql_definition(struct sr_bytes text, struct sr_bytes table, const struct
 		if (sr_bytes_eq(type, sr_bytes_of("table")) && sr_bytes_eq(name, table)) {
 			found = true;
 			add_columns(&p, sql);
-		} else if (is_unique_index(sql)) {
+		} else if (sr_sql_is_unique_index(sql)) {
 			add_tokens(add_part(&p), sql);
 		}
 	}
@@ -99,4 +99,46 @@ bool sr_sql_definition(struct sr_bytes text, struct sr_bytes table, const struct
 	sr_buf_free(&all);
 	free(p.at);
 	return found;
+}
+
+bool sr_sql_is_defined_so(struct sr_sql *sql, const struct sr_store *st, struct sr_bytes text, struct sr_bytes table)
+{
+	struct sr_buf own = {0};
+	struct sr_hash is, should_be;
+	bool same = sr_sql_schema_text(sql, &own, NULL) == SR_OK && sr_sql_definition(sr_buf_view(&own), table, st->key, &is) &&
+		    sr_sql_definition(text, table, st->key, &should_be) && sr_hash_eq(&is, &should_be);
+
+	sr_buf_free(&own);
+	return same;
+}
+
+void sr_schema_definitions(struct sr_bytes text, const struct sr_tree_key *key, struct sr_buf *out)
+{
+	struct sr_reader in = sr_reader(text);
+
+	while (!in.bad && !sr_read_done(&in)) {
+		struct sr_bytes type = sr_read_string(&in), name = sr_read_string(&in), of = sr_read_string(&in);
+		struct sr_hash h;
+
+		(void)sr_read_string(&in);
+		if (in.bad || !sr_bytes_eq(type, sr_bytes_of("table")) || !sr_bytes_eq(name, of) || !sr_sql_definition(text, name, key, &h))
+			continue;
+		sr_buf_string(out, name);
+		sr_buf_add(out, h.b, sizeof h.b);
+	}
+}
+
+bool sr_schema_definition(struct sr_bytes definitions, struct sr_bytes table, struct sr_hash *out)
+{
+	struct sr_reader in = sr_reader(definitions);
+
+	while (!in.bad && !sr_read_done(&in)) {
+		struct sr_bytes name = sr_read_string(&in), hash = sr_read_bytes(&in, SR_HASH_LEN);
+
+		if (in.bad || !sr_bytes_eq(name, table))
+			continue;
+		memcpy(out->b, hash.at, SR_HASH_LEN);
+		return true;
+	}
+	return false;
 }

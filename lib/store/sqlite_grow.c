@@ -121,18 +121,6 @@ static char *text_of(struct sr_sql *sql, const char *table)
 	return text;
 }
 
-/* Is the table by now what `wanted` (schema text) defines? */
-static bool is_defined_so(struct sr_sql *sql, const struct sr_store *st, struct sr_bytes wanted, struct sr_bytes table)
-{
-	struct sr_buf own = {0};
-	struct sr_hash is, should_be;
-	bool same = sr_sql_schema_text(sql, &own, NULL) == SR_OK && sr_sql_definition(sr_buf_view(&own), table, st->key, &is) &&
-		    sr_sql_definition(wanted, table, st->key, &should_be) && sr_hash_eq(&is, &should_be);
-
-	sr_buf_free(&own);
-	return same;
-}
-
 /* Within a savepoint: add the columns, and see whether the table is then the one that was meant, in all that a fingerprint covers.  wanted: and in all
  * that this schema text says of it; empty: no more than that. */
 static enum sr_status grow_to(struct sr_sql *sql, const struct sr_store *st, const struct sr_sql_table *big, const char *text,
@@ -149,7 +137,7 @@ static enum sr_status grow_to(struct sr_sql *sql, const struct sr_store *st, con
 		status = sr_sql_schema_again(sql, st, err);
 	t = done && status == SR_OK ? sr_sql_table(sql, sr_bytes_of(name)) : NULL;
 	done = t && t->synced && sr_hash_eq(&t->fingerprint, &big->fingerprint) &&
-	       (!wanted.len || is_defined_so(sql, st, wanted, sr_bytes_of(name)));
+	       (!wanted.len || sr_sql_is_defined_so(sql, st, wanted, sr_bytes_of(name)));
 	*grown |= done;
 	if (status == SR_OK)
 		status = sr_sql_exec(sql, done ? "RELEASE sameroot_grow" : "ROLLBACK TO sameroot_grow; RELEASE sameroot_grow", err);

@@ -206,8 +206,9 @@ typedef bool sr_sql_wanted_fn(void *ctx, struct sr_bytes table);
 SR_MUST enum sr_status sr_sql_schema_create(struct sr_sql *sql, struct sr_bytes text, sr_sql_wanted_fn *wanted, void *ctx,
 					    struct sr_err *err);
 /* Make what the text has and this database lacks: indexes and triggers of synchronised tables and of views, views, virtual tables.  What
- * cannot be made is left out. */
-SR_MUST enum sr_status sr_sql_schema_complete(struct sr_sql *sql, struct sr_bytes text, struct sr_err *err);
+ * cannot be made is left out; so are UNIQUE indexes, but of the tables that `unique` names. */
+SR_MUST enum sr_status sr_sql_schema_complete(struct sr_sql *sql, struct sr_bytes text, sr_sql_wanted_fn *unique, void *ctx,
+					      struct sr_err *err);
 
 /* --- sqlite_text.c: what has to be known of a statement before SQLite is given it.  Authorizers decide what it may do. --- */
 
@@ -249,6 +250,9 @@ void sr_sql_fts_free(struct sr_sql_fts *fts);
 
 /* The hash of how a schema text defines the table, its constraints and unique indexes.  False: it does not. */
 bool sr_sql_definition(struct sr_bytes text, struct sr_bytes table, const struct sr_tree_key *key, struct sr_hash *out);
+bool sr_sql_is_unique_index(struct sr_bytes text); /* by its CREATE */
+/* Is the table here as that schema text defines it? */
+bool sr_sql_is_defined_so(struct sr_sql *sql, const struct sr_store *st, struct sr_bytes text, struct sr_bytes table);
 
 /* --- sqlite_grow.c --- */
 
@@ -313,6 +317,7 @@ void sr_sql_view_close(struct sr_view *v);
 enum sr_status sr_sql_view_scan(struct sr_view *v, struct sr_nodes *nodes, const struct sr_hash *before, sr_signature_fn *changed,
 				void *ctx, struct sr_scan *out, struct sr_err *err);
 enum sr_status sr_sql_view_read(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err);
+int64_t sr_sql_view_schema_version(const struct sr_view *v);
 bool sr_sql_view_grow(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out);
 bool sr_sql_view_carry(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out);
 bool sr_sql_view_is_grown(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, const struct sr_version *from);

@@ -311,8 +311,10 @@ static enum sr_status reshape(struct sr_sql_apply *a, size_t i, const struct sr_
 	a->fills |= done; /* full-text indexes are filled anew */
 	if (st == SR_OK)
 		st = sr_sql_schema_again(sql, &a->s->st, err);
-	if (st == SR_OK && done)
+	if (st == SR_OK && done) {
+		sr_buf_string(&a->made, leaf->path);
 		tell_shed(a, i, leaf, &m);
+	}
 out:
 	free(m.name);
 	free(m.key);
@@ -340,5 +342,76 @@ enum sr_status sr_sql_reshape(struct sr_sql_apply *a, size_t i, const struct sr_
 out:
 	sr_sql_disconnect(&scratch);
 	free(name);
+	return st;
+}
+
+/* --- the same table, with other constraints ----------------------------------------------------------------------------- */
+
+/* All rows, under their rowids: whoever knows them by these still does. */
+static enum sr_status put_redefined(struct sr_sql_apply *a, struct move *m, struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	struct sr_bytes text = sr_buf_view(&a->schema);
+	enum sr_status st = put_in_place(sql, text, m, err);
+
+	if (st == SR_OK)
+		st = sr_sql_schema_again(sql, &a->s->st, err);
+	sr_buf_string(&a->made, sr_bytes_of(m->name));
+	return st == SR_OK ? sr_sql_schema_complete(sql, text, sr_sql_apply_made, a, err) : st;
+}
+
+/* Is it now what was meant?  *why: why not. */
+static bool is_redefined(struct sr_sql_apply *a, const struct move *m, const struct sr_hash *fingerprint, enum sr_status st,
+			 struct sr_err *err, struct sr_buf *why)
+{
+	struct sr_sql *sql = &a->s->main;
+	struct sr_bytes name = sr_bytes_of(m->name);
+	struct sr_reader in = sr_reader(sr_buf_view(&m->shed));
+
+	if (st != SR_OK) {
+		sr_buf_printf(why, "%s", err->text);
+	} else if (m->shed.len) {
+		sr_leaf_path_text(why, a->s->st.name, SR_KIND_DATABASE, sr_read_string(&in));
+		sr_buf_printf(why, ": ");
+		sr_buf_bytes(why, sr_read_string(&in));
+	} else if (!is_as_wanted(sql, &a->s->st, name, fingerprint) ||
+		   !sr_sql_is_defined_so(sql, &a->s->st, sr_buf_view(&a->schema), name)) {
+		sr_buf_printf(why, "rows of it are not taken by a UNIQUE index, or it would be another");
+	}
+	return !why->len;
+}
+
+enum sr_status sr_sql_redefine(struct sr_sql_apply *a, struct sr_bytes table, struct sr_buf *why, struct sr_err *err)
+{
+	struct sr_sql *sql = &a->s->main;
+	struct sr_sql_table *t = sr_sql_table(sql, table);
+	struct sr_hash fingerprint = t->fingerprint;
+	struct move m = {.name = sr_strdup(t->name)};
+	struct sr_buf columns = {0};
+	size_t made = a->made.len;
+	struct sr_err no = {0};
+	enum sr_status st = sr_sql_exec(sql, "SAVEPOINT sameroot_redefine", err);
+	bool done;
+
+	m.key = key_places(t, t, &m.keys);
+	sr_sql_add_columns(&columns, t);
+	if (t->rowid)
+		sr_buf_printf(&columns, ",%s", t->rowid);
+	m.common = sr_buf_text(&columns);
+	if (st != SR_OK)
+		goto out;
+	sr_sql_schema_free(sql); /* no statement of the old table is open */
+	st = put_redefined(a, &m, &no);
+	done = is_redefined(a, &m, &fingerprint, st, &no, why);
+	if (!done)
+		a->made.len = made;
+	st = sr_sql_exec(sql, done ? "RELEASE sameroot_redefine" : "ROLLBACK TO sameroot_redefine; RELEASE sameroot_redefine", err);
+	if (st == SR_OK)
+		st = sr_sql_schema_again(sql, &a->s->st, err);
+out:
+	free(m.name);
+	free(m.key);
+	sr_buf_free(&m.shed);
+	sr_buf_free(&columns);
 	return st;
 }

@@ -608,6 +608,13 @@ bool sr_sql_view_is_grown(struct sr_view *v, struct sr_bytes path, struct sr_byt
 	return sr_sql_is_grown(((struct sql_view *)v)->sql, v->st->key, path, record, from);
 }
 
+int64_t sr_sql_view_schema_version(const struct sr_view *v)
+{
+	const struct sr_sql *sql = ((const struct sql_view *)v)->sql;
+
+	return sql->schema ? sql->schema->version : 0;
+}
+
 bool sr_sql_view_grow(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out)
 {
 	return sr_sql_grow_record(((struct sql_view *)v)->sql, path, record, out);

@@ -8,7 +8,7 @@
  *   - varint number of key columns, then for each, in key order: string name, byte collation of the key.
  * It is not over the SQL text, nor the order of the columns: one that ALTER TABLE added makes the same table as one that stood in CREATE
  * TABLE.  NOT NULL, DEFAULT, CHECK, UNIQUE, foreign keys, indexes and AUTOINCREMENT are not in it: rows fit or do not, and are refused
- * one by one. */
+ * one by one (sqlite_definition.c). */
 #include "lib/store/sqlite_internal.h"
 
 #include <assert.h>

@@ -301,6 +301,11 @@ bool sr_view_is_grown(struct sr_view *v, struct sr_bytes path, struct sr_bytes r
 	return v->st->impl->view_is_grown && v->st->impl->view_is_grown(v, path, record, from);
 }
 
+int64_t sr_view_schema_version(const struct sr_view *v)
+{
+	return v->st->impl->view_schema_version ? v->st->impl->view_schema_version(v) : 0;
+}
+
 bool sr_view_grow(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out)
 {
 	return v->st->impl->view_grow && v->st->impl->view_grow(v, path, record, out);

@@ -168,6 +168,13 @@ bool sr_view_grow(struct sr_view *v, struct sr_bytes path, struct sr_bytes recor
  * row is in a bag.  A NULL is not in a record: a column that was there, and NULL, is taken for a new one. */
 bool sr_view_carry(struct sr_view *v, struct sr_bytes path, struct sr_bytes record, struct sr_buf *out);
 
+/* The version of the schema that this view sees: it moves with every change of it.  0: not known, or no database. */
+int64_t sr_view_schema_version(const struct sr_view *v);
+/* Of a schema text (SR_SCHEMA_PATH) each table and how it is defined beyond its fingerprint - constraints, defaults, unique indexes: string table, hash.
+ * sr_schema_definition finds one in there; false: it is not. */
+void sr_schema_definitions(struct sr_bytes text, const struct sr_tree_key *key, struct sr_buf *out);
+bool sr_schema_definition(struct sr_bytes definitions, struct sr_bytes table, struct sr_hash *out);
+
 /* --- staging (files) ------------------------------------------------------------------------------------------------ */
 
 /* A file's new content, below <store>/.sameroot/stage/, not yet visible. */
@@ -262,6 +269,11 @@ struct sr_apply_ops {
 	/* Of a database of ours in which the table of TABLE leaf i is built anew: its new form does not take the row that was at `path` (the table, of one
 	 * that has no name by what both forms have), in the words `why`.  It is kept (sr_store_was).  Before the commit, under the lock. */
 	void (*shed)(void *ctx, size_t i, const struct sr_leaf *leaf, struct sr_bytes path, const char *why);
+	/* Of a database of ours: the schema text that comes defines this table, of the same fingerprint, otherwise than it is here (sr_schema_definitions).
+	 * SR_TAKE: it is built anew as the text says, if that takes every row as it is, before the apply or after it.  NULL: SR_KEEP; and no UNIQUE index is made on it. */
+	enum sr_verdict (*redefine)(void *ctx, struct sr_bytes table, const struct sr_hash *definition);
+	/* What came of that.  why: it stays as it was, for that; NULL: it was built anew.  Before the commit. */
+	void (*redefined)(void *ctx, struct sr_bytes table, const char *why);
 	/* Of a database: leaf i is not applied, whatever was said of it before: by an answer above, or unasked, for its table is not here, is of another
 	 * shape, or is not synchronised.  Before the commit, under the lock. */
 	void (*left_out)(void *ctx, size_t i);

@@ -11,6 +11,7 @@
 
 #include "lib/sync/internal.h"
 
+#define TELL_AGAIN_MS 3600000
 #define ROW_MAX (SR_BUNDLE_FRAME - (1u << 20)) /* bytes of a record: its frame holds the path, and so the key, as well */
 
 static void free_items(struct sr_store_plan *p)
@@ -34,7 +35,7 @@ void sr_store_plan_clear(struct sr_store_plan *p)
 	p->skipped = p->skipped_held = p->gone = 0;
 	p->first_skip = NULL;
 	p->skips[0] = 0;
-	p->compared = p->evicted = p->again = p->merges = p->grows = false;
+	p->compared = p->evicted = p->again = p->merges = p->grows = p->tells = p->first_seen = false;
 }
 
 /* --- finding ------------------------------------------------------------------------------------------------------------ */
@@ -419,23 +420,71 @@ static enum sr_status add_agree(struct finding *f, const struct sr_item *it)
 	return sr_leaves_add(f->p->agree, &leaf, f->err);
 }
 
-/* The schema text goes along when a table is new on the other side. */
+/* Were the tables' constraints told to the datastore?  Not if they are others than they were; and with a push that goes anyway they are told again
+ * after a while, for it may know another schema by now, or have waited for somebody who is gone. */
+static enum sr_status is_told(struct finding *f, struct sr_bytes text, bool *told)
+{
+	struct sr_replica *r = f->s->r;
+	struct sr_buf definitions = {0}, before = {0};
+	char *name = sr_sync_definitions_name(f->s, f->i);
+	bool found = false, changed;
+	enum sr_status rc = sr_state_get(r->state, name, &before, &found, f->err);
+	struct sr_reader in = sr_reader(sr_buf_view(&before));
+	int64_t at_ms = (int64_t)sr_read_be64(&in);
+	struct sr_bytes hash = sr_read_bytes(&in, SR_HASH_LEN);
+
+	sr_schema_definitions(text, &r->key, &definitions);
+	sr_hash_of(&f->p->definitions, &r->key, sr_buf_view(&definitions));
+	found = found && !in.bad;
+	changed = found && memcmp(hash.at, f->p->definitions.b, SR_HASH_LEN) != 0;
+	*told = !changed && (!sr_leaves_count(f->p->push) || (at_ms && sr_now_ms() - at_ms < TELL_AGAIN_MS));
+	f->p->first_seen = rc == SR_OK && !found;
+	sr_buf_free(&definitions);
+	sr_buf_free(&before);
+	free(name);
+	return rc;
+}
+
+/* The schema text goes along when a table is new on the other side, or has other constraints. */
 static enum sr_status add_schema(struct finding *f)
 {
 	struct sr_leaf leaf = {.path = sr_bytes_of(SR_SCHEMA_PATH), .to = {.kind = SR_KIND_TABLE, .hash = f->remote}};
+	struct sr_view *view = f->s->r->stores[f->i].view;
 	struct sr_content content = {.fd = -1};
+	bool told = true;
 	enum sr_status rc = SR_OK;
 
+	f->p->schema_version = sr_view_schema_version(view);
 	if (f->table_pulls)
 		rc = sr_leaves_add(f->p->pull, &leaf, f->err);
-	if (rc == SR_OK && f->table_pushes) {
-		rc = sr_view_read(f->s->r->stores[f->i].view, leaf.path, &content, f->err);
-		if (rc == SR_OK) {
-			sr_hash_of(&leaf.to.hash, &f->s->r->key, content.record);
-			leaf.record = content.record;
-			rc = sr_leaves_add(f->p->push, &leaf, f->err);
-		}
-	}
+	if (rc == SR_OK)
+		rc = sr_view_read(view, leaf.path, &content, f->err);
+	if (rc == SR_OK)
+		rc = is_told(f, content.record, &told);
+	f->p->tells = f->table_pushes || (!told && !f->mirror);
+	if (rc != SR_OK || !f->p->tells)
+		return rc;
+	sr_hash_of(&leaf.to.hash, &f->s->r->key, content.record);
+	leaf.record = content.record;
+	return sr_leaves_add(f->p->push, &leaf, f->err);
+}
+
+char *sr_sync_definitions_name(const struct sr_sync *s, size_t i)
+{
+	return sr_format("definitions %s", s->r->stores[i].name);
+}
+
+enum sr_status sr_sync_put_definitions(struct sr_sync *s, size_t i, int64_t told_ms, struct sr_err *err)
+{
+	char *name = sr_sync_definitions_name(s, i);
+	struct sr_buf b = {0};
+	enum sr_status rc;
+
+	sr_buf_be64(&b, (uint64_t)told_ms);
+	sr_buf_add(&b, s->plans[i].definitions.b, SR_HASH_LEN);
+	rc = sr_state_put(s->r->state, name, sr_buf_view(&b), err);
+	sr_buf_free(&b);
+	free(name);
 	return rc;
 }
 
@@ -709,6 +758,8 @@ enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err)
 	sr_state_rollback(s->r->state); /* nothing was written */
 	if (rc == SR_OK)
 		rc = put_bases(&f);
+	if (rc == SR_OK && p->first_seen && !p->tells && !f.table_pulls) /* they are others soon */
+		rc = sr_sync_put_definitions(s, i, 0, err);
 	sr_leaves_free(f.given_up);
 	sr_leaves_free(f.bases);
 	sr_buf_free(&f.named);

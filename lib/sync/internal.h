@@ -45,6 +45,10 @@ struct sr_store_plan { /* one store's part of a round */
 	bool held_there;        /* the datastore holds deletions of it, as it said in this round */
 	bool compared;          /* with the datastore's map */
 	bool merges;            /* rows to be compared column by column are among the pulls */
+	bool first_seen;        /* its definitions: nothing is known of them in state.db */
+	bool tells;             /* the schema text is among the pushes: of */
+	struct sr_hash definitions; /* tables defined so (sr_schema_definitions) */
+	int64_t schema_version; /* as of the last plan */
 	bool grows;             /* columns of a table go to the datastore, and its rows after them */
 	bool evicted;           /* rows were taken out of the way: what was planned to be pushed may not be here any more */
 	bool again;             /* there is more to do now: rows were merged, or were changed while it was planned */
@@ -259,6 +263,9 @@ void sr_sync_rebuilt_free(struct sr_sync *s);
 SR_MUST enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err);
 /* What is to be planned otherwise from now on, in this round. */
 void sr_sync_note(struct sr_sync *s, size_t i, struct sr_bytes path, enum sr_note note);
+/* What state.db has of a database's plan->definitions, and puts there: told to the datastore then (ms since 1970), or 0: not yet. */
+char *sr_sync_definitions_name(const struct sr_sync *s, size_t i); /* OWNED BY CALLER (free) */
+SR_MUST enum sr_status sr_sync_put_definitions(struct sr_sync *s, size_t i, int64_t told_ms, struct sr_err *err);
 /* It is left alone in this round, and why: for `status`.  Does not count it. */
 void sr_sync_name_skip(struct sr_sync *s, size_t i, struct sr_bytes path, const char *why);
 void sr_store_plan_clear(struct sr_store_plan *p);

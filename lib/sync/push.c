@@ -475,6 +475,17 @@ static enum sr_status send_push(struct sr_sync *s, const struct sr_push_head *he
 	return rc;
 }
 
+/* The datastore knows now how our tables are defined. */
+static enum sr_status note_told(struct sr_sync *s, const struct sr_push_answer *a, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++)
+		if (s->plans[i].push && s->plans[i].tells && !refused(a, s->r->stores[i].name, sr_bytes_of(SR_SCHEMA_PATH)))
+			rc = sr_sync_put_definitions(s, i, sr_now_ms(), err);
+	return rc;
+}
+
 /* Once, not with every round in which it is so. */
 static void say_refused(struct sr_sync *s, struct sr_bytes why)
 {
@@ -513,6 +524,8 @@ static enum sr_status push_all(struct sr_sync *s, unsigned try, uint64_t n, bool
 			say_refused(s, a.text);
 		note_refusals(s, &a);
 		note_declined(s, &a);
+		if (rc == SR_OK && a.verdict == SR_VERDICT_OK)
+			rc = note_told(s, &a, err);
 		if (a.verdict == SR_VERDICT_OK) {
 			s->result.pushed += n - a.n;
 			count_stuck(s, &a);

@@ -292,6 +292,18 @@ void sr_sync_trouble(struct sr_sync *s, size_t i, const struct sr_err *err)
 	s->quiet = false;
 }
 
+/* Constraints are in no root. */
+static bool any_schema_moved(const struct sr_sync *s)
+{
+	for (size_t i = 0; i < s->r->n; i++) {
+		int64_t version = s->r->stores[i].view ? sr_view_schema_version(s->r->stores[i].view) : 0;
+
+		if (version && version != s->plans[i].schema_version)
+			return true;
+	}
+	return false;
+}
+
 static void scan_and_plan(struct sr_sync *s, struct sr_err *err)
 {
 	enum sr_status rc;
@@ -306,7 +318,7 @@ static void scan_and_plan(struct sr_sync *s, struct sr_err *err)
 			sr_sync_trouble(s, i, err);
 	}
 	sr_replica_reroot(s->r);
-	if (s->quiet && sr_hash_eq(&s->quiet_local, &s->r->root) && sr_hash_eq(&s->quiet_remote, &s->remote))
+	if (s->quiet && sr_hash_eq(&s->quiet_local, &s->r->root) && sr_hash_eq(&s->quiet_remote, &s->remote) && !any_schema_moved(s))
 		goto out; /* as it was when nothing was left to do */
 	for (size_t i = 0; i < s->r->n; i++)
 		if (s->r->stores[i].view && sr_sync_gather(s, i, err) != SR_OK) {

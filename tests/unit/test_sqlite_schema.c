@@ -36,6 +36,52 @@ static enum sr_status apply_text(struct world *w, struct sr_store *st, const cha
 	return rc;
 }
 
+/* --- how a table is defined -------------------------------------------------------------------------------------------- */
+
+static void define(struct world *w, const char *table, const char *index, struct sr_hash *out)
+{
+	const char *const items[] = {"table", "t", "t", table, "table", "u", "u", "CREATE TABLE u(t)", "index", "i", "t", index};
+	struct sr_buf text = {0}, definitions = {0};
+
+	for (size_t k = 0; k < sizeof items / sizeof *items - (index ? 0 : 4); k++)
+		sr_buf_string(&text, sr_bytes_of(items[k]));
+	sr_schema_definitions(sr_buf_view(&text), &w->key, &definitions);
+	assert_true(sr_schema_definition(sr_buf_view(&definitions), sr_bytes_of("t"), out));
+	assert_true(sr_schema_definition(sr_buf_view(&definitions), sr_bytes_of("u"), &(struct sr_hash){0}));
+	assert_false(sr_schema_definition(sr_buf_view(&definitions), sr_bytes_of("i"), &(struct sr_hash){0}));
+	sr_buf_free(&definitions);
+	sr_buf_free(&text);
+}
+
+static void test_definitions(void **state)
+{
+	static const char base[] = "CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT DEFAULT 'x', CHECK (a > 0))";
+	static const struct {
+		const char *table, *index;
+		bool same;
+	} others[] = {
+		{base, NULL, true},
+		{"CREATE TABLE \"t\" ( [a] integer primary key /* one */ , \"b\" text\ndefault 'x', -- two\ncheck(a>0))", NULL, true},
+		{"CREATE TABLE t(a INTEGER PRIMARY KEY, CHECK (a > 0), b TEXT DEFAULT 'x')", NULL, true}, /* as ADD COLUMN leaves it */
+		{base, "CREATE INDEX i ON t(b)", true},
+		{base, "CREATE UNIQUE INDEX i ON t(b)", false},
+		{"CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT DEFAULT 'X', CHECK (a > 0))", NULL, false},
+		{"CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT DEFAULT 'x', CHECK (a > 1))", NULL, false},
+		{"CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT DEFAULT 'x' UNIQUE, CHECK (a > 0))", NULL, false},
+		{"CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT DEFAULT 'x')", NULL, false},
+		{"CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT DEFAULT 'x', CHECK (a > 0", NULL, false}, /* cut short */
+		{"CREATE TABLE t", NULL, false},
+	};
+	struct world *w = *state;
+	struct sr_hash first, h;
+
+	define(w, base, NULL, &first);
+	for (size_t k = 0; k < sizeof others / sizeof *others; k++) {
+		define(w, others[k].table, others[k].index, &h);
+		assert_int_equal(sr_hash_eq(&first, &h), others[k].same);
+	}
+}
+
 /* --- tables that use what SQLite brings ------------------------------------------------------------------------------- */
 
 /* JSON in a CHECK, a generated column and an index keeps no table from being synchronised. */
@@ -564,6 +610,7 @@ static void test_replaced(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(test_definitions),
 		TEST(test_json),
 		TEST(test_on_conflict),
 		TEST(test_reasons),
