@@ -503,7 +503,7 @@ static void fill_info(struct job *j)
 		const struct sr_pin_store *s = &j->pin->stores[i];
 
 		if (!s->readable)
-			sr_backup_leave_out(info, s->name, s->why, j->o->exact);
+			sr_backup_leave_out(info, s->name, s->why, !s->fresh);
 		else if (!sr_backup_store_name(sr_bytes_of(s->name)))
 			sr_backup_leave_out(info, s->name, "a backup has members of this name", j->o->exact);
 	}

@@ -120,9 +120,9 @@ static void pin_store(struct sr_pin *pin, size_t i, bool databases, sr_pin_scan_
 
 	if ((s->kind == SR_KIND_DATABASE) != databases)
 		return;
-	*p = (struct sr_pin_store){.i = i, .name = s->name, .kind = s->kind, .readable = s->mode == SR_MODE_READY};
+	*p = (struct sr_pin_store){.i = i, .name = s->name, .kind = s->kind, .readable = s->mode == SR_MODE_READY, .fresh = s->mode == SR_MODE_NEW};
 	if (!p->readable) {
-		snprintf(p->why, sizeof p->why, "%s", s->mode == SR_MODE_NEW ? "it is not there yet" : s->why);
+		snprintf(p->why, sizeof p->why, "%s", p->fresh ? "it is not there yet" : s->why);
 	} else if (databases) {
 		pin_database(pin, p, scan, ctx);
 	} else {

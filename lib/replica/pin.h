@@ -15,6 +15,7 @@ struct sr_pin_store {
 	const char *name;   /* BORROWED from it */
 	uint8_t kind;
 	bool readable;      /* it was READY, and could be opened */
+	bool fresh;         /* it was NEW: nothing is lost */
 	char why[320];      /* when it is not; or why it is not `exact` */
 	struct sr_hash map; /* held; what the tree said in that moment */
 	bool exact;         /* it was scanned in that moment.  A database: `view` sees what `map` says */

@@ -314,3 +314,27 @@ finds_the_rot() {
 	on datastore verify "$T/b.tar" --json | jq -e '.missing_count == 1 and .left_out[0].path == "resources/img/3"'
 	tar -tf "$T/b.tar" | grep -q '^resources/img/4$'
 }
+
+# NAME: a backup lacks its webstore.db, says so, and exits with 1
+lacks_the_web_store() {
+	run on "$1" backup "$T/$1.tar"
+	[[ $status -eq 1 && $output == *'MISSING: webstore.db: lost: nothing is there'* ]] || fail "$1: status $status: $output"
+	on "$1" verify "$T/$1.tar" --json | jq -e '.missing_count == 1 and .left_out[0].path == "webstore.db"'
+}
+
+@test "a store that is lost is missing in a backup, of either role, whether the daemon runs or not" {
+	fill A
+	start_datastore
+	start_webserver A
+	wait_same datastore A
+	stop A
+	stop datastore
+	on A backup "$T/whole.tar"
+	rm "$T"/{datastore,A}/webstore.db*
+	lacks_the_web_store datastore
+	lacks_the_web_store A
+	start_datastore
+	start_webserver A
+	lacks_the_web_store datastore
+	lacks_the_web_store A
+}
