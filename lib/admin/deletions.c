@@ -39,29 +39,44 @@ static void show_paths(const json_t *held, FILE *out)
 	sr_table_print(&t, out, "      ");
 }
 
+static void show_unit(const char *store, const json_t *held, FILE *out)
+{
+	char since[SR_WHEN_TEXT];
+	struct sr_buf what = {0};
+	struct sr_table t;
+
+	sr_held_text(held, &what);
+	sr_when_text(since, number(held, "since_ms"));
+	sr_table_start(&t, "lll");
+	sr_table_add(&t, "%s", store);
+	sr_table_add(&t, "%s", sr_buf_text(&what));
+	sr_table_add(&t, "held since %s", since);
+	sr_table_print(&t, out, "  ");
+	show_paths(held, out);
+	sr_buf_free(&what);
+}
+
 /* How many units are held. */
 static size_t show(const json_t *status, FILE *out)
 {
 	const json_t *stores = json_object_get(status, "stores");
-	char since[SR_WHEN_TEXT];
 	size_t i, k, n = 0;
 	json_t *store, *held;
 
-	for (i = 0; (store = json_array_get(stores, i)); i++)
-		for (k = 0; (held = json_array_get(json_object_get(store, "held"), k)); k++, n++) {
-			struct sr_buf what = {0};
-			struct sr_table t;
+	for (i = 0; (store = json_array_get(stores, i)); i++) {
+		bool directly = false;
 
-			sr_held_text(held, &what);
-			sr_when_text(since, number(held, "since_ms"));
-			sr_table_start(&t, "lll");
-			sr_table_add(&t, "%s", text(store, "name"));
-			sr_table_add(&t, "%s", sr_buf_text(&what));
-			sr_table_add(&t, "held since %s", since);
-			sr_table_print(&t, out, "  ");
-			show_paths(held, out);
-			sr_buf_free(&what);
+		for (k = 0; (held = json_array_get(json_object_get(store, "held"), k)); k++, n++) {
+			show_unit(text(store, "name"), held, out);
+			directly |= sr_held_directly(held);
 		}
+		if (directly)
+			fprintf(out,
+				"What was deleted directly is kept nowhere: let through, it is gone from the webservers, too, and no `sameroot restore` "
+				"brings it back.\n"
+				"To have it back, with sameroot-datastore stopped: `sameroot-restore datastore --from https://WEBSERVER:9406 --store %s`\n",
+				text(store, "name"));
+	}
 	return n;
 }
 

@@ -92,7 +92,7 @@ static void add_trust(struct sr_table *t, const struct join *j)
 	else if (trusts(j, "plain"))
 		sr_table_add(t, "anyone who answers: Datastore-Insecure-Disable-TLS");
 	else
-		sr_table_add(t, "what a CA of this machine vouches for; no key is pinned");
+		sr_table_add(t, "no key is pinned: a CA of this machine vouches for it, or the next round pins it at first contact");
 	if (!text(j, "pin"))
 		return;
 	sr_table_add(t, "pin");

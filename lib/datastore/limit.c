@@ -169,7 +169,7 @@ enum sr_status sr_ds_limit_scan(void *ctx, size_t i, const struct sr_hash *befor
 		sr_tally_judge(&f.tally, d->ledger, s->name, s->config, SR_WAY_SCAN, d->r->nodes, before, false);
 	if (rc == SR_OK && f.tally.held) {
 		sr_tally_text(&f.tally, &text);
-		rc = sr_err_set(err, SR_E_HELD, "held: %s were deleted directly; `sameroot adopt --deletions` lets them go, or put them back",
+		rc = sr_err_set(err, SR_E_HELD, "held: %s were deleted directly; `sameroot status` says how to put them back, or let them go",
 				sr_buf_text(&text));
 		sr_buf_free(&text);
 	} else if (rc == SR_OK && still_going(d, i, &f.tally)) {

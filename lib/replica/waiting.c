@@ -21,6 +21,9 @@
 	"if it is this very machine, restored from an older image, nothing: it is let in within three intervals; if it is a copy that runs "    \
 	"beside it, `sameroot join --new-uuid` on the copy gives it an identity of its own"
 #define DELETIONS "`sameroot adopt --deletions` lets them through; or put back what is gone"
+#define PUT_BACK "with sameroot-datastore stopped, `sameroot-restore datastore --from https://WEBSERVER:9406 --store %s` puts back what is gone, from a webserver that has it"
+#define DIRECTLY                                                                                                                            \
+	PUT_BACK "; or `sameroot adopt --deletions` lets them through, and what went then is kept nowhere: no `sameroot restore` brings it back"
 #define ARCHIVE_FULL                                                                                                                        \
 	"`sameroot conflicts list` shows what lies there, `sameroot conflicts remove ID` makes room; or raise Conflict-Max-Bytes. Nothing is "  \
 	"dropped meanwhile"
@@ -43,8 +46,8 @@ static const struct remedy {
 	{"lost", "put it back where it was (mount it, move it back)" FILL_WEBSERVER,
 	 "put it back where it was (mount it, move it back)" FILL_DATASTORE},
 	{"too many deletions", DELETIONS, DELETIONS},
-	{"being deleted directly", NULL, "nothing, if they are to go: they do when no more follow; else put them back now, or stop sameroot-datastore first"},
-	{"deleted directly", DELETIONS, DELETIONS},
+	{"being deleted directly", NULL, "nothing, if they are to go: they do when no more follow, and are kept nowhere; else, and at once: " PUT_BACK},
+	{"deleted directly", DELETIONS, DIRECTLY},
 	{"schema was changed here",
 	 "upgrade the other webservers, too: the datastore follows when all have made the same change; or take it back on the webserver", NULL},
 	{"schema", "upgrade the application on the webserver: the table goes on when its schema is the datastore's; `sameroot diff` names what differs",
@@ -149,6 +152,13 @@ static long long number_of(const json_t *o, const char *name)
 	return (long long)json_integer_value(json_object_get(o, name));
 }
 
+bool sr_held_directly(const json_t *held)
+{
+	const char *way = text_of(held, "way");
+
+	return way && !strcmp(way, "scan");
+}
+
 void sr_held_text(const json_t *held, struct sr_buf *out)
 {
 	const char *table = text_of(held, "table"), *way = text_of(held, "way");
@@ -156,7 +166,7 @@ void sr_held_text(const json_t *held, struct sr_buf *out)
 	if (table)
 		sr_buf_printf(out, "table %s: ", table);
 	sr_buf_printf(out, "%lld of %lld %s", number_of(held, "deletions"), number_of(held, "leaves"), table ? "rows" : "leaves");
-	if (way && !strcmp(way, "scan"))
+	if (sr_held_directly(held))
 		sr_buf_printf(out, " were deleted directly");
 	else if (way && !strcmp(way, "receive"))
 		sr_buf_printf(out, " would be deleted by a webserver");
@@ -164,11 +174,13 @@ void sr_held_text(const json_t *held, struct sr_buf *out)
 		sr_buf_printf(out, way && !strcmp(way, "pull") ? " would be deleted here" : " would be deleted everywhere");
 }
 
-/* What was deleted on this very webserver, the datastore still has. */
+/* What was deleted on this very webserver, the datastore still has; and what was deleted in the datastore's own store, the webservers. */
 static char *deletions_remedy(const json_t *held, const char *store)
 {
 	const char *way = text_of(held, "way");
 
+	if (sr_held_directly(held))
+		return sr_format(DIRECTLY, store);
 	return way && !strcmp(way, "push")
 		       ? sr_format(DELETIONS "; `sameroot adopt --mirror --store %s` takes it from the datastore", store)
 		       : sr_strdup(DELETIONS);

@@ -25,6 +25,8 @@ void sr_waiting_pause(struct json_t *waiting, enum sr_role role, const char *sto
 
 /* One entry of sr_ledger_report in words, appended. */
 void sr_held_text(const struct json_t *held, struct sr_buf *out);
+/* Was it deleted in the datastore's own store?  Nobody but the webservers has it. */
+bool sr_held_directly(const struct json_t *held);
 /* What resolves this reason on a node of that role; store: NULL for none.  OWNED BY CALLER (free). */
 char *sr_remedy(enum sr_role role, const char *why, const char *store);
 

@@ -73,6 +73,28 @@ all_as_before() {
 	all_as_before
 }
 
+@test "deleted directly at the datastore: status and the preview say that it is kept nowhere, and name the command that puts it back" {
+	edit_config datastore Max-Delete-Percent= Max-Delete-Percent=10
+	application make "$T/A"
+	value A "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200) INSERT INTO kept SELECT 'row-' || i, 'v' || i, NULL FROM n"
+	for i in {1..60}; do echo "$i" >"$T/A/resources/d1/file-$i"; done
+	start_all
+	wait_same
+	snapshot A
+	cp "$T/A.snapshot" "$T/before"
+	mv "$T/datastore/resources/d1" "$T/gone"
+	value datastore "DELETE FROM kept WHERE CAST(substr(key, 5) AS INT) <= 150"
+	kill -USR1 "${PID[datastore]}"
+	wait_for 'the rows are held' says datastore '150 of 200 rows were deleted directly.*`sameroot-restore datastore --from https://WEBSERVER:9406 --store users.db`.*kept nowhere'
+	wait_for 'the files are held' says datastore 'leaves were deleted directly.*`sameroot-restore datastore --from https://WEBSERVER:9406 --store resources`.*kept nowhere'
+	run "$BIN/sameroot" adopt --deletions -c "$T/datastore.conf" </dev/null
+	[[ $output == *'kept nowhere'*'--store users.db'*'kept nowhere'*'--store resources'* ]] || fail "$output"
+	stop datastore
+	restore datastore --from "${URL[A]}" --store users.db --store resources
+	start_datastore
+	all_as_before
+}
+
 @test "a cloned webserver while both copies write: one is refused, and with an identity of its own it brings all that was written there" {
 	at_work
 	rest A
