@@ -12,7 +12,8 @@ struct found {
 	int64_t now_ms;
 	size_t changes;
 	bool quiet;
-	bool reshaped; /* a table's rows are in a new shape: none of them was deleted */
+	bool reshaped;       /* a table's rows are in a new shape: none of them was deleted */
+	struct sr_buf table; /* the path of the last one that is no more */
 };
 
 /* A direct edit is an ordinary version: as of now. */
@@ -30,6 +31,18 @@ static enum sr_status make_ordinary(struct sr_datastore *d, const struct sr_stor
 	return sr_state_leaf_put(d->r->state, st, &row, err);
 }
 
+/* A table that is no more waits for an operator (lib/sync/plan.c), and its rows with it: none of these names was deleted, or the union that is to
+ * bring them back would take them from the webservers, too.  A table comes before its rows. */
+static bool goes_with_table(struct found *f, struct sr_bytes path, const struct sr_version *from)
+{
+	if (from->kind == SR_KIND_TABLE) {
+		sr_buf_clear(&f->table);
+		sr_buf_bytes(&f->table, path);
+		return true;
+	}
+	return f->table.len && sr_path_under(path, sr_buf_view(&f->table));
+}
+
 static enum sr_status on_change(void *ctx, size_t i, struct sr_bytes path, const struct sr_version *from, const struct sr_version *to,
 				struct sr_err *err)
 {
@@ -43,7 +56,7 @@ static enum sr_status on_change(void *ctx, size_t i, struct sr_bytes path, const
 	if (f->quiet || rc != SR_OK)
 		return rc;
 	rc = sr_state_journal_add(f->d->r->state, &row, err);
-	if (rc == SR_OK && to->kind == SR_KIND_NONE && !f->reshaped)
+	if (rc == SR_OK && to->kind == SR_KIND_NONE && !f->reshaped && !goes_with_table(f, path, from))
 		rc = sr_state_deleted_add(f->d->r->state, &s->row, path, f->next.epoch, f->next.seq, err);
 	return rc;
 }
@@ -83,6 +96,7 @@ static enum sr_status scan(struct sr_datastore *d, size_t i, bool quiet, struct 
 		rc = sr_replica_scan(d->r, i, false, on_change, &f, err);
 	d->judging = false;
 	sr_replica_unview(d->r);
+	sr_buf_free(&f.table);
 	if (rc != SR_OK) {
 		const char *held = rc == SR_E_HELD ? strstr(err->text, "held:") : NULL; /* for the operator, as it is */
 

@@ -256,6 +256,8 @@ static void plan_changed_table(struct sr_item *it)
 		push(it, it->base_state == SR_BASE_KNOWN && sr_version_eq(&it->remote, &it->base) ? SR_LEAF_EDITED : 0);
 }
 
+/* A table that one side has no more waits for an operator.  At the datastore it comes back in a union, which deletes nothing; here it does not:
+ * it was the application that dropped it. */
 static void plan_table(struct sr_item *it, bool fill)
 {
 	bool base_table = it->base_state != SR_BASE_UNKNOWN && it->base.kind == SR_KIND_TABLE;
@@ -274,7 +276,7 @@ static void plan_table(struct sr_item *it, bool fill)
 		pull(it, NULL);
 	else if (!present(&it->local))
 		skip(it, "the application here does not have it yet");
-	else if (base_table)
+	else if (base_table && it->base_state == SR_BASE_KNOWN)
 		skip(it, "it is gone at the datastore");
 	else
 		push(it, 0);

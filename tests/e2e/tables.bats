@@ -303,6 +303,34 @@ grow() { # NAME: what an upgrade of the application does
 	everywhere 'SELECT since FROM members WHERE uid = 1' 'of B'
 }
 
+@test "a table is dropped at the datastore: nothing of it is deleted, and adopt --union brings it back; not to where the application dropped it" {
+	write_config C
+	fill A
+	value A "CREATE TABLE said(w); INSERT INTO said VALUES('x'), ('x'), ('y')"
+	start_datastore
+	rounds A B C
+	value A "DELETE FROM members WHERE uid = 3"
+	rounds A B C
+	value C 'DROP TABLE members'
+	stop datastore
+	value datastore 'DROP TABLE members; DROP TABLE said'
+	start_datastore
+	value B "UPDATE members SET since = 'of B' WHERE uid = 2"
+	round A B C
+	grep -q 'not in sync' "$T/B.once"
+	says_paused A members
+	"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf"
+	rounds A
+	round B C
+	rounds A
+	assert_same
+	[ "$(value datastore 'SELECT group_concat(uid || since) FROM (SELECT * FROM members ORDER BY uid)')" = '12020,2of B' ]
+	[ "$(value C 'SELECT group_concat(w) FROM (SELECT w FROM said ORDER BY w)')" = x,x,y ]
+	[ "$(value C "SELECT count(*) FROM sqlite_master WHERE name = 'members'")" = 0 ]
+	says_paused C members
+	[ "$(conflicts A length)$(conflicts B length)" = 00 ]
+}
+
 rebuild() { # NAME TYPE-OF-EMAIL
 	value "$1" "BEGIN; CREATE TABLE new_users(uid INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE, email $2, admin INT DEFAULT 0);
 		INSERT INTO new_users SELECT * FROM users ORDER BY name DESC; DROP TABLE users; ALTER TABLE new_users RENAME TO users;

@@ -350,6 +350,7 @@ static void test_tables(void **state)
 	struct sr_item fresh[] = {AT("t", none, none, table(1)), AT("t\0k", none, none, row(1))};
 	struct sr_item dropped[] = {AT("t", none, table(1), table(1)), AT("t\0k", none, row(1), row(1))};
 	struct sr_item made[] = {AT("t", table(1), none, none), AT("t\0k", row(1), none, none)};
+	struct sr_item gone[] = {AT("t", table(1), table(1), none), AT("t\0k", row(1), row(1), none)};
 
 	(void)state;
 	sr_plan_tables(differ, 3, false);
@@ -375,6 +376,20 @@ static void test_tables(void **state)
 	sr_plan_tables(made, 2, false);
 	assert_int_equal(made[0].act, SR_ACT_PUSH);
 	assert_int_equal(made[1].act, SR_ACT_PUSH);
+	sr_plan_tables(gone, 2, false);
+	assert_int_equal(gone[0].act, SR_ACT_SKIP); /* nor here, where it is the datastore's */
+	assert_int_equal(gone[1].act, SR_ACT_SKIP);
+	for (int k = 0; k < 2; k++) {
+		gone[k].base_state = dropped[k].base_state = SR_BASE_HINT;
+		sr_plan_item(&gone[k]);
+		sr_plan_item(&dropped[k]);
+	}
+	sr_plan_tables(gone, 2, false);
+	sr_plan_tables(dropped, 2, false);
+	assert_int_equal(gone[0].act, SR_ACT_PUSH); /* a union brings it back there, */
+	assert_int_equal(gone[1].act, SR_ACT_PUSH);
+	assert_int_equal(dropped[0].act, SR_ACT_SKIP); /* and not where the application dropped it */
+	assert_int_equal(dropped[1].act, SR_ACT_SKIP);
 }
 
 /* --- rows ----------------------------------------------------------------------------------------------------------------- */
