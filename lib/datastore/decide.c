@@ -1,7 +1,8 @@
 /* decide.c - which leaves of a push may go, by the tree as it is (design section 7).
  *
  * An ordinary leaf is a compare-and-swap.  A leaf of a union brings its as_of; the datastore's version gives way only where it was not
- * written by an ordinary push since and is not as new, or where the sender knows that it edited the very version that is here.  An as_of of our
+ * written by an ordinary push since and is not as new, or where the sender knows that it edited the very version that is here (or of which that
+ * is what it became when its table got further columns).  An as_of of our
  * own past (ends.c) says that the sender had what was here then: that is older than what a lost history brought back since.  What cannot
  * stand without a refused leaf is refused, too.  The disk itself is compared later, when the stores prepare. */
 #include "lib/datastore/internal.h"
@@ -27,6 +28,7 @@ struct deciding {
 	struct sr_buf parent; /* the last one that was judged ... */
 	bool parent_good;     /* ... and what came of it */
 	uint8_t parent_why;
+	struct sr_view *view; /* of the store, once it was needed; its own connection, for the main view may be in use */
 };
 
 static enum sr_ds_fate refuse(uint8_t *why, enum sr_refusal reason)
@@ -55,11 +57,29 @@ static bool superseded(const struct deciding *c, const struct sr_leaf *leaf, con
 	return sr_ds_is_past(d, c->i, leaf->epoch, leaf->seq) && !sr_ds_is_past(d, c->i, row->epoch, row->seq);
 }
 
+/* Is what is here the row that the sender edited?  It is that too when its table has had columns added since, and it their defaults. */
+static enum sr_status is_edit_of(struct deciding *c, const struct sr_leaf *leaf, const struct sr_version *here, bool *is, struct sr_err *err)
+{
+	struct sr_content content = {.fd = -1};
+	enum sr_status rc = SR_OK;
+
+	*is = sr_version_eq(here, &leaf->expect);
+	if (*is || here->kind != SR_KIND_ROW || leaf->expect.kind != SR_KIND_ROW)
+		return SR_OK;
+	if (!c->view)
+		rc = sr_view_open(&c->view, c->s->store, SR_VIEW_EXTRA, err);
+	if (rc != SR_OK)
+		return rc;
+	*is = sr_view_read(c->view, leaf->path, &content, NULL) == SR_OK && sr_version_eq(&content.version, here) &&
+	      sr_view_is_grown(c->view, leaf->path, content.record, &leaf->expect);
+	return SR_OK;
+}
+
 /* Both have a version. */
 static enum sr_status union_both(struct deciding *c, const struct sr_leaf *leaf, const struct sr_version *here, enum sr_ds_fate *fate,
 				 uint8_t *why, struct sr_err *err)
 {
-	bool edited = leaf->flags & SR_LEAF_EDITED, ordinary, wins;
+	bool edited = leaf->flags & SR_LEAF_EDITED, ordinary, wins, of_this = false;
 	struct sr_leaf_row row;
 	enum sr_status rc = sr_state_leaf(c->p->d->r->state, &c->s->row, leaf->path, &row, err);
 
@@ -70,9 +90,13 @@ static enum sr_status union_both(struct deciding *c, const struct sr_leaf *leaf,
 		wins = !ordinary && !sr_is_later(row.epoch, row.seq, leaf->epoch, leaf->seq);
 	else
 		wins = !ordinary && sr_is_later(leaf->epoch, leaf->seq, row.epoch, row.seq) && !superseded(c, leaf, &row);
+	if (edited && !wins && !sr_version_eq(here, &leaf->to))
+		rc = is_edit_of(c, leaf, here, &of_this, err);
+	if (rc != SR_OK)
+		return rc;
 	if (sr_version_eq(here, &leaf->to)) /* the same: it may only become newer */
 		*fate = !ordinary && (edited || wins) ? SR_FATE_TOUCH : SR_FATE_ALREADY;
-	else if (wins || (edited && sr_version_eq(here, &leaf->expect)))
+	else if (wins || of_this)
 		*fate = SR_FATE_GO;
 	else
 		*fate = refuse(why, SR_REFUSED_NEWER);
@@ -296,6 +320,7 @@ static enum sr_status decide_part(struct sr_ds_push *p, size_t i, size_t *refuse
 		rc = sr_ds_decide_depending(p, i, err);
 	for (size_t k = 0; k < n && rc == SR_OK; k++)
 		*refused += c.part->fate[k] == SR_FATE_REFUSED;
+	sr_view_close(c.view);
 	sr_buf_free(&c.parent);
 	return rc;
 }

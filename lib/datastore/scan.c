@@ -16,19 +16,34 @@ struct found {
 	struct sr_buf table; /* the path of the last one that is no more */
 };
 
-/* A direct edit is an ordinary version: as of now. */
-static enum sr_status make_ordinary(struct sr_datastore *d, const struct sr_store_row *st, struct sr_bytes path, struct sr_err *err)
+/* Is the row `from` in its table's new shape?  Where the table got columns, nothing but their defaults are new in it. */
+static bool only_reshaped(const struct found *f, size_t i, struct sr_bytes path, const struct sr_version *from, const struct sr_version *to)
 {
+	struct sr_view *view = f->d->r->stores[i].view;
+	struct sr_content content = {.fd = -1};
+
+	if (from->kind != SR_KIND_ROW || to->kind != SR_KIND_ROW)
+		return false;
+	return f->reshaped ||
+	       (sr_view_read(view, path, &content, NULL) == SR_OK && sr_view_is_grown(view, path, content.record, from));
+}
+
+/* A direct edit is an ordinary version: as of now.  A row that is merely in a new shape is as old as it was. */
+static enum sr_status date(struct found *f, size_t i, struct sr_bytes path, const struct sr_version *from, const struct sr_version *to,
+			   struct sr_err *err)
+{
+	const struct sr_store_row *st = &f->d->r->stores[i].row;
 	struct sr_leaf_row row;
-	enum sr_status rc = sr_state_leaf(d->r->state, st, path, &row, err);
+	enum sr_status rc = sr_state_leaf(f->d->r->state, st, path, &row, err);
 
 	if (rc != SR_OK)
 		return rc;
 	row.path = path;
 	row.base_state = SR_BASE_KNOWN;
 	row.base = row.local;
-	row.epoch = row.seq = 0;
-	return sr_state_leaf_put(d->r->state, st, &row, err);
+	if ((row.epoch || row.seq) && !only_reshaped(f, i, path, from, to))
+		row.epoch = row.seq = 0;
+	return sr_state_leaf_put(f->d->r->state, st, &row, err);
 }
 
 /* A table that is no more waits for an operator (lib/sync/plan.c), and its rows with it: none of these names was deleted, or the union that is to
@@ -50,7 +65,7 @@ static enum sr_status on_change(void *ctx, size_t i, struct sr_bytes path, const
 	struct sr_replica_store *s = &f->d->r->stores[i];
 	struct sr_journal_row row = {
 		.epoch = f->next.epoch, .seq = f->next.seq, .store = s->name, .path = path, .from = *from, .to = *to, .at_ms = f->now_ms};
-	enum sr_status rc = make_ordinary(f->d, &s->row, path, err);
+	enum sr_status rc = date(f, i, path, from, to, err);
 
 	f->changes++;
 	if (f->quiet || rc != SR_OK)

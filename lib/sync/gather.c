@@ -220,19 +220,31 @@ static void set_as_of(const struct finding *f, struct sr_item *it, const struct 
 	}
 }
 
-/* A row that only grew columns, at their defaults, since it was agreed on is no edit. */
-static void spare_grown(struct finding *f, struct sr_item *it)
+/* Did our row only grow columns, at their defaults, since it was `before`? */
+static bool only_grew(struct finding *f, const struct sr_item *it, const struct sr_version *before)
 {
 	struct sr_view *view = f->s->r->stores[f->i].view;
 	struct sr_content content = {.fd = -1};
 
-	if (it->local.kind != SR_KIND_ROW || it->base_state != SR_BASE_KNOWN || it->base.kind != SR_KIND_ROW || sr_path_is_bag(it->path))
-		return;
-	if (sr_view_read(view, it->path, &content, NULL) != SR_OK || !sr_view_is_grown(view, it->path, content.record, &it->base))
+	return it->local.kind == SR_KIND_ROW && before->kind == SR_KIND_ROW && !sr_path_is_bag(it->path) &&
+	       sr_view_read(view, it->path, &content, NULL) == SR_OK && sr_view_is_grown(view, it->path, content.record, before);
+}
+
+/* Then it is no edit. */
+static void spare_grown(struct finding *f, struct sr_item *it)
+{
+	if (it->base_state != SR_BASE_KNOWN || !only_grew(f, it, &it->base))
 		return;
 	it->act = SR_ACT_PULL;
 	it->archive = false;
 	it->why = NULL;
+}
+
+/* A hint of before the application here changed the table is of this row all the same. */
+static void grow_hint(struct finding *f, const struct sr_item *it, struct sr_leaf_row *row)
+{
+	if (row->base_state == SR_BASE_HINT && !sr_version_eq(&it->local, &row->base) && only_grew(f, it, &row->base))
+		row->base = it->local;
 }
 
 static void doubt_base(struct finding *f, struct sr_item *it)
@@ -297,23 +309,24 @@ static enum sr_status base_on_given_up(struct finding *f, struct sr_item *it, co
 static enum sr_status decide(struct finding *f, struct sr_item *it, const struct sr_leaf_row *row)
 {
 	struct sr_replica *r = f->s->r;
-	struct sr_leaf_row looked_up;
-	enum sr_status rc;
+	struct sr_leaf_row own;
+	enum sr_status rc = SR_OK;
 
 	if (sr_replica_unknown(r, f->i, it->path)) {
 		it->act = SR_ACT_SKIP;
 		it->why = "it cannot be seen here";
 		return SR_OK;
 	}
-	if (!row) {
-		rc = sr_state_leaf(r->state, &r->stores[f->i].row, it->path, &looked_up, f->err);
-		if (rc != SR_OK)
-			return rc;
-		row = &looked_up;
-	}
-	it->base_state = row->base_state;
-	it->base = row->base;
-	rc = base_on_given_up(f, it, row);
+	if (row)
+		own = *row;
+	else
+		rc = sr_state_leaf(r->state, &r->stores[f->i].row, it->path, &own, f->err);
+	if (rc != SR_OK)
+		return rc;
+	grow_hint(f, it, &own);
+	it->base_state = own.base_state;
+	it->base = own.base;
+	rc = base_on_given_up(f, it, &own);
 	if (rc != SR_OK)
 		return rc;
 	it->note = note_of(f->s, f->i, it->path);
@@ -321,7 +334,7 @@ static enum sr_status decide(struct finding *f, struct sr_item *it, const struct
 		it->note = SR_NOTE_DECLINED;
 	if (it->note == SR_NOTE_NONE && f->p->no_merges && it->local.kind == SR_KIND_ROW && !sr_path_is_bag(it->path))
 		it->note = SR_NOTE_CONFLICT;
-	set_as_of(f, it, row);
+	set_as_of(f, it, &own);
 	if (f->reshaped && sr_path_under(it->path, f->table.path) && lost_its_base(f, it))
 		doubt_base(f, it);
 	rc = descend(f, it);

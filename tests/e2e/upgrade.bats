@@ -350,3 +350,62 @@ changed_over() {
 	everywhere "SELECT group_concat(id || other || value || level) FROM (SELECT * FROM items ORDER BY id)" '1a10.09,2b2.53,3of B30.08,4of B40.04'
 	no_conflicts
 }
+
+# --- a union while some are upgraded and some are not --------------------------------------------------------------------------------------
+
+# A has the column and has set it in one row; B and C, who have not, have edited a row each.
+half_upgraded() {
+	write_config C
+	value A "CREATE TABLE items(id TEXT PRIMARY KEY, value TEXT); INSERT INTO items VALUES('a', 'one'), ('b', 'two'), ('c', 'three'), ('d', 'four')"
+	start_datastore
+	rounds A B C
+	upgraded_with_column A
+	value A "UPDATE items SET level = 8 WHERE id = 'a'"
+	rounds A
+	value B "UPDATE items SET value = 'of B' WHERE id = 'b'"
+	value C "UPDATE items SET value = 'of C' WHERE id = 'c'"
+	! once B || fail 'B waits for its upgrade'
+	! once C || fail 'C waits for its upgrade'
+}
+
+edits_stand() {
+	local name
+	round B C A B C
+	for name in datastore A B C; do
+		[[ $(value "$name" "SELECT group_concat(id || value || level, ', ') FROM (SELECT * FROM items ORDER BY id)") == 'aone8, bof B7, cof C7, dfour7' ]] ||
+			fail "$name: $(value "$name" 'SELECT * FROM items')" || return 1
+	done
+	assert_same datastore A B C
+}
+
+@test "a union while webservers wait for an upgrade: their edits are edits when it comes, and what it added to the other rows is none" {
+	half_upgraded
+	"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf"
+	round A B C
+	upgraded_with_column B
+	upgraded_with_column C
+	edits_stand
+}
+
+@test "... when they meet the union only afterwards, one after the other" {
+	half_upgraded
+	"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf"
+	upgraded_with_column B
+	round B A
+	upgraded_with_column C
+	edits_stand
+}
+
+@test "... and when the datastore is restored from one that waits: it has the table of before" {
+	half_upgraded
+	stop datastore
+	rm -f "$T"/datastore/users.db*
+	start_webserver C
+	"$BIN/sameroot-restore" datastore --from "${URL[C]}" --store users.db --yes -c "$T/datastore.conf"
+	stop C
+	start_datastore
+	round C B
+	upgraded_with_column B
+	upgraded_with_column C
+	edits_stand
+}
