@@ -128,10 +128,13 @@ struct sr_sync {
 SR_MUST enum sr_status sr_sync_load(struct sr_sync *s, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_set_anchor(struct sr_sync *s, const struct sr_anchor *at,
 					  struct sr_err *err); /* forward only, within an epoch */
+SR_MUST enum sr_status sr_sync_move_anchor(struct sr_sync *s, const struct sr_anchor *at, struct sr_err *err); /* wherever it is */
 SR_MUST enum sr_status sr_sync_set_last_push(struct sr_sync *s, const struct sr_uuid *id, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_set_as_of(struct sr_sync *s, uint64_t epoch, uint64_t seq, struct sr_err *err);
 /* Bases of every store become unknown. */
 SR_MUST enum sr_status sr_sync_forget_bases(struct sr_sync *s, bool as_hint, struct sr_err *err);
+/* The same, and so does as of when all is: it would be taken for a time of another history. */
+SR_MUST enum sr_status sr_sync_forget_past(struct sr_sync *s, struct sr_err *err);
 
 /* sync.c: is this the store that we know?  As of the last look. */
 bool sr_sync_marker_is_ours(const struct sr_replica_store *st);

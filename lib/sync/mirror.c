@@ -123,13 +123,11 @@ enum sr_status sr_sync_mirror_history(struct sr_sync *s, struct sr_err *err)
 	enum sr_status rc = sr_state_outbox_drop(s->r->state, err);
 
 	sr_warn("the operator takes the datastore's state as it is: what it removes or overwrites here goes to the conflict archive");
-	if (rc == SR_OK) /* dates of another history would be taken for some of this one */
-		rc = sr_sync_set_as_of(s, 0, 0, err);
 	if (rc == SR_OK)
-		rc = sr_sync_forget_bases(s, false, err);
+		rc = sr_sync_forget_past(s, err);
 	if (rc == SR_OK)
 		rc = sr_sync_cancel_all(s, err);
-	return rc == SR_OK ? sr_sync_set_anchor(s, &s->info.at, err) : rc;
+	return rc == SR_OK ? sr_sync_move_anchor(s, &s->info.at, err) : rc; /* which may be back, or aside */
 }
 
 /* --- a store ---------------------------------------------------------------------------------------------------------------------- */

@@ -49,14 +49,11 @@ enum sr_status sr_sync_load(struct sr_sync *s, struct sr_err *err)
 	return rc;
 }
 
-enum sr_status sr_sync_set_anchor(struct sr_sync *s, const struct sr_anchor *at, struct sr_err *err)
+enum sr_status sr_sync_move_anchor(struct sr_sync *s, const struct sr_anchor *at, struct sr_err *err)
 {
 	struct sr_buf buf = {0};
 	enum sr_status rc;
 
-	if (memcmp(&s->anchor.instance, &at->instance, sizeof at->instance) == 0 && s->anchor.epoch == at->epoch &&
-	    s->anchor.seq >= at->seq)
-		return SR_OK;
 	sr_buf_add(&buf, at->instance.b, 16);
 	sr_buf_be64(&buf, at->epoch);
 	sr_buf_be64(&buf, at->seq);
@@ -66,6 +63,14 @@ enum sr_status sr_sync_set_anchor(struct sr_sync *s, const struct sr_anchor *at,
 		s->anchor = *at;
 	sr_buf_free(&buf);
 	return rc;
+}
+
+enum sr_status sr_sync_set_anchor(struct sr_sync *s, const struct sr_anchor *at, struct sr_err *err)
+{
+	if (memcmp(&s->anchor.instance, &at->instance, sizeof at->instance) == 0 && s->anchor.epoch == at->epoch &&
+	    s->anchor.seq >= at->seq)
+		return SR_OK;
+	return sr_sync_move_anchor(s, at, err);
 }
 
 enum sr_status sr_sync_set_last_push(struct sr_sync *s, const struct sr_uuid *id, struct sr_err *err)
@@ -128,8 +133,11 @@ static void date_row(const struct sr_sync *s, struct sr_store_row *row, const st
 	}
 }
 
+/* past: PAST_HINTS, known bases become hints, see sr_state_forget_base; PAST_DATED, they go; PAST_NONE, and so does as of when they were. */
+enum past { PAST_HINTS, PAST_DATED, PAST_NONE };
+
 /* Of stores too that are not configured at the moment: when they come back, their bases are of a past that may be none. */
-enum sr_status sr_sync_forget_bases(struct sr_sync *s, bool as_hint, struct sr_err *err)
+static enum sr_status forget(struct sr_sync *s, enum past past, struct sr_err *err)
 {
 	struct sr_store_row *rows = NULL;
 	size_t n = 0;
@@ -144,9 +152,11 @@ enum sr_status sr_sync_forget_bases(struct sr_sync *s, bool as_hint, struct sr_e
 		struct sr_store_row *row = configured(s, rows[i].id);
 
 		row = row ? row : &rows[i];
-		if (row->base_known) /* else it is in a union already, as of what it was then */
+		if (past == PAST_NONE)
+			row->epoch = row->seq = 0;
+		else if (row->base_known) /* else it is in a union already, as of what it was then */
 			date_row(s, row, row == &rows[i] ? NULL : marker_of(s, row));
-		rc = sr_state_forget_base(s->r->state, row, as_hint, err);
+		rc = sr_state_forget_base(s->r->state, row, past == PAST_HINTS, err);
 	}
 	if (rc == SR_OK)
 		rc = sr_state_commit(s->r->state, err);
@@ -155,4 +165,16 @@ enum sr_status sr_sync_forget_bases(struct sr_sync *s, bool as_hint, struct sr_e
 out:
 	free(rows);
 	return rc;
+}
+
+enum sr_status sr_sync_forget_bases(struct sr_sync *s, bool as_hint, struct sr_err *err)
+{
+	return forget(s, as_hint ? PAST_HINTS : PAST_DATED, err);
+}
+
+enum sr_status sr_sync_forget_past(struct sr_sync *s, struct sr_err *err)
+{
+	enum sr_status rc = sr_sync_set_as_of(s, 0, 0, err);
+
+	return rc == SR_OK ? forget(s, PAST_NONE, err) : rc;
 }

@@ -214,6 +214,72 @@ other_datastore() {
 	[ "$(sql "$T/datastore/webstore.db" "SELECT count(*) FROM dashboards WHERE id = 'later'")" = 1 ]
 }
 
+# The datastore is what it was when it was kept.
+keep_datastore() {
+	stop datastore
+	cp -a "$T/datastore" "$T/kept"
+	start_datastore
+}
+
+roll_back_datastore() {
+	stop datastore
+	rm -r "${T:?}/datastore"
+	mv "$T/kept" "$T/datastore"
+}
+
+@test "adopt --mirror goes back to an older image of the datastore, also to one that went another way since" {
+	begin
+	keep_datastore
+	value A "UPDATE users SET email = 'given up' WHERE uid = 1; INSERT INTO users VALUES(10, 'Later', NULL, 0); DELETE FROM users WHERE uid = 3"
+	echo 'given up' >"$T/A/resources/hosts.csv"
+	rounds A B
+	roll_back_datastore
+	start_datastore
+	held A B
+	grep -q 'history is ahead' "$T/A.once"
+	tool A adopt --mirror --yes
+	[ "$status" -eq 0 ]
+	rounds A
+	assert_same datastore A
+	[ "$(value A 'SELECT group_concat(uid || email) FROM users')" = '1ada@example.org,3c@example.org' ]
+	[ "$(archived_rows A mirror)" = Ada,Later ]
+	value A "UPDATE users SET email = 'goes on' WHERE uid = 1" # and so the datastore is as far as B was, with another root
+	rounds A
+	held B
+	grep -q 'history is fork' "$T/B.once"
+	tool B adopt --mirror --yes
+	rounds B A
+	assert_same
+	everywhere 'SELECT email FROM users WHERE uid = 1' 'goes on'
+}
+
+@test "after adopt --mirror nothing of the history that was given up passes for newer, though it lay where it could not be mirrored" {
+	begin
+	keep_datastore
+	echo 'given up' >"$T/A/resources/hosts.csv"
+	value A "UPDATE users SET email = 'given up' WHERE uid = 1"
+	rounds A
+	value A "UPDATE users SET email = 'given up, too' WHERE uid = 1"
+	rounds A B A
+	roll_back_datastore
+	start_datastore
+	held A B
+	mv "$T/A/resources" "$T/unmounted"
+	tool A adopt --mirror --yes
+	tool B adopt --mirror --yes
+	round A
+	rounds B
+	echo new >"$T/B/resources/hosts.csv"
+	rounds B
+	"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf"
+	rounds B
+	mv "$T/unmounted" "$T/A/resources"
+	rounds A B
+	assert_same
+	[ "$(cat "$T/datastore/resources/hosts.csv")" = new ]
+	conflicts A | grep -q 'resources/hosts.csv'
+}
+
 # --- clones -----------------------------------------------------------------------------------------------------------------
 
 # FROM TO: a copy of the whole machine, state directory, stores and all
