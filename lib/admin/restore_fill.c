@@ -16,7 +16,7 @@
 #define BATCH_BYTES (8u << 20) /* what an interruption costs at most, but for a large file, which goes on where it was */
 #define WAIT_MS     15000      /* for a source to see what has changed there */
 
-enum sr_status sr_restore_open_store(struct sr_restore *x, size_t i, const char *path, bool ours, struct sr_store **out, struct sr_err *err)
+enum sr_status sr_restore_open_store(struct sr_restore *x, size_t i, const char *path, bool staged, struct sr_store **out, struct sr_err *err)
 {
 	const struct sr_config_store *c = x->stores[i].config;
 	struct sr_store_options o = {.name = c->name,
@@ -26,7 +26,8 @@ enum sr_status sr_restore_open_store(struct sr_restore *x, size_t i, const char 
 				     .group = c->group,
 				     .exclude = (const char *const *)c->exclude.at,
 				     .excludes = c->exclude.count,
-				     .ours = ours,
+				     .ours = staged,
+				     .alone = staged,
 				     .key = &x->key};
 
 	return sr_store_open(out, &o, err);
@@ -317,19 +318,24 @@ static enum sr_status put_all(struct filling *f)
 	return rc;
 }
 
-/* A database of another shape than is wanted now. */
-static enum sr_status begin_anew(struct filling *f)
+static void remove_staged(const struct sr_restore_store *st)
 {
 	static const char *const with[] = {"", "-wal", "-shm", "-journal"};
 
-	sr_store_close(f->store);
-	f->store = NULL;
 	for (size_t k = 0; k < sizeof with / sizeof *with; k++) {
-		char *path = sr_format("%s%s", f->st->staged, with[k]);
+		char *path = sr_format("%s%s", st->staged, with[k]);
 
 		unlink(path);
 		free(path);
 	}
+}
+
+/* A database of another shape than is wanted now. */
+static enum sr_status begin_anew(struct filling *f)
+{
+	sr_store_close(f->store);
+	f->store = NULL;
+	remove_staged(f->st);
 	sr_nodes_release(f->x->nodes, &f->map);
 	f->map = (struct sr_hash){0};
 	return SR_OK;
@@ -374,14 +380,19 @@ static enum sr_status look(struct filling *f)
 		rc = sr_restore_scan(f->x, f->store, sr_hash_none(&old) ? NULL : &old, &f->map, f->err);
 	if (rc == SR_OK)
 		sr_nodes_release(f->x->nodes, &old);
+	if (rc == SR_E_BUSY)
+		sr_err_context(f->err, "somebody has it open; nothing was put in place: close what reads it, and run this again");
 	return rc;
 }
 
 /* A database that was being built when the machine lost its power may be anything: what was fetched is lost, no more. */
 static enum sr_status look_first(struct filling *f)
 {
-	enum sr_status rc = look(f);
+	enum sr_status rc;
 
+	if (f->st->kind == SR_KIND_DATABASE && access(f->st->staged, F_OK) != 0)
+		remove_staged(f->st); /* logs of one that is gone */
+	rc = look(f);
 	if (rc != SR_E_DATA || f->st->kind != SR_KIND_DATABASE)
 		return rc;
 	rc = begin_anew(f);
@@ -467,7 +478,9 @@ static enum sr_status finish(struct filling *f)
 		rc = sr_store_check(f->store, f->err);
 	if (rc == SR_E_DATA && f->st->kind == SR_KIND_DATABASE)
 		(void)!begin_anew(f); /* by the next run */
-	sr_store_close(f->store); /* a database's log goes into it */
+	if (rc == SR_OK)
+		rc = sr_store_settle(f->store, f->err);
+	sr_store_close(f->store);
 	f->store = NULL;
 	if (rc == SR_OK && f->st->kind == SR_KIND_FILES)
 		give_own(f);

@@ -101,8 +101,8 @@ size_t sr_restore_source_of(const struct sr_restore *x, size_t i, struct sr_byte
 
 /* --- restore_fill.c --- */
 
-/* A store i that lies at `path`.  ours: nobody else has it open, and its write-ahead log may be taken into it. */
-SR_MUST enum sr_status sr_restore_open_store(struct sr_restore *x, size_t i, const char *path, bool ours, struct sr_store **out,
+/* A store i that lies at `path`.  staged: it is being built, and nobody else's; a database that somebody reads is SR_E_BUSY. */
+SR_MUST enum sr_status sr_restore_open_store(struct sr_restore *x, size_t i, const char *path, bool staged, struct sr_store **out,
 					     struct sr_err *err);
 /* Two maps counted against each other. */
 SR_MUST enum sr_status sr_restore_count(struct sr_counts *c, struct sr_bytes path, const struct sr_version *here, const struct sr_version *there);

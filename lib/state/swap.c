@@ -15,6 +15,13 @@
 #define MAGIC     "sameroot-restore 1\n"
 #define PLAN_MOST (1 << 20)
 
+static const char *const parts[] = {"", "-wal", "-shm", "-journal"}; /* of a database; anything else is the first only */
+
+static size_t parts_of(const struct sr_swap *s)
+{
+	return s->database ? sizeof parts / sizeof *parts : 1;
+}
+
 /* --- the plan as a file: the magic, "for REQUEST", a line a swap: "database|other PATH STAGED ASIDE", percent-encoded, "end" -------- */
 
 static void print_plan(struct sr_buf *out, const char *request, const struct sr_swap *swaps, size_t n)
@@ -59,14 +66,33 @@ static enum sr_status write_file(const char *path, struct sr_bytes content, stru
 	return rc;
 }
 
+/* A database whose rows are in a log that the renames do not take. */
+static enum sr_status check_whole(const struct sr_swap *s, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	for (size_t k = 1; rc == SR_OK && k < parts_of(s); k++) {
+		char *part = sr_format("%s%s", s->staged, parts[k]);
+		struct stat st;
+
+		if (strcmp(parts[k], "-shm") && lstat(part, &st) == 0 && st.st_size > 0)
+			rc = sr_err_set(err, SR_E_BUSY, "%s did not go into its database: somebody has that open; close what reads it, and run this again",
+					part);
+		free(part);
+	}
+	return rc;
+}
+
 enum sr_status sr_swap_plan(const char *state_dir, const char *request, const struct sr_swap *swaps, size_t n, struct sr_err *err)
 {
 	char *dir = sr_format("%s/restore", state_dir), *path = sr_format("%s/" PLAN_FILE, state_dir), *fresh = sr_format("%s.new", path);
 	struct sr_buf text = {0};
 	enum sr_status rc = SR_OK;
 
+	for (size_t k = 0; rc == SR_OK && k < n; k++)
+		rc = check_whole(&swaps[k], err);
 	print_plan(&text, request, swaps, n);
-	if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+	if (rc == SR_OK && mkdir(dir, 0700) != 0 && errno != EEXIST)
 		rc = sr_err_sys(err, SR_E_IO, "%s", dir);
 	if (rc == SR_OK && sr_swap_pending(state_dir))
 		rc = sr_err_set(err, SR_E_CONFLICT, "%s: there is one already", path);
@@ -204,13 +230,6 @@ static enum sr_status move(const char *from, const char *to, struct sr_err *err)
 	return sr_err_sys(err, SR_E_IO, "%s: rename to %s", from, to);
 }
 
-static const char *const parts[] = {"", "-wal", "-shm", "-journal"}; /* of a database; anything else is the first only */
-
-static size_t parts_of(const struct sr_swap *s)
-{
-	return s->database ? sizeof parts / sizeof *parts : 1;
-}
-
 static bool has_part(const char *path, size_t k)
 {
 	char *part = sr_format("%s%s", path, parts[k]);
@@ -267,6 +286,19 @@ static enum sr_status put_aside(const struct sr_swap *s, struct sr_err *err)
 	return rc;
 }
 
+/* What whoever looked at the staged thing, or was killed while it was made, has left: it is of nothing any more. */
+static void clear_away(const struct sr_swap *s)
+{
+	for (size_t k = 1; k < parts_of(s); k++) {
+		char *part = sr_format("%s%s", s->staged, parts[k]);
+		struct stat st;
+
+		if (lstat(part, &st) == 0 && (!st.st_size || !strcmp(parts[k], "-shm")))
+			unlink(part);
+		free(part);
+	}
+}
+
 /* The staged thing goes last: as long as it is where it was staged, what lies at the path belongs to the old one. */
 static enum sr_status do_swap(const struct sr_swap *s, struct sr_err *err)
 {
@@ -278,6 +310,8 @@ static enum sr_status do_swap(const struct sr_swap *s, struct sr_err *err)
 		if (rc == SR_OK)
 			rc = move(s->staged, s->path, err);
 	}
+	if (rc == SR_OK)
+		clear_away(s);
 	slash = strrchr(dir, '/');
 	if (slash)
 		slash[slash == dir] = 0;

@@ -21,7 +21,8 @@ struct sr_swap {
 	bool database;               /* its -wal, -shm and -journal go with it */
 };
 
-/* `request` is the caller's: what was asked for, not empty.  Durable when SR_OK.  SR_E_CONFLICT: there is a plan already. */
+/* `request` is the caller's: what was asked for, not empty.  Durable when SR_OK.  SR_E_CONFLICT: there is a plan already.  SR_E_BUSY: a staged
+ * database has a log with content, which did not go into it. */
 SR_MUST enum sr_status sr_swap_plan(const char *state_dir, const char *request, const struct sr_swap *swaps, size_t n, struct sr_err *err);
 /* End the plan, and forget it.  *done (may be NULL): how many things it put in place; 0: there was none.  SR_E_DATA: the plan is damaged. */
 SR_MUST enum sr_status sr_swap_finish(const char *state_dir, size_t *done, struct sr_err *err);

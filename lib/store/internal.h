@@ -17,6 +17,7 @@ struct sr_store_impl {
 	enum sr_status (*create)(struct sr_store *st, struct sr_err *err);
 	enum sr_status (*mark)(struct sr_store *st, const struct sr_marker *marker, struct sr_err *err);
 	enum sr_status (*check)(struct sr_store *st, struct sr_err *err); /* NULL: there is nothing to check */
+	enum sr_status (*settle)(struct sr_store *st, struct sr_err *err); /* NULL: there is no log */
 	/* NULL: there is no such thing, SR_OK and nothing moved. */
 	enum sr_status (*shed_stale_wal)(struct sr_store *st, uint64_t inode, const struct sr_uuid *node, bool *moved, struct sr_err *err);
 	bool (*doubtful)(struct sr_store *st, uint64_t inode); /* NULL: never */
@@ -61,7 +62,7 @@ struct sr_store {
 	char **exclude;
 	size_t excludes;
 	uint64_t max_size, wal_limit;
-	bool ours;
+	bool ours, alone;
 	bool overwritten; /* another content was put into the file, beside the log of what was there */
 	const struct sr_tree_key *key; /* BORROWED */
 };

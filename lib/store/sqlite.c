@@ -194,6 +194,8 @@ enum sr_status sr_sql_connect(struct sr_sql *sql, const struct sr_store *st, enu
 	}
 	configure(sql, st->ours && kind == SR_VIEW_MAIN);
 	status = sr_sql_exec(sql, "PRAGMA mmap_size=0", err);
+	if (status == SR_OK && st->alone) /* the first lock stays until it is closed; of a new file or an old one alike */
+		status = sr_sql_exec(sql, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL", err);
 	if (status == SR_OK)
 		status = sr_sql_exec(sql, kind == SR_VIEW_EXTRA ? "PRAGMA query_only=1" : "PRAGMA synchronous=FULL", err);
 	if (status != SR_OK) {
@@ -375,6 +377,19 @@ static enum sr_status mark(struct sr_store *st, const struct sr_marker *marker, 
 	if (!sqlite3_get_autocommit(s->main.db))
 		sqlite3_exec(s->main.db, "ROLLBACK", NULL, NULL, NULL);
 	return status == SR_OK ? sr_sql_sync(&s->main, err) : status;
+}
+
+static enum sr_status settle(struct sr_store *st, struct sr_err *err)
+{
+	struct sr_sql_store *s = (struct sr_sql_store *)st;
+	enum sr_status status = sr_sql_main(s, err);
+	int rc;
+
+	assert(st->alone);
+	if (status != SR_OK)
+		return status;
+	rc = sqlite3_wal_checkpoint_v2(s->main.db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	return rc == SQLITE_OK ? SR_OK : sr_sql_fail(err, &s->main, rc, "checkpoint");
 }
 
 /* --- looking ---------------------------------------------------------------------------------------------------- */
@@ -753,6 +768,7 @@ static const struct sr_store_impl sqlite_impl = {
 	.create = create,
 	.mark = mark,
 	.check = sr_sql_check,
+	.settle = settle,
 	.shed_stale_wal = shed_stale_wal,
 	.doubtful = doubtful,
 	.inode = inode,

@@ -45,6 +45,7 @@ enum sr_status sr_store_init(struct sr_store *st, const struct sr_store_impl *im
 	st->max_size = options->max_size;
 	st->wal_limit = options->wal_limit;
 	st->ours = options->ours;
+	st->alone = options->alone;
 	st->key = options->key;
 	st->has_owner = options->owner;
 	st->has_group = options->group;
@@ -169,6 +170,11 @@ enum sr_status sr_store_mark(struct sr_store *st, const struct sr_marker *marker
 enum sr_status sr_store_check(struct sr_store *st, struct sr_err *err)
 {
 	return st->impl->check ? st->impl->check(st, err) : SR_OK;
+}
+
+enum sr_status sr_store_settle(struct sr_store *st, struct sr_err *err)
+{
+	return st->impl->settle ? st->impl->settle(st, err) : SR_OK;
 }
 
 enum sr_status sr_store_shed_stale_wal(struct sr_store *st, uint64_t inode, const struct sr_uuid *node, bool *moved, struct sr_err *err)

@@ -24,6 +24,7 @@ struct sr_store_options { /* all COPIED */
 	uint64_t max_size;               /* files: larger ones are unknown; 0: no limit */
 	uint64_t wal_limit;              /* databases, bytes; see Wal-Limit */
 	bool ours;                       /* a datastore's store: no application beside us, so we may checkpoint, and accept new tables */
+	bool alone;                      /* `ours`, and a database: nobody else may so much as read it from our first look until it is closed */
 	const struct sr_tree_key *key;   /* BORROWED for the store's life */
 };
 
@@ -76,6 +77,9 @@ SR_MUST enum sr_status sr_store_mark(struct sr_store *st, const struct sr_marker
 
 /* Is a database whole, as SQLite's integrity_check sees it?  SR_E_DATA: what is wrong.  Files: nothing is looked at. */
 SR_MUST enum sr_status sr_store_check(struct sr_store *st, struct sr_err *err);
+
+/* Of a database that is `alone`: take its write-ahead log into the file, which then is all of it.  SR_E_FULL, SR_E_IO: it did not go in. */
+SR_MUST enum sr_status sr_store_settle(struct sr_store *st, struct sr_err *err);
 
 /* Design section 6, "a database file copied over ours": `inode` and `node` are what state.db remembers of this store (0 / zero: nothing
  * remembered, then nothing is done).  Moves stale -wal, -shm, -journal aside only with all the evidence; *moved says so. */

@@ -111,6 +111,46 @@ static void test_in_place_at_once(void **state)
 	assert_in_place(w);
 }
 
+/* The renames take the database's file only: what its log has would stay behind. */
+static void test_not_with_a_log(void **state)
+{
+	struct world *w = *state;
+	struct sr_err err;
+
+	for (const char *const *log = (const char *const[]){"-wal", "-journal", NULL}; *log; log++) {
+		put_with(w->swap.staged, *log, "rows");
+		assert_int_equal(sr_swap_plan(w->dir, "all of it", &w->swap, 1, &err), SR_E_BUSY);
+		assert_non_null(strstr(err.text, w->swap.staged));
+		assert_false(sr_swap_pending(w->dir));
+		assert_holds(w->swap.path, "", "old");
+		assert_holds(w->swap.staged, *log, "rows");
+		put_with(w->swap.staged, *log, "");
+	}
+	assert_int_equal(sr_swap_plan(w->dir, "all of it", &w->swap, 1, &err), SR_OK);
+	assert_int_equal(sr_swap_finish(w->dir, NULL, &err), SR_OK);
+	assert_in_place(w);
+}
+
+static void test_nothing_is_left(void **state)
+{
+	struct world *w = *state;
+	struct sr_err err;
+
+	for (int cut = 0; cut < 2; cut++) {
+		put(w->swap.staged, "new");
+		assert_int_equal(sr_swap_plan(w->dir, "all of it", &w->swap, 1, &err), SR_OK);
+		if (cut) /* just after the last rename */
+			assert_int_equal(rename(w->swap.staged, w->swap.path), 0);
+		put_with(w->swap.staged, "-wal", "");
+		put_with(w->swap.staged, "-shm", "index");
+		put_with(w->swap.staged, "-journal", "");
+		assert_int_equal(sr_swap_finish(w->dir, NULL, &err), SR_OK);
+		for (const char *const *part = (const char *const[]){"", "-wal", "-shm", "-journal", NULL}; *part; part++)
+			assert_holds(w->swap.staged, *part, NULL);
+		assert_holds(w->swap.path, "", "new");
+	}
+}
+
 /* After each of its renames it may have been killed. */
 static void test_cut_anywhere(void **state)
 {
@@ -255,6 +295,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_in_place_at_once, begin, end),
+		cmocka_unit_test_setup_teardown(test_not_with_a_log, begin, end),
+		cmocka_unit_test_setup_teardown(test_nothing_is_left, begin, end),
 		cmocka_unit_test_setup_teardown(test_cut_anywhere, begin, end),
 		cmocka_unit_test_setup_teardown(test_nothing_was_there, begin, end),
 		cmocka_unit_test_setup_teardown(test_nothing_is_overwritten, begin, end),
