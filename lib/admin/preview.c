@@ -269,6 +269,7 @@ static enum sr_status compare(struct look *l, size_t i, struct sr_preview_store 
 	struct count c = {.l = l, .config = &l->config->stores[i], .scan = &local->scan, .out = out};
 	uint8_t kind = c.config->kind == SR_CONFIG_SQLITE ? SR_KIND_DATABASE : SR_KIND_FILES;
 	struct sr_entry there = {0};
+	uint64_t leaves = 0, bytes;
 	enum sr_status rc;
 
 	c.there = store_there(l, out->name);
@@ -287,7 +288,7 @@ static enum sr_status compare(struct look *l, size_t i, struct sr_preview_store 
 		rc = sr_store_diff(l->nodes, kind, &local->map, &nothing, count_one, &c, err);
 	if (rc == SR_OK)
 		out->equal = c.all_here - out->here - out->different;
-	out->emptied = rc == SR_OK && !c.there->leaves && c.all_here;
+	out->emptied = rc == SR_OK && !c.there->leaves && (sr_map_counts(l->nodes, &local->map, &leaves, &bytes) != SR_OK || leaves);
 	return rc;
 }
 

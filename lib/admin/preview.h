@@ -24,7 +24,7 @@ struct sr_preview { /* {0}; sr_preview_free when done */
 			const char *itself; /* "here", "there" or "different": the table, not only rows of it; else NULL */
 		} *tables;
 		size_t n, last; /* last: of tables, the one that was counted in last */
-		bool emptied; /* nothing is at the datastore, and something here: a mirror is refused */
+		bool emptied; /* no file or row is at the datastore, and some here: a mirror is refused */
 	} *stores;
 	size_t n;
 };

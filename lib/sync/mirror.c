@@ -79,12 +79,28 @@ bool sr_sync_mirrors(const struct sr_sync *s, size_t i)
 
 /* --- a history that is held ---------------------------------------------------------------------------------------------------- */
 
+/* Tables may all be empty, as they are there: that is known when they were looked into now.  What cannot be told is taken for content. */
+static bool has_rows(const struct sr_sync *s, size_t i)
+{
+	struct sr_replica_store *st = &s->r->stores[i];
+	uint64_t leaves = 0, bytes;
+	struct sr_err err;
+	bool seen = s->r->keyed && sr_uuid_none(&st->row.pending) && sr_replica_scan(s->r, i, true, NULL, NULL, &err) == SR_OK;
+
+	sr_replica_unview(s->r);
+	return !seen || sr_map_counts(s->r->nodes, &st->map, &leaves, &bytes) != SR_OK || leaves;
+}
+
 static bool has_leaves(const struct sr_sync *s, size_t i)
 {
 	const struct sr_replica_store *st = &s->r->stores[i];
 	uint64_t leaves = 0, bytes;
 
-	return st->mode == SR_MODE_READY && (st->has_content || (sr_map_counts(s->r->nodes, &st->map, &leaves, &bytes) == SR_OK && leaves));
+	if (st->mode != SR_MODE_READY)
+		return false;
+	if (st->has_content)
+		return st->kind != SR_KIND_DATABASE || has_rows(s, i);
+	return sr_map_counts(s->r->nodes, &st->map, &leaves, &bytes) == SR_OK && leaves;
 }
 
 /* The store that is empty there, or paused, and not here; r->n: none. */

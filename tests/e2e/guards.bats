@@ -180,6 +180,31 @@ other_datastore() {
 	check_databases
 }
 
+@test "adopt --mirror on a webserver that is held, with a database that has tables and no row on either side" {
+	write_config C
+	for name in A C; do
+		fill $name
+		sql "$T/$name/webstore.db" 'DELETE FROM dashboards; DELETE FROM preferences; DELETE FROM history'
+	done
+	start_datastore
+	rounds A
+	replace_datastore
+	value C "UPDATE users SET email = 'theirs' WHERE uid = 1"
+	rounds C
+	held A
+	sql "$T/A/webstore.db" "INSERT INTO history VALUES(x'01', 1, 'mine')"
+	tool A adopt --mirror --yes
+	[ "$status" -eq 1 ]
+	says 'refused: store webstore.db is empty at the datastore, and not here'
+	held A
+	sql "$T/A/webstore.db" 'DELETE FROM history'
+	tool A adopt --mirror --yes
+	[ "$status" -eq 0 ] || fail "$output"
+	rounds A
+	assert_same datastore A C
+	[ "$(value A 'SELECT email FROM users WHERE uid = 1')" = theirs ]
+}
+
 @test "adopt --mirror is refused by a store that is empty at the datastore, and --store takes the others" {
 	begin
 	start_webserver A
@@ -188,6 +213,11 @@ other_datastore() {
 	replace_datastore
 	sync_now A
 	tool A adopt --mirror --yes
+	[ "$status" -eq 1 ]
+	says 'refused: store users.db is empty at the datastore, and not here' '--store NAME'
+	tool A adopt --mirror --store resources --yes
+	[ "$status" -eq 1 ]
+	admin A /api/admin/adopt -f -d '{"what": "mirror", "store": null}' # as if the datastore had been emptied after the command had looked
 	sync_now A
 	sync_now A
 	[ "$(value A 'SELECT count(*) FROM users')" = 3 ]

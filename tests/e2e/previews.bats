@@ -46,7 +46,8 @@ says() {
 	mkdir "$T/datastore"
 	start_datastore
 	tool A adopt --mirror
-	says 'Store users.db is empty at the datastore, and not here: mirroring it is refused'
+	[ "$status" -eq 1 ]
+	says 'refused: store users.db is empty at the datastore, and not here'
 	json A adopt --mirror | jq -e 'all(.preview[]; .emptied)'
 }
 
