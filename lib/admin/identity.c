@@ -26,7 +26,7 @@ static enum sr_status put_offline(const struct sr_admin *a, struct sr_err *err)
 static void explain(FILE *out)
 {
 	fputs("To the datastore this machine will be another webserver, not the one that it was copied from.  What both have is united: what is missing on a\n"
-	      "side is copied there, and nothing is deleted, but for names that the datastore knows to be deleted since.\n",
+	      "side is copied there, and nothing is deleted, but for names that the datastore knows to be deleted since.  What was edited here stays an edit.\n",
 	      out);
 }
 

@@ -4,7 +4,7 @@
  * Both sides keep it durably, and a webserver has the new one on its disk before it asks, so that it always knows the one that counts here, or
  * the next: a crash on either side locks nobody out.  Who shows an older one is a copy of the machine, or was restored from one.  It is refused
  * while the other one is alive; when that has been silent for three of its intervals it is let in, and its pushes of before are cancelled, which
- * makes its bases unknown.
+ * makes hints of its bases.
  * Tokens are numbered, so that a datastore that was itself restored from a backup does not take the future for the past.  After a start everyone
  * counts as alive for that long; nobody's wall clock has a say. */
 #include "lib/datastore/internal.h"
@@ -98,7 +98,7 @@ struct exchange {
 	struct sr_uuid webserver, old, new;
 	uint64_t n, interval;
 	const char *addr, *peer;
-	bool silent; /* the one that was current has been silent: bases are unknown */
+	bool silent; /* the one that was current has been silent: it is to unite */
 	uint64_t next; /* the number of the new one */
 };
 

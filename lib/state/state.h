@@ -64,7 +64,7 @@ SR_MUST enum sr_status sr_state_store_put(struct sr_state *s, const struct sr_st
 enum sr_base_state {
 	SR_BASE_UNKNOWN = 0,
 	SR_BASE_KNOWN = 1,
-	SR_BASE_HINT = 2, /* unknown since an epoch bump; `base` is what it was */
+	SR_BASE_HINT = 2, /* unknown since the epoch rose, or a chain of pushes broke; `base` is what it was */
 };
 struct sr_leaf_row {
 	struct sr_bytes path;     /* BORROWED in, VALID UNTIL the next call out */

@@ -232,9 +232,7 @@ static enum sr_status conclude_store(struct sr_sync *s, size_t i, struct sr_leav
 
 	if (a->verdict == SR_VERDICT_OK && !other_marker)
 		return sr_sync_set_bases(s, i, leaves, a, a->at.epoch, a->at.seq, err);
-	if (a->verdict == SR_VERDICT_OK || (settling && a->verdict == SR_VERDICT_STALE))
-		return forget_some_bases(s, i, leaves, err);
-	return SR_OK;
+	return a->verdict == SR_VERDICT_OK ? forget_some_bases(s, i, leaves, err) : SR_OK;
 }
 
 /* One durable step: bases, the chain's last id, the anchor, and the outbox is empty again. */
@@ -253,7 +251,9 @@ static enum sr_status conclude(struct sr_sync *s, const struct sr_outbox *o, con
 			rc = conclude_store(s, i, leaves, a, settling, err);
 		sr_leaves_free(leaves);
 	}
-	if (rc == SR_OK)
+	if (rc == SR_OK && settling && a->verdict == SR_VERDICT_STALE) /* another machine went on with this identity: guard() makes hints of the bases */
+		rc = sr_state_outbox_give_up(s->r->state, err);
+	else if (rc == SR_OK)
 		rc = sr_state_outbox_drop(s->r->state, err);
 	if (rc == SR_OK)
 		rc = sr_sync_set_last_push(s, &o->id, err);

@@ -216,9 +216,9 @@ static enum sr_status guard(struct sr_sync *s, bool *again, struct sr_err *err)
 	}
 	broken = memcmp(&s->last_push, &s->info.push, sizeof s->last_push) != 0;
 	if (broken && !first) {
-		sr_warn("the datastore's last push of this webserver is not the one known here: bases are taken as unknown, nothing is "
-			"deleted");
-		rc = sr_sync_forget_bases(s, false, err);
+		sr_warn("the datastore's last push of this webserver is not the one known here: what both have is united, nothing is deleted; "
+			"what was edited here stays an edit");
+		rc = sr_sync_forget_bases(s, true, err);
 	}
 	if (rc == SR_OK) /* after it, for a marker knows better as of when its store is */
 		rc = check_markers(s, &forgot, err);

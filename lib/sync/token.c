@@ -164,14 +164,15 @@ enum sr_status sr_new_uuid_put(struct sr_state *state, struct sr_err *err)
 	return sr_state_put_u64(state, META_NEW, 1, err);
 }
 
-/* Bases go first: a crash in the middle begins anew. */
+/* What it agreed on with the datastore, and what it was about to push, is as true of a copy as of the other one: hints, which tell its edits.  But
+ * what is missing in a copy may be what was not copied, so that it deletes nothing.  Bases go first: a crash in the middle begins anew. */
 static enum sr_status renew(struct sr_sync *s, struct sr_err *err)
 {
 	struct sr_uuid none = {0};
-	enum sr_status rc = sr_sync_forget_bases(s, false, err);
+	enum sr_status rc = sr_sync_forget_bases(s, true, err);
 
 	if (rc == SR_OK)
-		rc = sr_state_outbox_drop(s->r->state, err);
+		rc = sr_state_outbox_give_up(s->r->state, err);
 	if (rc == SR_OK)
 		rc = sr_state_begin(s->r->state, err);
 	if (rc != SR_OK)
