@@ -390,16 +390,17 @@ static void unpause_store(struct sr_replica_store *s, enum sr_store_mode mode)
 /* A database that was copied over ours may have a stale -wal beside it, which the first look would replay over it. */
 static enum sr_status shed(struct sr_replica_store *s, struct sr_err *err)
 {
+	struct sr_store_seen seen = {.inode = s->row.inode, .written_ns = s->row.written_ns};
 	bool moved = false;
 	enum sr_status rc = SR_OK;
 
 	if (s->kind == SR_KIND_DATABASE && s->row.inode)
-		rc = sr_store_shed_stale_wal(s->store, s->row.inode, &s->row.node, &moved, err);
+		rc = sr_store_shed_stale_wal(s->store, &seen, &s->row.node, &moved, err);
 	if (rc == SR_OK && moved)
 		sr_warn("store %s: the database file was replaced while a write-ahead log of the old one lay beside it; that log was moved "
 			"aside",
 			s->name);
-	if (rc == SR_OK && sr_store_doubtful(s->store, s->row.inode))
+	if (rc == SR_OK && sr_store_doubtful(s->store, &seen))
 		s->doubtful = true;
 	return rc;
 }
@@ -637,17 +638,25 @@ static enum sr_status record_scan(struct record *c, const struct sr_hash *before
 	return rc;
 }
 
-static enum sr_status remember_inode(struct sr_replica *r, struct sr_replica_store *s, struct sr_err *err)
+void sr_replica_note_seen(struct sr_replica_store *s)
 {
-	struct sr_store_row row = s->row;
+	struct sr_store_seen seen = sr_store_seen(s->store);
+
+	s->row.inode = seen.inode;
+	s->row.written_ns = seen.written_ns;
+}
+
+static enum sr_status remember_seen(struct sr_replica *r, struct sr_replica_store *s, struct sr_err *err)
+{
+	struct sr_store_row was = s->row;
 	enum sr_status rc;
 
-	row.inode = sr_store_inode(s->store);
-	if (row.inode == s->row.inode)
+	sr_replica_note_seen(s);
+	if (s->row.inode == was.inode && s->row.written_ns == was.written_ns)
 		return SR_OK;
-	rc = sr_state_store_put(r->state, &row, err);
-	if (rc == SR_OK)
-		s->row = row;
+	rc = sr_state_store_put(r->state, &s->row, err);
+	if (rc != SR_OK)
+		s->row = was;
 	return rc;
 }
 
@@ -798,7 +807,7 @@ enum sr_status sr_replica_scan(struct sr_replica *r, size_t i, bool own_transact
 	if (rc == SR_OK)
 		rc = record_scan(&c, &s->map, &scan.map);
 	if (rc == SR_OK)
-		rc = remember_inode(r, s, err);
+		rc = remember_seen(r, s, err);
 	sr_replica_write_lock(r);
 	if (rc == SR_OK)
 		set_map(r, s, &scan.map);
@@ -942,7 +951,7 @@ enum sr_status sr_replica_mark(struct sr_replica *r, size_t i, const struct sr_u
 	}
 	s->marker = marker;
 	s->doubtful = false;
-	s->row.inode = sr_store_inode(s->store);
+	sr_replica_note_seen(s);
 	s->row.marker = *id;
 	s->row.node = r->node;
 	memset(&s->row.pending, 0, sizeof s->row.pending);

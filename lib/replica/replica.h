@@ -113,6 +113,9 @@ enum sr_take_what { SR_TAKE_LOCAL, SR_TAKE_BASE, SR_TAKE_AS_OF };
 SR_MUST enum sr_status sr_replica_take(struct sr_replica *r, size_t i, struct sr_leaves *taken, enum sr_take_what what, uint64_t epoch,
 				       uint64_t seq, struct sr_err *err);
 
+/* What the store's file or root directory is now goes into its row, which is not written yet. */
+void sr_replica_note_seen(struct sr_replica_store *s);
+
 /* A new marker for store i: told to state.db as pending first, then written into the store, then made the last.  (Before a push; whenever
  * base changes.) */
 SR_MUST enum sr_status sr_replica_mark(struct sr_replica *r, size_t i, const struct sr_uuid *id, const struct sr_uuid *instance,

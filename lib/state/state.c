@@ -15,7 +15,7 @@
 #define STATE_FILE "state.db"
 #define LOCK_FILE "lock"
 #define APPLICATION_ID 0x53525354 /* "SRST" */
-#define FORMAT 2                  /* user_version */
+#define FORMAT 3                  /* user_version */
 #define BUSY_MS 5000              /* a reader may meet the writer's recovery or its last close; nobody holds longer */
 
 #define JOURNAL_KEEP 1000000  /* rows, however old */
@@ -71,6 +71,7 @@ static const char *const upgrades[FORMAT - 1] = {
 	"CREATE TABLE conflict (webserver BLOB, id TEXT, entry BLOB, PRIMARY KEY (webserver, id)) WITHOUT ROWID;"
 	"CREATE TABLE conflict_report (webserver BLOB PRIMARY KEY, token BLOB, total INTEGER, bytes INTEGER, at_ms INTEGER) WITHOUT ROWID;"
 	"CREATE TABLE token (webserver BLOB PRIMARY KEY, token BLOB, n INTEGER, interval INTEGER, addr TEXT) WITHOUT ROWID;",
+	"ALTER TABLE store ADD COLUMN written INTEGER NOT NULL DEFAULT 0;",
 };
 
 /* ---- directory and lock ---- */
@@ -449,6 +450,7 @@ static void take_store(struct sr_ask *q, struct sr_store_row *out)
 	out->absent_hint = absence == SR_ABSENT_HINT;
 	out->epoch = sr_take_u64(q, 6);
 	out->seq = sr_take_u64(q, 7);
+	out->written_ns = (int64_t)sr_take_u64(q, 8);
 }
 
 static enum sr_status find_store(struct sr_state *s, const char *name, struct sr_store_row *out, bool *found, struct sr_err *err)
@@ -547,6 +549,7 @@ enum sr_status sr_state_store_put(struct sr_state *s, const struct sr_store_row 
 	sr_give_i64(&q, row->base_known ? SR_ABSENT_KNOWN : row->absent_hint ? SR_ABSENT_HINT : SR_ABSENT_UNKNOWN);
 	sr_give_u64(&q, row->epoch);
 	sr_give_u64(&q, row->seq);
+	sr_give_i64(&q, row->written_ns);
 	sr_give_i64(&q, row->id);
 	status = sr_ask_run(&q, err);
 out:

@@ -408,11 +408,11 @@ static enum sr_presence files_look(struct sr_store *st, struct sr_marker *marker
 	return SR_ABSENT;
 }
 
-static uint64_t files_inode(struct sr_store *st)
+static struct sr_store_seen files_seen(struct sr_store *st)
 {
 	struct stat now;
 
-	return stat(st->path, &now) ? 0 : now.st_ino;
+	return (struct sr_store_seen){.inode = stat(st->path, &now) ? 0 : now.st_ino};
 }
 
 /* ---- views ---- */
@@ -510,7 +510,7 @@ static const struct sr_store_impl files_impl = {
 	.look = files_look,
 	.create = files_create,
 	.mark = files_mark,
-	.inode = files_inode,
+	.seen = files_seen,
 	.view_open = files_view_open,
 	.view_close = files_view_close,
 	.view_scan = sr_files_scan,

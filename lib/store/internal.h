@@ -19,9 +19,9 @@ struct sr_store_impl {
 	enum sr_status (*check)(struct sr_store *st, struct sr_err *err); /* NULL: there is nothing to check */
 	enum sr_status (*settle)(struct sr_store *st, struct sr_err *err); /* NULL: there is no log */
 	/* NULL: there is no such thing, SR_OK and nothing moved. */
-	enum sr_status (*shed_stale_wal)(struct sr_store *st, uint64_t inode, const struct sr_uuid *node, bool *moved, struct sr_err *err);
-	bool (*doubtful)(struct sr_store *st, uint64_t inode); /* NULL: never */
-	uint64_t (*inode)(struct sr_store *st);
+	enum sr_status (*shed_stale_wal)(struct sr_store *st, const struct sr_store_seen *seen, const struct sr_uuid *node, bool *moved, struct sr_err *err);
+	bool (*doubtful)(struct sr_store *st, const struct sr_store_seen *seen); /* NULL: never */
+	struct sr_store_seen (*seen)(struct sr_store *st);
 
 	enum sr_status (*view_open)(struct sr_view **out, struct sr_store *st, enum sr_view_kind kind, struct sr_err *err);
 	void (*view_close)(struct sr_view *v); /* frees v */

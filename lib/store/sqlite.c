@@ -472,11 +472,18 @@ static enum sr_presence look(struct sr_store *st, struct sr_marker *marker, bool
 	return presence;
 }
 
-static uint64_t inode(struct sr_store *st)
+static int64_t ns_of(const struct timespec *t)
+{
+	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
+}
+
+static struct sr_store_seen seen_now(struct sr_store *st)
 {
 	struct stat sb;
 
-	return stat(st->path, &sb) == 0 ? (uint64_t)sb.st_ino : 0;
+	if (stat(st->path, &sb) < 0)
+		return (struct sr_store_seen){0};
+	return (struct sr_store_seen){.inode = (uint64_t)sb.st_ino, .written_ns = ns_of(&sb.st_mtim)};
 }
 
 /* --- moving aside ----------------------------------------------------------------------------------------------- */
@@ -644,16 +651,28 @@ static bool nobody_came(const struct sr_store *st, const struct timespec before[
 	return leftovers(st, now) && !memcmp(now, before, sizeof now) && !wal_in_use(st);
 }
 
-static enum sr_status shed_stale_wal(struct sr_store *st, uint64_t known_inode, const struct sr_uuid *node, bool *any, struct sr_err *err)
+/* Was the file itself written to since its log was, by whoever put another content in it?  By cp it is; by cp -p, which gives it the time of what was
+ * copied, it is as of earlier than when it was last seen.  Its owner, its mode, another link and another name are no matter: they change no
+ * content, only the time at which it "came".  A checkpoint writes it as well, but then the log is in it (sqlite_log.c). */
+static bool was_written(const struct timespec *log, const struct sr_store_seen *seen, const struct sr_store_seen *now, bool clearly)
+{
+	int64_t later = now->written_ns - ns_of(log);
+
+	return later > (clearly ? CLEARLY_LATER_MS * 1000000 - 1 : 0) || now->written_ns < seen->written_ns;
+}
+
+static enum sr_status shed_stale_wal(struct sr_store *st, const struct sr_store_seen *seen, const struct sr_uuid *node, bool *any, struct sr_err *err)
 {
 	struct sr_sql_store *s = (struct sr_sql_store *)st;
+	struct sr_store_seen now = seen_now(st);
 	struct timespec times[2] = {0};
 	struct sr_marker marker;
 	struct sr_sql alone = {0};
+	bool written;
 	enum sr_status status = SR_OK;
 
 	*any = false;
-	if (!known_inode || !node || sr_uuid_none(node) || s->viewed || s->apply || atomic_load(&s->extras))
+	if (!seen->inode || !node || sr_uuid_none(node) || s->viewed || s->apply || atomic_load(&s->extras))
 		return SR_OK;
 	if (!leftovers(st, times)) {
 		st->overwritten = false;
@@ -664,10 +683,12 @@ static enum sr_status shed_stale_wal(struct sr_store *st, uint64_t known_inode, 
 	forget_connection(s);
 	if (wal_in_use(st))
 		return SR_OK;
-	st->overwritten = well_after(&times[0], &times[1]) && sr_sql_overwritten(st) && nobody_came(st, times);
+	written = now.inode == seen->inode && was_written(&times[1], seen, &now, false) && sr_sql_overwritten(st) && nobody_came(st, times);
+	st->overwritten = written && was_written(&times[1], seen, &now, true);
 	/* Whatever cannot be read is no evidence. */
 	if (connect_alone(&alone, st, NULL) == SR_OK && sr_sql_marker_read(&alone, &marker, NULL, NULL) == SR_OK &&
-	    !sr_uuid_none(&marker.id) && (inode(st) != known_inode || memcmp(&marker.node, node, sizeof *node)) && lock_out_others(&alone))
+	    !sr_uuid_none(&marker.id) && (now.inode != seen->inode || (written && memcmp(&marker.node, node, sizeof *node))) &&
+	    lock_out_others(&alone))
 		status = move_aside(st, any, err);
 	if (*any)
 		st->overwritten = false; /* what its marker says is what it is */
@@ -675,11 +696,11 @@ static enum sr_status shed_stale_wal(struct sr_store *st, uint64_t known_inode, 
 	return status;
 }
 
-static bool doubtful(struct sr_store *st, uint64_t known_inode)
+static bool doubtful(struct sr_store *st, const struct sr_store_seen *seen)
 {
 	struct timespec times[2];
 
-	return inode(st) == known_inode ? st->overwritten : leftovers(st, times);
+	return seen_now(st).inode == seen->inode ? st->overwritten : leftovers(st, times);
 }
 
 /* --- creating --------------------------------------------------------------------------------------------------- */
@@ -771,7 +792,7 @@ static const struct sr_store_impl sqlite_impl = {
 	.settle = settle,
 	.shed_stale_wal = shed_stale_wal,
 	.doubtful = doubtful,
-	.inode = inode,
+	.seen = seen_now,
 	.view_open = sr_sql_view_open,
 	.view_close = sr_sql_view_close,
 	.view_copy = sr_sql_view_copy,

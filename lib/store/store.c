@@ -177,20 +177,21 @@ enum sr_status sr_store_settle(struct sr_store *st, struct sr_err *err)
 	return st->impl->settle ? st->impl->settle(st, err) : SR_OK;
 }
 
-enum sr_status sr_store_shed_stale_wal(struct sr_store *st, uint64_t inode, const struct sr_uuid *node, bool *moved, struct sr_err *err)
+enum sr_status sr_store_shed_stale_wal(struct sr_store *st, const struct sr_store_seen *seen, const struct sr_uuid *node, bool *moved,
+				       struct sr_err *err)
 {
 	*moved = false;
-	return st->impl->shed_stale_wal ? st->impl->shed_stale_wal(st, inode, node, moved, err) : SR_OK;
+	return st->impl->shed_stale_wal ? st->impl->shed_stale_wal(st, seen, node, moved, err) : SR_OK;
 }
 
-bool sr_store_doubtful(struct sr_store *st, uint64_t inode)
+bool sr_store_doubtful(struct sr_store *st, const struct sr_store_seen *seen)
 {
-	return inode && st->impl->doubtful && st->impl->doubtful(st, inode);
+	return seen->inode && st->impl->doubtful && st->impl->doubtful(st, seen);
 }
 
-uint64_t sr_store_inode(struct sr_store *st)
+struct sr_store_seen sr_store_seen(struct sr_store *st)
 {
-	return st->impl->inode(st);
+	return st->impl->seen(st);
 }
 
 /* ---- reading ---- */

@@ -81,14 +81,21 @@ SR_MUST enum sr_status sr_store_check(struct sr_store *st, struct sr_err *err);
 /* Of a database that is `alone`: take its write-ahead log into the file, which then is all of it.  SR_E_FULL, SR_E_IO: it did not go in. */
 SR_MUST enum sr_status sr_store_settle(struct sr_store *st, struct sr_err *err);
 
-/* Design section 6, "a database file copied over ours": `inode` and `node` are what state.db remembers of this store (0 / zero: nothing
- * remembered, then nothing is done).  Moves stale -wal, -shm, -journal aside only with all the evidence; *moved says so. */
-SR_MUST enum sr_status sr_store_shed_stale_wal(struct sr_store *st, uint64_t inode, const struct sr_uuid *node, bool *moved, struct sr_err *err);
-/* To be asked before any look: is the database file another than that of `inode` (0: not known), or was another content put into it, with an older write-ahead log or
- * journal beside it?  Opening it may
- * replay what belongs to the old one, its marker included: whatever the marker says then proves nothing. */
-bool sr_store_doubtful(struct sr_store *st, uint64_t inode);
-uint64_t sr_store_inode(struct sr_store *st); /* of the database file or root directory; 0 when absent */
+/* What was seen of the database file, or root directory, when it was last looked at. */
+struct sr_store_seen {
+	uint64_t inode;     /* 0: nothing is there, or nothing remembered */
+	int64_t written_ns; /* of a database: its modification time; 0: not known */
+};
+struct sr_store_seen sr_store_seen(struct sr_store *st);
+
+/* Design section 6, "a database file copied over ours": `seen` and `node` are what state.db remembers of this store (zero: nothing remembered,
+ * then nothing is done).  Moves stale -wal, -shm, -journal aside only with all the evidence; *moved says so. */
+SR_MUST enum sr_status sr_store_shed_stale_wal(struct sr_store *st, const struct sr_store_seen *seen, const struct sr_uuid *node, bool *moved,
+					       struct sr_err *err);
+/* To be asked after that, before any look: is the database file another than the one that was seen, or was another content put into it, with an
+ * older write-ahead log or journal beside it?  Opening it may replay what belongs to the old one, its marker included: whatever the marker says
+ * then proves nothing. */
+bool sr_store_doubtful(struct sr_store *st, const struct sr_store_seen *seen);
 
 /* --- reading -------------------------------------------------------------------------------------------------------- */
 

@@ -410,7 +410,7 @@ static enum sr_status finish(struct applying *a, const struct sr_intent_head *he
 	if (marked) {
 		st->row.marker = head->marker;
 		st->row.node = r->node;
-		st->row.inode = sr_store_inode(st->store);
+		sr_replica_note_seen(st);
 	}
 	memset(&st->row.pending, 0, sizeof st->row.pending);
 	rc = sr_replica_take(r, a->i, a->taken, SR_TAKE_BASE, head->epoch, head->seq, err);

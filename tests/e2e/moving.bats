@@ -244,3 +244,34 @@ copied_whole() { # FIRST: what of it is copied first
 @test "so it does when a log is copied before its database" {
 	copied_whole users.db-wal
 }
+
+@test "a database's owner, mode, links and place change, while its log is older: it is the one that was written last" {
+	begin
+	for change in "chmod 660" "chown 0:0" linked moved; do
+		value B "UPDATE users SET email = '$change' WHERE uid = 1; INSERT INTO groups VALUES (70, 'passing')"
+		rounds B A
+		python3 - "$T/B/users.db" "$change" <<-'END'
+			import os, sqlite3, sys
+			db = sqlite3.connect(sys.argv[1])
+			db.execute("UPDATE users SET email = ? WHERE uid = 1", (sys.argv[2] + " and unsent",))
+			db.execute("DELETE FROM groups WHERE gid = 70")
+			db.commit()
+			os._exit(0) # as if it were killed: its log stays
+		END
+		[ -s "$T/B/users.db-wal" ]
+		sleep 0.2
+		case $change in
+		linked) ln "$T/B/users.db" "$T/B/another" ;;
+		moved)
+			mkdir "$T/elsewhere"
+			mv "$T"/B/users.db* "$T/elsewhere"
+			mv "$T"/elsewhere/* "$T/B"
+			;;
+		*) $change "$T/B/users.db" ;;
+		esac
+		rounds B A
+		[ "$(grep -c 'a copy was put' "$T/B.once")" = 0 ]
+		everywhere 'SELECT email, (SELECT count(*) FROM groups WHERE gid = 70) FROM users WHERE uid = 1' "$change and unsent|0"
+	done
+	no_conflicts
+}

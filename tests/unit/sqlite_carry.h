@@ -52,7 +52,7 @@ static struct sr_leaves *differences(struct world *w, struct sr_store *from, str
 {
 	struct sr_hash here = {0};
 
-	if (sr_store_inode(to))
+	if (sr_store_seen(to).inode)
 		here = map_of(w, to);
 	return differences_from(w, from, &here, schema);
 }
@@ -62,7 +62,7 @@ HELPER void carry(struct world *w, struct sr_store *from, struct sr_store *to, b
 {
 	struct sr_leaves *l = differences(w, from, to, schema);
 
-	if (!sr_store_inode(to))
+	if (!sr_store_seen(to).inode)
 		ok(sr_store_create(to, &w->err));
 	ok(apply(w, to, l));
 	sr_leaves_free(l);

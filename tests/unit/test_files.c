@@ -753,10 +753,10 @@ static void test_look(void **state)
 	assert_int_equal(sr_store_mark(w->st, &wrote, NULL), SR_OK);
 	assert_int_equal(sr_store_look(w->st, &m, &content_there, why), SR_PRESENT);
 	assert_true(sr_uuid_none(&m.id));
-	assert_true(sr_store_inode(w->st) != 0);
+	assert_true(sr_store_seen(w->st).inode != 0);
 	assert_int_equal(rename(w->root, at(w, "../away")), 0);
 	assert_int_equal(sr_store_look(w->st, &m, &content_there, why), SR_ABSENT);
-	assert_int_equal(sr_store_inode(w->st), 0);
+	assert_int_equal(sr_store_seen(w->st).inode, 0);
 	close(open(w->root, O_WRONLY | O_CREAT, 0644));
 	assert_int_equal(sr_store_look(w->st, &m, &content_there, why), SR_CORRUPT);
 	assert_int_equal(unlink(w->root), 0);

@@ -1316,7 +1316,7 @@ static void test_presence(void **state)
 	bool content;
 
 	assert_int_equal(look(st, &m, &content), SR_ABSENT);
-	assert_int_equal(sr_store_inode(st), 0);
+	assert_int_equal(sr_store_seen(st).inode, 0);
 	scribble(w, "a.db", "", 0);
 	assert_int_equal(look(st, &m, &content), SR_ABSENT);
 	scribble(w, "a.db", garbage, sizeof garbage);
@@ -1345,7 +1345,7 @@ static void test_presence(void **state)
 	other(w, "a.db", USERS);
 	assert_int_equal(look(st, &m, &content), SR_PRESENT);
 	assert_true(content);
-	assert_true(sr_store_inode(st) != 0);
+	assert_true(sr_store_seen(st).inode != 0);
 
 	/* Another file by the same name. */
 	other(w, "b.db", "CREATE TABLE other(id INTEGER PRIMARY KEY); INSERT INTO other VALUES(1)");
@@ -1629,22 +1629,78 @@ static bool shed(struct world *w, uint64_t inode, const struct sr_uuid *node)
 	struct sr_store *st = store(w, "a.db", false);
 	bool moved;
 
-	ok(sr_store_shed_stale_wal(st, inode, node, &moved, &w->err));
+	ok(sr_store_shed_stale_wal(st, &(struct sr_store_seen){.inode = inode}, node, &moved, &w->err));
 	assert_int_equal(moved, stale_there(w));
 	sr_store_close(st);
 	return moved;
 }
 
-static bool doubtful(struct world *w, uint64_t inode, const struct sr_uuid *node)
+static bool doubtful_since(struct world *w, struct sr_store_seen seen, const struct sr_uuid *node)
 {
 	struct sr_store *st = store(w, "a.db", false);
 	bool moved, yes;
 
-	ok(sr_store_shed_stale_wal(st, inode, node, &moved, &w->err));
+	ok(sr_store_shed_stale_wal(st, &seen, node, &moved, &w->err));
 	assert_false(moved);
-	yes = sr_store_doubtful(st, inode);
+	yes = sr_store_doubtful(st, &seen);
 	sr_store_close(st);
 	return yes;
+}
+
+static bool doubtful(struct world *w, uint64_t inode, const struct sr_uuid *node)
+{
+	return doubtful_since(w, (struct sr_store_seen){.inode = inode}, node);
+}
+
+static struct sr_store_seen seen(struct world *w)
+{
+	struct sr_store *st = store(w, "a.db", false);
+	struct sr_store_seen now = sr_store_seen(st);
+
+	sr_store_close(st);
+	return now;
+}
+
+/* What changes no content says nothing, though nothing of the log is in the file, and the marker in it is as of the last checkpoint. */
+static void test_the_same_file(void **state)
+{
+	static const char *const touches[] = {"chmod 600 a.db", "chown 0 a.db", "ln a.db b.db; rm b.db", "mkdir d; mv a.db* d; mv d/* .; rmdir d"};
+	struct world *w = *state;
+	struct sr_marker mine = marker_new(), theirs = marker_new();
+	struct sr_store_seen was;
+	struct sr_store *st;
+
+	other(w, "a.db", "PRAGMA journal_mode=WAL;" USERS);
+	st = store(w, "a.db", false);
+	ok(sr_store_mark(st, &theirs, &w->err)); /* it was once copied from another node */
+	sr_store_close(st);
+	other(w, "a.db", "PRAGMA wal_checkpoint(TRUNCATE)");
+	for (size_t i = 0; i < sizeof touches / sizeof *touches; i++) {
+		left_behind(w, &mine);
+		was = seen(w);
+		usleep(100000);
+		shell(w, touches[i]);
+		if (doubtful_since(w, was, &mine.node) || stale_there(w))
+			fail_msg("%s", touches[i]);
+	}
+	expect(w, "a.db", "SELECT name FROM users", "in the wal");
+}
+
+/* cp -p gives it the time of what was copied. */
+static void test_an_older_one_with_its_time(void **state)
+{
+	struct world *w = *state;
+	struct sr_marker mine = marker_new();
+	struct sr_store_seen was;
+
+	other(w, "a.db", "PRAGMA journal_mode=WAL;" USERS);
+	left_behind(w, &mine);
+	shell(w, "cp a.db yesterday.db; touch -d yesterday yesterday.db");
+	left_behind(w, &mine);
+	was = seen(w);
+	usleep(100000);
+	shell(w, "cp -p yesterday.db a.db; test -s a.db-wal");
+	assert_true(doubtful_since(w, was, &mine.node));
 }
 
 static void test_stale_wal(void **state)
@@ -1662,7 +1718,7 @@ static void test_stale_wal(void **state)
 	other(w, "a.db", "PRAGMA journal_mode=WAL;" USERS);
 	left_behind(w, &mine);
 	st = store(w, "a.db", false);
-	inode = sr_store_inode(st);
+	inode = sr_store_seen(st).inode;
 	sr_store_close(st);
 	assert_false(shed(w, inode, &mine.node));
 	assert_false(shed(w, 0, &mine.node));         /* nothing remembered */
@@ -1681,7 +1737,7 @@ static void test_stale_wal(void **state)
 	shell(w, "rm -f a.db*");
 	other(w, "a.db", "PRAGMA journal_mode=WAL;" USERS);
 	st = store(w, "a.db", false);
-	inode = sr_store_inode(st);
+	inode = sr_store_seen(st).inode;
 	sr_store_close(st);
 	left_behind(w, &mine);
 	shell(w, "cp a.db yesterday.db");
@@ -1711,7 +1767,7 @@ static void test_stale_wal(void **state)
 	other(w, "a.db", "PRAGMA journal_mode=WAL;" USERS);
 	left_behind(w, &mine);
 	st = store(w, "a.db", false);
-	inode = sr_store_inode(st);
+	inode = sr_store_seen(st).inode;
 	sr_store_close(st);
 	usleep(20000);
 	shell(w, "cp theirs.db next.db");
@@ -1752,7 +1808,7 @@ static void test_stale_wal_in_use(void **state)
 	usleep(20000);
 	shell(w, "cp theirs.db a.db");
 	st = store(w, "a.db", false);
-	assert_false(shed(w, sr_store_inode(st), &mine.node));
+	assert_false(shed(w, sr_store_seen(st).inode, &mine.node));
 	sr_store_close(st);
 	close(done[1]);
 	waitpid(pid, &status, 0);
@@ -1794,6 +1850,8 @@ int main(void)
 		TEST(test_crash),
 		TEST(test_checkpoint_when_quiet),
 		TEST(test_stale_wal),
+		TEST(test_the_same_file),
+		TEST(test_an_older_one_with_its_time),
 		TEST(test_stale_wal_in_use),
 	};
 

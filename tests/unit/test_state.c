@@ -170,7 +170,7 @@ static void test_modes(void **state)
 	}
 	assert_string_equal(sr_state_dir(f->s), f->dir);
 	assert_int_equal(ask_number(f, "PRAGMA application_id"), 0x53525354);
-	assert_int_equal(ask_number(f, "PRAGMA user_version"), 2);
+	assert_int_equal(ask_number(f, "PRAGMA user_version"), 3);
 	assert_int_equal(ask_number(f, "PRAGMA synchronous"), 2);
 	assert_int_equal(ask_number(f, "SELECT count(*) FROM pragma_journal_mode WHERE journal_mode = 'wal'"), 1);
 }
@@ -260,9 +260,9 @@ static void test_foreign_database(void **state)
 
 	sr_state_close(f->s);
 	f->s = NULL;
-	make_database(f, "PRAGMA user_version = 3");
+	make_database(f, "PRAGMA user_version = 4");
 	assert_int_equal(sr_state_open(&f->s, f->dir, &fresh, &f->err), SR_E_DATA);
-	assert_non_null(strstr(f->err.text, "format is 3"));
+	assert_non_null(strstr(f->err.text, "format is 4"));
 	make_database(f, "PRAGMA user_version = 1; PRAGMA application_id = 7");
 	assert_int_equal(sr_state_open(&f->s, f->dir, &fresh, &f->err), SR_E_DATA);
 	assert_non_null(strstr(f->err.text, "not a state.db"));
