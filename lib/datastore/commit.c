@@ -260,12 +260,13 @@ void sr_ds_apply_ops(struct sr_ds_apply *a, struct sr_apply_ops *ops)
 /* --- what is to be applied ---------------------------------------------------------------------------------------- */
 
 /* As of when the datastore will have it: an ordinary push's, and one that the sender knows to have edited: 0, 0.  The lowest is not that.
- * What wins though the sender has it since a point of our own past is an edit of what is here now. */
+ * What wins though the sender has it since a point of our own past is an edit of what is here now.  Where nothing is, it is of its own time: another
+ * webserver may have a later one. */
 static void date(const struct sr_datastore *d, size_t i, struct sr_leaf *leaf)
 {
 	if (!(leaf->flags & SR_LEAF_UNION) || leaf->flags & SR_LEAF_EDITED) {
 		leaf->epoch = leaf->seq = 0;
-	} else if (sr_ds_is_past(d, i, leaf->epoch, leaf->seq)) {
+	} else if (leaf->expect.kind != SR_KIND_NONE && sr_ds_is_past(d, i, leaf->epoch, leaf->seq)) {
 		leaf->epoch = d->at.epoch;
 		leaf->seq = d->at.seq;
 	} else if (!leaf->epoch && !leaf->seq) {

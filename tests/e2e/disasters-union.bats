@@ -236,6 +236,42 @@ anew_stands() {
 	assert_same
 }
 
+# B has a newer version of what A takes away, C the one before that; then the datastore's state is lost, and with it that anything was taken away.
+taken_away() {
+	write_config C
+	begin
+	rounds C
+	echo newer >"$T/B/resources/hosts.csv"
+	value B "UPDATE users SET email = 'newer' WHERE uid = 3"
+	rounds B A
+	takes_away A
+	rounds A
+	stop datastore
+	rm -r "$T/datastore/state"
+	start_datastore
+	[ "$(status_of datastore .epoch)" -eq 2 ]
+}
+
+newer_stands() {
+	assert_same datastore A B C
+	everywhere 'SELECT email FROM users WHERE uid = 3' newer
+	[ "$(<"$T/datastore/resources/hosts.csv")" = newer ]
+}
+
+@test "of two versions of what is not at the datastore any more the later one comes back, also where the earlier one came first" {
+	taken_away
+	rounds C
+	[ "$(value datastore 'SELECT email FROM users WHERE uid = 3')" = c@example.org ]
+	rounds B A C
+	newer_stands
+}
+
+@test "... and where the later one came first" {
+	taken_away
+	rounds B C A B
+	newer_stands
+}
+
 # The datastore is another instance, with another tree key, on the content that it had.
 another_instance() {
 	[[ -z ${PID[datastore]:-} ]] || stop datastore
