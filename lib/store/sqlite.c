@@ -177,6 +177,14 @@ static void configure(struct sr_sql *sql, bool may_checkpoint)
 	sqlite3_busy_handler(db, wait_for_lock, sql);
 }
 
+/* The first lock stays until the connection is closed; of a new file and of one that is in another mode after a crash alike. */
+static enum sr_status lock_for_good(struct sr_sql *sql, struct sr_err *err)
+{
+	enum sr_status status = sr_sql_exec(sql, "PRAGMA locking_mode=EXCLUSIVE", err);
+
+	return status == SR_OK ? sr_sql_exec(sql, "PRAGMA journal_mode=WAL", err) : status;
+}
+
 enum sr_status sr_sql_connect(struct sr_sql *sql, const struct sr_store *st, enum sr_view_kind kind, struct sr_err *err)
 {
 	char *path = plain_path(st);
@@ -194,8 +202,8 @@ enum sr_status sr_sql_connect(struct sr_sql *sql, const struct sr_store *st, enu
 	}
 	configure(sql, st->ours && kind == SR_VIEW_MAIN);
 	status = sr_sql_exec(sql, "PRAGMA mmap_size=0", err);
-	if (status == SR_OK && st->alone) /* the first lock stays until it is closed; of a new file or an old one alike */
-		status = sr_sql_exec(sql, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL", err);
+	if (status == SR_OK && st->alone)
+		status = lock_for_good(sql, err);
 	if (status == SR_OK)
 		status = sr_sql_exec(sql, kind == SR_VIEW_EXTRA ? "PRAGMA query_only=1" : "PRAGMA synchronous=FULL", err);
 	if (status != SR_OK) {
@@ -758,7 +766,8 @@ static enum sr_status create(struct sr_store *st, struct sr_err *err)
 		status = sr_sql_exec(&s->main, "PRAGMA journal_mode=WAL", err);
 	if (status == SR_OK)
 		status = sync_directory(st, err);
-	sr_sql_disconnect(&s->main);
+	if (status != SR_OK || !st->alone) /* nobody gets in between */
+		sr_sql_disconnect(&s->main);
 	return status;
 }
 

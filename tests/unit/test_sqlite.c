@@ -1197,6 +1197,51 @@ static void test_create_utf16(void **state)
 	copy_to_new(*state, "PRAGMA encoding='UTF-16le'; CREATE TABLE x(id INTEGER PRIMARY KEY); DROP TABLE x", true);
 }
 
+static int can_read(struct world *w, const char *name)
+{
+	char *path = path_of(w, name);
+	sqlite3 *db;
+	int rc;
+
+	assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+	rc = sqlite3_exec(db, "SELECT count(*) FROM sqlite_master", NULL, NULL, NULL);
+	sqlite3_close(db);
+	free(path);
+	return rc;
+}
+
+/* One that is being built: nobody reads it before it is closed, and then the file is all of it. */
+static void test_create_alone(void **state)
+{
+	struct world *w = *state;
+	struct sr_store *a = store(w, "a.db", false);
+	struct sr_store *b = store_with(w, (struct sr_store_options){.name = "sub.db", .ours = true, .alone = true});
+	struct sr_leaves *l;
+	struct sr_scan scanned;
+	char *wanted;
+
+	other(w, "a.db", "PRAGMA encoding='UTF-16le';" ZOO);
+	l = everything(w, a);
+	sr_store_close(a);
+	ok(sr_store_create(b, &w->err));
+	assert_int_equal(can_read(w, "sub.db"), SQLITE_BUSY);
+	scanned = scan(w, b, NULL);
+	sr_scan_free(&scanned);
+	apply(w, b, l);
+	assert_int_equal(can_read(w, "sub.db"), SQLITE_BUSY);
+	ok(sr_store_settle(b, &w->err));
+	assert_int_equal(can_read(w, "sub.db"), SQLITE_BUSY);
+	sr_store_close(b);
+	assert_false(remove_all(w->dir, "sub.db-*"));
+	wanted = ask(w, "a.db", MASTER);
+	expect(w, "sub.db", MASTER, wanted);
+	free(wanted);
+	expect(w, "sub.db", "PRAGMA encoding", "UTF-16le");
+	expect(w, "sub.db", "PRAGMA journal_mode", "wal");
+	sound(w, "sub.db");
+	sr_leaves_free(l);
+}
+
 /* New tables go into a datastore's database, not into an application's. */
 static void test_new_table(void **state)
 {
@@ -1842,6 +1887,7 @@ int main(void)
 		TEST(test_dangling),
 		TEST(test_create),
 		TEST(test_create_utf16),
+		TEST(test_create_alone),
 		TEST(test_new_table),
 		TEST(test_hostile_schema),
 		TEST(test_presence),
