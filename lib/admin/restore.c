@@ -178,6 +178,25 @@ static enum sr_status check_options(const struct sr_restore_options *o, struct s
 	return SR_OK;
 }
 
+/* What is named for a store is spread to everyone: not what lies at a path of ours by mistake. */
+static enum sr_status check_sources(const struct sr_restore_options *o, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	for (size_t k = 0; rc == SR_OK && k < o->files.n; k++) {
+		const char *given = strchr(o->files.at[k], '=');
+		char *path = absolute(given ? given + 1 : ""), *store = sr_strdup(o->files.at[k]);
+
+		store[strcspn(store, "=")] = 0;
+		rc = sr_config_check_source(o->config, store, path, err);
+		if (rc != SR_OK)
+			sr_err_context(err, "store %s cannot be restored from there", store);
+		free(store);
+		free(path);
+	}
+	return rc;
+}
+
 /* --- the state directory ------------------------------------------------------------------------------------------------------ */
 
 /* A plan is ended by it.  *p: what it was, if there was one. */
@@ -583,6 +602,8 @@ enum sr_status sr_restore(const struct sr_restore_options *o, int *status, struc
 		rc = check_place(&x.stores[i], err);
 	for (size_t i = 0; rc == SR_OK && !o->path && i < x.n; i++)
 		rc = check_staged(&x.stores[i], err);
+	if (rc == SR_OK)
+		rc = check_sources(o, err);
 	if (rc == SR_OK)
 		rc = open_state(&x, &ended, err);
 	if (rc == SR_OK && ended.request && sr_restore_pending_ended(&x, &ended)) {

@@ -14,6 +14,7 @@
 #include "lib/bundle/backup.h"
 #include "lib/replica/fetch.h"
 #include "lib/replica/hello.h"
+#include "lib/state/state.h"
 
 #define WALKS 50 /* of a tree that moves on */
 
@@ -275,6 +276,16 @@ static bool same_file(const char *a, const char *b)
 	return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
+/* A state.db, or the directory of one. */
+static bool is_state(const char *path)
+{
+	char *below = sr_format("%s/state.db", path);
+	bool yes = sr_state_is_one(path) || sr_state_is_one(below);
+
+	free(below);
+	return yes;
+}
+
 static enum sr_status read_files(struct sr_restore *x, struct sr_source *s, size_t i, const char *path, struct sr_err *err)
 {
 	struct sr_source_store *ss = &s->stores[i];
@@ -286,8 +297,10 @@ static enum sr_status read_files(struct sr_restore *x, struct sr_source *s, size
 
 	if (rc != SR_OK)
 		return rc;
-	if (same_file(path, x->stores[i].path))
+	if (same_file(path, x->stores[i].path) || same_file(path, x->stores[i].staged))
 		return sr_err_set(err, SR_E_USAGE, "it is the store that is to be restored");
+	if (is_state(path))
+		return sr_err_set(err, SR_E_USAGE, "it is the state of a daemon, and no store");
 	presence = sr_store_look(ss->files, &marker, &content, why);
 	if (presence == SR_ABSENT)
 		return sr_err_set(err, SR_E_NOINPUT, "nothing is there%s%s", *why ? ": " : "", why);

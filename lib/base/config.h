@@ -117,6 +117,10 @@ uint64_t sr_config_limit(const struct sr_config_limit *limit, const char *table)
 /* The store of that name, or NULL.  BORROWED from the configuration. */
 const struct sr_config_store *sr_config_store(const struct sr_config *config, const char *name);
 
+/* May what lies at `path` (absolute) be read as the content of that store, to be spread?  SR_E_USAGE: it is, lies inside or contains something
+ * else that is configured, which it names.  The webserver's own path of the store may be, and what a restore has put aside. */
+SR_MUST enum sr_status sr_config_check_source(const struct sr_config *config, const char *store, const char *path, struct sr_err *err);
+
 /* Every key there is: what the parser, the printer and the test of the man page go by. */
 struct sr_config_key {
 	const char *name;

@@ -14,6 +14,7 @@
 
 #include "lib/base/config.h"
 #include "lib/base/config_value.h"
+#include "lib/base/location.h"
 
 #define LINE_MOST (1u << 20) /* bytes; a configuration has no such lines, /dev/zero has */
 #define STORES_MOST 256
@@ -377,60 +378,13 @@ struct place {
 	enum role role;
 	const char *key, *store; /* store NULL: a key of [global] */
 	const char *path;
-	char *plain, *real; /* normalised by the text; with links followed as far as it exists */
+	struct sr_location at;
 	int line;
 };
 
-/* Without //, /./ and /../, by the text alone.  OWNED BY CALLER (free). */
-static char *normalise(const char *path)
-{
-	char *out = sr_alloc(strlen(path) + 2), *end = out;
-
-	while (*path) {
-		size_t n = strcspn(path, "/");
-
-		if (n == 2 && path[0] == '.' && path[1] == '.') {
-			while (end > out && *--end != '/')
-				;
-		} else if (n > 0 && !(n == 1 && path[0] == '.')) {
-			*end++ = '/';
-			memcpy(end, path, n);
-			end += n;
-		}
-		path += n + (path[n] == '/');
-	}
-	*end = '\0';
-	return out; /* the root is "" */
-}
-
-/* realpath() of the longest part that exists, and the rest as it is.  OWNED BY CALLER (free). */
-static char *follow(const char *plain)
-{
-	char *head = sr_strdup(plain), *real = NULL, *out;
-
-	while (*head && !real) {
-		char *slash = strrchr(head, '/');
-
-		real = realpath(head, NULL);
-		if (!real)
-			*slash = '\0';
-	}
-	out = sr_format("%s%s", real && strcmp(real, "/") != 0 ? real : "", plain + strlen(head));
-	free(head);
-	free(real);
-	return out;
-}
-
-static bool within(const char *inner, const char *outer)
-{
-	size_t n = strlen(outer);
-
-	return strncmp(inner, outer, n) == 0 && (inner[n] == '/' || inner[n] == '\0');
-}
-
 static bool lies_in(const struct place *inner, const struct place *outer)
 {
-	return within(inner->plain, outer->plain) || within(inner->real, outer->real);
+	return sr_location_in(&inner->at, &outer->at);
 }
 
 static bool collide(const struct place *a, const struct place *b)
@@ -446,8 +400,7 @@ static void add_place(struct place *places, size_t *count, struct place place)
 {
 	if (!place.path)
 		return;
-	place.plain = normalise(place.path);
-	place.real = follow(place.plain);
+	place.at = sr_location(place.path);
 	places[(*count)++] = place;
 }
 
@@ -530,10 +483,8 @@ static void check_places(struct parse *p)
 		for (size_t j = i + 1; j < count && p->status == SR_OK; j++)
 			if (collide(&places[i], &places[j]))
 				places_fault(p, &places[i], &places[j]);
-	for (size_t i = 0; i < count; i++) {
-		free(places[i].plain);
-		free(places[i].real);
-	}
+	for (size_t i = 0; i < count; i++)
+		sr_location_free(&places[i].at);
 	free(places);
 }
 

@@ -348,6 +348,21 @@ enum sr_status sr_state_reader(struct sr_state **out, const char *dir, struct sr
 	return SR_OK;
 }
 
+bool sr_state_is_one(const char *file)
+{
+	struct sr_state *s = new_state("", true);
+	int64_t application = 0;
+	struct sr_err ignored;
+	bool yes;
+
+	free(s->file);
+	s->file = sr_strdup(file);
+	yes = access(file, F_OK) == 0 && open_database(s, &ignored) == SR_OK &&
+	      number(s, "application_id", "PRAGMA application_id", &application, &ignored) == SR_OK && application == APPLICATION_ID;
+	sr_state_close(s);
+	return yes;
+}
+
 void sr_state_close(struct sr_state *s)
 {
 	if (!s)

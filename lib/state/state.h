@@ -24,6 +24,8 @@ SR_MUST enum sr_status sr_state_open(struct sr_state **out, const char *dir, boo
  * and commit it sees one moment.  SR_E_NOINPUT when there is none. */
 SR_MUST enum sr_status sr_state_reader(struct sr_state **out, const char *dir, struct sr_err *err);
 void sr_state_close(struct sr_state *s); /* CONSUMES s; NULL is a no-op; a step under way is rolled back */
+/* Is this file a state.db, wherever it lies?  What cannot be read is none. */
+bool sr_state_is_one(const char *file);
 const char *sr_state_dir(const struct sr_state *s);
 
 /* Steps do not nest (SR_E_INTERNAL). */

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What sameroot-restore builds beside a store is its own until it is in place: whoever looks at it meanwhile, and whatever a run leaves.
+# What sameroot-restore builds beside a store is its own until it is in place, whoever looks at it and whatever a run leaves; and what it is built from.
 
 # shellcheck disable=SC2154 # what run says
 
@@ -65,4 +65,42 @@ let_go() {
 	[ "$status" -eq 0 ]
 	[ -z "$(find "$T/datastore" -name '*.restoring*')" ]
 	[ "$(dump_db "$T/datastore/users.db")" = "$rows" ]
+}
+
+# --- what it is given ---------------------------------------------------------------------------------------------------------------
+
+refused() { # WORDS ARG...: nothing is asked for, nothing changed
+	local words=$1
+	shift
+	restore --from-files "$@"
+	[ "$status" -eq 64 ] || fail "$*: it ended with $status" || return 1
+	[[ $output == *"$words"* ]] || fail "$*: no '$words'"
+}
+
+@test "a path that is configured, or lies around or below one, is not taken for a store's content; nor is a state.db" {
+	saved
+	snapshot datastore
+	mv "$T/datastore.snapshot" "$T/before"
+	ln -s "$T/datastore/resources" "$T/link"
+	mkdir "$T/other"
+	cp "$T/datastore/state/state.db" "$T/other/state.db"
+	refused "$T/datastore contains Datastore-State-Directory" --resources "$T/datastore"
+	refused "$T/datastore/state is Datastore-State-Directory" --resources "$T/datastore/state"
+	refused "lies inside Datastore-State-Directory" --resources "$T/datastore/state/archive"
+	refused "$T/datastore/resources/img lies inside the datastore's store resources" --resources "$T/datastore/resources/img"
+	refused "$T/datastore/resources/.sameroot lies inside the datastore's store resources" --resources "$T/datastore/resources/.sameroot"
+	refused "$T/link is the datastore's store resources" --resources "$T/link"
+	refused 'contains' --resources /
+	refused 'it is the state of a daemon' --resources "$T/other"
+	refused 'it is the state of a daemon' --users-db "$T/other/state.db"
+	refused 'lies inside Datastore-State-Directory' --webstore-db "$T/datastore/state/state.db"
+	refused "is the datastore's store users.db" --users-db "$T/datastore/users.db"
+	refused "is the datastore's store webstore.db" --users-db "$T/datastore/webstore.db"
+	snapshot datastore
+	cmp "$T/datastore.snapshot" "$T/before"
+	[ -z "$(find "$T/datastore" -name '*.before-restore-*' -o -name '*.restoring*')" ]
+	restore --from-files --users-db "$T/A/users.db" --resources "$T/A/resources" --store users.db --store resources
+	[ "$status" -eq 0 ]
+	restore --from-files --store resources --resources "$(find "$T/datastore" -maxdepth 1 -name 'resources.before-restore-*')" # one of our own making
+	[ "$status" -eq 0 ]
 }

@@ -652,6 +652,49 @@ static void every_key_stands_in_the_manual(void **state)
 	free(name);
 }
 
+static void a_source_is_nothing_that_is_configured(void **state)
+{
+	static const struct {
+		const char *store, *path, *text; /* text NULL: it may be */
+	} cases[] = {
+		{"users.db", "/elsewhere/users.db", NULL},
+		{"resources", "/s/else", NULL},
+		{"resources", "/s", "/s contains Datastore-State-Directory, /s/state"},
+		{"resources", "/", "/ contains "},
+		{"resources", "/s/state", "/s/state is Datastore-State-Directory, /s/state"},
+		{"resources", "/s/../s//state/archive/", "lies inside Datastore-State-Directory, /s/state"},
+		{"resources", "/s/res", "/s/res is the datastore's store resources, /s/res"},
+		{"resources", "/s/res/img", "/s/res/img lies inside the datastore's store resources, /s/res"},
+		{"resources", "/s/res.before-restore-20260102T030405Z", NULL},
+		{"resources", "/s/res.before-restore-20260102T030405Z/img", NULL},
+		{"resources", "/secret", "/secret contains Control-Auth-File, /secret/auth"},
+		{"resources", "/w", "/w contains "},
+		{"resources", "/w/res", NULL}, /* the webserver's beside it */
+		{"resources", "/w/res/img", "lies inside the webserver's store resources, /w/res"},
+		{"users.db", "/s/state/users.db.before-restore-20260102T030405Z", NULL},
+		{"users.db", "/s/state/users.db.before-restore-x/state.db", "lies inside Datastore-State-Directory"},
+		{"webstore.db", "/s/state/users.db.before-restore-20260102T030405Z", "lies inside Datastore-State-Directory"},
+		{"users.db", "/s/state/state.db", "lies inside Datastore-State-Directory"},
+		{"users.db", "/w/webstore.db", "/w/webstore.db is the webserver's store webstore.db, /w/webstore.db"},
+		{"more", "/m/more", NULL},
+		{"more", "/m", "/m contains the datastore's store more, /m/ds"},
+	};
+	struct sr_config *c = taken("Control-Auth-File=/secret/auth\nDatastore-State-Directory=/s/state\nState-Directory=/w/state\n"
+				    "Datastore-User-DB-Path=/s/state/users.db\nUser-DB-Path=/w/users.db\nWeb-Store-Path=/w/webstore.db\n"
+				    "Datastore-Resource-Store=/s/res\nWebserver-Resource-Store=/w/res\n"
+				    "[store \"more\"]\nKind=files\nDatastore-Path=/m/ds\n");
+	struct sr_err err;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		enum sr_status status = sr_config_check_source(c, cases[i].store, cases[i].path, &err);
+
+		if (status != (cases[i].text ? SR_E_USAGE : SR_OK) || (cases[i].text && !strstr(err.text, cases[i].text)))
+			fail_msg("%s from %s: %d, %s", cases[i].store, cases[i].path, status, status ? err.text : "");
+	}
+	sr_config_free(c);
+}
+
 static int make_dir(void **state)
 {
 	(void)state;
@@ -683,6 +726,7 @@ int main(void)
 		cmocka_unit_test(a_nul_byte_is_refused),
 		cmocka_unit_test(paths_do_not_meet),
 		cmocka_unit_test(links_are_followed),
+		cmocka_unit_test(a_source_is_nothing_that_is_configured),
 		cmocka_unit_test(files_are_read),
 		cmocka_unit_test(the_secret_is_guarded),
 		cmocka_unit_test(what_is_printed_is_taken_again),

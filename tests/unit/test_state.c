@@ -271,6 +271,22 @@ static void test_foreign_database(void **state)
 	assert_int_equal(sr_state_open(&f->s, f->dir, &fresh, &f->err), SR_E_DATA);
 }
 
+static void test_is_one(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_true(sr_state_is_one(f->file)); /* while it is open */
+	sr_state_close(f->s);
+	f->s = NULL;
+	assert_true(sr_state_is_one(f->file));
+	assert_false(sr_state_is_one(f->dir));
+	assert_false(sr_state_is_one("/nowhere/state.db"));
+	make_database(f, "PRAGMA application_id = 7");
+	assert_false(sr_state_is_one(f->file));
+	assert_int_equal(truncate(f->file, 0), 0);
+	assert_false(sr_state_is_one(f->file));
+}
+
 /* Killed between making the file and its tables: an empty file is a fresh one, and nothing for a reader. */
 static void test_empty_file(void **state)
 {
@@ -1173,6 +1189,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(test_modes),        TEST(test_lock),         TEST(test_foreign),      TEST(test_foreign_database),
+		TEST(test_modes),        TEST(test_lock),         TEST(test_foreign),      TEST(test_is_one),
 		TEST(test_empty_file),   TEST(test_steps),        TEST(test_kill_in_step), TEST(test_reader),
 		TEST(test_full),         TEST(test_meta),         TEST(test_store),        TEST(test_leaf),
 		TEST(test_leaf_removed),
