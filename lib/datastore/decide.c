@@ -75,6 +75,15 @@ static enum sr_status is_edit_of(struct deciding *c, const struct sr_leaf *leaf,
 	return SR_OK;
 }
 
+/* Is what the sender has, and did not edit, later than the version of that date?  Of one history both are: the later came after the other had gone.
+ * So what counts is since when the sender has it, not until when; and what lies in a copy of that date and is other than what the sender had
+ * before and after is an edit of that. */
+static bool is_newer(const struct sr_leaf *leaf, const struct sr_leaf_row *row)
+{
+	return leaf->flags & SR_LEAF_SINCE ? sr_is_later(leaf->since_epoch, leaf->since_seq, row->epoch, row->seq)
+					   : sr_is_later(leaf->epoch, leaf->seq, row->epoch, row->seq);
+}
+
 /* Both have a version. */
 static enum sr_status union_both(struct deciding *c, const struct sr_leaf *leaf, const struct sr_version *here, enum sr_ds_fate *fate,
 				 uint8_t *why, struct sr_err *err)
@@ -89,7 +98,7 @@ static enum sr_status union_both(struct deciding *c, const struct sr_leaf *leaf,
 	if (edited)
 		wins = !ordinary && !sr_is_later(row.epoch, row.seq, leaf->epoch, leaf->seq);
 	else
-		wins = !ordinary && sr_is_later(leaf->epoch, leaf->seq, row.epoch, row.seq) && !superseded(c, leaf, &row);
+		wins = !ordinary && is_newer(leaf, &row) && !superseded(c, leaf, &row);
 	if (edited && !wins && !sr_version_eq(here, &leaf->to))
 		rc = is_edit_of(c, leaf, here, &of_this, err);
 	if (rc != SR_OK)

@@ -39,6 +39,10 @@ void sr_leaf_encode(struct sr_buf *out, const struct sr_leaf *leaf)
 		sr_buf_be64(out, (uint64_t)leaf->mtime_ns);
 	sr_buf_varint(out, leaf->epoch);
 	sr_buf_varint(out, leaf->seq);
+	if (leaf->flags & SR_LEAF_SINCE) {
+		sr_buf_varint(out, leaf->since_epoch);
+		sr_buf_varint(out, leaf->since_seq);
+	}
 	sr_buf_string(out, leaf->record);
 	sr_buf_string(out, leaf->stage);
 	sr_buf_varint(out, leaf->inode);
@@ -134,6 +138,10 @@ static const char *decode_fields(struct sr_reader *r, struct sr_leaf *leaf)
 		leaf->mtime_ns = (int64_t)sr_read_be64(r);
 	leaf->epoch = sr_read_varint(r);
 	leaf->seq = sr_read_varint(r);
+	if (leaf->flags & SR_LEAF_SINCE) {
+		leaf->since_epoch = sr_read_varint(r);
+		leaf->since_seq = sr_read_varint(r);
+	}
 	leaf->record = sr_read_string(r);
 	leaf->stage = sr_read_string(r);
 	leaf->inode = sr_read_varint(r);

@@ -192,13 +192,11 @@ static bool was_declined(const struct sr_sync *s, size_t i, const struct sr_item
 	return false;
 }
 
-/* Another version stands against ours, which was not edited.  Every webserver's is of one history: of two the later is the one that came after the
- * other had gone, so what counts is since when ours is here, not until when.  And an edit in a copy, dated by the copy's marker, is later than
- * what was here before that and is here still. */
+/* Another version stands against ours, which was not edited: what counts then is since when ours is here (lib/datastore/decide.c). */
 static bool counts_since(const struct sr_item *it, const struct sr_leaf_row *row)
 {
 	return row->base_state == SR_BASE_HINT && (row->epoch || row->seq) && it->remote.kind != SR_KIND_NONE &&
-	       sr_version_eq(&it->local, &row->base) && !sr_version_eq(&it->local, &it->remote);
+	       sr_version_eq(&it->local, &it->base) && !sr_version_eq(&it->local, &it->remote);
 }
 
 static void set_as_of(const struct finding *f, struct sr_item *it, const struct sr_leaf_row *row)
@@ -216,8 +214,8 @@ static void set_as_of(const struct finding *f, struct sr_item *it, const struct 
 	it->newer = there && (there->epoch || there->seq) && sr_is_later(it->epoch, it->seq, there->epoch, there->seq) &&
 		    it->epoch < f->s->info.at.epoch; /* else it was told when the epoch had risen */
 	if (counts_since(it, row)) {
-		it->epoch = row->epoch;
-		it->seq = row->seq;
+		it->since_epoch = row->epoch;
+		it->since_seq = row->seq;
 	}
 }
 
@@ -412,6 +410,10 @@ static enum sr_status add_push(struct finding *f, const struct sr_item *it)
 	if (it->flags & SR_LEAF_UNION) {
 		leaf.epoch = it->epoch;
 		leaf.seq = it->seq;
+		leaf.since_epoch = it->since_epoch;
+		leaf.since_seq = it->since_seq;
+		if ((it->since_epoch || it->since_seq) && !(it->flags & SR_LEAF_EDITED))
+			leaf.flags |= SR_LEAF_SINCE;
 	}
 	if (f->s->r->stores[f->i].kind == SR_KIND_DATABASE &&
 	    sr_view_dangling(f->s->r->stores[f->i].view, it->path, it->local.kind != SR_KIND_NONE))

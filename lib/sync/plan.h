@@ -45,7 +45,8 @@ struct sr_item {
 	bool mirror;         /* sr_plan_mirror decided it */
 	uint32_t flags;      /* PUSH: SR_LEAF_UNION, SR_LEAF_EDITED */
 	const char *why;     /* of archive or SKIP: a word for the archive, or a sentence for the status */
-	uint64_t epoch, seq; /* for a union: as_of; of an unedited version that stands against another, since when it is here */
+	uint64_t epoch, seq; /* as_of, for a union */
+	uint64_t since_epoch, since_seq; /* of an unedited version that stands against another: since when it is here; 0, 0: not known */
 };
 
 /* Decide one item by its versions alone: fills act, archive, flags, why. */

@@ -100,6 +100,7 @@ static void test_round_trips(void **state)
 	assert_round_trip(&(struct sr_leaf){.path = LIT("users"), .to = table});
 	assert_round_trip(&(struct sr_leaf){.path = LIT(SR_SCHEMA_PATH), .to = table, .record = LIT("create table t(x)")});
 	assert_round_trip(&(struct sr_leaf){.path = LIT("gone"), .flags = SR_LEAF_UNION});
+	assert_round_trip(&(struct sr_leaf){.path = LIT("had"), .to = dir, .flags = SR_LEAF_UNION | SR_LEAF_SINCE, .since_epoch = 3, .since_seq = UINT64_MAX});
 	assert_round_trip(&(struct sr_leaf){.path = sr_buf_view(&path), .expect = row, .to = row, .base = row, .flags = SR_LEAF_MERGED});
 	sr_buf_free(&path);
 }
