@@ -65,6 +65,23 @@ out:
 	return rc;
 }
 
+/* Whatever the stores held before is not known here: they may have been rebuilt. */
+static enum sr_status put_since(struct sr_state *s, const struct sr_root_row *root, struct sr_err *err)
+{
+	struct sr_buf buf = {0};
+	bool found = false;
+	enum sr_status rc = sr_state_get(s, SR_DS_META_SINCE, &buf, &found, err);
+
+	if (rc == SR_OK && !found) {
+		sr_buf_be64(&buf, (uint64_t)root->at_ms);
+		sr_buf_be64(&buf, root->epoch);
+		sr_buf_be64(&buf, root->seq);
+		rc = sr_state_put(s, SR_DS_META_SINCE, sr_buf_view(&buf), err);
+	}
+	sr_buf_free(&buf);
+	return rc;
+}
+
 enum sr_status sr_ds_identity_put(struct sr_datastore *d, const struct sr_anchor *at, struct sr_err *err)
 {
 	struct sr_root_row root = {.epoch = at->epoch, .seq = at->seq, .root = at->root, .at_ms = sr_now_ms()};
@@ -75,6 +92,8 @@ enum sr_status sr_ds_identity_put(struct sr_datastore *d, const struct sr_anchor
 		rc = sr_state_put_u64(s, SR_DS_META_EPOCH, at->epoch, err);
 	if (rc == SR_OK)
 		rc = sr_state_put_u64(s, SR_DS_META_SEQ, at->seq, err);
+	if (rc == SR_OK)
+		rc = put_since(s, &root, err);
 	return rc == SR_OK ? sr_state_root_add(s, &root, err) : rc;
 }
 

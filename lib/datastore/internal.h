@@ -46,6 +46,7 @@
 #define SR_DS_META_SEQ          "seq"
 #define SR_DS_META_FLOOR        "epoch-floor" /* put there by sameroot-restore: the highest epoch that its sources knew */
 #define SR_DS_META_PREDECESSORS "predecessors"
+#define SR_DS_META_SINCE        "since" /* be64 at_ms, epoch, seq: when this state began, and with which root */
 #define SR_DS_META_ENDS         "ends" /* struct sr_ds_end, one after the other */
 
 struct sr_ds_root {
@@ -369,6 +370,7 @@ struct sr_ds_past {
 	struct sr_hash *maps;   /* per store */
 	struct sr_anchor at;
 	struct sr_root_row first; /* of the journal, if there is any */
+	struct sr_root_row since; /* before that, all was as at this root from this time on; at_ms 0: not known */
 	bool any, trimmed;
 };
 SR_MUST enum sr_status sr_ds_past_open(struct sr_ds_past *p, struct sr_datastore *d, struct sr_err *err);

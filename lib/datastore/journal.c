@@ -31,6 +31,23 @@ static void hold(struct sr_ds_past *p, bool on)
 	sr_replica_unlock(r);
 }
 
+static enum sr_status read_since(struct sr_ds_past *p, struct sr_err *err)
+{
+	struct sr_buf buf = {0};
+	bool found = false;
+	enum sr_status rc = sr_state_get(p->state, SR_DS_META_SINCE, &buf, &found, err);
+
+	if (rc == SR_OK && found) {
+		struct sr_reader in = sr_reader(sr_buf_view(&buf));
+
+		p->since.at_ms = (int64_t)sr_read_be64(&in);
+		p->since.epoch = sr_read_be64(&in);
+		p->since.seq = sr_read_be64(&in);
+	}
+	sr_buf_free(&buf);
+	return rc;
+}
+
 /* A snapshot begins with the first row that is read. */
 static enum sr_status begin_reading(struct sr_ds_past *p, struct sr_err *err)
 {
@@ -38,6 +55,8 @@ static enum sr_status begin_reading(struct sr_ds_past *p, struct sr_err *err)
 
 	if (rc == SR_OK)
 		rc = sr_state_begin(p->state, err);
+	if (rc == SR_OK)
+		rc = read_since(p, err);
 	return rc == SR_OK ? sr_state_journal_first(p->state, &p->first, &p->trimmed, &p->any, err) : rc;
 }
 

@@ -401,10 +401,20 @@ static enum sr_status find_outgrown(struct wish *w, struct sr_err *err)
 
 /* --- as of when ----------------------------------------------------------------------------------------------------- */
 
+/* Nothing of the journal has gone: from when the state was made until the first change all was as it was then. */
+static bool has_beginning(const struct wish *w)
+{
+	return !w->past.trimmed && w->past.since.at_ms > 0 && w->past.since.at_ms <= w->past.first.at_ms;
+}
+
 static enum sr_status too_far_back(const struct wish *w, struct sr_err *err)
 {
 	if (!w->past.any)
 		return sr_err_set(err, SR_E_GONE, "the history is empty: nothing changed yet");
+	if (has_beginning(w))
+		return sr_err_set(err, SR_E_GONE, "the history begins with what was there at @%" PRIu64 ", when this datastore's state was made: it does not "
+						  "reach back so far",
+				  w->past.since.seq);
 	return sr_err_set(err, SR_E_GONE, "the history begins with @%" PRIu64 ": it does not reach back so far (see `sameroot log`)",
 			  w->past.first.seq);
 }
@@ -423,10 +433,15 @@ static enum sr_status find_moment(struct wish *w, json_t *o, struct sr_err *err)
 		w->seq = (uint64_t)json_integer_value(seq);
 		if (w->seq > w->past.at.seq)
 			return sr_err_set(err, SR_E_NOTFOUND, "there is no @%" PRIu64 " yet: the last is @%" PRIu64, w->seq, w->past.at.seq);
-		found = w->past.any && (!w->past.trimmed || w->past.first.epoch < w->epoch || w->past.first.seq <= w->seq + 1);
+		found = w->past.any && !(has_beginning(w) && w->seq < w->past.since.seq) &&
+			(!w->past.trimmed || w->past.first.epoch < w->epoch || w->past.first.seq <= w->seq + 1);
 		return found ? SR_OK : too_far_back(w, err);
 	}
 	rc = sr_state_journal_at(w->past.state, json_integer_value(at_ms), &row, &found, err);
+	if (rc == SR_OK && !found && w->past.any && has_beginning(w) && json_integer_value(at_ms) >= w->past.since.at_ms) {
+		row = w->past.since;
+		found = true;
+	}
 	if (rc != SR_OK || !found)
 		return rc == SR_OK ? too_far_back(w, err) : rc;
 	w->epoch = row.epoch;

@@ -405,3 +405,27 @@ log_says() { # PATH KEPT
 	[ "$(api datastore /api/admin/restore -X POST -d '{}' -o /dev/null -w '%{http_code}')" = 403 ]
 	[ "$(curl -s -o /dev/null -w '%{http_code}' "${URL[datastore]}/api/log")" = 401 ]
 }
+
+@test "of a datastore that was rebuilt the history begins with what it was rebuilt as: what goes later comes back by time, too" {
+	in_step
+	"$BIN/sameroot" backup -c "$T/datastore.conf" "$T/backup.tar"
+	before=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
+	stop datastore
+	rm -rf "$T/datastore"
+	"$BIN/sameroot-restore" datastore -c "$T/datastore.conf" --yes --from-backup "$T/backup.tar"
+	start_datastore
+	rounds A B
+	at=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
+	rm "$T/A/resources/hosts.csv"
+	sql "$T/A/users.db" "DELETE FROM members WHERE uid = 1"
+	rounds A B
+	on_datastore 75 restore resources/hosts.csv --at "$before" --yes
+	has 'the history begins with what was there at @1'
+	on_datastore 75 restore resources/hosts.csv --at @0 --yes
+	on_datastore 0 restore resources/hosts.csv --at "$at" --yes
+	on_datastore 0 restore users.db --at "$at" --yes
+	rounds A B
+	[ -e "$T/A/resources/hosts.csv" ]
+	everywhere 'SELECT count(*) FROM members WHERE uid = 1' 1
+	assert_same
+}
