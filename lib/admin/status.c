@@ -414,10 +414,15 @@ static enum sr_status fetch(struct sr_here *h, const struct sr_admin *a, struct 
 		*out = json_loadb((const char *)body->at, body->len, 0, NULL);
 		return *out ? rc : sr_err_set(err, SR_E_DATA, "status of the %s: not JSON", h->name);
 	}
-	if (rc != SR_E_UNAVAILABLE || !h->absent || sr_offline_status(a, out, &gone) != SR_OK)
+	if (rc != SR_E_UNAVAILABLE || !h->absent)
 		return rc;
-	fprintf(a->notes, "%s\n", err->text);
-	return SR_OK;
+	if (sr_offline_status(a, out, &gone) == SR_OK) {
+		fprintf(a->notes, "%s\n", err->text);
+		return SR_OK;
+	}
+	if (gone.code == SR_E_DATA) /* which is why it does not run */
+		fprintf(a->notes, "%s\n", gone.text);
+	return rc;
 }
 
 static enum sr_role role_of(const struct sr_admin *a)

@@ -14,6 +14,9 @@ static const struct {
 
 /* ---- faults ---- */
 
+/* Nothing in it is the only copy of anything: without it the stores' markers and content say what is to be known (design section 6). */
+#define DAMAGED "; move it aside with its -wal and -shm while the daemon is stopped, and start that: see sameroot-recovery(7), A state.db is damaged"
+
 static enum sr_status status_of(const struct sr_state *s, int rc, int sys)
 {
 	if (sys == ENOSPC || sys == EDQUOT)
@@ -45,7 +48,7 @@ enum sr_status sr_state_fault(const struct sr_state *s, int rc, const char *what
 
 	if (!why)
 		why = s->db ? sqlite3_errmsg(s->db) : sqlite3_errstr(rc);
-	sr_err_set(err, status, "%s: %s: %s%s%s", s->file, what, why, sys ? ": " : "", sys ? strerror(sys) : "");
+	sr_err_set(err, status, "%s: %s: %s%s%s%s", s->file, what, why, sys ? ": " : "", sys ? strerror(sys) : "", status == SR_E_DATA ? DAMAGED : "");
 	if (err)
 		err->sys = sys;
 	return status;

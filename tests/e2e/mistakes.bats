@@ -95,6 +95,42 @@ all_as_before() {
 	all_as_before
 }
 
+# NAME PROGRAM: the middle of its state.db is overwritten while it is stopped; the program, sameroot-restore and status say what is to be done
+damage_state() {
+	local name=$1 program=$2 role=webserver status=0
+	[[ $name == A ]] || role=datastore
+	dd if=/dev/urandom of="$T/$name/state/state.db" bs=4096 seek=1 count=8 conv=notrunc status=none
+	"$BIN/$program" -c "$T/$name.conf" </dev/null >"$T/ended" 2>&1 3>&- || status=$?
+	[[ $status -eq 65 ]] && grep -q 'state.db: .*malformed; move it aside with its -wal and -shm .*sameroot-recovery(7)' "$T/ended" ||
+		fail "$program: $status: $(<"$T/ended")"
+	run "$BIN/sameroot-restore" "$role" -c "$T/$name.conf" --dry-run "${@:3}"
+	[[ $status -eq 65 && $output == *'move it aside with its -wal and -shm'* ]] || fail "restore: $status: $output"
+	run "$BIN/sameroot" status -c "$T/$name.conf"
+	[[ $status -eq 75 && $output == *'move it aside with its -wal and -shm'* ]] || fail "status: $status: $output"
+}
+
+@test "a state.db that is damaged: each program says what to do, and moved aside, as the runbook has it, nothing is lost" {
+	at_work
+	rest A B
+	stop datastore
+	work A B
+	damage_state datastore sameroot-datastore --from "${URL[A]}"
+	mkdir "$T/damaged"
+	mv "$T"/datastore/state/state.db* "$T/damaged"
+	start_datastore
+	worked
+	rest A
+	sync_now A
+	stop A
+	damage_state A sameroot-sync --from-datastore
+	mv "$T"/A/state/state.db* "$T/damaged"
+	start_webserver A
+	sync_now A
+	work A
+	worked
+	RETURNED=1 all_is_well
+}
+
 @test "a cloned webserver while both copies write: one is refused, and with an identity of its own it brings all that was written there" {
 	at_work
 	rest A
