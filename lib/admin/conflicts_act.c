@@ -76,9 +76,14 @@ static void show_restored(const struct sr_conflicts *c, const json_t *list)
 
 	for (i = 0; (o = json_array_get(list, i)); i++) {
 		bool made = strcmp(sr_conflicts_text(o, "result", ""), "restored") == 0;
+		const char *later = sr_conflicts_text(o, "later", NULL);
 
-		fprintf(c->a->out, "%s: %s%s%s\n", sr_conflicts_text(o, "path", "-"), sr_conflicts_text(o, "result", "-"), made ? "; " : "",
-			made ? how : "");
+		if (later)
+			fprintf(c->a->out, "%s: %s stays in the archive, for %s of the same path is the later one\n",
+				sr_conflicts_text(o, "path", "-"), sr_conflicts_text(o, "id", "-"), later);
+		else
+				fprintf(c->a->out, "%s: %s%s%s\n", sr_conflicts_text(o, "path", "-"), sr_conflicts_text(o, "result", "-"),
+				made ? "; " : "", made ? how : "");
 	}
 }
 

@@ -18,6 +18,7 @@ struct restoring {
 	struct sr_archive_ids ids;
 	const struct sr_conflict_editor *editor;
 	const char *over;   /* of the entry at hand, or NULL */
+	const char *later;  /* restored in its stead, or NULL */
 	const char *as;     /* or NULL */
 	json_t *answer;
 };
@@ -123,17 +124,6 @@ static enum sr_status noted(struct restoring *s, const struct sr_archived *e, co
 	return SR_OK;
 }
 
-/* Of several equal entries one is enough. */
-static bool is_among(struct sr_leaves *leaves, const struct sr_leaf *leaf)
-{
-	struct sr_leaf other;
-
-	for (size_t k = 0; k < sr_leaves_count(leaves); k++)
-		if (sr_leaves_at(leaves, k, &other, NULL) == SR_OK && sr_bytes_eq(other.path, leaf->path) && sr_version_eq(&other.to, &leaf->to))
-			return true;
-	return false;
-}
-
 /* leaf->to is complete by now.  fd: of its content, or -1; record: a row's. */
 static enum sr_status add(struct restoring *s, size_t i, const struct sr_archived *e, struct sr_leaf *leaf, int fd, struct sr_err *err)
 {
@@ -145,7 +135,7 @@ static enum sr_status add(struct restoring *s, size_t i, const struct sr_archive
 	if (!*leaves)
 		*leaves = sr_leaves_new(sr_state_dir(s->r->state));
 	if (sr_version_eq(now, &leaf->to)) /* the apply looks whether it still is */
-		rc = is_among(*leaves, leaf) ? SR_OK : sr_leaves_add(*leaves, leaf, err);
+		rc = sr_leaves_add(*leaves, leaf, err);
 	else
 		rc = in_the_way(s, e, now, err);
 	if (rc != SR_OK || sr_version_eq(now, &leaf->to))
@@ -212,24 +202,104 @@ static enum sr_status other_place(struct restoring *s, const struct sr_archived 
 	return rc;
 }
 
+/* Where is it restored to?  Into *path, appended. */
+static enum sr_status place_of(struct restoring *s, const struct sr_archived *e, size_t *i, struct sr_buf *path, struct sr_err *err)
+{
+	if (e->version.kind != SR_KIND_ROW && e->version.kind != SR_KIND_FILE && e->version.kind != SR_KIND_DIR)
+		return sr_err_set(err, SR_E_USAGE, "%.300s: a %s is not restored", e->path, e->kind);
+	if (s->as)
+		return other_place(s, e, i, path, err);
+	if (!sr_replica_find(s->r, sr_bytes_of(e->store), i))
+		return sr_err_set(err, SR_E_NOTFOUND, "no store %s is configured here", e->store);
+	sr_buf_bytes(path, e->raw_path);
+	return SR_OK;
+}
+
 static enum sr_status on_entry(void *ctx, const struct sr_archived *e, struct sr_err *err)
 {
 	struct restoring *s = ctx;
 	struct sr_buf path = {0};
-	enum sr_status rc = SR_OK;
 	size_t i = 0;
+	enum sr_status rc = place_of(s, e, &i, &path, err);
 
-	if (e->version.kind != SR_KIND_ROW && e->version.kind != SR_KIND_FILE && e->version.kind != SR_KIND_DIR)
-		return sr_err_set(err, SR_E_USAGE, "%.300s: a %s is not restored", e->path, e->kind);
-	if (s->as)
-		rc = other_place(s, e, &i, &path, err);
-	else if (sr_replica_find(s->r, sr_bytes_of(e->store), &i))
-		sr_buf_bytes(&path, e->raw_path);
-	else
-		rc = sr_err_set(err, SR_E_NOTFOUND, "no store %s is configured here", e->store);
 	if (rc == SR_OK)
 		rc = add_entry(s, i, e, sr_buf_view(&path), err);
 	sr_buf_free(&path);
+	return rc;
+}
+
+/* Another one of its path is restored: what is the same is there by then, and what is not stays in the archive. */
+static enum sr_status on_same(void *ctx, const struct sr_archived *e, struct sr_err *err)
+{
+	(void)err;
+	return noted(ctx, e, "there already");
+}
+
+static enum sr_status on_earlier(void *ctx, const struct sr_archived *e, struct sr_err *err)
+{
+	struct restoring *s = ctx;
+
+	(void)err;
+	json_array_append_new(s->answer, json_pack("{s:s, s:s, s:s, s:s}", "id", e->id, "path", e->path, "result", "left", "later", s->later));
+	return SR_OK;
+}
+
+/* --- which of them --------------------------------------------------------------------------------------------------------------------- */
+
+struct wish { /* one of the ids */
+	char id[SR_ARCHIVE_ID]; /* begins with the time */
+	const char *over;       /* BORROWED, or NULL */
+	size_t i;               /* of the store */
+	struct sr_buf path;
+	struct sr_version version;
+};
+
+struct looking {
+	struct restoring *s;
+	struct wish *at;
+};
+
+static enum sr_status on_wish(void *ctx, const struct sr_archived *e, struct sr_err *err)
+{
+	struct looking *l = ctx;
+
+	snprintf(l->at->id, sizeof l->at->id, "%s", e->id);
+	l->at->version = e->version;
+	return place_of(l->s, e, &l->at->i, &l->at->path, err);
+}
+
+static int by_place(const struct wish *a, const struct wish *b)
+{
+	return a->i != b->i ? (a->i > b->i) - (a->i < b->i) : sr_bytes_cmp(sr_buf_view(&a->path), sr_buf_view(&b->path));
+}
+
+/* Of one place the one that was archived last comes first. */
+static int by_place_and_age(const void *a, const void *b)
+{
+	const struct wish *x = a, *y = b;
+	int order = by_place(x, y);
+
+	return order ? order : strcmp(y->id, x->id);
+}
+
+static enum sr_status add_wishes(struct restoring *s, struct wish *wishes, size_t n, struct sr_err *err)
+{
+	const struct wish *last = NULL;
+	enum sr_status rc = SR_OK;
+
+	qsort(wishes, n, sizeof *wishes, by_place_and_age);
+	for (size_t k = 0; rc == SR_OK && k < n; k++) {
+		struct wish *w = &wishes[k];
+		bool again = last && by_place(last, w) == 0;
+
+		if (again && strcmp(wishes[k - 1].id, w->id) == 0)
+			continue; /* it was named twice */
+		s->over = w->over;
+		s->later = again ? last->id : NULL;
+		rc = sr_archive_one(s->r->archive, w->id, !again ? on_entry : sr_version_eq(&last->version, &w->version) ? on_same : on_earlier,
+				    s, err);
+		last = again ? last : w;
+	}
 	return rc;
 }
 
@@ -237,15 +307,23 @@ static enum sr_status on_entry(void *ctx, const struct sr_archived *e, struct sr
 
 static enum sr_status gather(struct restoring *s, const json_t *ids, struct sr_err *err)
 {
-	enum sr_status rc = json_array_size(ids) ? SR_OK : sr_err_set(err, SR_E_DATA, "the body is {\"ids\": [{\"id\": ID}, ...]}");
-	const json_t *one;
+	size_t n = json_array_size(ids), k;
+	struct wish *wishes = sr_alloc((n + 1) * sizeof *wishes);
+	enum sr_status rc = n ? SR_OK : sr_err_set(err, SR_E_DATA, "the body is {\"ids\": [{\"id\": ID}, ...]}");
 
-	for (size_t k = 0; rc == SR_OK && (one = json_array_get(ids, k)); k++) {
+	for (k = 0; rc == SR_OK && k < n; k++) {
+		const json_t *one = json_array_get(ids, k);
 		const char *id = json_string_value(json_object_get(one, "id"));
+		struct looking l = {s, &wishes[k]};
 
-		s->over = json_string_value(json_object_get(one, "over"));
-		rc = id ? sr_archive_one(s->r->archive, id, on_entry, s, err) : sr_err_set(err, SR_E_DATA, "an id is missing");
+		wishes[k].over = json_string_value(json_object_get(one, "over"));
+		rc = id ? sr_archive_one(s->r->archive, id, on_wish, &l, err) : sr_err_set(err, SR_E_DATA, "an id is missing");
 	}
+	if (rc == SR_OK)
+		rc = add_wishes(s, wishes, n, err);
+	for (k = 0; k < n; k++)
+		sr_buf_free(&wishes[k].path);
+	free(wishes);
 	return rc;
 }
 

@@ -236,6 +236,28 @@ everywhere_restored() {
 	done
 }
 
+@test "several versions of one path are restored together: the one archived last, and the others stay, which is said" {
+	begin_three
+	for k in 1 2; do
+		both_change_the_row d-1 "A $k" "B $k"
+		both_change_the_file hosts.csv "A $k" 'the same twice'
+		start_webserver B
+		sync_now B
+	done
+	mapfile -t rows < <(ids B 'select(.kind == "row")')
+	mapfile -t files < <(ids B 'select(.kind == "file")')
+	[ "${#rows[@]} ${#files[@]}" = '2 2' ]
+	run on B restore "${rows[@]}" "${files[@]}" --yes
+	[[ $status -eq 0 && $output == *"webstore.db/dashboards/d-1: ${rows[0]} stays in the archive, for ${rows[1]} of the same path is the later one"* ]] ||
+		fail "status $status: $output"
+	[ "$(title B d-1) $(<"$T/B/resources/hosts.csv")" = 'B 2 the same twice' ]
+	[ "$(ids B)" = "${rows[0]}" ]
+	on B restore "${rows[0]}" "${rows[0]}" --yes --json | jq -e 'length == 1 and .[0].result == "restored"'
+	[ "$(title B d-1)" = 'B 1' ]
+	wait_same
+	[ "$(conflicts B length)" = 0 ]
+}
+
 @test "what was changed since is asked about, what is in the way is named, and another name is possible" {
 	lose
 	# changed on A since: the preview, and no without an answer
