@@ -55,7 +55,7 @@ static bool is_wanted(const struct sr_restore *x, const struct sr_config_store *
 	for (size_t k = 0; k < x->o->stores.n; k++)
 		if (strcmp(x->o->stores.at[k], c->name) == 0)
 			return true;
-	return !x->o->stores.n;
+	return !x->o->stores.n && (!x->o->from_files || sr_restore_file_of(x, c->name));
 }
 
 static char *absolute(const char *path)
@@ -104,6 +104,16 @@ static void add_store(struct sr_restore *x, const struct sr_config_store *c, con
 	}
 }
 
+static bool is_file_of_any(const struct sr_restore *x, const char *file)
+{
+	const struct sr_config *c = x->o->config;
+
+	for (size_t k = 0; k < c->store_count; k++)
+		if (sr_restore_is_file_of(file, c->stores[k].name))
+			return true;
+	return false;
+}
+
 static void now_text(char out[32])
 {
 	time_t s = (time_t)(sr_now_ms() / 1000);
@@ -123,6 +133,9 @@ static enum sr_status choose_stores(struct sr_restore *x, const char *time_text,
 	for (size_t k = 0; k < c->store_count; k++)
 		if (is_wanted(x, &c->stores[k]))
 			add_store(x, &c->stores[k], time_text);
+	for (size_t k = 0; k < x->o->files.n; k++)
+		if (!is_file_of_any(x, x->o->files.at[k]))
+			return sr_err_set(err, SR_E_USAGE, "%s: %s knows no such store", x->o->files.at[k], c->file);
 	if (!x->n)
 		return sr_err_set(err, SR_E_USAGE, "no such store has a path here%s%s", x->o->path ? ": " : "", x->o->path ? x->o->path : "");
 	return SR_OK;
@@ -358,6 +371,29 @@ static void print_unseen(const struct sr_restore *x, FILE *out)
 	}
 }
 
+/* What no file was named for was not asked for. */
+static void print_others(const struct sr_restore *x, FILE *out)
+{
+	const struct sr_config *c = x->o->config;
+
+	for (size_t k = 0; x->o->from_files && !x->o->stores.n && k < c->store_count; k++)
+		if (path_of(x, &c->stores[k]) && !is_wanted(x, &c->stores[k]))
+			fprintf(out, "store %s: no file was named for it: it stays as it is\n", c->stores[k].name);
+}
+
+/* On a webserver the word `webserver` was meant, or this is the wrong machine. */
+static void print_new_datastore(const struct sr_restore *x, FILE *out)
+{
+	const struct sr_config *c = x->o->config;
+
+	for (size_t i = 0; i < x->n; i++)
+		if (x->stores[i].counts.present)
+			return;
+	if (c->datastore.host)
+		fprintf(out, "MIND: nothing of a datastore is on this machine, and %s names %s as its datastore: one is made here, with its state in %s.\n",
+			c->file, c->datastore.host, x->state_dir);
+}
+
 static void print_standing(const struct sr_restore *x, enum standing standing, const struct sr_anchor *at, FILE *out)
 {
 	char text[SR_UUID_TEXT];
@@ -365,6 +401,8 @@ static void print_standing(const struct sr_restore *x, enum standing standing, c
 	sr_uuid_text(text, &at->instance);
 	if (!is_datastore(x))
 		return;
+	if (standing == STANDING_NEW)
+		print_new_datastore(x, out);
 	if (standing == STANDING_OTHER)
 		fprintf(out, "This datastore's state is of another history: it is put aside, and instance %s is continued above epoch %" PRIu64 ".\n",
 			text, at->epoch);
@@ -547,6 +585,7 @@ static enum sr_status restore_stores(struct sr_restore *x, const char *time_text
 		return rc;
 	print_preview(x, out);
 	print_unseen(x, out);
+	print_others(x, out);
 	print_standing(x, standing, &at, out);
 	for (size_t i = 0; i < x->n; i++)
 		skipped += x->stores[i].skip;

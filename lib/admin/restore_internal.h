@@ -79,6 +79,10 @@ const char *sr_restore_daemon(const struct sr_restore *x); /* its program */
 SR_MUST enum sr_status sr_restore_open_sources(struct sr_restore *x, struct sr_err *err);
 void sr_restore_close_sources(struct sr_restore *x);
 void sr_restore_remove_tree(const char *path); /* of our own making */
+/* Is this word of --file, NAME=PATH, of that store? */
+bool sr_restore_is_file_of(const char *named, const char *store);
+/* The path that was named for it; NULL: none. */
+const char *sr_restore_file_of(const struct sr_restore *x, const char *store);
 /* Ask those that may have moved on. *moved: one has. */
 SR_MUST enum sr_status sr_restore_refresh(struct sr_restore *x, bool *moved, struct sr_err *err);
 

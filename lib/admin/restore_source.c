@@ -41,6 +41,8 @@ static enum sr_status say_hello(const char *url, const char *secret, char pin[SR
 	sr_answer_free(&answer);
 	sr_client_free(client);
 	free(target);
+	if (rc == SR_E_UNAVAILABLE || rc == SR_E_IO) /* it did not say anything */
+		return sr_err_context(err, "%s", url);
 	return rc == SR_OK ? rc
 			   : sr_err_context(err, "%s: it does not prove that it is a webserver of this cluster (no secret was sent to it; --pin "
 						 "names the key that it is to have)",
@@ -120,6 +122,8 @@ static enum sr_status ask(struct sr_restore *x, struct sr_source *s, struct sr_t
 		sr_tree_info_free(out);
 		rc = sr_err_set(err, SR_E_DATA, "it does not tell its tree key: it is of an older version");
 	}
+	if (rc == SR_E_UNAVAILABLE && strncmp(s->name, "http:", 5) == 0)
+		sr_err_context(err, "it was asked over plain HTTP: a sync daemon speaks https, but for one with Insecure-Disable-HTTPS");
 	return rc == SR_OK || strstr(err->text, s->name) ? rc : sr_err_context(err, "%s", s->name); /* once */
 }
 
@@ -230,15 +234,29 @@ enum sr_status sr_restore_refresh(struct sr_restore *x, bool *moved, struct sr_e
 
 /* --- files --------------------------------------------------------------------------------------------------------------------- */
 
-/* OWNED BY CALLER (free); NULL: none is named. */
-static char *file_of(const struct sr_restore *x, const char *store)
+bool sr_restore_is_file_of(const char *named, const char *store)
 {
 	size_t len = strlen(store);
+
+	return strncmp(named, store, len) == 0 && named[len] == '=';
+}
+
+const char *sr_restore_file_of(const struct sr_restore *x, const char *store)
+{
+	for (size_t k = 0; k < x->o->files.n; k++)
+		if (sr_restore_is_file_of(x->o->files.at[k], store))
+			return x->o->files.at[k] + strlen(store) + 1;
+	return NULL;
+}
+
+/* OWNED BY CALLER (free); NULL: there is none. */
+static char *file_of(const struct sr_restore *x, const char *store)
+{
+	const char *named = sr_restore_file_of(x, store);
 	char *path;
 
-	for (size_t k = 0; k < x->o->files.n; k++)
-		if (strncmp(x->o->files.at[k], store, len) == 0 && x->o->files.at[k][len] == '=')
-			return sr_strdup(x->o->files.at[k] + len + 1);
+	if (named)
+		return sr_strdup(named);
 	if (!x->extracted)
 		return NULL;
 	path = sr_format("%s/%s", x->extracted, store);

@@ -183,6 +183,35 @@ sees() { # NAME ROOT
 	check_databases
 }
 
+@test "from files: what no file is named for was not asked for, and stays as it is; a name that no store has is refused" {
+	fill A
+	start_all
+	wait_same
+	stop datastore
+	restore datastore -c "$T/datastore.conf" --yes --from-files --users-db "$T/A/users.db" --file "nobodys=$T/A/users.db"
+	[[ $status -eq 64 && $output == *'nobodys='*'knows no such store'* ]] || fail "status $status: $output"
+	rm "$T"/datastore/users.db*
+	datastore_from --from-files --users-db "$T/A/users.db"
+	[[ $output == *'store webstore.db: no file was named for it: it stays as it is'* ]] || fail "$output"
+	[[ -f $T/datastore/users.db && -z $(aside datastore webstore.db) && -z $(aside datastore resources) ]]
+	start_datastore
+	wait_same
+}
+
+@test "a datastore that is to be made on a machine that is a webserver and was never one is remarked" {
+	fill A
+	start_all
+	wait_same
+	cat "$T/A.conf" >"$T/C.conf"
+	printf '%s\n' "Datastore-User-DB-Path=$T/C/users.db" "Datastore-Web-Store-Path=$T/C/webstore.db" "Datastore-Resource-Store=$T/C/resources" \
+		"Datastore-State-Directory=$T/C/state" >>"$T/C.conf"
+	restore datastore -c "$T/C.conf" --from "${URL[B]}" --dry-run
+	[[ $status -eq 0 && $output == *"MIND: nothing of a datastore is on this machine"*"$T/C/state"* ]] || fail "status $status: $output"
+	stop datastore
+	restore datastore -c "$T/datastore.conf" --from "${URL[B]}" --dry-run
+	[[ $status -eq 0 && $output != *MIND* ]] || fail "status $status: $output"
+}
+
 @test "a webserver that lost its stores, from the datastore; --store, --path and what it says" {
 	fill A
 	start_all

@@ -107,3 +107,26 @@ status_of_tls() {
 	curl -ksS -H "Authorization: Bearer $(<"$T/control-auth")" "${URL[A]/http:/https:}/api/tree" | jq -e .root
 	stop A
 }
+
+restores_nothing() { # STATUS URL: what it says in $output
+	local expected=$1
+	run "$BIN/sameroot-restore" datastore -c "$T/datastore.conf" --dry-run --from "$2"
+	[ "$status" -eq "$expected" ] || fail "status $status: $output"
+}
+
+@test "a source of sameroot-restore that is asked over plain HTTP, or is down, or is none of this cluster, is told apart" {
+	start_tls
+	start_webserver A
+	stop datastore
+	restores_nothing 75 "${URL[A]/https:/http:}"
+	[[ $output == *'asked over plain HTTP: a sync daemon speaks https'* ]] || fail "$output"
+	stop A
+	restores_nothing 75 "${URL[A]/http:/https:}"
+	[[ $output == *refused* && $output != *'does not prove'* ]] || fail "$output"
+	head -c 48 /dev/urandom | base64 >"$T/another-secret"
+	chmod 600 "$T/another-secret"
+	edit_config A Control-Auth-File= "Control-Auth-File=$T/another-secret"
+	start_webserver A
+	restores_nothing 77 "${URL[A]/http:/https:}"
+	[[ $output == *'does not prove that it is a webserver of this cluster'* ]] || fail "$output"
+}
