@@ -3,6 +3,7 @@
 #include "lib/admin/owner.h"
 
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -179,6 +180,29 @@ static enum sr_status add_webserver(void *ctx, const struct sr_webserver_row *ro
 	return SR_OK;
 }
 
+static const char *text(const json_t *o, const char *name)
+{
+	return json_string_value(json_object_get(o, name));
+}
+
+/* Several on one host are told apart by their whole addresses, as a running datastore does it. */
+static void tell_apart(json_t *list)
+{
+	size_t n = json_array_size(list);
+	bool *shared = sr_alloc((n + 1) * sizeof *shared);
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < n; k++) {
+			const char *a = text(json_array_get(list, i), "name"), *b = text(json_array_get(list, k), "name");
+
+			shared[i] |= i != k && a && b && strcmp(a, b) == 0;
+		}
+	for (size_t i = 0; i < n; i++)
+		if (shared[i] && text(json_array_get(list, i), "external_addr"))
+			json_object_set(json_array_get(list, i), "name", json_object_get(json_array_get(list, i), "external_addr"));
+	free(shared);
+}
+
 /* --- the status -------------------------------------------------------------------------------------------------------------- */
 
 static enum sr_status fill_status(json_t *o, struct sr_state *s, const struct sr_admin *a, struct sr_err *err)
@@ -199,6 +223,7 @@ static enum sr_status fill_status(json_t *o, struct sr_state *s, const struct sr
 	}
 	if (rc == SR_OK && datastore)
 		rc = sr_state_webservers(s, add_webserver, list, err);
+	tell_apart(list);
 	json_object_set_new(o, "role", json_string(datastore ? "datastore" : "webserver"));
 	json_object_set_new(o, "running", json_false());
 	json_object_set_new(o, "node", uuid_json(&node));

@@ -345,7 +345,17 @@ static enum sr_status check_store(struct sr_datastore *d, size_t i, bool *replac
 	return sr_state_store_put(d->r->state, &s->row, err);
 }
 
-static void alarm_replaced(const struct sr_replica_store *s, const struct sr_uuid *self)
+/* A marker of our own is an older one than state.db's, or state.db is the older one: it knows the moment that the marker names, or does not. */
+static const char *what_replaced(const struct sr_datastore *d, const struct sr_marker *m)
+{
+	if (!same_uuid(&m->node, &d->r->node))
+		return "another node's copy is in its place";
+	if (same_uuid(&m->instance, &d->at.instance) && sr_is_later(m->epoch, m->seq, d->at.epoch, d->at.seq))
+		return "state.db is older than the store: it was put back from a copy";
+	return "an older copy of it is in its place, or state.db was put back from a copy";
+}
+
+static void alarm_replaced(const struct sr_datastore *d, const struct sr_replica_store *s)
 {
 	char node[SR_UUID_TEXT];
 
@@ -355,9 +365,8 @@ static void alarm_replaced(const struct sr_replica_store *s, const struct sr_uui
 			 "make a union",
 			 s->name);
 	else
-		sr_error("ALARM: store %s: %s (marker of node %s) is in its place; the epoch is raised, and every webserver will make a "
-			 "union",
-			 s->name, same_uuid(&s->marker.node, self) ? "an older copy of it" : "another node's copy", node);
+		sr_error("ALARM: store %s: %s (marker of node %s); the epoch is raised, and every webserver will make a union", s->name,
+			 what_replaced(d, &s->marker), node);
 }
 
 /* What the leaves of a replaced store stand for: what its marker says, if that is of our past.  One without, as a database that was copied
@@ -403,7 +412,7 @@ enum sr_status sr_ds_check_markers(struct sr_datastore *d, struct sr_err *err)
 		if (rc != SR_OK || !replaced)
 			continue;
 		any = true;
-		alarm_replaced(s, &d->r->node);
+		alarm_replaced(d, s);
 		as_of[i] = dated(d, s);
 		if (as_of[i].epoch >= next.epoch) /* our state is older than what webservers may have seen */
 			next.epoch = as_of[i].epoch + 1;

@@ -131,6 +131,28 @@ damage_state() {
 	RETURNED=1 all_is_well
 }
 
+@test "a state.db that is older than the datastore's stores: the alarm does not call these the older ones, and all unite" {
+	application make "$T/A"
+	start_all
+	wait_same
+	stop datastore
+	cp -a "$T/datastore/state" "$T/older"
+	start_datastore
+	value A "INSERT INTO kept VALUES('since then', 'v', NULL)"
+	wait_same
+	stop datastore
+	rm -r "$T/datastore/state"
+	mv "$T/older" "$T/datastore/state"
+	"$BIN/sameroot" status -c "$T/datastore.conf" >"$T/said" 2>&1 || true
+	[ "$(grep -c '^127.0.0.1:80[0-9]* ' "$T/said")" = 2 ] || fail "$(<"$T/said")" # each by its port
+	start_datastore
+	grep -q 'ALARM: store users.db: state.db is older than the store' "$T/datastore.log"
+	[ "$(grep -c 'an older copy of it is in its place' "$T/datastore.log")" = 0 ]
+	"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf"
+	wait_same
+	has B 'since then'
+}
+
 @test "a cloned webserver while both copies write: one is refused, and with an identity of its own it brings all that was written there" {
 	at_work
 	rest A
