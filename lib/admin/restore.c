@@ -577,6 +577,8 @@ static enum sr_status restore_stores(struct sr_restore *x, const char *time_text
 	size_t skipped = 0;
 	enum sr_status rc = find_instance(x, &at, err);
 
+	if (at.epoch) /* other webservers may have seen a later one than the sources have */
+		at.epoch = sr_epoch_above(at.epoch) - 1;
 	if (rc == SR_OK)
 		rc = find_standing(x, &at, &standing, err);
 	if (rc == SR_OK)

@@ -133,7 +133,7 @@ static enum sr_status mark_all(struct sr_datastore *d, struct sr_err *err)
 	return rc;
 }
 
-/* Webservers may have seen a higher epoch than the stores' markers say: sameroot-restore asked them. */
+/* Webservers may have seen a higher epoch than state.db and the stores' markers say, and sameroot-restore found one above it. */
 static enum sr_status rise_above_floor(struct sr_state *s, uint64_t *epoch, struct sr_err *err)
 {
 	uint64_t floor = 0;
@@ -285,7 +285,7 @@ static void continue_markers(struct sr_datastore *d, size_t first, struct sr_anc
 	for (size_t i = 0; i < d->r->n; i++)
 		if (!as_of[i].epoch && !as_of[i].seq)
 			as_of[i] = before_everything;
-	next->epoch++;
+	next->epoch = sr_epoch_above(next->epoch); /* the copies may be old */
 	sr_uuid_text(text, &next->instance);
 	sr_warn("no state, but store %s carries the marker of instance %s: continuing it at epoch %" PRIu64
 		"; every webserver will make a union",
@@ -388,7 +388,7 @@ static enum sr_status yield_to(struct sr_datastore *d, const struct sr_marker *m
 		return SR_OK;
 	if (!same_uuid(&next->instance, &d->at.instance))
 		return SR_OK; /* it yielded to another already */
-	*next = (struct sr_anchor){.instance = m->instance, .epoch = m->epoch + 1, .seq = m->seq};
+	*next = (struct sr_anchor){.instance = m->instance, .epoch = sr_epoch_above(m->epoch), .seq = m->seq};
 	*as_of = (struct sr_anchor){.epoch = m->epoch, .seq = m->seq};
 	return add_predecessor(d, &d->at.instance, err);
 }
@@ -415,7 +415,7 @@ enum sr_status sr_ds_check_markers(struct sr_datastore *d, struct sr_err *err)
 		alarm_replaced(d, s);
 		as_of[i] = dated(d, s);
 		if (as_of[i].epoch >= next.epoch) /* our state is older than what webservers may have seen */
-			next.epoch = as_of[i].epoch + 1;
+			next.epoch = sr_epoch_above(as_of[i].epoch);
 		rc = yield_to(d, &s->marker, &next, &as_of[i], err);
 		if (rc == SR_OK)
 			rc = sr_ds_scan_quietly(d, i, err);

@@ -44,7 +44,7 @@
 #define SR_DS_META_INSTANCE     "instance"
 #define SR_DS_META_EPOCH        "epoch"
 #define SR_DS_META_SEQ          "seq"
-#define SR_DS_META_FLOOR        "epoch-floor" /* put there by sameroot-restore: the highest epoch that its sources knew */
+#define SR_DS_META_FLOOR        "epoch-floor" /* put there by sameroot-restore: webservers may be as far */
 #define SR_DS_META_PREDECESSORS "predecessors"
 #define SR_DS_META_SINCE        "since" /* be64 at_ms, epoch, seq: when this state began, and with which root */
 #define SR_DS_META_ENDS         "ends" /* struct sr_ds_end, one after the other */

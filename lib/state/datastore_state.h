@@ -4,6 +4,10 @@
 
 #include "lib/state/state.h"
 
+/* An epoch for a history of which nobody here knows how far it went: a past that began at `known` may have been raised since, on what is lost.  It is the
+ * time, read as the number YYYYMMDDhhmmss (UTC), and so above all that were counted one by one, or made so before; above `known` whatever the clock says. */
+uint64_t sr_epoch_above(uint64_t known);
+
 /* The epoch is about to rise: every leaf of the store that an ordinary push wrote (0, 0) is now as of (epoch, seq). */
 SR_MUST enum sr_status sr_state_date_leaves(struct sr_state *s, const struct sr_store_row *st, uint64_t epoch, uint64_t seq,
 					    struct sr_err *err);

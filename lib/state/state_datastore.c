@@ -1,6 +1,7 @@
 /* state_datastore.c - see datastore_state.h.  Both sentences are said once in a while, so that they are prepared each time. */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/state/datastore_state.h"
 #include "lib/state/internal.h"
@@ -177,4 +178,20 @@ enum sr_status sr_state_tokens(struct sr_state *s, sr_token_fn *fn, void *ctx, s
 		rc = fail(s, "token: list", err);
 	sqlite3_finalize(stmt);
 	return rc;
+}
+
+/* --- an epoch -------------------------------------------------------------------------------------------------------- */
+
+uint64_t sr_epoch_above(uint64_t known)
+{
+	time_t now = (time_t)(sr_now_ms() / 1000);
+	uint64_t epoch = 0;
+	struct tm t;
+
+	if (now > 0 && gmtime_r(&now, &t) && t.tm_year < 9999 - 1900) {
+		epoch = (uint64_t)t.tm_year + 1900;
+		epoch = (epoch * 100 + (uint64_t)t.tm_mon + 1) * 100 + (uint64_t)t.tm_mday;
+		epoch = ((epoch * 100 + (uint64_t)t.tm_hour) * 100 + (uint64_t)t.tm_min) * 100 + (uint64_t)t.tm_sec;
+	}
+	return epoch > known ? epoch : known + 1;
 }
