@@ -421,6 +421,39 @@ is_well() {
 	[ "$(conflicts A length)" = 0 ]
 }
 
+@test "without its state directory: what is new here is sent, what was edited gives way to what the datastore has, and comes back from the archive" {
+	begin
+	value A "UPDATE users SET email = 'edited' WHERE uid = 1; INSERT INTO users VALUES(10, 'New', 'n', 0); DELETE FROM users WHERE uid = 3"
+	echo edited >"$T/A/resources/hosts.csv"
+	mv "$T/A/state" "$T/lost"
+	rounds A B
+	assert_same
+	[ "$(value B "SELECT group_concat(uid || email) FROM (SELECT * FROM users WHERE uid IN (3, 10) ORDER BY uid)")" = '3c@example.org,10n' ]
+	[ "$(conflicts A '[.[].reason] | unique | join(" ")')" = '"union"' ]
+	[ "$(conflicts A length)" = 2 ]
+	for id in $(conflicts A '.[].id' | tr -d '"'); do "$BIN/sameroot" conflicts restore "$id" -c "$T/A.conf" >/dev/null; done
+	rounds A B
+	assert_same
+	[ "$(value B 'SELECT email FROM users WHERE uid = 1')$(cat "$T/B/resources/hosts.csv")" = editededited ]
+}
+
+@test "an image, state directory and stores, in which the application wrote before the first round: that is an edit" {
+	begin
+	cp -a "$T/A" "$T/image"
+	value A "UPDATE users SET email = 'since' WHERE uid = 1"
+	rounds A B
+	rm -rf "${T:?}/A" && mv "$T/image" "$T/A"
+	value A "UPDATE users SET email = 'in the image' WHERE uid IN (1, 2)"
+	echo 'in the image' >"$T/A/resources/hosts.csv"
+	held A
+	wait_for 'it is let in' once A
+	rounds B
+	assert_same
+	[ "$(value B "SELECT group_concat(email) FROM (SELECT email FROM users WHERE uid IN (1, 2) ORDER BY uid)")" = 'since,in the image' ]
+	[ "$(cat "$T/B/resources/hosts.csv")" = 'in the image' ]
+	[ "$(conflicts A length)" = 1 ]
+}
+
 # NAME SQL: of its state.db
 state() {
 	sqlite3 "$T/$1/state/state.db" "$2"
