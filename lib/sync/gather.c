@@ -211,6 +211,7 @@ static void set_as_of(const struct finding *f, struct sr_item *it, const struct 
 		it->seq = row->seq;
 	}
 	it->dated = it->epoch || it->seq;
+	it->risen = f->s->info.at.epoch > 1;
 	it->newer = there && (there->epoch || there->seq) && sr_is_later(it->epoch, it->seq, there->epoch, there->seq) &&
 		    it->epoch < f->s->info.at.epoch; /* else it was told when the epoch had risen */
 	if (counts_since(it, row)) {

@@ -118,6 +118,14 @@ static bool may_merge(const struct sr_item *it)
 	return it->note == SR_NOTE_NONE && it->remote.kind == SR_KIND_ROW && it->base.kind == SR_KIND_ROW;
 }
 
+/* New on both sides.  But where the epoch has risen, what is there may be an older version, which another webserver's union brought back since we
+ * agreed that there is nothing: then ours is newer, and the datastore, which knows that version's date, says so. */
+static bool may_be_newer(const struct sr_item *it)
+{
+	return it->risen && it->note == SR_NOTE_NONE && !present(&it->base) && it->local.kind == it->remote.kind &&
+	       (it->local.kind == SR_KIND_ROW || it->local.kind == SR_KIND_FILE);
+}
+
 void sr_plan_item(struct sr_item *it)
 {
 	bool known = it->base_state == SR_BASE_KNOWN;
@@ -135,6 +143,8 @@ void sr_plan_item(struct sr_item *it)
 		pull(it, NULL);
 	else if (sr_version_eq(&it->remote, &it->base) && it->note != SR_NOTE_NEWER && it->note != SR_NOTE_CONFLICT)
 		push(it, 0);
+	else if (may_be_newer(it))
+		push(it, SR_LEAF_UNION | SR_LEAF_EDITED);
 	else {
 		pull(it, clash_word(it));
 		if (may_merge(it))

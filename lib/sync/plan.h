@@ -42,6 +42,7 @@ struct sr_item {
 	bool archive;        /* PULL: the local version is a loser that must be kept */
 	bool dated;          /* as_of is higher than nothing at all */
 	bool newer;          /* as_of is higher than what the datastore may have dated its version */
+	bool risen;          /* the datastore's epoch has risen: what it has may be older than its commit */
 	bool mirror;         /* sr_plan_mirror decided it */
 	uint32_t flags;      /* PUSH: SR_LEAF_UNION, SR_LEAF_EDITED */
 	const char *why;     /* of archive or SKIP: a word for the archive, or a sentence for the status */

@@ -404,3 +404,20 @@ a_push_meets_another() {
 	[ "$(<"$T/datastore/resources/hosts.csv")" = anew ]
 	assert_same
 }
+
+@test "what was deleted, agreed on as absent, and made anew is newer than what another webserver's union brings back meanwhile" {
+	begin
+	copy datastore
+	value A "INSERT INTO groups VALUES (71, 'before')"
+	rounds A B
+	stop datastore
+	value A "DELETE FROM groups WHERE gid = 71"
+	start_with "$T/copy"
+	rounds A
+	value A "INSERT INTO groups VALUES (71, 'anew')"
+	rounds B
+	[ "$(value datastore 'SELECT name FROM groups WHERE gid = 71')" = before ]
+	rounds A B A
+	everywhere 'SELECT name FROM groups WHERE gid = 71' anew
+	assert_same
+}
