@@ -35,7 +35,7 @@ void sr_store_plan_clear(struct sr_store_plan *p)
 	p->skipped = p->skipped_held = p->gone = 0;
 	p->first_skip = NULL;
 	p->skips[0] = 0;
-	p->compared = p->evicted = p->again = p->merges = p->grows = p->tells = p->first_seen = false;
+	p->behind = p->compared = p->evicted = p->again = p->merges = p->grows = p->tells = p->first_seen = false;
 }
 
 /* --- finding ------------------------------------------------------------------------------------------------------------ */
@@ -529,6 +529,7 @@ static void note_skip(struct finding *f, const struct sr_item *it)
 	struct sr_bytes named = sr_buf_view(&f->named);
 
 	p->skipped++;
+	p->behind |= it->local.kind != SR_KIND_NONE && !(it->base_state == SR_BASE_KNOWN && sr_version_eq(&it->remote, &it->base));
 	if (it->why == sr_why_held) {
 		p->skipped_held++;
 		p->first_skip = *p->skips ? p->skips : it->why;
@@ -558,6 +559,7 @@ static enum sr_status hand_on(struct finding *f, const struct sr_item *it)
 			p->excluded++; /* the datastore needs it for what is excluded there */
 			return SR_OK;
 		}
+		p->behind |= (it->flags & SR_LEAF_UNION) && !sr_version_eq(&it->local, &it->remote);
 		f->table_pushes |= it->local.kind == SR_KIND_TABLE;
 		p->grows |= it->local.kind == SR_KIND_TABLE && it->remote.kind == SR_KIND_TABLE;
 		return add_push(f, it);

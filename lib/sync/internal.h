@@ -39,6 +39,7 @@ struct sr_store_plan { /* one store's part of a round */
 	uint64_t skipped_held;  /* of these: deletions that are held, which the ledger tells */
 	const char *first_skip; /* which were, and why: the first few */
 	char skips[400];        /* what it points to, of those that the plan names */
+	bool behind;            /* some of what is here is not what the datastore has, nor an edit of it: held, left alone, or for the datastore to judge */
 	uint64_t gone;          /* files that the datastore could not send */
 	uint64_t excluded;      /* items that differ and are none of our business; as of the last plan */
 	struct sr_tally tally[2]; /* by enum sr_way: the deletions in `push` and `pull` */
@@ -236,7 +237,10 @@ SR_MUST enum sr_status sr_sync_recover(struct sr_sync *s, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_room(struct sr_sync *s, size_t i, struct sr_leaves *leaves, struct sr_err *err);
 /* Apply leaves whose content is here, sorted, to store i. */
 SR_MUST enum sr_status sr_sync_take(struct sr_sync *s, size_t i, struct sr_leaves *leaves, struct sr_err *err);
-/* A new marker.  all: what is planned to be pulled is here, so that the store is as of the root that is planned against. */
+/* As of when does store i hold all that is here?  all: what is planned to be pulled is here; that is the root that is planned against, unless some is
+ * held or left alone.  Whoever finds a marker without our state.db must not take a row for newer than it is. */
+void sr_sync_holds_as_of(const struct sr_sync *s, size_t i, bool all, uint64_t *epoch, uint64_t *seq);
+/* A new marker, of that date. */
 SR_MUST enum sr_status sr_sync_mark(struct sr_sync *s, size_t i, bool all, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_agree(struct sr_sync *s, size_t i, struct sr_err *err);
 

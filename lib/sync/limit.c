@@ -216,6 +216,7 @@ static enum sr_status judge_rows(struct sr_sync *s, size_t i, uint8_t act, const
 		return rc;
 	judge(s, i, act, map);
 	if (t->held) {
+		p->behind |= act == SR_ACT_PULL;
 		p->first_skip = sr_why_held;
 		p->skipped += sr_leaves_count(*leaves);
 		p->skipped_held += sr_leaves_count(*leaves);

@@ -388,6 +388,20 @@ static enum sr_status date_store(struct sr_sync *s, struct sr_replica_store *st,
 	return sr_state_store_put(s->r->state, &st->row, err);
 }
 
+/* Its marker is of before the union, as long as the datastore had not judged what was pushed in it.  If it cannot be written now, an apply or a push
+ * does it later. */
+static void mark_united(struct sr_sync *s, size_t i, const struct sr_anchor *at)
+{
+	const struct sr_marker *marker = &s->r->stores[i].marker;
+	struct sr_uuid id = sr_uuid_random();
+	struct sr_err err;
+
+	if (sr_uuid_none(&marker->id) || marker->epoch >= at->epoch)
+		return;
+	if (sr_replica_mark(s->r, i, &id, &at->instance, at->epoch, at->seq, &err) != SR_OK)
+		sr_debug("%s", err.text);
+}
+
 /* What there is has its row with its own base, known or not; all other names were here and there held against each other, and are absent
  * here: that is their base from now on.  As of this root is only what left nothing open. */
 static enum sr_status end_unions(struct sr_sync *s, struct sr_err *err)
@@ -411,6 +425,8 @@ static enum sr_status end_unions(struct sr_sync *s, struct sr_err *err)
 		settled = rc == SR_OK && !open && !s->plans[i].skipped && st->row.base_known;
 		if (settled)
 			rc = sr_state_given_up_drop(s->r->state, &st->row, err); /* no hint is left that it could matter to */
+		if (rc == SR_OK && settled)
+			mark_united(s, i, &at);
 		if (rc == SR_OK && settled)
 			rc = date_store(s, st, &at, err);
 		all &= settled;

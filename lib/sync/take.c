@@ -491,17 +491,22 @@ static enum sr_status complete(struct taking *t, struct applying *a, bool *again
 	return rc == SR_OK && !*again ? let_go_of_evicted(a, err) : rc;
 }
 
-/* Only when all is here, the marker says so: whoever finds it without our state.db must not take a row for newer than it is. */
+void sr_sync_holds_as_of(const struct sr_sync *s, size_t i, bool all, uint64_t *epoch, uint64_t *seq)
+{
+	const struct sr_store_row *row = &s->r->stores[i].row;
+	bool now = all && !s->plans[i].behind, own = sr_is_later(row->epoch, row->seq, s->as_of_epoch, s->as_of_seq);
+
+	*epoch = now ? s->info.at.epoch : own ? row->epoch : s->as_of_epoch;
+	*seq = now ? s->info.at.seq : own ? row->seq : s->as_of_seq;
+}
+
 static struct sr_marker marker_of(const struct taking *t, const struct sr_intent_head *head)
 {
 	const struct sr_sync *s = t->s;
-	bool last = sr_chunks_last(t->chunks);
+	struct sr_marker marker = {.id = head->marker, .node = s->r->node, .instance = s->info.at.instance};
 
-	return (struct sr_marker){.id = head->marker,
-				  .node = s->r->node,
-				  .instance = s->info.at.instance,
-				  .epoch = last ? head->epoch : s->as_of_epoch,
-				  .seq = last ? head->seq : s->as_of_seq};
+	sr_sync_holds_as_of(s, t->i, sr_chunks_last(t->chunks), &marker.epoch, &marker.seq);
+	return marker;
 }
 
 static enum sr_status take_chunk(struct taking *t, struct sr_leaves *leaves, bool *again, struct sr_err *err)
@@ -688,9 +693,10 @@ enum sr_status sr_sync_recover(struct sr_sync *s, struct sr_err *err)
 enum sr_status sr_sync_mark(struct sr_sync *s, size_t i, bool all, struct sr_err *err)
 {
 	struct sr_uuid id = sr_uuid_random();
+	uint64_t epoch, seq;
 
-	return sr_replica_mark(s->r, i, &id, &s->info.at.instance, all ? s->info.at.epoch : s->as_of_epoch,
-			       all ? s->info.at.seq : s->as_of_seq, err);
+	sr_sync_holds_as_of(s, i, all, &epoch, &seq);
+	return sr_replica_mark(s->r, i, &id, &s->info.at.instance, epoch, seq, err);
 }
 
 /* --- agreeing --------------------------------------------------------------------------------------------------------------- */

@@ -17,6 +17,10 @@ rows() {
 	sql "$T/$1/webstore.db" 'SELECT count(*) FROM history'
 }
 
+preferences() {
+	sql "$T/$1/webstore.db" 'SELECT count(*) FROM preferences'
+}
+
 files() {
 	find "$T/$1/resources/many" -type f | wc -l
 }
@@ -306,4 +310,28 @@ held_units() { # N: at the datastore
 	[ "$(sql "$T/B/webstore.db" "SELECT count(*) FROM queue")" -eq 12 ]
 	sql "$T/A/webstore.db" "DELETE FROM queue WHERE job > 1"
 	waits A
+}
+
+@test "what waits to be deleted here, and is deleted at the datastore, does not come back, however often adopt --union is said meanwhile" {
+	write_config C
+	fill A
+	sql "$T/A/webstore.db" "DELETE FROM dashboards; DELETE FROM history; DELETE FROM preferences WHERE name = 'rows'"
+	start_datastore
+	rounds A B C
+	sql "$T/A/webstore.db" 'DELETE FROM preferences WHERE owner = 1'
+	rounds A
+	sql "$T/B/webstore.db" 'DELETE FROM preferences WHERE owner = 2'
+	rounds B A B
+	waits C
+	for _ in 1 2 3; do
+		"$BIN/sameroot" adopt --union --yes -c "$T/datastore.conf"
+		round C A B C
+		for name in datastore A B; do [ "$(preferences $name)" = 0 ]; done
+		[ "$(preferences C)" = 2 ]
+	done
+	shows C 'table preferences: 2 of 2 rows would be deleted here'
+	adopt C
+	rounds C A B
+	for name in datastore A B C; do [ "$(preferences $name)" = 0 ]; done
+	assert_same datastore A B C
 }
