@@ -121,7 +121,7 @@ static enum sr_status look_at(struct look *l, size_t i, struct sr_preview_store 
 	if (rc != SR_OK)
 		return rc;
 	is = sr_store_look(store, &marker, &content, why);
-	if (is == SR_CORRUPT || is == SR_BLOCKED)
+	if (is == SR_CORRUPT || is == SR_BLOCKED || is == SR_UNMARKABLE)
 		out->note = sr_format("not compared: %s", why);
 	else if (is == SR_PRESENT)
 		rc = scan(l, store, &l->locals[i], err);

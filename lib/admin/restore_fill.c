@@ -103,13 +103,15 @@ enum sr_status sr_restore_compare(struct sr_restore *x, size_t i, struct sr_err 
 	struct sr_err ignored;
 	bool content = false;
 	char why[256];
+	enum sr_presence presence;
 	enum sr_status rc = sr_restore_open_store(x, i, st->path, false, &store, err);
 
 	if (rc != SR_OK)
 		return rc;
 	st->counts = (struct sr_counts){.present = access(st->path, F_OK) == 0};
 	/* One that is broken is as if there was nothing: it is put aside in any case. */
-	if (sr_store_look(store, &marker, &content, why) != SR_PRESENT || sr_restore_scan(x, store, NULL, &now, &ignored) != SR_OK)
+	presence = sr_store_look(store, &marker, &content, why);
+	if ((presence != SR_PRESENT && presence != SR_UNMARKABLE) || sr_restore_scan(x, store, NULL, &now, &ignored) != SR_OK)
 		now = nothing;
 	rc = sr_store_diff(x->nodes, st->kind, &now, &st->wanted, count_item, &st->counts, err);
 	if (rc == SR_OK)

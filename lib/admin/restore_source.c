@@ -322,7 +322,7 @@ static enum sr_status read_files(struct sr_restore *x, struct sr_source *s, size
 	presence = sr_store_look(ss->files, &marker, &content, why);
 	if (presence == SR_ABSENT)
 		return sr_err_set(err, SR_E_NOINPUT, "nothing is there%s%s", *why ? ": " : "", why);
-	if (presence != SR_PRESENT)
+	if (presence != SR_PRESENT && presence != SR_UNMARKABLE) /* nothing is written to it */
 		return sr_err_set(err, presence == SR_CORRUPT ? SR_E_DATA : SR_E_UNAVAILABLE, "it cannot be read: %s", why);
 	if (*marker.store && strcmp(marker.store, x->stores[i].name) != 0)
 		return sr_err_set(err, SR_E_USAGE, "it is a copy of the store %s, not of %s", marker.store, x->stores[i].name);

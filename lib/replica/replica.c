@@ -441,6 +441,9 @@ static void set_mode(const struct sr_replica *r, struct sr_replica_store *s, enu
 	case SR_CORRUPT:
 		pause_store(s, "corrupt", why);
 		break;
+	case SR_UNMARKABLE:
+		pause_store(s, "its marker has no place", why);
+		break;
 	case SR_BLOCKED:
 		pause_store(s, "cannot be looked at", why);
 		break;

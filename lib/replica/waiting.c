@@ -24,6 +24,9 @@
 #define PUT_BACK "with sameroot-datastore stopped, `sameroot-restore datastore --from https://WEBSERVER:9406 --store %s` puts back what is gone, from a webserver that has it"
 #define DIRECTLY                                                                                                                            \
 	PUT_BACK "; or `sameroot adopt --deletions` lets them through, and what went then is kept nowhere: no `sameroot restore` brings it back"
+#define UNMARKABLE                                                                                                                          \
+	"take away what is in its way, it is not the application's: in a database DROP TABLE (or DROP VIEW, DROP INDEX) _sameroot_meta, of a "   \
+	"directory the .sameroot that is no directory; it goes on by itself after that, by a union. Nothing is deleted meanwhile"
 #define ARCHIVE_FULL                                                                                                                        \
 	"`sameroot conflicts list` shows what lies there, `sameroot conflicts remove ID` makes room; or raise Conflict-Max-Bytes. Nothing is "  \
 	"dropped meanwhile"
@@ -38,6 +41,7 @@ static const struct remedy {
 	 "`sameroot adopt --union` on the datastore starts from what lies in its stores, and lets in the webservers that have asked; to start from a "
 	 "webserver's state instead, with sameroot-datastore stopped, `sameroot-restore datastore --from https://WEBSERVER:9406`. Nothing is changed meanwhile"},
 	{"join --new-uuid", COPY, COPY},
+	{"marker has no place", UNMARKABLE, UNMARKABLE},
 	{"conflict archive", ARCHIVE_FULL, ARCHIVE_FULL},
 	{"corrupt", "put a good copy in its place (from a backup, from another node)" FILL_WEBSERVER,
 	 "put a good copy in its place (from a backup, from another node)" FILL_DATASTORE},

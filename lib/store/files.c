@@ -388,6 +388,14 @@ static enum sr_presence not_there(const char *path, char why[256])
 	return errno == ENOTDIR || errno == ELOOP ? SR_CORRUPT : SR_BLOCKED;
 }
 
+/* Not to be read through, and no place for what is ours. */
+static bool is_in_the_way(int root)
+{
+	struct stat own;
+
+	return fstatat(root, SR_OWN_DIR, &own, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(own.st_mode);
+}
+
 static enum sr_presence files_look(struct sr_store *st, struct sr_marker *marker, bool *has_content, char why[256])
 {
 	struct sr_files *f = sr_files(st);
@@ -396,6 +404,11 @@ static enum sr_presence files_look(struct sr_store *st, struct sr_marker *marker
 	if (hold_root(f))
 		return not_there(st->path, why);
 	entries = any_entry(f->root);
+	if (is_in_the_way(f->root)) {
+		*has_content = entries > 0;
+		snprintf(why, 256, "%.200s/" SR_OWN_DIR " is no directory", st->path);
+		return SR_UNMARKABLE;
+	}
 	marked = entries < 0 ? -1 : marker_read(f->root, marker, why);
 	if (entries < 0 || marked < 0) {
 		not_there(st->path, why);

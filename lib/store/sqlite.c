@@ -336,6 +336,32 @@ enum sr_status sr_sql_marker_read(struct sr_sql *sql, struct sr_marker *marker, 
 	return SR_OK;
 }
 
+#define PUT_MARKER                                                                                                                       \
+	"INSERT INTO main." SR_SQL_META "(key, value) VALUES('id',?1),('node',?2),('instance',?3),('epoch',?4),('seq',?5),('kept',?6),"   \
+	"('store',?7) ON CONFLICT(key) DO UPDATE SET value=excluded.value"
+
+/* Is there a table, view or index of the marker's name that is not as we make it?  *why then says what is wrong with it. */
+static enum sr_status find_in_the_way(struct sr_sql *sql, bool *found, char why[256], struct sr_err *err)
+{
+	static const char of_that_name[] = "SELECT count(*) FROM sqlite_master WHERE name='" SR_SQL_META "' COLLATE NOCASE";
+	static const char ours[] = "SELECT count(*) FROM sqlite_master WHERE type='table' AND name='" SR_SQL_META "'";
+	int64_t n = 0, tables = 0;
+	sqlite3_stmt *stmt = NULL;
+	enum sr_status st = sr_sql_int(sql, of_that_name, &n, err);
+	int rc;
+
+	*found = false;
+	if (st == SR_OK && n)
+		st = sr_sql_int(sql, ours, &tables, err);
+	if (st != SR_OK || !n)
+		return st;
+	rc = tables ? sqlite3_prepare_v2(sql->db, PUT_MARKER, -1, &stmt, NULL) : SQLITE_OK;
+	sqlite3_finalize(stmt);
+	*found = !tables || (rc & 0xff) == SQLITE_ERROR;
+	snprintf(why, 256, "%.255s", !tables ? "what is called " SR_SQL_META " is no table" : sqlite3_errmsg(sql->db));
+	return *found || rc == SQLITE_OK ? SR_OK : sr_sql_fail(err, sql, rc, SR_SQL_META);
+}
+
 enum sr_status sr_sql_marker_write(struct sr_sql *sql, const struct sr_marker *marker, const char *store,
 				   const struct sr_buf *kept, struct sr_err *err)
 {
@@ -350,11 +376,7 @@ enum sr_status sr_sql_marker_write(struct sr_sql *sql, const struct sr_marker *m
 	sr_uuid_text(id, &marker->id);
 	sr_uuid_text(node, &marker->node);
 	sr_uuid_text(instance, &marker->instance);
-	rc = sqlite3_prepare_v2(sql->db,
-				"INSERT INTO main." SR_SQL_META
-				"(key, value) VALUES('id',?1),('node',?2),('instance',?3),('epoch',?4),('seq',?5),('kept',?6),('store',?7) "
-				"ON CONFLICT(key) DO UPDATE SET value=excluded.value",
-				-1, &stmt, NULL);
+	rc = sqlite3_prepare_v2(sql->db, PUT_MARKER, -1, &stmt, NULL);
 	if (rc == SQLITE_OK) {
 		sqlite3_bind_text(stmt, 1, id, -1, SQLITE_STATIC);
 		sqlite3_bind_text(stmt, 2, node, -1, SQLITE_STATIC);
@@ -437,12 +459,17 @@ static enum sr_presence look_inside(struct sr_sql_store *s, struct sr_marker *ma
 				    "AND name NOT LIKE '\\_sameroot\\_%' ESCAPE '\\'";
 	struct sr_err err = {0};
 	int64_t tables = 0;
+	bool in_the_way;
 
 	if (!s->main.db && sr_sql_connect(&s->main, &s->st, SR_VIEW_MAIN, &err) != SR_OK)
 		return presence_of(&err, why);
 	if (sr_sql_int(&s->main, count, &tables, &err) != SR_OK || sr_sql_marker_read(&s->main, marker, NULL, &err) != SR_OK)
 		return presence_of(&err, why);
 	*has_content = tables > 0;
+	if (find_in_the_way(&s->main, &in_the_way, why, &err) != SR_OK)
+		return presence_of(&err, why);
+	if (in_the_way)
+		return SR_UNMARKABLE;
 	checkpoint_when_quiet(s);
 	if (!tables && sr_uuid_none(&marker->id)) {
 		snprintf(why, 256, "no table and no marker in it");

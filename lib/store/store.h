@@ -43,6 +43,7 @@ enum sr_presence {
 	SR_PRESENT, /* there, with or without content */
 	SR_ABSENT,  /* nothing there: no file, no directory, no mount, or a database without any table and marker, a directory without any entry and marker */
 	SR_CORRUPT, /* there and unusable: not a database, malformed, a file where a directory should be */
+	SR_UNMARKABLE, /* there, and could be read; but something of the marker's name is in its way */
 	SR_BLOCKED, /* cannot be looked at now: permissions, I/O error, locked longer than the busy timeout */
 };
 

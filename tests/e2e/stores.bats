@@ -329,3 +329,35 @@ swap() { # NODE: its two databases, with their logs
 	snapshot A | diff "$T/before" -
 	[ "$(status_of datastore .epoch)" -eq 1 ]
 }
+
+@test "a store that cannot be marked is paused, on either side, with what to do; the others go on, and it does when that is done" {
+	local in_its_way='DROP TABLE _sameroot_meta; CREATE VIEW _sameroot_meta AS SELECT 1 AS a'
+	begin
+	epoch=$(status_of datastore .epoch)
+	stop datastore
+	sql "$T/datastore/users.db" "$in_its_way"
+	start_datastore
+	sql "$T/A/users.db" "UPDATE users SET email = 'meanwhile' WHERE uid = 1"
+	sql "$T/A/webstore.db" "UPDATE dashboards SET title = 'meanwhile' WHERE id = 'd-1'"
+	round A B A B
+	[ "$(sql "$T/B/webstore.db" "SELECT title FROM dashboards WHERE id = 'd-1'")" = meanwhile ]
+	[ "$(status_of datastore .epoch)" = "$epoch" ]
+	status_word datastore '.status.paused | length == 1 and (.[0].store == "users.db") and (.[0].why | contains("marker has no place"))
+		and (.[0].command | contains("_sameroot_meta"))'
+	sql "$T/datastore/users.db" 'DROP VIEW _sameroot_meta'
+	kill -USR1 "${PID[datastore]}"
+	wait_for 'the datastore goes on with it' status_word datastore '.status.paused == []'
+	rounds A B A B
+	everywhere 'SELECT email FROM users WHERE uid = 1' meanwhile
+	rm -r "$T/B/resources/.sameroot"
+	echo 'in the way' >"$T/B/resources/.sameroot"
+	sql "$T/B/users.db" "UPDATE users SET email = 'from B' WHERE uid = 1"
+	echo new >"$T/A/resources/new"
+	round B A B
+	everywhere 'SELECT email FROM users WHERE uid = 1' 'from B'
+	api datastore /api/webservers | jq -e '[.[].status.paused[]] | length == 1 and (.[0].store == "resources") and (.[0].why | contains("marker has no place"))'
+	[ ! -e "$T/B/resources/new" ]
+	rm "$T/B/resources/.sameroot"
+	rounds B A B
+	assert_same
+}

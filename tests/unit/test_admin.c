@@ -278,6 +278,7 @@ static void each_reason_has_its_command(void **state)
 		{SR_ROLE_WEBSERVER, "lost: nothing is there", "sameroot-restore webserver --from-datastore --store s"},
 		{SR_ROLE_DATASTORE, "lost: nothing is there", "sameroot-restore datastore --from https://WEBSERVER:9406 --store s"},
 		{SR_ROLE_WEBSERVER, "corrupt: database disk image is malformed", "sameroot-restore webserver --from-datastore --store s"},
+		{SR_ROLE_DATASTORE, "its marker has no place: table main._sameroot_meta has no column named key", "DROP TABLE"},
 		{SR_ROLE_WEBSERVER, "cannot be looked at: /srv: Permission denied", "owner"},
 		{SR_ROLE_WEBSERVER, "held: the datastore's history is ahead: it is at", "sameroot adopt --mirror` on the webserver"},
 		{SR_ROLE_DATASTORE, "held: its history is fork to this datastore", "sameroot adopt --union` on the datastore"},

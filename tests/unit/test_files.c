@@ -724,6 +724,28 @@ static void test_unreadable_is_unknown(void **state)
 
 /* ---- the whole ---- */
 
+static void test_unmarkable(void **state)
+{
+	struct world *w = *state;
+	struct sr_marker m, wrote = some_marker();
+	char why[256];
+	bool content_there;
+
+	put(w, "f", "x");
+	assert_int_equal(rmdir(at(w, ".sameroot/stage")), 0);
+	assert_int_equal(rmdir(at(w, ".sameroot")), 0);
+	put(w, ".sameroot", "in the way");
+	assert_int_equal(sr_store_look(w->st, &m, &content_there, why), SR_UNMARKABLE);
+	assert_non_null(strstr(why, ".sameroot"));
+	assert_int_not_equal(sr_store_mark(w->st, &wrote, NULL), SR_OK);
+	assert_int_equal(unlink(at(w, ".sameroot")), 0);
+	assert_int_equal(symlink("elsewhere", at(w, ".sameroot")), 0);
+	assert_int_equal(sr_store_look(w->st, &m, &content_there, why), SR_UNMARKABLE);
+	assert_int_equal(unlink(at(w, ".sameroot")), 0);
+	assert_int_equal(sr_store_look(w->st, &m, &content_there, why), SR_PRESENT);
+	assert_int_equal(sr_store_mark(w->st, &wrote, NULL), SR_OK);
+}
+
 static void test_look(void **state)
 {
 	struct world *w = *state;
@@ -1587,6 +1609,7 @@ int main(void)
 		T(test_deeper_than_there_are_descriptors),
 		T(test_too_deep_is_unknown),
 		T(test_unreadable_is_unknown),
+		T(test_unmarkable),
 		T(test_look),
 		T(test_a_lost_store_is_never_empty),
 		T(test_nothing_is_written_into_what_was_not_looked_at),

@@ -1449,6 +1449,40 @@ static void fake_random(void *ctx, void *out, size_t n)
 static const struct sr_door quiet_door = {.now_ms = fake_now, .ticks_ms = fake_ticks, .random = fake_random};
 static const struct sr_door hurried_door = {.now_ms = fake_now, .ticks_ms = hurried_ticks, .random = fake_random};
 
+/* What is called as the marker's table, and cannot take it. */
+static void test_unmarkable(void **state)
+{
+	static const char *const in_the_way[] = {
+		"CREATE TABLE _sameroot_meta(a, b, c)",
+		"CREATE TABLE _sameroot_meta(key, value)", /* no key: each marker would be one more */
+		"CREATE TABLE _sameroot_meta(key PRIMARY KEY, value AS ('x'))",
+		"CREATE TABLE _SameRoot_Meta(key PRIMARY KEY, value)",
+		"CREATE VIEW _sameroot_meta AS SELECT 'id' AS key, 1 AS value",
+		"CREATE VIRTUAL TABLE _sameroot_meta USING fts5(key, value)",
+		"CREATE INDEX _sameroot_meta ON users(name)",
+	};
+	struct world *w = *state;
+	struct sr_marker m = marker_new(), got;
+	bool content;
+
+	for (size_t i = 0; i < sizeof in_the_way / sizeof *in_the_way; i++) {
+		char name[16];
+		struct sr_store *st;
+
+		snprintf(name, sizeof name, "%zu.db", i);
+		other(w, name, USERS);
+		st = store(w, name, false);
+		ok(sr_store_mark(st, &m, &w->err));
+		assert_int_equal(look(st, &got, &content), SR_PRESENT);
+		other(w, name, "DROP TABLE _sameroot_meta");
+		assert_int_equal(look(st, &got, &content), SR_PRESENT); /* it is made again */
+		other(w, name, in_the_way[i]);
+		if (look(st, &got, &content) != SR_UNMARKABLE)
+			fail_msg("%s: is taken", in_the_way[i]);
+		sr_store_close(st);
+	}
+}
+
 static void test_locked(void **state)
 {
 	struct world *w = *state;
@@ -1891,6 +1925,7 @@ int main(void)
 		TEST(test_new_table),
 		TEST(test_hostile_schema),
 		TEST(test_presence),
+		TEST(test_unmarkable),
 		TEST(test_locked),
 		TEST(test_log_is_synced_without_the_lock),
 		TEST(test_crash),
