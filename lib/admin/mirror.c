@@ -54,24 +54,52 @@ static enum sr_status check(const struct sr_admin *a, struct sr_err *err)
 	return SR_OK;
 }
 
-static void explain(const struct sr_admin *a, FILE *out)
+static bool is_asked(const struct sr_admin *a, const struct sr_preview *p, size_t i)
 {
-	fprintf(out, "%s%s of this webserver will be what the datastore has.  What is removed or overwritten here goes to %s/archive first; "
-		"`sameroot conflicts list` shows it.\n",
-		a->store ? "Store " : "Every store", a->store ? a->store : "", sr_admin_state_dir(a));
+	return !a->store || !strcmp(a->store, p->stores[i].name);
+}
+
+static void explain(const struct sr_admin *a, const struct sr_preview *p, FILE *out)
+{
+	bool all = true;
+
+	for (size_t i = 0; i < p->n; i++) {
+		if (!is_asked(a, p, i) || !p->stores[i].note)
+			continue;
+		fprintf(out, "Store %s is not mirrored: %s\n", p->stores[i].name, p->stores[i].note);
+		all = false;
+	}
+	if (all || !a->store)
+		fprintf(out, "%s%s of this webserver will be what the datastore has.  What is removed or overwritten here goes to %s/archive first; "
+			"`sameroot conflicts list` shows it.\n",
+			a->store ? "Store " : all ? "Every store" : "Every other store", a->store ? a->store : "", sr_admin_state_dir(a));
+	if (!all && !a->store)
+		fputs("That is for a webserver whose history is the datastore's: where the round is held, nothing is done before all stores are well.\n", out);
 	if (a->store)
 		fputs("That is for a webserver whose history is the datastore's: where the round is held, it is for all stores at once, without --store.\n", out);
 }
 
 /* As the round would (lib/sync/mirror.c): it is not to be heard of only then. */
-static enum sr_status refuse_emptied(const struct sr_admin *a, const struct sr_preview *p, struct sr_err *err)
+static enum sr_status refuse(const struct sr_admin *a, const struct sr_preview *p, struct sr_err *err)
 {
-	for (size_t i = 0; i < p->n; i++)
-		if (p->stores[i].emptied && (!a->store || !strcmp(a->store, p->stores[i].name)))
+	const struct sr_preview_store *left = NULL;
+	bool any = false;
+
+	for (size_t i = 0; i < p->n; i++) {
+		const struct sr_preview_store *s = &p->stores[i];
+
+		if (!is_asked(a, p, i))
+			continue;
+		if (s->emptied)
 			return sr_err_set(err, SR_E_HELD, "refused: store %s is empty at the datastore, and not here; `sameroot adopt --union` on the datastore "
-					  "keeps what is here%s", p->stores[i].name,
+					  "keeps what is here%s", s->name,
 					  a->store ? "" : ", and --store NAME mirrors another one where no history is held");
-	return SR_OK;
+		any |= !s->note;
+		left = left || !s->note ? left : s;
+	}
+	return any || !left ? SR_OK
+			    : sr_err_set(err, SR_E_HELD, "refused: store %s: %s; nothing is done until it is well, see `sameroot status` there and here",
+					 left->name, left->note);
 }
 
 /* What is here beside what the datastore has.  Nothing is asked of an operator who cannot see it. */
@@ -86,10 +114,10 @@ static enum sr_status preview(const struct sr_admin *a, json_t **out, struct sr_
 		rc = sr_preview_make(&p, a->config, sr_contact_client(contact), WAIT_MS, err);
 	if (rc == SR_OK) {
 		sr_preview_show(&p, a->json ? a->notes : a->out);
-		explain(a, a->json ? a->notes : a->out);
+		explain(a, &p, a->json ? a->notes : a->out);
 		*out = sr_preview_json(&p);
 		known = true;
-		rc = refuse_emptied(a, &p, err);
+		rc = refuse(a, &p, err);
 	}
 	sr_preview_free(&p);
 	sr_contact_close(contact);

@@ -368,6 +368,15 @@ static const char *what_differs(const struct sr_preview_table *t)
 	return t->here + t->there + t->different == 1 ? "the table itself" : "the table itself, and rows";
 }
 
+/* Of a store that was not compared nothing was counted. */
+static void add_count(struct sr_table *t, const struct sr_preview_store *s, uint64_t n)
+{
+	if (s->note)
+		sr_table_add(t, "-");
+	else
+		sr_table_add(t, "%" PRIu64, n);
+}
+
 void sr_preview_show(const struct sr_preview *p, FILE *out)
 {
 	struct sr_table t;
@@ -380,10 +389,10 @@ void sr_preview_show(const struct sr_preview *p, FILE *out)
 		const struct sr_preview_store *s = &p->stores[i];
 
 		sr_table_add(&t, "%s", s->name);
-		sr_table_add(&t, "%" PRIu64, s->equal);
-		sr_table_add(&t, "%" PRIu64, s->here);
-		sr_table_add(&t, "%" PRIu64, s->there);
-		sr_table_add(&t, "%" PRIu64, s->different);
+		add_count(&t, s, s->equal);
+		add_count(&t, s, s->here);
+		add_count(&t, s, s->there);
+		add_count(&t, s, s->different);
 		sr_table_add(&t, "%s", s->note ? s->note : "");
 		for (size_t k = 0; k < s->n; k++) {
 			const struct sr_preview_table *table = &s->tables[k];

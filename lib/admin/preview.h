@@ -16,7 +16,7 @@ struct json_t;
 struct sr_preview { /* {0}; sr_preview_free when done */
 	struct sr_preview_store {
 		const char *name; /* BORROWED from the configuration */
-		char *note;       /* why it is not compared, or NULL; OWNED */
+		char *note;       /* why it is not compared, and would be left as it is, or NULL; OWNED */
 		uint64_t equal, here, there, different; /* here, there: only there */
 		struct sr_preview_table { /* of a database, sorted by name */
 			char *name; /* as in a path; OWNED */

@@ -310,6 +310,30 @@ roll_back_datastore() {
 	conflicts A | grep -q 'resources/hosts.csv'
 }
 
+@test "adopt --mirror says which stores cannot be had from the datastore, and is refused where that is all of them" {
+	begin
+	value A "UPDATE users SET email = 'mine' WHERE uid = 1"
+	mv "$T/datastore/webstore.db" "$T/kept"
+	sql "$T/kept" 'PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null
+	rm -f "$T"/datastore/webstore.db-*
+	paused_there() { [[ $(status_of datastore '[.stores[] | select(.mode == "paused") | .name] | join(",")') == "$1" ]]; }
+	wait_for 'it is paused there' paused_there webstore.db
+	tool A adopt --mirror
+	says 'Store webstore.db is not mirrored: it is paused at the datastore: lost' 'Every other store of this webserver will be what the datastore has'
+	grep -Eq '^webstore.db +- +- +- +- +it is paused' <<<"$output" || fail "$output"
+	tool A adopt --mirror --store webstore.db --yes
+	[ "$status" -eq 1 ]
+	says 'refused: store webstore.db: it is paused at the datastore: lost'
+	mv "$T/datastore/users.db" "$T/kept-users"
+	mv "$T/datastore/resources" "$T/kept-resources"
+	wait_for 'all are paused there' paused_there users.db,webstore.db,resources
+	tool A adopt --mirror --yes
+	[ "$status" -eq 1 ]
+	says 'refused: store users.db: it is paused at the datastore'
+	[ -z "$(sqlite3 "$T/A/state/state.db" "SELECT value FROM meta WHERE name = 'mirror'")" ]
+	[ "$(value A 'SELECT email FROM users WHERE uid = 1')" = mine ]
+}
+
 # --- clones -----------------------------------------------------------------------------------------------------------------
 
 # FROM TO: a copy of the whole machine, state directory, stores and all
