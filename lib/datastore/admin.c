@@ -65,6 +65,8 @@ static json_t *waiting_json(const struct sr_datastore *d)
 
 	if (waits_for_founding(d))
 		sr_waiting_hold(o, SR_ROLE_DATASTORE, "datastore", d->why, d->unfounded_ms);
+	if (sr_ds_full(d))
+		sr_waiting_hold(o, SR_ROLE_DATASTORE, "disk", sr_ds_full(d), d->full_ms);
 	if (sr_archive_is_full(d->r->archive, &since_ms, &full) != SR_OK)
 		sr_waiting_hold(o, SR_ROLE_DATASTORE, "union", full.text, since_ms);
 	for (size_t i = 0; i < d->r->n; i++) {

@@ -232,6 +232,8 @@ enum sr_status sr_ds_token_put(void *ctx, struct sr_request *req, struct sr_err 
 		rc = not_ready(d, req, why, err);
 	if (rc == SR_OK)
 		rc = exchange(d, &x, err);
+	if (rc == SR_E_FULL)
+		sr_ds_note_full(d, err->text);
 	if (rc == SR_OK)
 		sr_ds_reply_json(req, 200, json_pack("{sI}", "n", (json_int_t)x.next));
 	json_decref(o);

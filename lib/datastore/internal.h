@@ -143,6 +143,8 @@ struct sr_datastore {
 	int64_t unfounded_ms; /* since when */
 	char why[256];
 	struct sr_err broken;     /* code SR_OK: it is not */
+	char full[256];           /* why the disk refused what a webserver sent last; sr_ds_full */
+	int64_t full_ms, full_ticks; /* the first of them, and that one */
 	struct sr_anchor shown;   /* the published `at` */
 	uint64_t approved_epoch, approved_seq; /* up to there an operator let deletions through; written with writer and face held */
 	uint32_t settings;        /* random; another one when what a check-in is told beside the tree may be another */
@@ -228,8 +230,13 @@ SR_MUST enum sr_status sr_ds_clock_look(struct sr_datastore *d, struct sr_err *e
 
 /* Forget what need not be kept any longer: when the oldest readable root is another than at the last time, and every minute. */
 SR_MUST enum sr_status sr_ds_trim(struct sr_datastore *d, struct sr_err *err);
-/* The disk is full: the older half of what is kept goes, but for what readable roots need.  Writer held. */
-void sr_ds_make_room(struct sr_datastore *d);
+/* The disk is full, and what was refused for it will come again: it is logged once, and shown as long as it does.  Face not held. */
+void sr_ds_note_full(struct sr_datastore *d, const char *why);
+/* So, and the older half of what is kept goes, but for what readable roots need.  Writer held. */
+void sr_ds_make_room(struct sr_datastore *d, const struct sr_err *full);
+/* NULL: nothing was refused for the disk within three intervals, or a push went through since.  Face held. */
+const char *sr_ds_full(const struct sr_datastore *d);
+void sr_ds_had_room(struct sr_datastore *d); /* a push went through */
 /* What was replaced since then is kept, as far as the bytes allow. */
 int64_t sr_ds_kept_since_ms(const struct sr_datastore *d);
 /* Tell the quick handlers how much there is. */

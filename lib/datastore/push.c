@@ -330,8 +330,10 @@ static enum sr_status take_push(struct sr_ds_push *p, struct sr_request *req, st
 	pthread_mutex_lock(&p->d->writer);
 	if (rc == SR_OK && !p->status)
 		rc = sr_ds_commit(p, err);
+	if (rc == SR_OK)
+		sr_ds_had_room(p->d);
 	if (rc == SR_E_FULL && !sr_datastore_broken(p->d, NULL)) /* it will come again */
-		sr_ds_make_room(p->d);
+		sr_ds_make_room(p->d, err);
 	sr_ds_push_end_staging(p);
 	pthread_mutex_unlock(&p->d->writer);
 	return rc;

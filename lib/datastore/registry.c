@@ -348,6 +348,8 @@ enum sr_status sr_ds_webserver_put(void *ctx, struct sr_request *req, struct sr_
 		rc = sr_err_set(err, SR_E_DATA, "the body is not JSON");
 	if (rc == SR_OK)
 		rc = put_row(ctx, &uuid, o, sr_request_peer(req), err);
+	if (rc == SR_E_FULL)
+		sr_ds_note_full(ctx, err->text);
 	json_decref(o);
 	sr_buf_free(&body);
 	if (rc == SR_OK)

@@ -155,14 +155,44 @@ enum sr_status sr_ds_trim(struct sr_datastore *d, struct sr_err *err)
 	return rc;
 }
 
-void sr_ds_make_room(struct sr_datastore *d)
+const char *sr_ds_full(const struct sr_datastore *d)
+{
+	return *d->full && sr_ticks_ms() - d->full_ticks < (int64_t)d->interval * 3000 ? d->full : NULL;
+}
+
+void sr_ds_had_room(struct sr_datastore *d)
+{
+	pthread_mutex_lock(&d->face);
+	d->full[0] = '\0';
+	pthread_mutex_unlock(&d->face);
+}
+
+/* Every webserver tries again every round: it is logged once. */
+void sr_ds_note_full(struct sr_datastore *d, const char *why)
+{
+	bool again;
+
+	pthread_mutex_lock(&d->face);
+	again = sr_ds_full(d) != NULL;
+	snprintf(d->full, sizeof d->full, "%.250s", why);
+	d->full_ticks = sr_ticks_ms();
+	if (!again)
+		d->full_ms = sr_now_ms();
+	pthread_mutex_unlock(&d->face);
+	if (!again)
+		sr_error("what webservers send cannot be taken: %s", why);
+}
+
+void sr_ds_make_room(struct sr_datastore *d, const struct sr_err *full)
 {
 	struct sr_trash_rule rule;
 	struct sr_trash before = {0}, after = {0};
 	struct sr_err err = {0};
 	bool more = true;
-	enum sr_status rc = sr_state_trash(d->r->state, &before, &err);
+	enum sr_status rc;
 
+	sr_ds_note_full(d, full->text);
+	rc = sr_state_trash(d->r->state, &before, &err);
 	if (rc != SR_OK || !before.bytes || !rule_of(d, &rule))
 		return;
 	if (rule.bytes > before.bytes / 2)

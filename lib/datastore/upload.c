@@ -155,7 +155,7 @@ enum sr_status sr_ds_upload_put(void *ctx, struct sr_request *req, struct sr_err
 	sr_stage_free(u.stage);
 	if (rc == SR_E_FULL) { /* it will come again */
 		pthread_mutex_lock(&u.d->writer);
-		sr_ds_make_room(u.d);
+		sr_ds_make_room(u.d, err);
 		pthread_mutex_unlock(&u.d->writer);
 	}
 	return rc;

@@ -42,8 +42,8 @@ static enum sr_status status_of(const struct sr_state *s, int rc, int sys)
 
 enum sr_status sr_state_fault(const struct sr_state *s, int rc, const char *what, const char *why, struct sr_err *err)
 {
-	bool disk = !why && ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN || (rc & 0xff) == SQLITE_FULL);
-	int sys = disk && s->db ? sqlite3_system_errno(s->db) : 0; /* it is that of the last fault, whenever that was */
+	bool disk = !why && ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN);
+	int sys = (rc & 0xff) == SQLITE_FULL ? ENOSPC : disk && s->db ? sqlite3_system_errno(s->db) : 0; /* that is of the last fault, whenever it was */
 	enum sr_status status = status_of(s, rc, sys);
 
 	if (!why)

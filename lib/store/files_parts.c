@@ -167,7 +167,7 @@ static enum sr_status check_room(const struct sr_stage *s, uint64_t bytes, struc
 		return sr_err_sys(err, SR_E_IO, "%s", s->f->st.path);
 	if (!bytes || bytes + RESERVE <= (uint64_t)fs.f_bavail * fs.f_frsize)
 		return SR_OK;
-	return sr_err_set(err, SR_E_FULL, "%s: no space for %llu more bytes", s->f->st.path, (unsigned long long)bytes);
+	return sr_err_set(err, SR_E_FULL, "%s: no space for %llu more bytes: %s", s->f->st.path, (unsigned long long)bytes, strerror(ENOSPC));
 }
 
 enum sr_status sr_stage_resume(struct sr_stage **out, struct sr_store *st, const struct sr_version *to, uint64_t *have, struct sr_err *err)

@@ -65,6 +65,8 @@ enum sr_status sr_sql_fail(struct sr_err *err, struct sr_sql *sql, int rc, const
 	/* The connection's message belongs to its last failure: to this one, unless the code is another. */
 	sr_buf_printf(&what, "%s: %s", text ? text : "database",
 		      sql->db && (sqlite3_errcode(sql->db) & 0xff) == (rc & 0xff) ? sqlite3_errmsg(sql->db) : sqlite3_errstr(rc));
+	if (status_of(rc) == SR_E_FULL) /* as a full disk is called everywhere else */
+		sr_buf_printf(&what, ": %s", strerror(ENOSPC));
 	st = sr_err_set(err, status_of(rc), "%s", sr_buf_text(&what));
 	if (err && is_damage(rc))
 		err->sys = EUCLEAN;

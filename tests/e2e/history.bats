@@ -355,6 +355,29 @@ counts_what_lies_there() {
 	[ "$(find "$T/small/resources/.sameroot/kept" -type f | wc -l)" -eq "$(status_of datastore .trash.files)" ]
 }
 
+@test "the disk of the datastore is full: its log says so once, its status as long as a webserver tries, and that it went through" {
+	mkdir "$T/small"
+	mount -t tmpfs -o size=6m none "$T/small" 2>/dev/null || skip 'no mount here'
+	# shellcheck disable=SC2034 # teardown unmounts it
+	MOUNTED=$T/small
+	rmdir "$T/datastore"
+	ln -s "$T/small" "$T/datastore"
+	in_step
+	head -c 20000000 /dev/zero >"$T/small/junk" 2>/dev/null || true
+	sql "$T/A/webstore.db" "INSERT INTO dashboards(id, body) VALUES('big', randomblob(2000000))"
+	round A
+	round A
+	run "$BIN/sameroot" status -c "$T/datastore.conf"
+	[[ $status -eq 1 && $output == *'disk '*'No space left on device'*'make room on that file system'* ]] || fail "status $status: $output"
+	grep -q 'No space left on device' "$T/A.once"
+	[ "$(grep -c 'what webservers send cannot be taken: .*No space left on device' "$T/datastore.log")" = 1 ]
+	rm "$T/small/junk"
+	[ -n "${PID[datastore]:-}" ]
+	rounds A B
+	assert_same
+	"$BIN/sameroot" status -c "$T/datastore.conf" >/dev/null
+}
+
 log_says() { # PATH KEPT
 	[[ $("$BIN/sameroot" log "$1" --json -c "$T/datastore.conf" | jq -r '.entries[0].kept') == "$2" ]]
 }
