@@ -55,26 +55,63 @@ static bool is_alive(const struct sr_datastore *d, const struct sr_ds_webserver 
 	return sr_ticks_ms() - w->token_ticks < (int64_t)(interval * INTERVALS * 1000);
 }
 
-static enum sr_status refuse(struct sr_ds_webserver *w, const char *peer, const char *addr, struct sr_err *err)
+/* It is noted again, or in the place of the one that was refused longest ago.  `who` is CONSUMED. */
+static void note_clone(struct sr_ds_webserver *w, char *who)
 {
-	char node[SR_UUID_TEXT];
+	struct sr_ds_refused *place = w->clones;
 
-	sr_uuid_text(node, &w->row.uuid);
-	free(w->clone);
-	w->clone = sr_format("%s%s%s", addr && *addr ? addr : peer, addr && *addr ? ", from " : "", addr && *addr ? peer : "");
-	w->clone_ticks = sr_ticks_ms();
-	return sr_err_set(err, SR_E_HELD,
-			  "held: two machines run as webserver %.8s: %s%s%s is the one that started last, and this one is %s; restored from an older image, it is let in when the "
-			  "other has been silent for three intervals; if this one or the other is a copy, `sameroot join --new-uuid` on the copy gives it an identity of its own; nothing is changed here meanwhile",
-			  node, w->token.addr && *w->token.addr ? w->token.addr : "the other", w->token_peer ? ", from " : "",
-			  w->token_peer ? w->token_peer : "", w->clone);
+	for (size_t k = 0; k < SR_DS_CLONES; k++) {
+		struct sr_ds_refused *c = &w->clones[k];
+
+		if (c->who && strcmp(c->who, who) == 0) {
+			place = c;
+			break;
+		}
+		if (place->who && (!c->who || c->ticks < place->ticks))
+			place = c;
+	}
+	free(place->who);
+	*place = (struct sr_ds_refused){who, sr_ticks_ms()};
 }
 
-const char *sr_ds_clone(const struct sr_datastore *d, const struct sr_ds_webserver *w)
+static enum sr_status refuse(struct sr_ds_webserver *w, const char *peer, const char *addr, struct sr_err *err)
+{
+	char node[SR_UUID_TEXT], *who = sr_format("%s%s%s", addr && *addr ? addr : peer, addr && *addr ? ", from " : "", addr && *addr ? peer : "");
+	enum sr_status rc;
+
+	sr_uuid_text(node, &w->row.uuid);
+	rc = sr_err_set(err, SR_E_HELD,
+			"held: two machines run as webserver %.8s: %s%s%s is the one that started last, and this one is %s; restored from an older image, it is let in when the "
+			"other has been silent for three intervals; if this one or the other is a copy, `sameroot join --new-uuid` on the copy gives it an identity of its own; nothing is changed here meanwhile",
+			node, w->token.addr && *w->token.addr ? w->token.addr : "the other", w->token_peer ? ", from " : "",
+			w->token_peer ? w->token_peer : "", who);
+	note_clone(w, who);
+	return rc;
+}
+
+char *sr_ds_clone(const struct sr_datastore *d, const struct sr_ds_webserver *w)
 {
 	uint64_t interval = w->token.interval > d->interval ? w->token.interval : d->interval;
+	char *all = NULL;
 
-	return w->clone && sr_ticks_ms() - w->clone_ticks < (int64_t)(interval * INTERVALS * 1000) ? w->clone : NULL;
+	for (size_t k = 0; k < SR_DS_CLONES; k++) {
+		const struct sr_ds_refused *c = &w->clones[k];
+		char *more;
+
+		if (!c->who || sr_ticks_ms() - c->ticks >= (int64_t)(interval * INTERVALS * 1000))
+			continue;
+		more = sr_format("%s%s%s", all ? all : "", all ? "; " : "", c->who);
+		free(all);
+		all = more;
+	}
+	return all;
+}
+
+void sr_ds_forget_clones(struct sr_ds_webserver *w)
+{
+	for (size_t k = 0; k < SR_DS_CLONES; k++)
+		free(w->clones[k].who);
+	memset(w->clones, 0, sizeof w->clones);
 }
 
 enum sr_status sr_ds_token_check(struct sr_ds_webserver *w, const struct sr_uuid *token, const char *peer, struct sr_err *err)
@@ -126,8 +163,7 @@ static void take(struct sr_datastore *d, const struct exchange *x)
 
 	free(w->token.addr);
 	free(w->token_peer);
-	free(w->clone);
-	w->clone = NULL;
+	sr_ds_forget_clones(w);
 	w->token = (struct sr_token_row){
 		.webserver = x->webserver, .token = x->new, .n = x->next, .interval = x->interval, .addr = sr_strdup(x->addr)};
 	w->token_peer = sr_strdup(x->peer);

@@ -62,6 +62,8 @@ struct sr_ds_pin { /* a root that somebody writes out: it stays readable meanwhi
 };
 #define SR_DS_PINS 4
 
+#define SR_DS_CLONES 4
+
 struct sr_ds_webserver {
 	struct sr_webserver_row row; /* strings OWNED, NULL when not told */
 	struct sr_uuid push;         /* the last one of its chain */
@@ -69,8 +71,12 @@ struct sr_ds_webserver {
 	enum sr_history verdict;     /* on that */
 	bool refused;                /* deletions that it pushed are held here; until it says that nothing is held there */
 	struct sr_token_row token;   /* addr OWNED, or NULL */
-	char *token_peer, *clone;    /* who last showed it, and who was refused beside it; OWNED, or NULL */
-	int64_t token_ticks, clone_ticks; /* when, of sr_ticks_ms */
+	char *token_peer;            /* who last showed it; OWNED, or NULL */
+	int64_t token_ticks;         /* when, of sr_ticks_ms */
+	struct sr_ds_refused {       /* who was refused beside it, the last of them, and when */
+		char *who;           /* OWNED, or NULL */
+		int64_t ticks;
+	} clones[SR_DS_CLONES];
 };
 
 struct sr_ds_store { /* of the published copy */
@@ -465,8 +471,9 @@ struct json_t *sr_ds_webservers_json(struct sr_datastore *d); /* OWNED BY CALLER
 SR_MUST enum sr_status sr_ds_tokens_load(struct sr_datastore *d, struct sr_err *err);
 /* At a check-in, with face held.  SR_E_CHANGED: it is not the token that counts; nothing was noted. */
 SR_MUST enum sr_status sr_ds_token_check(struct sr_ds_webserver *w, const struct sr_uuid *token, const char *peer, struct sr_err *err);
-/* Who was refused a moment ago as a copy of it, or NULL.  With face held. */
-const char *sr_ds_clone(const struct sr_datastore *d, const struct sr_ds_webserver *w);
+/* Who was refused a moment ago as a copy of it, with "; " between, or NULL.  OWNED BY CALLER (free).  With face held. */
+char *sr_ds_clone(const struct sr_datastore *d, const struct sr_ds_webserver *w);
+void sr_ds_forget_clones(struct sr_ds_webserver *w);
 enum sr_status sr_ds_token_put(void *ctx, struct sr_request *req, struct sr_err *err);
 
 /* With dashes or without. */

@@ -134,7 +134,7 @@ void sr_ds_registry_free(struct sr_datastore *d)
 		free_row(&d->webservers[i].row);
 		free(d->webservers[i].token.addr);
 		free(d->webservers[i].token_peer);
-		free(d->webservers[i].clone);
+		sr_ds_forget_clones(&d->webservers[i]);
 	}
 	free(d->webservers);
 }
@@ -180,6 +180,7 @@ static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_w
 {
 	char uuid[SR_UUID_TEXT], instance[SR_UUID_TEXT], root[SR_HASH_TEXT];
 	json_t *o = json_object(), *status;
+	char *clone = sr_ds_clone(d, w);
 
 	sr_uuid_text(uuid, &w->row.uuid);
 	sr_hash_text(root, &w->reported.root);
@@ -196,7 +197,8 @@ static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_w
 	json_object_set_new(o, "seq", json_integer((json_int_t)w->reported.seq));
 	json_object_set_new(o, "root", sr_hash_none(&w->reported.root) ? json_null() : json_string(root));
 	json_object_set_new(o, "history", w->row.seen_ms ? json_string(sr_history_text(w->verdict)) : json_null());
-	json_object_set_new(o, "clone", text_or_null(sr_ds_clone(d, w)));
+	json_object_set_new(o, "clone", text_or_null(clone));
+	free(clone);
 	json_object_set_new(o, "seen", seen_json(w->row.seen_ms));
 	json_object_set_new(o, "lag", lag_json(d, w));
 	status = w->row.status ? json_loads(w->row.status, 0, NULL) : NULL;

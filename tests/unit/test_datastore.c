@@ -1647,9 +1647,13 @@ static int exchange_token(struct world *w, const char *addr, const struct sr_uui
 	return w->status;
 }
 
-static const char *refused_clone(struct world *w)
+/* Those that were refused a moment ago; "": none. */
+static void assert_refused(struct world *w, const char *who)
 {
-	return sr_ds_clone(w->d, sr_ds_webserver(w->d, &w->webserver));
+	char *clone = sr_ds_clone(w->d, sr_ds_webserver(w->d, &w->webserver));
+
+	assert_string_equal(clone ? clone : "", who);
+	free(clone);
 }
 
 /* Whatever the wall clock does: who was silent for three intervals is. */
@@ -1663,20 +1667,38 @@ static void test_clones_and_clocks(void **state)
 	assert_int_equal(n, 1);
 	w->ahead_ms = day;
 	assert_int_equal(exchange_token(w, "copy", &c, 1, &b, &n), 409);
-	assert_string_equal(refused_clone(w), "copy, from 127.0.0.1");
+	assert_refused(w, "copy, from 127.0.0.1");
 	w->ahead_ms = 2 * day;
-	assert_non_null(refused_clone(w));
+	assert_refused(w, "copy, from 127.0.0.1");
 	w->ahead_ms = -day;
 	w->passed_ms = 170000;
 	assert_int_equal(exchange_token(w, "copy", &c, 1, &b, &n), 409);
 	w->passed_ms = 190000;
-	assert_non_null(refused_clone(w)); /* it was refused just now */
+	assert_refused(w, "copy, from 127.0.0.1"); /* just now */
 	assert_int_equal(exchange_token(w, "copy", &c, 1, &b, &n), 200);
 	assert_int_equal(n, 2);
-	assert_null(refused_clone(w));
+	assert_refused(w, "");
 	assert_int_equal(exchange_token(w, "first", &a, 1, &c, &n), 409);
 	w->passed_ms = 400000;
-	assert_null(refused_clone(w));
+	assert_refused(w, "");
+}
+
+static void test_several_clones_are_named(void **state)
+{
+	struct world *w = *state;
+	struct sr_uuid a = sr_uuid_random(), other = sr_uuid_random(), new = sr_uuid_random();
+	json_int_t n;
+
+	assert_int_equal(exchange_token(w, "first", NULL, 0, &a, &n), 200);
+	for (int k = 0; k < 2; k++) {
+		assert_int_equal(exchange_token(w, "copy", &other, 1, &new, &n), 409);
+		assert_int_equal(exchange_token(w, "another", &other, 1, &new, &n), 409);
+	}
+	assert_refused(w, "copy, from 127.0.0.1; another, from 127.0.0.1");
+	w->passed_ms = 1000; /* the one that was refused longest ago gives way */
+	for (const char *const *addr = (const char *const[]){"another", "3", "4", "5", NULL}; *addr; addr++)
+		assert_int_equal(exchange_token(w, *addr, &other, 1, &new, &n), 409);
+	assert_refused(w, "5, from 127.0.0.1; another, from 127.0.0.1; 3, from 127.0.0.1; 4, from 127.0.0.1");
 }
 
 static void test_token_numbers_end(void **state)
@@ -1795,6 +1817,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_secrets, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_registry, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_clones_and_clocks, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_several_clones_are_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_token_numbers_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_bundles, setup, teardown),
 	};
