@@ -72,7 +72,7 @@ enum sr_status sr_ds_limit(struct sr_ds_push *p, size_t i, struct sr_err *err)
 	rc = add_leaves(part, s->kind, err);
 	if (rc != SR_OK || !t->n)
 		return rc;
-	sr_tally_judge(t, p->d->ledger, s->name, s->config, SR_WAY_RECEIVE, p->d->r->nodes, &s->map, false);
+	sr_tally_judge(t, p->d->ledger, s->name, s->config, SR_WAY_RECEIVE, p->d->r->nodes, &s->map, NULL, false);
 	if (!t->held)
 		return SR_OK;
 	if (s->kind == SR_KIND_DATABASE) {
@@ -166,7 +166,7 @@ enum sr_status sr_ds_limit_scan(void *ctx, size_t i, const struct sr_hash *befor
 		return SR_OK;
 	rc = sr_store_diff(d->r->nodes, s->kind, before, after, on_difference, &f, err);
 	if (rc == SR_OK && f.tally.n)
-		sr_tally_judge(&f.tally, d->ledger, s->name, s->config, SR_WAY_SCAN, d->r->nodes, before, false);
+		sr_tally_judge(&f.tally, d->ledger, s->name, s->config, SR_WAY_SCAN, d->r->nodes, before, NULL, false);
 	if (rc == SR_OK && f.tally.held) {
 		sr_tally_text(&f.tally, &text);
 		rc = sr_err_set(err, SR_E_HELD, "held: %s were deleted directly; `sameroot status` says how to put them back, or let them go",

@@ -102,6 +102,7 @@ struct entry { /* of one unit */
 	struct done *done; /* oldest first */
 	size_t dones;
 	bool held, judged;      /* judged: since the last settling */
+	bool empties;           /* held: a push that leaves nothing of the store */
 	int64_t since_ms, seen_ms;
 	uint64_t n, leaves; /* of what is held */
 	uint64_t approved;  /* so many, or 0 */
@@ -179,13 +180,13 @@ static void tidy(struct sr_ledger *l, int64_t now)
 static void release(struct sr_ledger *l, struct entry *e)
 {
 	l->dirty |= e->held || e->approved;
-	e->held = false;
+	e->held = e->empties = false;
 	e->approved = 0;
 }
 
 static void hold(struct sr_ledger *l, struct entry *e, uint64_t n, uint64_t leaves, int64_t now)
 {
-	l->dirty |= !e->held || e->n != n || e->leaves != leaves;
+	l->dirty |= !e->held || e->n != n || e->leaves != leaves || e->empties;
 	if (!e->held)
 		e->since_ms = now;
 	e->held = true;
@@ -195,7 +196,7 @@ static void hold(struct sr_ledger *l, struct entry *e, uint64_t n, uint64_t leav
 }
 
 enum sr_limit_verdict sr_ledger_judge(struct sr_ledger *l, const struct sr_unit *unit, const struct sr_config_store *limits, uint64_t n,
-				      uint64_t leaves, bool elsewhere)
+				      uint64_t leaves, enum sr_limit_reason reason)
 {
 	struct sr_limit_case c = {.deletions = n, .leaves = leaves};
 	int64_t now = sr_now_ms();
@@ -215,9 +216,10 @@ enum sr_limit_verdict sr_ledger_judge(struct sr_ledger *l, const struct sr_unit 
 	limits_of(limits, unit, &c);
 	if (n <= e->approved)
 		return SR_LIMIT_APPROVED;
-	if (!elsewhere && !sr_limit_holds(&c))
+	if (reason == SR_LIMIT_COUNTED && !e->empties && !sr_limit_holds(&c))
 		return SR_LIMIT_PASS;
 	e->approved = 0;
+	e->empties |= reason == SR_LIMIT_EMPTIES && e->way == SR_WAY_PUSH;
 	hold(l, e, n, leaves, now);
 	return SR_LIMIT_HELD;
 }
@@ -290,7 +292,7 @@ size_t sr_ledger_approve(struct sr_ledger *l)
 	for (size_t i = 0; i < l->n; i++)
 		if (l->at[i].held) {
 			l->at[i].approved = l->at[i].n;
-			l->at[i].held = false;
+			l->at[i].held = l->at[i].empties = false;
 			l->at[i].seen_ms = sr_now_ms();
 			l->dirty = true;
 			units++;
@@ -341,6 +343,8 @@ static json_t *entry_json(const struct entry *e)
 		json_array_append_new(done, json_pack("[III]", (json_int_t)e->done[i].at_ms, (json_int_t)e->done[i].n, (json_int_t)e->done[i].leaves));
 	json_object_set_new(o, "done", done);
 	json_object_set_new(o, "approved", json_integer((json_int_t)e->approved));
+	if (e->empties)
+		json_object_set_new(o, "empties", json_true());
 	if (e->held)
 		json_object_set_new(o, "paths", paths_json(e));
 	if (e->held)
@@ -419,6 +423,7 @@ static bool read_entry(struct sr_ledger *l, const json_t *o)
 	e->held = held != NULL;
 	if (!held)
 		return true;
+	e->empties = json_is_true(json_object_get(o, "empties"));
 	if (!numbers(held, v, 4))
 		return false;
 	e->since_ms = (int64_t)v[0];

@@ -48,10 +48,14 @@ struct sr_ledger;
 SR_MUST enum sr_status sr_ledger_open(struct sr_ledger **out, struct sr_state *state, struct sr_err *err); /* BORROWS state */
 void sr_ledger_close(struct sr_ledger *l); /* NULL is a no-op */
 
-/* May n net deletions of the unit happen, which has `leaves` now?  Notes what is held.  elsewhere: another node holds them, whatever is
- * thought here. */
+enum sr_limit_reason {
+	SR_LIMIT_COUNTED,   /* if their number is over the limit */
+	SR_LIMIT_ELSEWHERE, /* another node holds them, whatever is thought here */
+	SR_LIMIT_EMPTIES,   /* nothing of the store is left; of a push what is still to be deleted is held, too, when others have brought some back */
+};
+/* May n net deletions of the unit happen, which has `leaves` now?  Notes what is held. */
 enum sr_limit_verdict sr_ledger_judge(struct sr_ledger *l, const struct sr_unit *unit, const struct sr_config_store *limits, uint64_t n,
-				      uint64_t leaves, bool elsewhere);
+				      uint64_t leaves, enum sr_limit_reason reason);
 /* The first paths of what is held, as sr_leaf_path_text without the store, each with a newline.  COPIES. */
 void sr_ledger_sample(struct sr_ledger *l, const struct sr_unit *unit, struct sr_bytes paths);
 /* They happened: they count for an hour.  approved: the operator knows; they do not, nor does what was before. */

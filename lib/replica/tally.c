@@ -103,30 +103,40 @@ static enum sr_status look_for_others(void *ctx, struct sr_bytes path, const str
 	return o->left-- ? SR_OK : SR_E_LIMIT; /* enough */
 }
 
-/* Nothing is left of a store but empty directories, and nothing comes: that is asked about, however small it is. */
-static bool empties(const struct sr_tally *t, const struct sr_nodes *nodes, const struct sr_hash *map)
+static bool has_others(const struct sr_tally *t, const struct sr_nodes *nodes, const struct sr_hash *map, size_t than)
 {
 	static const struct sr_hash nothing;
-	struct others o = {.left = t->n};
-	bool made = t->creations > 0;
+	struct others o = {.left = than};
 	struct sr_err ignored;
+
+	return sr_store_diff(nodes, t->store_kind, map, &nothing, look_for_others, &o, &ignored) != SR_OK;
+}
+
+/* Nothing is left of a store but empty directories, and nothing comes: that is asked about, however small it is.  What others change just then is
+ * none of the pusher's: it leaves nothing of what it knew. */
+static bool empties(const struct sr_tally *t, const struct sr_nodes *nodes, const struct sr_hash *map, const struct sr_hash *left)
+{
+	bool made = t->creations > 0;
 
 	for (size_t i = 0; i < t->units_n; i++)
 		made |= t->units[i].made > 0;
-	return !made && t->n >= SR_LIMIT_WHOLE && sr_store_diff(nodes, t->store_kind, map, &nothing, look_for_others, &o, &ignored) == SR_OK;
+	return !made && t->n >= SR_LIMIT_WHOLE && (!has_others(t, nodes, map, t->n) || (left && !has_others(t, nodes, left, 0)));
 }
 
 void sr_tally_judge(struct sr_tally *t, struct sr_ledger *l, const char *store, const struct sr_config_store *limits, enum sr_way way,
-		    const struct sr_nodes *nodes, const struct sr_hash *map, bool elsewhere)
+		    const struct sr_nodes *nodes, const struct sr_hash *map, const struct sr_hash *left, bool elsewhere)
 {
-	elsewhere |= sr_limit_judges(limits) && empties(t, nodes, map);
+	enum sr_limit_reason reason = elsewhere ? SR_LIMIT_ELSEWHERE : SR_LIMIT_COUNTED;
+
+	if (sr_limit_judges(limits) && empties(t, nodes, map, left))
+		reason = SR_LIMIT_EMPTIES;
 	find_net(t);
 	for (size_t i = 0; i < t->units_n; i++) {
 		struct sr_tally_unit *u = &t->units[i];
 		struct sr_unit named = unit(u, store, way);
 
 		u->leaves = leaves_of(nodes, map, u);
-		u->verdict = u->approved ? SR_LIMIT_APPROVED : sr_ledger_judge(l, &named, limits, u->net, u->leaves, elsewhere);
+		u->verdict = u->approved ? SR_LIMIT_APPROVED : sr_ledger_judge(l, &named, limits, u->net, u->leaves, reason);
 		if (u->verdict == SR_LIMIT_HELD)
 			sr_ledger_sample(l, &named, sr_buf_view(&u->sample));
 		t->held |= u->verdict == SR_LIMIT_HELD;

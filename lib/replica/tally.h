@@ -33,9 +33,9 @@ struct sr_tally { /* {0}, then sr_tally_add; sr_tally_free */
 void sr_tally_add(struct sr_tally *t, size_t index, uint8_t store_kind, struct sr_bytes path, const struct sr_version *from,
 		  const struct sr_version *to);
 /* Of a store whose map is `map` before.  *l is asked for each unit; see sr_ledger_judge.  Where nothing is left of the store they are held, whatever
- * the single unit's limit says. */
+ * the single unit's limit says: of `map`, or of what the pusher has, whose map is `left` (else NULL). */
 void sr_tally_judge(struct sr_tally *t, struct sr_ledger *l, const char *store, const struct sr_config_store *limits, enum sr_way way,
-		    const struct sr_nodes *nodes, const struct sr_hash *map, bool elsewhere);
+		    const struct sr_nodes *nodes, const struct sr_hash *map, const struct sr_hash *left, bool elsewhere);
 /* All that passed has happened. */
 void sr_tally_done(const struct sr_tally *t, struct sr_ledger *l, const char *store, enum sr_way way);
 /* "30 of 40 leaves", of the first unit that is held. */

@@ -142,7 +142,7 @@ static void judge(struct sr_sync *s, size_t i, uint8_t act, const struct sr_hash
 	struct sr_store_plan *p = &s->plans[i];
 
 	sr_tally_judge(&p->tally[way_of(act)], s->ledger, st->name, st->config, way_of(act), s->r->nodes, map,
-		       act == SR_ACT_PUSH ? p->held_there : held_anyway(s, i));
+		       act == SR_ACT_PUSH ? &st->map : NULL, act == SR_ACT_PUSH ? p->held_there : held_anyway(s, i));
 }
 
 static bool is_approved(const struct sr_tally *t, size_t k)

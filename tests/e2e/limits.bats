@@ -312,6 +312,32 @@ held_units() { # N: at the datastore
 	waits A
 }
 
+few() { # NAME: how many files are left in it
+	find "$T/$1/resources" -maxdepth 1 -type f | wc -l
+}
+
+@test "all files of a small store are deleted on one webserver, while others edit some: the rest waits all the same" {
+	mkdir "$T/A/resources"
+	for i in 1 2 3 4 5; do echo "$i" >"$T/A/resources/$i"; done
+	start_datastore
+	rounds A B
+	rm "$T"/B/resources/?
+	echo edited >"$T/A/resources/1"
+	rounds A
+	waits B
+	[ "$(few datastore) $(few B)" = '5 1' ]
+	echo edited >"$T/A/resources/2"
+	rounds A
+	waits B
+	waits B
+	[ "$(few datastore) $(few A) $(few B)" = '5 5 2' ]
+	shows B '3 of 5 leaves would be deleted everywhere' 'adopt --deletions'
+	adopt B
+	rounds B A
+	[ "$(few datastore) $(few A) $(few B)" = '2 2 2' ]
+	assert_same
+}
+
 @test "what waits to be deleted here, and is deleted at the datastore, does not come back, however often adopt --union is said meanwhile" {
 	write_config C
 	fill A

@@ -139,7 +139,7 @@ static enum sr_limit_verdict judge(struct world *w, uint64_t n, uint64_t leaves)
 {
 	struct sr_unit u = {.store = "s", .table = sr_bytes_of("t"), .way = SR_WAY_PUSH};
 
-	return sr_ledger_judge(w->l, &u, &limits, n, leaves, false);
+	return sr_ledger_judge(w->l, &u, &limits, n, leaves, SR_LIMIT_COUNTED);
 }
 
 static void done(struct world *w, uint64_t n, uint64_t leaves, bool approved)
@@ -207,6 +207,24 @@ static void test_settling(void **state)
 	assert_false(sr_ledger_holds(w->l, "s"));
 }
 
+/* All that there was: others bring some of it back, and the rest is held as before, until it is put back or let go. */
+static void test_emptied(void **state)
+{
+	struct world *w = *state;
+	struct sr_unit u = {.store = "s", .table = sr_bytes_of("t"), .way = SR_WAY_PUSH};
+
+	assert_int_equal(sr_ledger_judge(w->l, &u, &limits, 4, 5, SR_LIMIT_EMPTIES), SR_LIMIT_HELD);
+	reopen(w);
+	assert_int_equal(judge(w, 3, 5), SR_LIMIT_HELD);
+	assert_int_equal(sr_ledger_approve(w->l), 1);
+	assert_int_equal(judge(w, 3, 5), SR_LIMIT_APPROVED);
+	done(w, 3, 5, true);
+	assert_int_equal(sr_ledger_judge(w->l, &u, &limits, 2, 2, SR_LIMIT_EMPTIES), SR_LIMIT_HELD);
+	sr_ledger_settle(w->l, "s", SR_WAY_PUSH);
+	sr_ledger_settle(w->l, "s", SR_WAY_PUSH); /* put back */
+	assert_int_equal(judge(w, 1, 2), SR_LIMIT_PASS);
+}
+
 static void test_limits_of_tables(void **state)
 {
 	struct sr_config_table_limit history = {.table = "History", .value = 100};
@@ -214,10 +232,10 @@ static void test_limits_of_tables(void **state)
 	struct world *w = *state;
 	struct sr_unit u = {.store = "s", .table = sr_bytes_of("history"), .way = SR_WAY_SCAN};
 
-	assert_int_equal(sr_ledger_judge(w->l, &u, &c, 100, 100, false), SR_LIMIT_PASS);
-	assert_int_equal(sr_ledger_judge(w->l, &u, &c, 1, 100, true), SR_LIMIT_HELD); /* as another node has it */
+	assert_int_equal(sr_ledger_judge(w->l, &u, &c, 100, 100, SR_LIMIT_COUNTED), SR_LIMIT_PASS);
+	assert_int_equal(sr_ledger_judge(w->l, &u, &c, 1, 100, SR_LIMIT_ELSEWHERE), SR_LIMIT_HELD); /* as another node has it */
 	u.table = sr_bytes_of("users");
-	assert_int_equal(sr_ledger_judge(w->l, &u, &c, 100, 100, false), SR_LIMIT_HELD);
+	assert_int_equal(sr_ledger_judge(w->l, &u, &c, 100, 100, SR_LIMIT_COUNTED), SR_LIMIT_HELD);
 	assert_false(sr_limit_judges(&c));
 	assert_true(sr_limit_judges(&limits));
 }
@@ -268,7 +286,7 @@ static void test_tables_are_judged_apart(void **state)
 	sr_tally_add(&t, 12, SR_KIND_DATABASE, sr_bytes("t\0y", 3), &none, &row); /* one comes: the table shrinks by 11 */
 	for (size_t i = 13; i < 16; i++)
 		sr_tally_add(&t, i, SR_KIND_DATABASE, sr_bytes("u\0x", 3), &row, &none);
-	sr_tally_judge(&t, w->l, "s", &limits, SR_WAY_PULL, nodes, &map, false);
+	sr_tally_judge(&t, w->l, "s", &limits, SR_WAY_PULL, nodes, &map, NULL, false);
 	assert_int_equal(t.units_n, 2);
 	assert_true(t.held);
 	assert_int_equal(t.units[0].verdict, SR_LIMIT_HELD);
@@ -283,7 +301,7 @@ static void test_tables_are_judged_apart(void **state)
 	for (size_t i = 0; i < 11; i++)
 		sr_tally_add(&t, i, SR_KIND_DATABASE, sr_bytes("t\0x", 3), &row, &none);
 	t.units[0].approved = true; /* by the sender's operator */
-	sr_tally_judge(&t, w->l, "s", &limits, SR_WAY_PULL, nodes, &map, false);
+	sr_tally_judge(&t, w->l, "s", &limits, SR_WAY_PULL, nodes, &map, NULL, false);
 	assert_false(t.held);
 	sr_tally_done(&t, w->l, "s", SR_WAY_PULL);
 	assert_false(sr_ledger_holds(w->l, "s"));
@@ -300,6 +318,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_an_hour, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_approval, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_settling, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_emptied, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limits_of_tables, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tables_are_judged_apart, setup, teardown),
 	};
