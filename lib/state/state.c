@@ -353,11 +353,12 @@ bool sr_state_is_one(const char *file)
 	struct sr_state *s = new_state("", true);
 	int64_t application = 0;
 	struct sr_err ignored;
+	struct stat there;
 	bool yes;
 
 	free(s->file);
 	s->file = sr_strdup(file);
-	yes = access(file, F_OK) == 0 && open_database(s, &ignored) == SR_OK &&
+	yes = stat(file, &there) == 0 && S_ISREG(there.st_mode) && open_database(s, &ignored) == SR_OK &&
 	      number(s, "application_id", "PRAGMA application_id", &application, &ignored) == SR_OK && application == APPLICATION_ID;
 	sr_state_close(s);
 	return yes;

@@ -285,6 +285,9 @@ static void test_is_one(void **state)
 	assert_false(sr_state_is_one(f->file));
 	assert_int_equal(truncate(f->file, 0), 0);
 	assert_false(sr_state_is_one(f->file));
+	assert_int_equal(unlink(f->file), 0);
+	assert_int_equal(mkfifo(f->file, 0600), 0); /* whose other end nobody opens */
+	assert_false(sr_state_is_one(f->file));
 }
 
 /* Killed between making the file and its tables: an empty file is a fresh one, and nothing for a reader. */
