@@ -63,6 +63,8 @@ static enum sr_status load(struct sr_datastore *d, struct sr_err *err)
 	if (rc == SR_OK)
 		rc = sr_ds_ends_load(d, err);
 	if (rc == SR_OK)
+		rc = sr_ds_starts_load(d, err);
+	if (rc == SR_OK)
 		rc = sr_ds_history_load(d, err);
 	if (rc == SR_OK)
 		rc = sr_ds_clock_load(d, err);
@@ -170,6 +172,9 @@ static enum sr_status turn(struct sr_datastore *d, struct sr_err *err)
 		d->scan_approved = false;
 	if (rc == SR_OK)
 		rc = sr_ledger_save(d->ledger, err);
+	if (rc != SR_OK)
+		return rc;
+	rc = sr_ds_start_add(d, err);
 	if (rc != SR_OK)
 		return rc;
 	sr_ds_publish(d);

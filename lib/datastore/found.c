@@ -146,8 +146,9 @@ static enum sr_status rise_above_floor(struct sr_state *s, uint64_t *epoch, stru
 }
 
 /* The store's leaves that have no date yet are as of `as_of`, but for those that sameroot-restore had from an older source.  Its row holds the
- * earliest such date ever: who has leaves from later says so in its union, or an older version of another webserver's would win over them. */
-static enum sr_status date_store(struct sr_datastore *d, size_t i, const struct sr_anchor *as_of, struct sr_err *err)
+ * earliest such date ever: who has leaves from later says so in its union, or an older version of another webserver's would win over them.
+ * forked: what was committed since as_of goes on without a date. */
+static enum sr_status date_store(struct sr_datastore *d, size_t i, const struct sr_anchor *as_of, bool forked, struct sr_err *err)
 {
 	struct sr_replica_store *s = &d->r->stores[i];
 	struct sr_store_row *row = &s->row;
@@ -156,7 +157,7 @@ static enum sr_status date_store(struct sr_datastore *d, size_t i, const struct 
 	enum sr_status rc = sr_state_date_some(d->r->state, row, s->name, &s->marker.id, &epoch, &seq, err);
 
 	if (rc == SR_OK)
-		rc = sr_state_date_leaves(d->r->state, row, as_of->epoch, as_of->seq, err);
+		rc = sr_state_date_leaves(d->r->state, row, forked ? s->name : NULL, as_of->epoch, as_of->seq, err);
 	if (rc == SR_OK)
 		rc = sr_ds_end_add(d, i, as_of, err);
 	if (rc != SR_OK || ((row->epoch || row->seq) && !sr_is_later(before.epoch, before.seq, epoch, seq)))
@@ -166,9 +167,9 @@ static enum sr_status date_store(struct sr_datastore *d, size_t i, const struct 
 	return sr_state_store_put(d->r->state, row, err);
 }
 
-/* Go on as `next` (its root is filled in here), with the leaves of each store as of `as_of`.  A crash before the stores are marked makes it
- * happen once more. */
-static enum sr_status rise(struct sr_datastore *d, struct sr_anchor next, const struct sr_anchor *as_of, struct sr_err *err)
+/* Go on as `next` (its root is filled in here), with the leaves of each store as of `as_of`.  fork: that is where another history parted from ours;
+ * NULL: none did.  A crash before the stores are marked makes it happen once more. */
+static enum sr_status rise(struct sr_datastore *d, struct sr_anchor next, const struct sr_anchor *as_of, struct sr_ds_fork *fork, struct sr_err *err)
 {
 	struct sr_state *s = d->r->state;
 	enum sr_status rc = sr_state_begin(s, err);
@@ -177,9 +178,13 @@ static enum sr_status rise(struct sr_datastore *d, struct sr_anchor next, const 
 		return rc;
 	for (size_t i = 0; i < d->r->n && rc == SR_OK; i++)
 		if (as_of[i].epoch || as_of[i].seq)
-			rc = date_store(d, i, &as_of[i], err);
+			rc = date_store(d, i, &as_of[i], fork, err);
 	if (rc == SR_OK)
 		rc = rise_above_floor(s, &next.epoch, err);
+	if (rc == SR_OK && fork) {
+		fork->raised = next.epoch;
+		rc = sr_ds_fork_put(d, fork, err);
+	}
 	sr_replica_reroot(d->r);
 	next.root = d->r->root;
 	if (rc == SR_OK)
@@ -192,6 +197,11 @@ static enum sr_status rise(struct sr_datastore *d, struct sr_anchor next, const 
 	if (rc != SR_OK)
 		return rc;
 	d->at = next;
+	if (fork) {
+		pthread_mutex_lock(&d->face);
+		d->fork = *fork;
+		pthread_mutex_unlock(&d->face);
+	}
 	return mark_all(d, err);
 }
 
@@ -313,7 +323,7 @@ enum sr_status sr_ds_found(struct sr_datastore *d, bool adopt, struct sr_err *er
 	for (size_t i = 0; i < d->r->n && rc == SR_OK; i++)
 		rc = sr_ds_scan_quietly(d, i, err);
 	if (rc == SR_OK)
-		rc = rise(d, next, as_of, err);
+		rc = rise(d, next, as_of, NULL, err);
 	free(as_of);
 	return rc == SR_OK ? rc : sr_err_context(err, "founding");
 }
@@ -421,7 +431,7 @@ enum sr_status sr_ds_check_markers(struct sr_datastore *d, struct sr_err *err)
 			rc = sr_ds_scan_quietly(d, i, err);
 	}
 	if (rc == SR_OK && any)
-		rc = rise(d, next, as_of, err);
+		rc = rise(d, next, as_of, NULL, err);
 	free(as_of);
 	return rc == SR_OK ? rc : sr_err_context(err, "markers");
 }
@@ -460,8 +470,9 @@ static bool is_listed(const struct sr_datastore *d, const struct sr_uuid *instan
 enum sr_status sr_ds_adopt(struct sr_datastore *d, struct sr_err *err)
 {
 	struct sr_anchor *as_of, next;
+	struct sr_ds_fork fork;
 	struct sr_uuid *held;
-	bool founds = sr_uuid_none(&d->at.instance);
+	bool founds = sr_uuid_none(&d->at.instance), forked;
 	enum sr_status rc = founds ? sr_ds_found(d, true, err) : SR_OK;
 	size_t n;
 
@@ -473,15 +484,16 @@ enum sr_status sr_ds_adopt(struct sr_datastore *d, struct sr_err *err)
 		free(held);
 		return SR_OK;
 	}
+	forked = sr_ds_fork_find(d, &fork);
 	as_of = sr_alloc((d->r->n + 1) * sizeof(*as_of));
 	for (size_t i = 0; i < n && rc == SR_OK; i++)
 		if (!is_listed(d, &held[i]))
 			rc = add_predecessor(d, &held[i], err);
 	for (size_t i = 0; i < d->r->n; i++)
-		as_of[i] = d->at;
+		as_of[i] = (struct sr_anchor){.epoch = d->at.epoch, .seq = forked ? fork.seq : d->at.seq};
 	next.epoch++;
 	if (rc == SR_OK)
-		rc = rise(d, next, as_of, err);
+		rc = rise(d, next, as_of, forked ? &fork : NULL, err);
 	if (rc == SR_OK)
 		sr_warn("the operator adopted a union: epoch %" PRIu64, d->at.epoch);
 	free(as_of);

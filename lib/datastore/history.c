@@ -36,6 +36,19 @@ static bool is_predecessor(const struct sr_datastore *d, const struct sr_uuid *i
 	return false;
 }
 
+/* An epoch that was raised for a webserver of another history than ours.  Who was in step with ours knows all that was, and goes on. */
+static enum sr_history of_an_older_epoch(const struct sr_datastore *d, const struct sr_anchor *anchor)
+{
+	const struct sr_ds_fork *f = &d->fork;
+	size_t i = root_from(d, anchor->epoch, anchor->seq);
+
+	if (d->shown.epoch != f->raised || anchor->epoch != f->epoch || anchor->seq > f->end || i == d->roots_n)
+		return SR_HISTORY_UNION;
+	if (d->roots[i].epoch == anchor->epoch && d->roots[i].seq == anchor->seq)
+		return sr_hash_eq(&d->roots[i].root, &anchor->root) ? SR_HISTORY_KNOWN : SR_HISTORY_UNION;
+	return i == 0 && anchor->seq <= f->seq ? SR_HISTORY_FORGOTTEN : SR_HISTORY_UNION;
+}
+
 enum sr_history sr_ds_verdict(const struct sr_datastore *d, const struct sr_anchor *anchor)
 {
 	size_t i;
@@ -45,7 +58,7 @@ enum sr_history sr_ds_verdict(const struct sr_datastore *d, const struct sr_anch
 	if (!same_uuid(&anchor->instance, &d->shown.instance))
 		return is_predecessor(d, &anchor->instance) ? SR_HISTORY_UNION : SR_HISTORY_FOREIGN;
 	if (anchor->epoch < d->shown.epoch)
-		return SR_HISTORY_UNION;
+		return of_an_older_epoch(d, anchor);
 	if (anchor->epoch > d->shown.epoch || anchor->seq > d->shown.seq)
 		return SR_HISTORY_AHEAD;
 	i = root_from(d, anchor->epoch, anchor->seq);
@@ -349,4 +362,5 @@ void sr_ds_history_free(struct sr_datastore *d)
 	free(d->roots);
 	free(d->predecessors);
 	sr_ds_ends_free(d);
+	sr_ds_starts_free(d);
 }

@@ -11,6 +11,7 @@
  *   registry.c   webservers                       routes.c    HTTP
  *   clones.c     two with one identity
  *   admin.c      HTTP for the operator             limit.c     too many deletions
+ *   fork.c       a history that was lost and one that went on: where they parted
  *   schema.c     tables that are to lose columns, or were built anew
  *   conflicts.c  archived versions come back
  *   backup.c     one root, written out
@@ -48,6 +49,8 @@
 #define SR_DS_META_PREDECESSORS "predecessors"
 #define SR_DS_META_SINCE        "since" /* be64 at_ms, epoch, seq: when this state began, and with which root */
 #define SR_DS_META_ENDS         "ends" /* struct sr_ds_end, one after the other */
+#define SR_DS_META_STARTS       "starts" /* struct sr_ds_start, one after the other */
+#define SR_DS_META_FORK         "fork"   /* struct sr_ds_fork */
 
 struct sr_ds_root {
 	uint64_t epoch, seq;
@@ -69,6 +72,8 @@ struct sr_ds_webserver {
 	struct sr_uuid push;         /* the last one of its chain */
 	struct sr_anchor reported;   /* at its last check-in */
 	enum sr_history verdict;     /* on that */
+	struct sr_uuid starts[SR_STARTS_TOLD]; /* of the datastore, that it has met, the last one last; told by one that is held */
+	size_t starts_n;
 	bool refused;                /* deletions that it pushed are held here; until it says that nothing is held there */
 	struct sr_token_row token;   /* addr OWNED, or NULL */
 	char *token_peer;            /* who last showed it; OWNED, or NULL */
@@ -98,6 +103,15 @@ struct sr_ds_store { /* of the published copy */
 struct sr_ds_end { /* see ends.c */
 	uint64_t store; /* its id */
 	uint64_t epoch, seq;
+};
+
+struct sr_ds_start { /* see fork.c */
+	struct sr_uuid id;
+	uint64_t epoch, seq; /* where we stood */
+};
+
+struct sr_ds_fork { /* epoch `epoch` ended at `end` here when `raised` began; another history of it had parted from ours at seq */
+	uint64_t epoch, seq, end, raised;
 };
 
 struct sr_ds_proposal { /* a webserver would have a table otherwise than it is here */
@@ -136,6 +150,10 @@ struct sr_datastore {
 	size_t proposals_n;
 	struct sr_ds_end *ends; /* OWNED */
 	size_t ends_n;
+	struct sr_anchor began;     /* `at`, before this start did anything; instance none: it founds */
+	struct sr_ds_start *starts; /* OWNED */
+	size_t starts_n;
+	bool start_added; /* this one is among them */
 	bool judging;             /* a scan's deletions are judged: it is an ordinary one */
 	bool scan_approved;       /* it found some that an operator let through: webservers are told when it is committed */
 	size_t staging;                      /* pushes that may have staged files; what is left over is swept when there are none */
@@ -154,6 +172,7 @@ struct sr_datastore {
 	struct sr_anchor shown;   /* the published `at` */
 	uint64_t approved_epoch, approved_seq; /* up to there an operator let deletions through; written with writer and face held */
 	uint32_t settings;        /* random; another one when what a check-in is told beside the tree may be another */
+	struct sr_ds_fork fork;   /* written with writer and face held; raised 0: there is none */
 	struct sr_ds_root *roots; /* oldest first */
 	size_t roots_n, roots_cap;
 	struct sr_ds_pin pins[SR_DS_PINS];
@@ -215,6 +234,17 @@ SR_MUST enum sr_status sr_ds_end_add(struct sr_datastore *d, size_t i, const str
 /* Writer held. */
 bool sr_ds_is_past(const struct sr_datastore *d, size_t i, uint64_t epoch, uint64_t seq);
 void sr_ds_ends_free(struct sr_datastore *d);
+
+/* --- fork.c -------------------------------------------------------------------------------------------------------- */
+
+SR_MUST enum sr_status sr_ds_starts_load(struct sr_datastore *d, struct sr_err *err);
+/* This start is to be known before any webserver hears of it. */
+SR_MUST enum sr_status sr_ds_start_add(struct sr_datastore *d, struct sr_err *err);
+/* Has another history parted from ours in this epoch, by what held webservers tell?  `raised` is left to the caller.  Writer held; takes face. */
+bool sr_ds_fork_find(struct sr_datastore *d, struct sr_ds_fork *out);
+/* In the caller's state transaction. */
+SR_MUST enum sr_status sr_ds_fork_put(struct sr_datastore *d, const struct sr_ds_fork *fork, struct sr_err *err);
+void sr_ds_starts_free(struct sr_datastore *d);
 
 /* --- scan.c ------------------------------------------------------------------------------------------------------- */
 

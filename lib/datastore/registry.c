@@ -302,6 +302,26 @@ void sr_ds_note_refused(struct sr_ds_push *p)
 	pthread_mutex_unlock(&p->d->face);
 }
 
+/* Of one that is held; else none are told. */
+static bool take_starts(const json_t *o, struct sr_ds_webserver *w)
+{
+	const json_t *list = json_object_get(o, "starts");
+	struct sr_uuid starts[SR_STARTS_TOLD];
+	size_t n = json_array_size(list);
+
+	if ((list && !json_is_array(list)) || n > SR_STARTS_TOLD)
+		return false;
+	for (size_t k = 0; k < n; k++) {
+		const char *text = json_string_value(json_array_get(list, k));
+
+		if (!text || !sr_ds_parse_uuid(text, &starts[k]))
+			return false;
+	}
+	memcpy(w->starts, starts, n * sizeof(*starts));
+	w->starts_n = n;
+	return true;
+}
+
 static enum sr_status put_row(struct sr_datastore *d, const struct sr_uuid *uuid, const json_t *o, const char *peer, struct sr_err *err)
 {
 	struct sr_webserver_row row;
@@ -314,8 +334,9 @@ static enum sr_status put_row(struct sr_datastore *d, const struct sr_uuid *uuid
 	w = sr_ds_webserver(d, uuid);
 	if (!w) {
 		rc = sr_err_set(err, SR_E_LIMIT, "more than %d webservers", MOST_WEBSERVERS);
-	} else if (!take_row(o, &w->row)) {
-		rc = sr_err_set(err, SR_E_DATA, "a webserver is {\"name\", \"external_addr\", \"sync_port\", \"version\", \"pin\", \"status\"}");
+	} else if (!take_row(o, &w->row) || !take_starts(o, w)) {
+		rc = sr_err_set(err, SR_E_DATA,
+				"a webserver is {\"name\", \"external_addr\", \"sync_port\", \"version\", \"pin\", \"starts\", \"status\"}");
 	} else {
 		free(w->row.peer);
 		w->row.peer = sr_strdup(peer);

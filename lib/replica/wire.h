@@ -61,6 +61,7 @@ enum sr_history {                   /* the datastore's view of a webserver's anc
 		  SR_HISTORY_FOREIGN,
 };
 const char *sr_history_text(enum sr_history h);
+#define SR_STARTS_TOLD 16 /* the starts of the datastore that a webserver met last, which one that is held tells */
 
 struct sr_tree_store {
 	char *name;

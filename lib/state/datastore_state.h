@@ -8,8 +8,9 @@
  * time, read as the number YYYYMMDDhhmmss (UTC), and so above all that were counted one by one, or made so before; above `known` whatever the clock says. */
 uint64_t sr_epoch_above(uint64_t known);
 
-/* The epoch is about to rise: every leaf of the store that an ordinary push wrote (0, 0) is now as of (epoch, seq). */
-SR_MUST enum sr_status sr_state_date_leaves(struct sr_state *s, const struct sr_store_row *st, uint64_t epoch, uint64_t seq,
+/* The epoch is about to rise: every leaf of the store that an ordinary push wrote (0, 0) is now as of (epoch, seq).  store: the store's name; then
+ * those are left out that the journal has in later commits.  NULL: none is. */
+SR_MUST enum sr_status sr_state_date_leaves(struct sr_state *s, const struct sr_store_row *st, const char *store, uint64_t epoch, uint64_t seq,
 					    struct sr_err *err);
 
 /* What sameroot-restore put together of several sources is not all as of what the store's marker says: these leaves are as of (epoch, seq), of the

@@ -15,13 +15,16 @@ static enum sr_status fail(struct sr_state *s, const char *what, struct sr_err *
 	return sr_err_set(err, code, "%s: %s: %s", s->file, what, sqlite3_errmsg(s->db));
 }
 
-enum sr_status sr_state_date_leaves(struct sr_state *s, const struct sr_store_row *st, uint64_t epoch, uint64_t seq, struct sr_err *err)
+enum sr_status sr_state_date_leaves(struct sr_state *s, const struct sr_store_row *st, const char *store, uint64_t epoch, uint64_t seq,
+				    struct sr_err *err)
 {
-	static const char text[] = "UPDATE leaf SET epoch = ?, seq = ? WHERE store = ? AND local IS NOT NULL AND epoch = 0 AND seq = 0";
+	static const char text[] = "UPDATE leaf SET epoch = ?1, seq = ?2 WHERE store = ?3 AND local IS NOT NULL AND epoch = 0 AND seq = 0 AND path NOT IN "
+				   "(SELECT path FROM journal WHERE (epoch, seq) > (?1, ?2) AND store = ?4 AND path IS NOT NULL)";
 	sqlite3_stmt *stmt = NULL;
 	bool ok = sqlite3_prepare_v2(s->db, text, -1, &stmt, NULL) == SQLITE_OK &&
 		  sqlite3_bind_int64(stmt, 1, (int64_t)epoch) == SQLITE_OK && sqlite3_bind_int64(stmt, 2, (int64_t)seq) == SQLITE_OK &&
-		  sqlite3_bind_int64(stmt, 3, st->id) == SQLITE_OK && sqlite3_step(stmt) == SQLITE_DONE;
+		  sqlite3_bind_int64(stmt, 3, st->id) == SQLITE_OK && sqlite3_bind_text(stmt, 4, store, -1, SQLITE_STATIC) == SQLITE_OK &&
+		  sqlite3_step(stmt) == SQLITE_DONE;
 	enum sr_status rc = ok ? SR_OK : fail(s, "leaf: date", err);
 
 	sqlite3_finalize(stmt);

@@ -83,6 +83,8 @@ struct sr_sync {
 	struct sr_uuid token, token_next; /* see token.c */
 	uint64_t token_n;
 	bool token_fresh, token_exchanged; /* token_next was made by this start, and the datastore has it */
+	struct sr_uuid starts[SR_STARTS_TOLD]; /* of the datastore, that were met; the last one last */
+	size_t starts_n;
 	uint64_t as_of_epoch, as_of_seq; /* of the last root against which everything was planned and pulled */
 
 	struct sr_tree_info info; /* the datastore's last 200 answer */
@@ -131,6 +133,8 @@ SR_MUST enum sr_status sr_sync_set_anchor(struct sr_sync *s, const struct sr_anc
 					  struct sr_err *err); /* forward only, within an epoch */
 SR_MUST enum sr_status sr_sync_move_anchor(struct sr_sync *s, const struct sr_anchor *at, struct sr_err *err); /* wherever it is */
 SR_MUST enum sr_status sr_sync_set_last_push(struct sr_sync *s, const struct sr_uuid *id, struct sr_err *err);
+/* The datastore's start, which is that of the answer at hand, is one that was met: to be kept before the anchor is of it. */
+SR_MUST enum sr_status sr_sync_add_start(struct sr_sync *s, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_set_as_of(struct sr_sync *s, uint64_t epoch, uint64_t seq, struct sr_err *err);
 /* Bases of every store become unknown. */
 SR_MUST enum sr_status sr_sync_forget_bases(struct sr_sync *s, bool as_hint, struct sr_err *err);

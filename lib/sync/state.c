@@ -7,6 +7,7 @@
 #define META_ANCHOR "anchor"
 #define META_PUSH   "last-push"
 #define META_AS_OF  "as-of"
+#define META_STARTS "starts"
 
 static enum sr_status load_blob(struct sr_sync *s, const char *name, size_t len, struct sr_buf *buf, bool *found, struct sr_err *err)
 {
@@ -16,6 +17,20 @@ static enum sr_status load_blob(struct sr_sync *s, const char *name, size_t len,
 	rc = sr_state_get(s->r->state, name, buf, found, err);
 	if (rc == SR_OK && *found && buf->len != len)
 		rc = sr_err_set(err, SR_E_DATA, "state.db: meta %s has %zu bytes, not %zu", name, buf->len, len);
+	return rc;
+}
+
+static enum sr_status load_starts(struct sr_sync *s, struct sr_buf *buf, struct sr_err *err)
+{
+	bool found;
+	enum sr_status rc;
+
+	sr_buf_clear(buf);
+	rc = sr_state_get(s->r->state, META_STARTS, buf, &found, err);
+	if (rc == SR_OK && found && buf->len <= sizeof s->starts) {
+		s->starts_n = buf->len / sizeof *s->starts;
+		memcpy(s->starts, buf->at, s->starts_n * sizeof *s->starts);
+	}
 	return rc;
 }
 
@@ -45,6 +60,8 @@ enum sr_status sr_sync_load(struct sr_sync *s, struct sr_err *err)
 		s->as_of_epoch = sr_read_be64(&in);
 		s->as_of_seq = sr_read_be64(&in);
 	}
+	if (rc == SR_OK)
+		rc = load_starts(s, &buf, err);
 	sr_buf_free(&buf);
 	return rc;
 }
@@ -71,6 +88,22 @@ enum sr_status sr_sync_set_anchor(struct sr_sync *s, const struct sr_anchor *at,
 	    s->anchor.seq >= at->seq)
 		return SR_OK;
 	return sr_sync_move_anchor(s, at, err);
+}
+
+/* By these a datastore that was restored can tell where it left our past (lib/datastore/fork.c). */
+enum sr_status sr_sync_add_start(struct sr_sync *s, struct sr_err *err)
+{
+	const struct sr_uuid *start = &s->info.start;
+	enum sr_status rc;
+
+	if (s->starts_n && !memcmp(&s->starts[s->starts_n - 1], start, sizeof *start))
+		return SR_OK;
+	if (s->starts_n == SR_STARTS_TOLD)
+		memmove(s->starts, s->starts + 1, --s->starts_n * sizeof *s->starts);
+	s->starts[s->starts_n++] = *start;
+	rc = sr_state_put(s->r->state, META_STARTS, sr_bytes(s->starts, s->starts_n * sizeof *s->starts), err);
+	s->starts_n -= rc != SR_OK;
+	return rc;
 }
 
 enum sr_status sr_sync_set_last_push(struct sr_sync *s, const struct sr_uuid *id, struct sr_err *err)

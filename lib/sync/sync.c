@@ -181,6 +181,22 @@ static enum sr_status check_markers(struct sr_sync *s, bool *forgot, struct sr_e
 	return rc;
 }
 
+/* The bases first: who is told that it need not unite, but has to for its outbox, has that until they are hints. */
+static enum sr_status unite(struct sr_sync *s, struct sr_err *err)
+{
+	enum sr_status rc;
+
+	sr_warn("the datastore was restored or adopted (epoch %" PRIu64 "): what both sides have is united, nothing is deleted", s->info.at.epoch);
+	rc = sr_sync_forget_bases(s, true, err);
+	if (rc == SR_OK)
+		rc = sr_state_outbox_give_up(s->r->state, err);
+	if (rc == SR_OK)
+		rc = sr_sync_cancel_all(s, err);
+	if (rc == SR_OK)
+		rc = sr_sync_set_anchor(s, &s->info.at, err);
+	return rc;
+}
+
 /* Everything that decides whether our bases still mean something.  *again: the datastore's state must be read anew. */
 static enum sr_status guard(struct sr_sync *s, bool *again, struct sr_err *err)
 {
@@ -194,22 +210,15 @@ static enum sr_status guard(struct sr_sync *s, bool *again, struct sr_err *err)
 		*again = true;
 		return sr_sync_mirror_history(s, err);
 	}
-	if (s->info.history == SR_HISTORY_UNION) {
-		sr_warn("the datastore was restored or adopted (epoch %" PRIu64 "): what both sides have is united, nothing is deleted",
-			s->info.at.epoch);
-		rc = sr_state_outbox_give_up(s->r->state, err);
-		if (rc == SR_OK)
-			rc = sr_sync_forget_bases(s, true, err);
-		if (rc == SR_OK)
-			rc = sr_sync_cancel_all(s, err);
-		if (rc == SR_OK)
-			rc = sr_sync_set_anchor(s, &s->info.at, err);
-		*again = true;
-		return rc;
-	}
 	rc = sr_state_outbox(s->r->state, &o, &outbox, err);
 	if (rc != SR_OK)
 		return rc;
+	/* An outbox of an epoch that is over may have been committed in a history that was lost, and others have it: then what we have of it since is an
+	 * edit of that. */
+	if (s->info.history == SR_HISTORY_UNION || (outbox && !first && s->info.at.epoch != s->anchor.epoch)) {
+		*again = true;
+		return unite(s, err);
+	}
 	if (outbox) {
 		*again = true;
 		return sr_sync_settle(s, err);
@@ -491,6 +500,8 @@ static enum sr_status attempt(struct sr_sync *s, unsigned try, bool *again, stru
 	*again = false;
 	if (rc == SR_OK)
 		rc = sr_sync_walk(s, err);
+	if (rc == SR_OK)
+		rc = sr_sync_add_start(s, err);
 	if (rc == SR_OK) /* not before: a root that cannot be walked must not become the history that is held against the datastore */
 		rc = sr_sync_set_anchor(s, &s->info.at, err);
 	if (rc == SR_E_GONE) {

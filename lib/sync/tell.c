@@ -65,6 +65,19 @@ json_t *sr_sync_waiting(const struct sr_sync *s)
 
 /* --- the registry ----------------------------------------------------------------------------------------------------------- */
 
+/* Where the datastore's history left ours can be told by the starts of it that were met. */
+static json_t *starts_json(const struct sr_sync *s)
+{
+	json_t *list = json_array();
+	char text[SR_UUID_TEXT];
+
+	for (size_t k = 0; k < s->starts_n; k++) {
+		sr_uuid_text(text, &s->starts[k]);
+		json_array_append_new(list, json_string(text));
+	}
+	return list;
+}
+
 /* OWNED BY CALLER. */
 static char *print_self(const struct sr_sync *s)
 {
@@ -78,6 +91,8 @@ static char *print_self(const struct sr_sync *s)
 	if (s->port) /* else there is no server, and nothing is known of its key */
 		json_object_set_new(o, "pin", s->pin[0] ? json_string(s->pin) : json_null());
 	json_object_set_new(o, "version", json_string(s->version));
+	if (s->have_info && s->info.history >= SR_HISTORY_AHEAD)
+		json_object_set_new(o, "starts", starts_json(s));
 	json_object_set_new(o, "status", sr_sync_waiting(s));
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
