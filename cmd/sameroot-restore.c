@@ -23,6 +23,7 @@ static const struct sr_cli_option options[] = {
 	{0, "from-datastore", NULL, "a webserver: from its configured datastore", .flag = &o.from_datastore},
 	{0, "store", "NAME", "this store only; repeatable", .list = &o.stores},
 	{0, "path", "PATH", "a part of a store only, resources/img or users.db/users", .text = &o.path},
+	{0, "even-empty", NULL, "also a store that is empty at the source, and not here", .flag = &o.even_empty},
 	{0, "dry-run", NULL, "say what would be done, and do nothing", .flag = &o.dry_run},
 	{0, "json", NULL, "print as JSON", .flag = &o.json},
 	{0, "yes", NULL, "do not ask, do it", .flag = &o.yes},

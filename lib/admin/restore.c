@@ -168,6 +168,27 @@ static enum sr_status check_place(const struct sr_restore_store *st, struct sr_e
 		       : SR_OK;
 }
 
+/* An application that has it open would go on in the file that is put aside, and what it writes there is lost.  early: before anything is done. */
+static enum sr_status check_users(const struct sr_restore *x, bool early, struct sr_err *err)
+{
+	for (size_t i = 0; i < x->n; i++) {
+		const struct sr_restore_store *st = &x->stores[i];
+		char *who = st->kind == SR_KIND_DATABASE && !st->skip ? sr_database_user(st->path) : NULL;
+
+		if (!who)
+			continue;
+		if (x->o->dry_run)
+			fprintf(x->o->notes, "store %s: %s has %s open: it has to be stopped before it is restored\n", st->name, who, st->path);
+		else
+			sr_err_set(err, SR_E_UNAVAILABLE, "store %s: %s has %s open, and would write to the file that is put aside: stop it first%s", st->name, who,
+				   st->path, early ? "" : "; all is as it was, and what was fetched is kept for the next attempt");
+		free(who);
+		if (!x->o->dry_run)
+			return SR_E_UNAVAILABLE;
+	}
+	return SR_OK;
+}
+
 /* --- usage -------------------------------------------------------------------------------------------------------------------- */
 
 static enum sr_status check_options(const struct sr_restore_options *o, struct sr_err *err)
@@ -345,6 +366,17 @@ static void print_preview(const struct sr_restore *x, FILE *out)
 	for (size_t i = 0; i < x->n; i++)
 		if (x->stores[i].skip)
 			fprintf(out, "store %s is left as it is: %s: %s\n", x->stores[i].name, x->sources[0].name, why_skipped(x, i));
+}
+
+/* That is what an accident there looks like. */
+static enum sr_status refuse_emptied(const struct sr_restore *x, struct sr_err *err)
+{
+	for (size_t i = 0; i < x->n && !x->o->even_empty; i++)
+		if (!x->stores[i].skip && x->stores[i].counts.emptied)
+			return sr_err_set(err, SR_E_HELD, "refused: store %s is empty at %s, and not here%s; --store NAME restores another one, and --even-empty this one, too",
+					  x->stores[i].name, x->sources[0].name,
+					  is_datastore(x) ? "" : "; `sameroot adopt --union` on the datastore keeps what is here");
+	return SR_OK;
 }
 
 /* The sources' own words about what is not in their trees. */
@@ -593,11 +625,14 @@ static enum sr_status restore_stores(struct sr_restore *x, const char *time_text
 		skipped += x->stores[i].skip;
 	if (skipped == x->n)
 		return sr_err_set(err, SR_E_UNAVAILABLE, "none of the stores can be had: %s: %s", x->sources[0].name, why_skipped(x, 0));
-	if (x->o->dry_run)
-		return SR_OK;
+	rc = refuse_emptied(x, err);
+	if (rc != SR_OK || x->o->dry_run)
+		return rc;
 	rc = agree(x, err);
 	if (rc == SR_OK)
 		rc = fill(x, err);
+	if (rc == SR_OK)
+		rc = check_users(x, false, err);
 	if (rc == SR_OK)
 		rc = put_in_place(x, standing, &at, time_text, err);
 	if (rc == SR_OK)
@@ -651,6 +686,8 @@ enum sr_status sr_restore(const struct sr_restore_options *o, int *status, struc
 		*status = 0;
 		goto out;
 	}
+	if (rc == SR_OK && !o->path)
+		rc = check_users(&x, true, err);
 	if (rc == SR_OK)
 		rc = sr_restore_open_sources(&x, err);
 	if (rc == SR_OK)

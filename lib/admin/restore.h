@@ -31,6 +31,7 @@ struct sr_restore_options { /* all BORROWED */
 	const char *from_backup;
 	struct sr_cli_list stores; /* only these; none: all */
 	const char *path;          /* a part of one store, "resources/img"; NULL: whole stores */
+	bool even_empty;           /* what the source has nothing of, though something is here */
 	bool dry_run, yes, json;
 	FILE *out, *notes;
 	bool (*confirm)(void *ctx, const char *question); /* NULL: nobody is there to be asked */
@@ -39,7 +40,7 @@ struct sr_restore_options { /* all BORROWED */
 };
 
 /* *status: 0, or 1 when something was left out.  SR_E_USAGE: these options do not go together; SR_E_BUSY: the daemon runs; SR_E_HELD: the
- * question was answered with no; SR_E_FULL: the disk, and all is as it was. */
+ * question was answered with no, or the source is empty; SR_E_UNAVAILABLE: somebody has a database open; SR_E_FULL: the disk, and all is as it was. */
 SR_MUST enum sr_status sr_restore(const struct sr_restore_options *options, int *status, struct sr_err *err);
 
 struct json_t;

@@ -93,6 +93,14 @@ static enum sr_status count_all(void *ctx, struct sr_bytes path, const struct sr
 	return SR_OK;
 }
 
+/* Files and rows; a directory or table that is empty is nothing. */
+static uint64_t leaves_of(const struct sr_restore *x, const struct sr_hash *map)
+{
+	uint64_t leaves = 0, bytes;
+
+	return !sr_hash_none(map) && sr_map_counts(x->nodes, map, &leaves, &bytes) == SR_OK ? leaves : 0;
+}
+
 enum sr_status sr_restore_compare(struct sr_restore *x, size_t i, struct sr_err *err)
 {
 	struct sr_restore_store *st = &x->stores[i];
@@ -117,6 +125,7 @@ enum sr_status sr_restore_compare(struct sr_restore *x, size_t i, struct sr_err 
 	if (rc == SR_OK)
 		rc = sr_store_diff(x->nodes, st->kind, &nothing, &st->wanted, count_all, &total, err);
 	st->counts.equal = total.n - st->counts.there - st->counts.different;
+	st->counts.emptied = leaves_of(x, &now) && !leaves_of(x, &st->wanted);
 	sr_nodes_release(x->nodes, &now);
 	sr_store_close(store);
 	return rc;

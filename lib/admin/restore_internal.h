@@ -44,6 +44,7 @@ struct sr_restore_store {
 	struct sr_counts {      /* what is there now against what is wanted */
 		bool present;
 		uint64_t equal, here, there, different, bytes;
+		bool emptied; /* there is something now, and nothing is wanted */
 	} counts;
 	uint64_t missing;       /* could not be read at the source */
 	uint64_t refused;       /* of a part: rows that have no place here */

@@ -14,7 +14,6 @@
 
 #define CLEARLY_LATER_MS 50
 #define QUIET_MS      60000 /* nobody committed for so long: a checkpoint meets no other one */
-#define SHM_DMS       128   /* the byte of the -shm on which every user of the WAL holds a shared lock */
 #define NEW_FILE_MODE 0640
 
 /* --- results ---------------------------------------------------------------------------------------------------- */
@@ -630,22 +629,6 @@ static bool judged(struct sr_sql_store *s, const struct timespec times[2])
 	return true;
 }
 
-/* Only while this process has no connection: closing any fd of the -shm drops all of its POSIX locks there. */
-static bool wal_in_use(const struct sr_store *st)
-{
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = SHM_DMS, .l_len = 1};
-	char *shm = sr_format("%s-shm", st->path);
-	int fd = open(shm, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	bool yes = fd < 0 && errno != ENOENT;
-
-	if (fd >= 0) {
-		yes = fcntl(fd, F_OFD_GETLK, &lock) < 0 || lock.l_type != F_UNLCK;
-		close(fd);
-	}
-	free(shm);
-	return yes;
-}
-
 /* A connection that sees the database file alone, without -wal or -journal, and takes no lock by itself. */
 static enum sr_status connect_alone(struct sr_sql *sql, const struct sr_store *st, struct sr_err *err)
 {
@@ -685,7 +668,7 @@ static bool nobody_came(const struct sr_store *st, const struct timespec before[
 {
 	struct timespec now[2] = {0};
 
-	return leftovers(st, now) && !memcmp(now, before, sizeof now) && !wal_in_use(st);
+	return leftovers(st, now) && !memcmp(now, before, sizeof now) && !sr_sql_log_in_use(st->path);
 }
 
 /* Was the file itself written to since its log was, by whoever put another content in it?  By cp it is; by cp -p, which gives it the time of what was
@@ -718,7 +701,7 @@ static enum sr_status shed_stale_wal(struct sr_store *st, const struct sr_store_
 	if (judged(s, times))
 		return SR_OK;
 	forget_connection(s);
-	if (wal_in_use(st))
+	if (sr_sql_log_in_use(st->path))
 		return SR_OK;
 	written = now.inode == seen->inode && was_written(&times[1], seen, &now, false) && sr_sql_overwritten(st) && nobody_came(st, times);
 	st->overwritten = written && was_written(&times[1], seen, &now, true);

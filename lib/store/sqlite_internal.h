@@ -172,6 +172,12 @@ SR_MUST enum sr_status sr_sql_marker_read(struct sr_sql *sql, struct sr_marker *
  * the log; if no page is as the log has it, it was not that.  Only while this process has no connection. */
 bool sr_sql_overwritten(const struct sr_store *st);
 
+/* --- sqlite_user.c --- */
+
+/* Does anybody use the write-ahead log of that database?  Only while this process has no connection: closing any descriptor of the -shm drops all of
+ * its POSIX locks there. */
+bool sr_sql_log_in_use(const char *path);
+
 /* --- sqlite_schema.c --- */
 
 /* Load, or load again when the schema version moved.  Inside a transaction. */

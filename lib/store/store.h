@@ -79,6 +79,10 @@ SR_MUST enum sr_status sr_store_mark(struct sr_store *st, const struct sr_marker
 /* Is a database whole, as SQLite's integrity_check sees it?  SR_E_DATA: what is wrong.  Files: nothing is looked at. */
 SR_MUST enum sr_status sr_store_check(struct sr_store *st, struct sr_err *err);
 
+/* Which other process has the database file open, as "process 123 (name)"; NULL: none that can be seen.  Only while this process has not.  OWNED BY
+ * CALLER (free). */
+char *sr_database_user(const char *path);
+
 /* Of a database that is `alone`: take its write-ahead log into the file, which then is all of it.  SR_E_FULL, SR_E_IO: it did not go in. */
 SR_MUST enum sr_status sr_store_settle(struct sr_store *st, struct sr_err *err);
 

@@ -613,3 +613,66 @@ owned_by() { # UID NAME: all of it
 	rounds A B
 	assert_same
 }
+
+@test "what is empty at the source, and not here, is refused unless it is insisted on" {
+	begin
+	stop datastore
+	mv "$T/datastore" "$T/lost"
+	mkdir "$T/datastore"
+	start_datastore
+	restore webserver -c "$T/A.conf" --from-datastore --dry-run
+	[ "$status" -eq 1 ]
+	restore webserver -c "$T/A.conf" --from-datastore --yes
+	[ "$status" -eq 1 ]
+	[[ $output == *'refused: store users.db is empty at the datastore, and not here'*'sameroot adopt --union'*'--even-empty'* ]]
+	assert_same A B
+	[ -z "$(find "$T/A" -name '*.before-restore-*')" ]
+	restore webserver -c "$T/A.conf" --from-datastore --yes --even-empty --store resources
+	[ "$status" -eq 0 ]
+	[ "$(cat "$T"/A/resources.before-restore-*/hosts.csv)" = 'a table' ]
+	[ ! -e "$T/A/resources/hosts.csv" ]
+	# and so a datastore
+	stop datastore
+	rm -r "$T/datastore"
+	cp -a "$T/lost" "$T/datastore"
+	start_webserver A
+	restore datastore -c "$T/datastore.conf" --yes --from "${URL[A]}" --store resources
+	[ "$status" -eq 1 ]
+	[[ $output == *'refused: store resources is empty at'* ]]
+	[ "$(cat "$T/datastore/resources/hosts.csv")" = 'a table' ]
+}
+
+# NAME DATABASE: an application has it open, and does nothing, until it is stopped
+open_it() {
+	python3 -c 'import sqlite3, sys, time
+c = sqlite3.connect(sys.argv[1]); c.execute("SELECT count(*) FROM sqlite_master").fetchall(); open(sys.argv[2], "w")
+time.sleep(600)' "$2" "$T/$1.opened" >/dev/null 2>&1 3>&- &
+	PID[$1]=$!
+	wait_for 'it is open' test -e "$T/$1.opened"
+}
+
+close_it() {
+	kill "${PID[$1]}"
+	wait "${PID[$1]}" || true
+	unset "PID[$1]"
+}
+
+@test "a database that an application has open, with or without a log, is not taken away from under it" {
+	begin
+	sql "$T/A/webstore.db" 'PRAGMA journal_mode=delete' >/dev/null
+	for db in users webstore; do
+		value A "UPDATE users SET email = 'here' WHERE uid = 1"
+		open_it "with-$db" "$T/A/$db.db"
+		restore webserver -c "$T/A.conf" --from-datastore --dry-run
+		[ "$status" -eq 0 ]
+		[[ $output == *"store $db.db: process ${PID[with-$db]} (python3) has $T/A/$db.db open"* ]]
+		restore webserver -c "$T/A.conf" --from-datastore --yes
+		[ "$status" -eq 75 ]
+		[[ $output == *"store $db.db: process ${PID[with-$db]} (python3) has $T/A/$db.db open"*'stop it first'* ]]
+		[ "$(value A 'SELECT email FROM users WHERE uid = 1')" = here ]
+		close_it "with-$db"
+	done
+	restore webserver -c "$T/A.conf" --from-datastore --yes
+	[ "$status" -eq 0 ]
+	assert_same datastore A
+}
