@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "lib/admin/admin.h"
@@ -15,7 +16,7 @@
 static bool json, yes, adopt_union, adopt_mirror, adopt_deletions, new_key, new_uuid, print_line, as_datastore, as_webserver;
 static bool all, content, keep, deep;
 static const char *config_path, *store, *address, *external_addr, *as, *older_than, *all_of;
-static bool exact, dry_run;
+static bool exact, dry_run, make_admin, revoke_admin, no_schema;
 static const char *since, *limit, *at;
 
 enum {
@@ -34,6 +35,9 @@ enum {
 	OPT_JOIN = 1 << 20,
 	OPT_ADDRESS = 1 << 21,
 	OPT_DEEP = 1 << 12,
+	OPT_USER_ADD = 1 << 13,
+	OPT_INIT = 1 << 15,
+	OPT_USER_ADMIN = 1 << 14,
 };
 
 static const struct option {
@@ -65,6 +69,9 @@ static const struct option {
 	{OPT_CONFLICTS_RESTORE, {0, "as", "PATH", "of a file: under this name", .text = &as}},
 	{OPT_CONFLICTS_REMOVE, {0, "older-than", "DAYS", "those that were archived before so many days", .text = &older_than}},
 	{OPT_CONFLICTS_REMOVE, {0, "all-of", "STORE", "those of this store", .text = &all_of}},
+	{OPT_INIT, {0, "no-schema", NULL, "make new databases empty: an application brings its own tables", .flag = &no_schema}},
+	{OPT_USER_ADD, {0, "admin", NULL, "he is an admin", .flag = &make_admin}},
+	{OPT_USER_ADMIN, {0, "revoke", NULL, "he is none any more", .flag = &revoke_admin}},
 	{OPT_ADOPT, {0, "deletions", NULL, "let through the deletions that are held here", .flag = &adopt_deletions}},
 };
 #define OPTIONS (sizeof options / sizeof *options)
@@ -102,9 +109,9 @@ static const struct command {
 	{"verify", NULL, "[-c FILE] [--json] [--datastore | --webserver] | [--json] [--deep] FILE | -",
 	 "Read everything on this node again and name what has rotted; with FILE: hold a backup against its manifest.",
 	 OPT_CONFIG | OPT_JSON | OPT_SIDE | OPT_DEEP, 1, sr_admin_verify},
-	{"init", NULL, "[--datastore | --webserver] [--address HOST[:PORT]] [--yes] [--json] [-c FILE]",
-	 "Make what this machine needs and does not have: configuration, secret, directories, empty stores.",
-	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_ADDRESS, 0, sr_admin_init},
+	{"init", NULL, "[--datastore | --webserver] [--address HOST[:PORT]] [--no-schema] [--yes] [--json] [-c FILE]",
+	 "Make what this machine needs and does not have: configuration, secret, directories, stores without content.",
+	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_ADDRESS | OPT_INIT, 0, sr_admin_init},
 	{"join", NULL,
 	 "[-c FILE] [--json] [--new-key | --new-uuid [--yes]]\n       sameroot join LINE | - [--external-addr HOST:PORT] [--yes] [--json] [-c FILE]\n"
 	 "       sameroot join --line [--address HOST[:PORT]] [--json] [-c FILE]",
@@ -120,6 +127,21 @@ static const struct command {
 	{"adopt", NULL, "--union | --mirror [--store NAME] | --deletions [-c FILE] [--json] [--yes] [--datastore | --webserver]",
 	 "Decide what is held: unite every webserver with the datastore, let this one become what the datastore is, or let deletions through.",
 	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_ADOPT, 0, sr_admin_adopt},
+	{"user", "add", "[-c FILE] [--admin] [--datastore | --webserver] NAME",
+	 "Make a user, here and with the next round everywhere; the password is asked for, or the first line of the standard input.",
+	 OPT_CONFIG | OPT_SIDE | OPT_USER_ADD, 1, sr_admin_user_add},
+	{"user", "passwd", "[-c FILE] [--datastore | --webserver] NAME", "Change a user's password; it is read as by user add.", OPT_CONFIG | OPT_SIDE, 1,
+	 sr_admin_user_passwd},
+	{"user", "list", "[-c FILE] [--json] [--datastore | --webserver]", "Who there is.", OPT_CONFIG | OPT_JSON | OPT_SIDE, 0, sr_admin_user_list},
+	{"user", "show", "[-c FILE] [--json] [--datastore | --webserver] NAME", "What is known of a user.", OPT_CONFIG | OPT_JSON | OPT_SIDE, 1,
+	 sr_admin_user_show},
+	{"user", "admin", "[-c FILE] [--revoke] [--datastore | --webserver] NAME", "Make a user an admin.", OPT_CONFIG | OPT_SIDE | OPT_USER_ADMIN, 1,
+	 sr_admin_user_admin},
+	{"user", "disable", "[-c FILE] [--datastore | --webserver] NAME", "Take no login of this user any more.", OPT_CONFIG | OPT_SIDE, 1,
+	 sr_admin_user_disable},
+	{"user", "enable", "[-c FILE] [--datastore | --webserver] NAME", "Take this user's logins again.", OPT_CONFIG | OPT_SIDE, 1, sr_admin_user_enable},
+	{"user", "delete", "[-c FILE] [--yes] [--datastore | --webserver] NAME", "Delete a user, here and with the next round everywhere.",
+	 OPT_CONFIG | OPT_YES | OPT_SIDE, 1, sr_admin_user_delete},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 
@@ -238,6 +260,29 @@ static bool ask(void *ctx, const char *question)
 	return fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 }
 
+/* Without an echo, whatever ends it. */
+static char *ask_secret(void *ctx, const char *question)
+{
+	struct termios was, quiet;
+	bool changed = tcgetattr(STDIN_FILENO, &was) == 0;
+	char answer[1024] = "", *out;
+
+	(void)ctx;
+	fprintf(stderr, "%s", question);
+	quiet = was;
+	quiet.c_lflag &= ~(tcflag_t)ECHO;
+	changed = changed && tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet) == 0;
+	if (!fgets(answer, sizeof answer, stdin))
+		answer[0] = '\0';
+	if (changed)
+		tcsetattr(STDIN_FILENO, TCSAFLUSH, &was);
+	fprintf(stderr, "\n");
+	answer[strcspn(answer, "\r\n")] = '\0';
+	out = sr_strdup(answer);
+	explicit_bzero(answer, sizeof answer);
+	return out;
+}
+
 static char *ask_words(void *ctx, const char *question, const char *otherwise)
 {
 	char answer[512] = "";
@@ -314,11 +359,15 @@ static int run(const struct command *c, const struct sr_cli *cli, char **args)
 		.at = at,
 		.exact = exact,
 		.dry_run = dry_run,
+		.admin = make_admin,
+		.no_schema = no_schema,
+		.revoke = revoke_admin,
 		.in = stdin,
 		.out = stdout,
 		.notes = stderr,
 		.confirm = isatty(STDIN_FILENO) ? ask : NULL,
 		.ask = isatty(STDIN_FILENO) ? ask_words : NULL,
+		.ask_secret = isatty(STDIN_FILENO) ? ask_secret : NULL,
 	};
 
 	while (args[a.n_args])

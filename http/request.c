@@ -90,6 +90,7 @@ void sr_request_unref(struct sr_request *req)
 	free(req->method);
 	free(req->raw);
 	free(req->peer);
+	free(req->user);
 	free(req->type);
 	pthread_cond_destroy(&req->changed);
 	pthread_mutex_destroy(&req->lock);
@@ -111,6 +112,17 @@ const char *sr_request_target(const struct sr_request *req)
 const char *sr_request_peer(const struct sr_request *req)
 {
 	return req->peer;
+}
+
+void sr_request_set_user(struct sr_request *req, const char *name)
+{
+	free(req->user);
+	req->user = sr_strdup(name);
+}
+
+const char *sr_request_user(const struct sr_request *req)
+{
+	return req->user;
 }
 
 bool sr_request_tls(const struct sr_request *req)
@@ -415,6 +427,13 @@ enum sr_status sr_reply_file(struct sr_request *req, int status, const char *typ
 
 /* --- running the handler ------------------------------------------------------------------------------------------ */
 
+static enum sr_status verify(struct sr_request *req, struct sr_err *err)
+{
+	const struct sr_limits *l = req->limits;
+
+	return l->verify && !(req->route->flags & (SR_ROUTE_OPEN | SR_ROUTE_QUICK)) ? l->verify(l->verify_ctx, req, req->route, err) : SR_OK;
+}
+
 void sr_request_run(struct sr_request *req)
 {
 	struct sr_err err = { 0 };
@@ -423,7 +442,9 @@ void sr_request_run(struct sr_request *req)
 	req->parking = false;
 	if (req->parked_before)
 		sr_fields_free(&req->extra); /* of the run that ended in parking */
-	status = req->route->handler(req->route_ctx, req, &err);
+	status = verify(req, &err);
+	if (!status)
+		status = req->route->handler(req->route_ctx, req, &err);
 	if (!status && !req->ready && !req->parking)
 		status = sr_err_set(&err, SR_E_INTERNAL, "the handler of %s gave no answer", req->route->path);
 	if (status && !err.code)

@@ -33,6 +33,8 @@ struct sr_limits { /* the options, completed */
 	uint64_t max_drain;
 	unsigned head_ms, idle_ms, stall_ms, min_rate;
 	const char *challenge;
+	sr_authorize_fn *verify; /* NULL: none */
+	void *verify_ctx;
 };
 
 struct sr_request {
@@ -41,7 +43,7 @@ struct sr_request {
 	atomic_uint refs;
 
 	/* set while the head is taken in, constant when handlers see it */
-	char *method, *raw, *peer;
+	char *method, *raw, *peer, *user;
 	bool tls, head_only, expects;
 	struct sr_target target;
 	struct sr_fields headers;

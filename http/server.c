@@ -454,6 +454,8 @@ static void apply(struct sr_server *server, const struct sr_server_options *o)
 		.stall_ms = o->stall_ms ? o->stall_ms : 30000,
 		.min_rate = o->min_rate ? o->min_rate : 1024,
 		.challenge = o->challenge ? o->challenge : "Bearer",
+		.verify = o->verify,
+		.verify_ctx = o->authorize_ctx,
 	};
 	server->routes_n = o->routes_count;
 	server->routes = sr_alloc((o->routes_count + 1) * sizeof(*server->routes));

@@ -45,7 +45,10 @@ struct sr_routes { /* one room's routes, with that room's context */
 };
 
 /* Asked before any of the body is read, on an event thread: it must not block (a slow password check belongs in the handler).  Anything but
- * SR_OK is the answer.  SR_E_AUTH is a 401 with the WWW-Authenticate challenge. */
+ * SR_OK is the answer.  SR_E_AUTH is a 401 with the WWW-Authenticate challenge.
+ *
+ * `verify` is the slow half of it, asked with the same ctx on a worker right before the handler, when authorize let the request through to a route
+ * that is neither open nor quick: it may block, and reads no body. */
 typedef enum sr_status sr_authorize_fn(void *ctx, struct sr_request *req, const struct sr_route *route, struct sr_err *err);
 
 /* --- the server -------------------------------------------------------------------------------------------------- */
@@ -58,6 +61,7 @@ struct sr_server_options { /* zero, or NULL, means the default in brackets */
 	const struct sr_routes *routes; /* COPIED shallowly: the tables and their strings must outlive the server; first match wins */
 	size_t routes_count;
 	sr_authorize_fn *authorize; /* [everyone may] */
+	sr_authorize_fn *verify;  /* [nothing more is asked] */
 	void *authorize_ctx;
 	const char *challenge;    /* WWW-Authenticate of every 401 ["Bearer"]; must outlive the server */
 	unsigned workers;         /* threads that run handlers [4] */
@@ -102,6 +106,9 @@ const char *sr_request_method(const struct sr_request *req); /* "HEAD" too */
 const char *sr_request_target(const struct sr_request *req); /* raw path and query */
 const char *sr_request_peer(const struct sr_request *req);   /* "192.0.2.7", without the port */
 bool sr_request_tls(const struct sr_request *req);
+/* Who it is, as authorize or verify said (COPIES); NULL: nobody said. */
+void sr_request_set_user(struct sr_request *req, const char *name);
+const char *sr_request_user(const struct sr_request *req);
 struct sr_server *sr_request_server(const struct sr_request *req);
 
 /* What the `{}` of the pattern held, decoded, then the segments of `*`.  No NUL inside; it may hold '/'. */

@@ -32,10 +32,14 @@ struct sr_admin { /* all BORROWED */
 	const char *since, *limit; /* log; NULL: all, 100 */
 	const char *at;            /* restore */
 	bool exact, dry_run;
+	bool admin, revoke; /* user add --admin, user admin --revoke */
+	bool no_schema;     /* init */
 	FILE *in, *out, *notes;
 	bool (*confirm)(void *ctx, const char *question); /* NULL: nobody is there to be asked */
 	/* An answer in words; an empty one is `otherwise`, which the question shows.  OWNED BY CALLER (free).  NULL: as above. */
 	char *(*ask)(void *ctx, const char *question, const char *otherwise);
+	/* The same of what must not be seen.  OWNED BY CALLER, to be wiped. */
+	char *(*ask_secret)(void *ctx, const char *question);
 	void *ctx;
 };
 
@@ -54,6 +58,14 @@ sr_admin_command sr_admin_init; /* config NULL; SR_E_HELD: the question was answ
 sr_admin_command sr_admin_join;  /* config NULL; SR_E_HELD: the question was answered with no */
 sr_admin_command sr_admin_log;
 sr_admin_command sr_admin_restore; /* SR_E_HELD: the question was answered with no */
+sr_admin_command sr_admin_user_add;
+sr_admin_command sr_admin_user_passwd;
+sr_admin_command sr_admin_user_list;
+sr_admin_command sr_admin_user_show;
+sr_admin_command sr_admin_user_admin;
+sr_admin_command sr_admin_user_disable;
+sr_admin_command sr_admin_user_enable;
+sr_admin_command sr_admin_user_delete; /* SR_E_HELD: the question was answered with no */
 sr_admin_command sr_admin_adopt; /* SR_E_HELD: the question was answered with no */
 
 /* Does this command speak of the datastore on this machine? */

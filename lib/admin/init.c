@@ -115,6 +115,7 @@ static enum sr_status init(struct init *in, struct sr_err *err)
 
 	if (rc == SR_OK) {
 		in->setup.config = in->config;
+		in->setup.schema = !in->a->no_schema && !in->setup.datastore; /* founding takes over no content */
 		in->setup.conf = sr_buf_view(&in->conf);
 		rc = sr_setup_look(&in->setup, in->found ? SR_SETUP_THERE : SR_SETUP_MISSING, err);
 	}

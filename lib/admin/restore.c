@@ -15,7 +15,6 @@
 #include "lib/admin/restore_internal.h"
 #include "lib/admin/table.h"
 #include "lib/state/datastore_state.h"
-#include "lib/state/role.h"
 
 #define META_KEY      "tree-key"
 #define META_INSTANCE "instance"
@@ -248,8 +247,6 @@ static enum sr_status open_state(struct sr_restore *x, struct sr_swap_pending *p
 		rc = sr_state_open(&x->state, x->state_dir, &fresh, err);
 	if (rc == SR_E_BUSY)
 		return sr_err_context(err, "stop %s first", sr_restore_daemon(x));
-	if (rc == SR_OK && x->state)
-		rc = sr_state_check_role(x->state, is_datastore(x), err);
 	if (rc == SR_OK && x->state) {
 		x->spool = x->state_dir;
 		if (!x->o->dry_run)

@@ -14,6 +14,7 @@
 #include "lib/state/secret.h"
 #include "lib/state/state.h"
 #include "lib/store/store.h"
+#include "lib/users/users.h"
 
 static const char *state_dir(const struct sr_setup *s)
 {
@@ -71,6 +72,10 @@ static enum sr_status make_store(const struct sr_setup *s, const struct sr_setup
 	if (rc == SR_OK)
 		rc = sr_store_create(store, err);
 	sr_store_close(store);
+	if (rc == SR_OK && s->schema && !s->config->admin_query)
+		rc = c == &s->config->stores[SR_STORE_USERS]      ? sr_users_make(item->path, err)
+		     : c == &s->config->stores[SR_STORE_WEBSTORE] ? sr_webstore_make(item->path, err)
+								  : SR_OK;
 	return rc == SR_OK ? rc : sr_err_context(err, "store %s", c->name);
 }
 

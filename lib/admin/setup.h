@@ -16,6 +16,7 @@ enum sr_setup_is { SR_SETUP_MISSING, SR_SETUP_THERE, SR_SETUP_MADE, SR_SETUP_ADD
 struct sr_setup {
 	const struct sr_config *config; /* BORROWED */
 	bool datastore;
+	bool schema;           /* new databases get the tables of lib/users, unless Admin-Query= says that an application brings its own */
 	struct sr_bytes conf;  /* what the configuration file is to hold; BORROWED */
 	const char *secret;    /* what the secret file is to hold; BORROWED; NULL: a new one, if this is a datastore, else there is none to make */
 	struct sr_setup_item {

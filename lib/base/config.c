@@ -55,6 +55,7 @@ static const struct sr_config_key keys[] = {
 	GLOBAL("Results-Directory", PATH, results_directory, NULL, 0, 0, "search results of this webserver, a folder a search"),
 	GLOBAL("Wal-Limit", NUMBER, wal_limit, "67108864", 0, BYTES_MOST, "bytes of a write-ahead log before we checkpoint it; 0: never"),
 	GLOBAL("Conflict-Max-Bytes", NUMBER, conflict_max_bytes, "1073741824", 0, BYTES_MOST, "bytes of the conflict archive; 0: no limit"),
+	GLOBAL("Admin-Query", TEXT, admin_query, NULL, 0, 0, "SELECT of name, password hash, is-admin in an application's own users database"),
 	GLOBAL("Log-Level", LEVEL, log_level, "info", 0, 0, "debug, info, warn or error"),
 	GLOBAL("Log-Format", FORMAT, log_json, "text", 0, 0, "text or json"),
 

@@ -87,6 +87,7 @@ struct sr_config {
 	uint64_t trash_max_bytes;                      /* ... and so much of it */
 	uint64_t wal_limit;                            /* bytes; 0: never checkpoint */
 	uint64_t conflict_max_bytes;                   /* of a node's conflict archive; 0: no limit */
+	char *admin_query;                             /* NULL: users.db has the reference schema */
 	enum sr_log_level log_level;
 	bool log_json;
 

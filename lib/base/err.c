@@ -22,6 +22,7 @@ static const struct {
 	[SR_E_CHANGED] = {"changed", 75, 409},
 	[SR_E_AUTH] = {"auth", 77, 401},
 	[SR_E_FORBIDDEN] = {"forbidden", 77, 403},
+	[SR_E_AGAIN] = {"again", 75, 429},
 	[SR_E_LIMIT] = {"limit", 65, 413},
 	[SR_E_BUSY] = {"busy", 75, 503},
 	[SR_E_UNAVAILABLE] = {"unavailable", 75, 503},
@@ -136,7 +137,7 @@ enum sr_status sr_status_from_http(int http)
 	case 413:
 		return SR_E_LIMIT;
 	case 429:
-		return SR_E_BUSY;
+		return SR_E_AGAIN;
 	case 500:
 		return SR_E_IO;
 	case 507:

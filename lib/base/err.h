@@ -23,6 +23,7 @@ enum sr_status {
 	SR_E_CHANGED,     /* it is not what was expected; exit 75, HTTP 409 */
 	SR_E_AUTH,        /* no or wrong secret; exit 77, HTTP 401 */
 	SR_E_FORBIDDEN,   /* known, but may not; exit 77, HTTP 403 */
+	SR_E_AGAIN,       /* too often: wait, and try again; exit 75, HTTP 429 */
 	SR_E_LIMIT,       /* a configured limit; the text names it; exit 65, HTTP 413 */
 	SR_E_BUSY,        /* someone else holds it; exit 75, HTTP 503 */
 	SR_E_UNAVAILABLE, /* a peer or store cannot be reached now; exit 75, HTTP 503 */

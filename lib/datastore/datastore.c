@@ -30,7 +30,7 @@ static enum sr_status load_secrets(struct sr_datastore *d, struct sr_err *err)
 			c->control_auth_file);
 	else if (made)
 		sr_info("made %s: `sameroot join --line` prints the line that takes it to a webserver", c->control_auth_file);
-	return rc == SR_OK ? sr_admit_open(&d->admit, c, c->datastore_state_directory, err) : rc;
+	return rc == SR_OK ? sr_admit_open(&d->admit, c, c->datastore_state_directory, c->stores[SR_STORE_USERS].datastore_path, err) : rc;
 }
 
 static enum sr_status start_replica(struct sr_datastore *d, struct sr_err *err)
@@ -344,6 +344,8 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 				      .routes = routes,
 				      .routes_count = 4,
 				      .authorize = sr_admit_check,
+				      .verify = sr_admit_verify,
+				      .challenge = SR_ADMIT_CHALLENGE,
 				      .authorize_ctx = &d->admit,
 				      .workers = WORKERS};
 	struct sr_server *server = NULL;

@@ -226,7 +226,7 @@ static const struct sr_route routes[] = {
 	{"PUT", "/api/webservers/{}/conflicts", sr_ds_webserver_conflicts_put, 0, MOST_CONFLICTS},
 	{"GET", "/api/conflicts", sr_ds_conflicts_get, 0, 0},
 	{"PUT", "/api/webservers/{}/token", sr_ds_token_put, 0, MOST_SMALL},
-	{"GET", "/api/admin/status", sr_ds_admin_status, SR_ROUTE_QUICK | SR_ROUTE_ADMIN, 0},
+	{"GET", "/api/admin/status", sr_ds_admin_status, SR_ROUTE_ADMIN, 0},
 	{"GET", "/api/admin/backup", sr_ds_backup_handler, SR_ROUTE_ADMIN, 0},
 	{"GET", "/api/admin/verify", sr_ds_verify_handler, SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/adopt", sr_ds_admin_adopt, SR_ROUTE_ADMIN, MOST_SMALL},

@@ -1,12 +1,14 @@
 /* admit.c - see admit.h. */
 #include "lib/replica/admit.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/state/secret.h"
 
-enum sr_status sr_admit_open(struct sr_admit *out, const struct sr_config *config, const char *state_dir, struct sr_err *err)
+enum sr_status sr_admit_open(struct sr_admit *out, const struct sr_config *config, const char *state_dir, const char *users_db,
+			     struct sr_err *err)
 {
 	struct sr_admit a = {0};
 	char *path = sr_format("%s/%s", state_dir, SR_ADMIN_TOKEN);
@@ -17,6 +19,8 @@ enum sr_status sr_admit_open(struct sr_admit *out, const struct sr_config *confi
 	if (rc == SR_OK)
 		rc = sr_secret_read(path, &a.admin, err);
 	free(path);
+	if (rc == SR_OK && users_db)
+		a.login = sr_login_new(users_db, config->admin_query);
 	if (rc == SR_OK)
 		*out = a;
 	else
@@ -28,12 +32,33 @@ void sr_admit_close(struct sr_admit *a)
 {
 	sr_secret_free(a->control);
 	sr_secret_free(a->admin);
-	a->control = a->admin = NULL;
+	sr_login_free(a->login);
+	*a = (struct sr_admit){0};
 }
 
 static bool is_bearer(const char *header, const char *secret)
 {
 	return secret && sr_bytes_same_secret(sr_bytes_of(secret), sr_bytes_of(header));
+}
+
+static bool is_login(const char *header)
+{
+	return strncasecmp(header, "Basic ", 6) == 0;
+}
+
+static bool is_here(const char *peer)
+{
+	return !strncmp(peer, "127.", 4) || !strcmp(peer, "::1") || !strncmp(peer, "::ffff:127.", 11);
+}
+
+/* May a password be sent this way, and can it be checked there? */
+static enum sr_status take_login(const struct sr_admit *a, const struct sr_request *req, const struct sr_route *route, struct sr_err *err)
+{
+	if (!a->login || (route->flags & SR_ROUTE_QUICK))
+		return sr_err_set(err, SR_E_AUTH, "no login is taken here: Authorization: Bearer is needed");
+	if (!sr_request_tls(req) && !is_here(sr_request_peer(req)))
+		return sr_err_set(err, SR_E_FORBIDDEN, "a login is taken over TLS, or from the machine itself: this password went over the network unencrypted");
+	return SR_OK;
 }
 
 enum sr_status sr_admit_check(void *ctx, struct sr_request *req, const struct sr_route *route, struct sr_err *err)
@@ -42,14 +67,50 @@ enum sr_status sr_admit_check(void *ctx, struct sr_request *req, const struct sr
 	const char *header = sr_request_header(req, "Authorization");
 
 	if (!header)
-		return sr_err_set(err, SR_E_AUTH, "no secret was sent: Authorization: Bearer is needed");
+		return sr_err_set(err, SR_E_AUTH, "no secret was sent: Authorization: Bearer is needed, or a login");
+	if (is_login(header))
+		return take_login(a, req, route, err);
 	if (strncasecmp(header, "Bearer ", 7) != 0)
-		return sr_err_set(err, SR_E_AUTH, "Authorization: only Bearer is known here");
-	if (is_bearer(header + 7, a->admin))
+		return sr_err_set(err, SR_E_AUTH, "Authorization: only Bearer and Basic are known here");
+	if (is_bearer(header + 7, a->admin)) {
+		sr_request_set_user(req, SR_ADMIN_TOKEN);
 		return SR_OK;
+	}
 	if (!is_bearer(header + 7, a->control))
 		return sr_err_set(err, SR_E_AUTH, "the secret is wrong: it is not this node's Control-Auth");
 	if (route->flags & SR_ROUTE_ADMIN)
 		return sr_err_set(err, SR_E_FORBIDDEN, "this is for admins: Control-Auth is not enough");
 	return SR_OK;
+}
+
+static void retry_after(struct sr_request *req, unsigned wait_s)
+{
+	char text[16];
+
+	snprintf(text, sizeof text, "%u", wait_s);
+	sr_reply_header(req, "Retry-After", text);
+}
+
+enum sr_status sr_admit_verify(void *ctx, struct sr_request *req, const struct sr_route *route, struct sr_err *err)
+{
+	const struct sr_admit *a = ctx;
+	const char *header = sr_request_header(req, "Authorization");
+	char *name = NULL, *password = NULL;
+	struct sr_login_who who = {0};
+	unsigned wait_s = 0;
+	enum sr_status rc;
+
+	if (!header || !is_login(header))
+		return SR_OK;
+	rc = sr_login_credentials(header, &name, &password, err);
+	if (rc == SR_OK)
+		rc = sr_login_check(a->login, name, password, sr_request_peer(req), &who, &wait_s, err);
+	sr_login_credentials_free(name, password);
+	if (rc == SR_E_AGAIN)
+		retry_after(req, wait_s);
+	if (rc == SR_OK && !who.admin && !(route->flags & SR_ROUTE_LOGINS))
+		rc = sr_err_set(err, SR_E_FORBIDDEN, "this is for admins: %s is none", who.name);
+	if (rc == SR_OK)
+		sr_request_set_user(req, who.name);
+	return rc;
 }

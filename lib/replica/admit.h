@@ -1,27 +1,35 @@
-/* admit.h - who may ask what of a daemon: the authorize hook of both, and their secrets.
+/* admit.h - who may ask what of a daemon: the authorize hooks of both, and their secrets.
  *
  * Control-Auth is the shared secret of datastore, webservers and balancer; it carries no admin right.  The admin token is this node's own,
  * in its state directory (admin-token, 0600), read by `sameroot` on the same machine.  Secrets are compared in constant time and never
- * logged. Thread-safe once open. */
+ * logged.  People come with the Basic login of a user in this node's own users.db (lib/users): over TLS, or from the machine itself.  An admin
+ * may ask everything but what is answered on the event threads (SR_ROUTE_QUICK), where no password can be checked.  Thread-safe once open. */
 #ifndef SR_REPLICA_ADMIT_H
 #define SR_REPLICA_ADMIT_H
 
 #include "http/server.h"
 #include "lib/base/config.h"
+#include "lib/users/login.h"
 
-#define SR_ROUTE_ADMIN SR_ROUTE_USER /* route flag: admins only */
+#define SR_ROUTE_ADMIN  SR_ROUTE_USER        /* route flag: admins only */
+#define SR_ROUTE_LOGINS (SR_ROUTE_USER << 1) /* any user who may log in, too */
 #define SR_ADMIN_TOKEN "admin-token"
+#define SR_ADMIT_CHALLENGE "Basic realm=\"Sameroot\", charset=\"UTF-8\", Bearer"
 
 struct sr_admit {
 	char *control; /* OWNED */
 	char *admin;
+	struct sr_login *login;
 };
 
-/* Control-Auth as configured (SR_E_CONFIG or SR_E_NOINPUT with what to do) and the admin token, made when absent. */
-SR_MUST enum sr_status sr_admit_open(struct sr_admit *out, const struct sr_config *config, const char *state_dir, struct sr_err *err);
+/* Control-Auth as configured (SR_E_CONFIG or SR_E_NOINPUT with what to do) and the admin token, made when absent.  users_db: this node's. */
+SR_MUST enum sr_status sr_admit_open(struct sr_admit *out, const struct sr_config *config, const char *state_dir, const char *users_db,
+				     struct sr_err *err);
 void sr_admit_close(struct sr_admit *a);
 
-/* sr_authorize_fn with ctx = a struct sr_admit: 401 without or with a wrong secret, 403 when the right one is not enough. */
+/* sr_authorize_fn with ctx = a struct sr_admit: 401 without or with a wrong secret, 403 when the right one is not enough.  The first lets logins
+ * through, which the second then checks. */
 enum sr_status sr_admit_check(void *ctx, struct sr_request *req, const struct sr_route *route, struct sr_err *err);
+enum sr_status sr_admit_verify(void *ctx, struct sr_request *req, const struct sr_route *route, struct sr_err *err);
 
 #endif

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "lib/base/log.h"
-#include "lib/state/role.h"
 #include "lib/state/swap.h"
 
 #define META_NODE  "node"
@@ -100,8 +99,6 @@ enum sr_status sr_replica_open(struct sr_replica **out, const struct sr_config *
 	if (rc == SR_OK && swap.paths)
 		sr_warn("`%s` was interrupted when all was ready: what it restored is in place now: %s", swap.request, swap.paths);
 	sr_swap_pending_free(&swap);
-	if (rc == SR_OK)
-		rc = sr_state_claim(r->state, role == SR_ROLE_DATASTORE, err);
 	if (rc == SR_OK)
 		rc = sr_archive_open(&r->archive, dir, err);
 	if (rc == SR_OK)

@@ -23,7 +23,7 @@ static enum sr_status open_sync(struct sr_sync **out, struct sr_admit *admit, co
 				  config->file);
 	rc = sr_sync_open(out, &o, err); /* the state directory comes first: it is where the admin token lies */
 	if (rc == SR_OK)
-		rc = sr_admit_open(admit, config, config->state_directory, err);
+		rc = sr_admit_open(admit, config, config->state_directory, config->stores[SR_STORE_USERS].path, err);
 	if (rc == SR_E_NOINPUT)
 		rc = sr_err_set(err, SR_E_CONFIG,
 				"%s: there is no shared secret: `sameroot join LINE` makes it, by the line that `sameroot join --line` prints on the "

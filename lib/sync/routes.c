@@ -220,6 +220,8 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 				      .routes = routes,
 				      .routes_count = 4,
 				      .authorize = sr_admit_check,
+				      .verify = sr_admit_verify,
+				      .challenge = SR_ADMIT_CHALLENGE,
 				      .authorize_ctx = &d->admit};
 	enum sr_status rc = ensure_certificate(c, &cert, &key, err);
 

@@ -170,38 +170,3 @@ damage_state() {
 	wait_for 'C is let in' rounds_over C $(($(status_of C .rounds) + 2))
 	all_is_well A B C
 }
-
-# --- a state directory in the other role's place --------------------------------------------------------------------------------
-
-@test "a state directory that is put in the other role's place is refused, and the text says what to do; without one both go on" {
-	begin
-	stop datastore
-	for node in datastore A; do
-		mv "$T/$node/state" "$T/state-of-$node"
-	done
-	for how in new old; do
-		for node in datastore A; do
-			[[ $node == A ]] && program=sameroot-sync other=datastore || program=sameroot-datastore other=A
-			cp -a "$T/state-of-$other" "$T/$node/state"
-			[ $how = new ] || sql "$T/$node/state/state.db" "DELETE FROM meta WHERE name = 'role'"
-			run timeout 60 "$BIN/$program" -c "$T/$node.conf"
-			[ "$status" -eq 78 ] || fail "$node, $how: status $status: $output"
-			[[ $output == *"$T/$node/state/state.db is "*'move this one away'* ]] || fail "$node, $how: $output"
-			rm -r "$T/$node/state"
-		done
-	done
-	cp -a "$T/state-of-A" "$T/datastore/state"
-	run "$BIN/sameroot-restore" datastore --from-files --users-db "$T/A/users.db" --webstore-db "$T/A/webstore.db" --resources "$T/A/resources" --yes -c "$T/datastore.conf"
-	[ "$status" -eq 78 ] || fail "status $status: $output"
-	rm -r "$T/datastore/state"
-	start_datastore
-	value B "UPDATE users SET email = 'goes on' WHERE uid = 1"
-	rounds A B A
-	assert_same
-	[ "$(conflicts A length)$(conflicts B length)" = 00 ]
-	stop datastore
-	sql "$T/datastore/state/state.db" "DELETE FROM meta WHERE name = 'role'" # of an older program
-	start_datastore
-	[ "$(sqlite3 -readonly "$T/datastore/state/state.db" "SELECT CAST(value AS TEXT) FROM meta WHERE name = 'role'")" = datastore ]
-	rounds A B
-}

@@ -94,7 +94,7 @@ static int begin(void **state)
 	w = t->w = inner;
 	scan_all(w);
 	ok(sr_secret_ensure(below(w, "control-auth"), NULL, &w->err));
-	ok(sr_admit_open(&t->admit, w->config, below(w, "state"), &w->err));
+	ok(sr_admit_open(&t->admit, w->config, below(w, "state"), NULL, &w->err));
 	t->serve = (struct sr_serve){.replica = w->r, .ready = is_ready, .older = older, .ctx = t};
 	atomic_store(&t->ready, true);
 	start_server(t);
@@ -177,14 +177,14 @@ static void the_admin_token_is_made_once(void **state)
 
 	assert_int_equal(stat(below(w, "state/" SR_ADMIN_TOKEN), &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
-	ok(sr_admit_open(&again, w->config, below(w, "state"), &w->err));
+	ok(sr_admit_open(&again, w->config, below(w, "state"), NULL, &w->err));
 	assert_string_equal(again.admin, t->admit.admin);
 	assert_string_equal(again.control, t->admit.control);
 	assert_string_not_equal(again.admin, again.control);
 	sr_admit_close(&again);
 	assert_null(again.admin);
 	unlink(below(w, "control-auth"));
-	assert_int_equal(sr_admit_open(&again, w->config, below(w, "state"), &w->err), SR_E_NOINPUT);
+	assert_int_equal(sr_admit_open(&again, w->config, below(w, "state"), NULL, &w->err), SR_E_NOINPUT);
 	assert_true(w->err.text[0]);
 }
 

@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "lib/state/internal.h"
-#include "lib/state/role.h"
 
 #define LIT(s) sr_bytes(s, sizeof(s) - 1)
 
@@ -270,27 +269,6 @@ static void test_foreign_database(void **state)
 	remove_tree(f->file);
 	make_database(f, "CREATE TABLE t (a)");
 	assert_int_equal(sr_state_open(&f->s, f->dir, &fresh, &f->err), SR_E_DATA);
-}
-
-/* Whose it is: said, or told by what only one of them keeps; until then anyone's. */
-static void test_role(void **state)
-{
-	struct fixture *f = *state;
-
-	OK(sr_state_check_role(f->s, true, &f->err));
-	OK(sr_state_check_role(f->s, false, &f->err));
-	OK(sr_state_put(f->s, "instance", LIT("0123456789abcdef"), &f->err));
-	OK(sr_state_check_role(f->s, true, &f->err));
-	assert_int_equal(sr_state_check_role(f->s, false, &f->err), SR_E_CONFIG);
-	OK(sr_state_drop(f->s, "instance", &f->err));
-	OK(sr_state_put(f->s, "anchor", LIT("..."), &f->err));
-	assert_int_equal(sr_state_claim(f->s, true, &f->err), SR_E_CONFIG);
-	assert_non_null(strstr(f->err.text, f->file));
-	OK(sr_state_claim(f->s, false, &f->err));
-	OK(sr_state_drop(f->s, "anchor", &f->err));
-	reopen(f);
-	assert_int_equal(sr_state_claim(f->s, true, &f->err), SR_E_CONFIG);
-	OK(sr_state_claim(f->s, false, &f->err));
 }
 
 static void test_is_one(void **state)
@@ -1214,7 +1192,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(test_modes),        TEST(test_lock),         TEST(test_foreign),      TEST(test_foreign_database),
-		TEST(test_modes),        TEST(test_lock),         TEST(test_foreign),      TEST(test_is_one), TEST(test_role),
+		TEST(test_modes),        TEST(test_lock),         TEST(test_foreign),      TEST(test_is_one),
 		TEST(test_empty_file),   TEST(test_steps),        TEST(test_kill_in_step), TEST(test_reader),
 		TEST(test_full),         TEST(test_meta),         TEST(test_store),        TEST(test_leaf),
 		TEST(test_leaf_removed),

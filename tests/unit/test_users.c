@@ -1,0 +1,363 @@
+/* test_users.c - lib/users against real databases: the reference schema, an application's own, passwords, and logins with their limits. */
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "lib/base/door.h"
+#include "lib/users/login.h"
+#include "lib/users/password.h"
+#include "lib/users/users.h"
+#include "tests/unit/directory.h"
+
+struct world {
+	char dir[64];
+	char *path;
+	struct sr_users *users;
+	struct sr_err err;
+};
+
+static int64_t now_ms = 1700000000000, ticks = 1000000;
+
+static int64_t the_time(void *ctx)
+{
+	(void)ctx;
+	return now_ms;
+}
+
+static int64_t the_ticks(void *ctx)
+{
+	(void)ctx;
+	return ticks;
+}
+
+static void chance(void *ctx, void *out, size_t n)
+{
+	static uint8_t next;
+
+	(void)ctx;
+	for (size_t i = 0; i < n; i++)
+		((uint8_t *)out)[i] = next++;
+}
+
+static int set_up(void **state)
+{
+	struct world *w = sr_alloc(sizeof *w);
+	static const struct sr_door door = {.now_ms = the_time, .ticks_ms = the_ticks, .random = chance};
+
+	sr_door_install(&door);
+	strcpy(w->dir, "/tmp/test-users-XXXXXX");
+	assert_non_null(mkdtemp(w->dir));
+	w->path = sr_format("%s/users.db", w->dir);
+	*state = w;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct world *w = *state;
+
+	sr_users_close(w->users);
+	remove_all(w->dir, "*");
+	rmdir(w->dir);
+	free(w->path);
+	free(w);
+	sr_door_install(NULL);
+	return 0;
+}
+
+#define OK(call) \
+	do { \
+		w->err = (struct sr_err){0}; \
+		if ((call) != SR_OK) \
+			fail_msg("%s: %s", #call, w->err.text); \
+	} while (0)
+
+static void sql(struct world *w, const char *text)
+{
+	sqlite3 *db = NULL;
+
+	assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
+	if (sqlite3_exec(db, text, NULL, NULL, NULL) != SQLITE_OK)
+		fail_msg("%s", sqlite3_errmsg(db));
+	sqlite3_close(db);
+}
+
+static void open_ours(struct world *w)
+{
+	OK(sr_users_make(w->path, &w->err));
+	OK(sr_users_open(&w->users, w->path, NULL, &w->err));
+	assert_true(sr_users_ours(w->users));
+}
+
+static enum sr_status add_name(void *ctx, const struct sr_user *user, struct sr_err *err)
+{
+	struct sr_buf *out = ctx;
+
+	(void)err;
+	sr_buf_printf(out, "%s%s%s ", user->name, user->admin ? "+" : "", user->enabled ? "" : "-");
+	return SR_OK;
+}
+
+static void expect_all(struct world *w, const char *names)
+{
+	struct sr_buf out = {0};
+
+	OK(sr_users_each(w->users, add_name, &out, &w->err));
+	assert_string_equal(sr_buf_text(&out), names);
+	sr_buf_free(&out);
+}
+
+/* --- the reference -------------------------------------------------------------------------------------------------------- */
+
+static void test_users_are_made_changed_and_deleted(void **state)
+{
+	struct world *w = *state;
+	struct sr_user user;
+	bool found;
+
+	open_ours(w);
+	OK(sr_users_add(w->users, "ada", "hash a", true, &w->err));
+	OK(sr_users_add(w->users, "grace", "hash g", false, &w->err));
+	expect_all(w, "ada+ grace ");
+	assert_int_equal(sr_users_add(w->users, "ADA", "x", false, &w->err), SR_E_CHANGED);
+	OK(sr_users_find(w->users, "Ada", &user, &found, &w->err));
+	assert_true(found && user.admin);
+	assert_string_equal(user.name, "ada");
+	assert_string_equal(user.hash, "hash a");
+	sr_user_free(&user);
+	OK(sr_users_set_enabled(w->users, "ada", false, &w->err));
+	OK(sr_users_find(w->users, "ada", &user, &found, &w->err));
+	assert_false(found);
+	OK(sr_users_set_admin(w->users, "grace", true, &w->err));
+	OK(sr_users_set_hash(w->users, "grace", "another", &w->err));
+	expect_all(w, "ada+- grace+ ");
+	OK(sr_users_find(w->users, "grace", &user, &found, &w->err));
+	assert_string_equal(user.hash, "another");
+	sr_user_free(&user);
+	OK(sr_users_delete(w->users, "ada", &w->err));
+	expect_all(w, "grace+ ");
+	assert_int_equal(sr_users_delete(w->users, "ada", &w->err), SR_E_NOINPUT);
+	assert_int_equal(sr_users_set_admin(w->users, "nobody", true, &w->err), SR_E_NOINPUT);
+}
+
+static void test_memberships_go_with_their_user(void **state)
+{
+	struct world *w = *state;
+
+	open_ours(w);
+	OK(sr_users_add(w->users, "ada", "h", true, &w->err));
+	sql(w, "INSERT INTO groups VALUES ('g', 'ops'); INSERT INTO members SELECT 'g', id FROM users");
+	OK(sr_users_delete(w->users, "ada", &w->err));
+
+	sql(w, "CREATE TABLE none(n CHECK (n = 0)); INSERT INTO none SELECT count(*) FROM members");
+}
+
+static void test_names(void **state)
+{
+	char longest[SR_USER_NAME_MOST + 2] = "";
+
+	(void)state;
+	memset(longest, 'a', SR_USER_NAME_MOST + 1);
+	assert_non_null(sr_user_name_fault(longest));
+	assert_null(sr_user_name_fault(longest + 1));
+	assert_null(sr_user_name_fault("Ada Lovelace"));
+	assert_null(sr_user_name_fault("Zo\xc3\xab"));
+	assert_non_null(sr_user_name_fault(""));
+	assert_non_null(sr_user_name_fault("a:b"));
+	assert_non_null(sr_user_name_fault("a\nb"));
+	assert_non_null(sr_user_name_fault(" a"));
+	assert_non_null(sr_user_name_fault("\xff"));
+}
+
+static void test_there_are_tables_already(void **state)
+{
+	struct world *w = *state;
+
+	sql(w, "CREATE TABLE mine(a)");
+	OK(sr_users_make(w->path, &w->err));
+	assert_int_equal(sr_users_open(&w->users, w->path, NULL, &w->err), SR_E_CONFIG);
+	assert_non_null(strstr(w->err.text, "Admin-Query"));
+}
+
+static void test_the_web_store(void **state)
+{
+	struct world *w = *state;
+
+	OK(sr_webstore_make(w->path, &w->err));
+	sql(w, "INSERT INTO dashboards VALUES ('d', 'u', 'Disks', '{}', ''); INSERT INTO preferences VALUES ('u', 'theme', 'dark');"
+	       "INSERT INTO search_history VALUES ('s', 'u', 'error', '')");
+}
+
+static void test_no_file(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(sr_users_open(&w->users, w->path, NULL, &w->err), SR_E_NOINPUT);
+	assert_int_equal(access(w->path, F_OK), -1);
+}
+
+/* --- an application's own --------------------------------------------------------------------------------------------------- */
+
+static void test_an_applications_own_schema(void **state)
+{
+	struct world *w = *state;
+	struct sr_user user;
+	bool found;
+
+	sql(w, "CREATE TABLE people(login TEXT, secret TEXT, role TEXT); INSERT INTO people VALUES ('root', 'h', 'admin'), ('guest', 'g', NULL), (NULL, 'x', '')");
+	OK(sr_users_open(&w->users, w->path, "SELECT login, secret, role = 'admin' FROM people;", &w->err));
+	assert_false(sr_users_ours(w->users));
+	expect_all(w, "root+ guest ");
+	OK(sr_users_find(w->users, "GUEST", &user, &found, &w->err));
+	assert_true(found && !user.admin);
+	sr_user_free(&user);
+	assert_int_equal(sr_users_add(w->users, "ada", "h", true, &w->err), SR_E_CONFIG);
+	assert_int_equal(sr_users_delete(w->users, "root", &w->err), SR_E_CONFIG);
+}
+
+static void test_a_query_only_reads(void **state)
+{
+	static const char *const bad[] = {"DELETE FROM t", "SELECT 1, 2", "SELECT 1, 2, 3; DROP TABLE t", "PRAGMA user_version", "", "nonsense",
+					  "SELECT a, a, load_extension('x') FROM t", "ATTACH '/tmp/x' AS y", "SELECT 1, 2, 3 FROM absent"};
+	struct world *w = *state;
+
+	sql(w, "CREATE TABLE t(a); INSERT INTO t VALUES (1)");
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		if (sr_users_open(&w->users, w->path, bad[i], &w->err) != SR_E_CONFIG)
+			fail_msg("taken: %s", bad[i]);
+	OK(sr_users_open(&w->users, w->path, "SELECT a, a, a FROM t", &w->err));
+}
+
+/* --- passwords ---------------------------------------------------------------------------------------------------------------- */
+
+static void test_passwords(void **state)
+{
+	struct world *w = *state;
+	char *hash = NULL, *again = NULL;
+
+	OK(sr_password_hash(&hash, "correct horse", &w->err));
+	OK(sr_password_hash(&again, "correct horse", &w->err));
+	assert_memory_equal(hash, "$y$", 3);
+	assert_string_not_equal(hash, again);
+	assert_true(sr_password_is("correct horse", hash));
+	assert_true(sr_password_is("correct horse", again));
+	assert_false(sr_password_is("correct horsf", hash));
+	assert_false(sr_password_is("", hash));
+	free(hash);
+	free(again);
+	/* Of crypt(5)'s other methods an application may have one: SHA-512, with "Hello world!" from its specification. */
+	assert_true(sr_password_is("Hello world!", "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1"));
+	assert_false(sr_password_is("x", NULL));
+	assert_false(sr_password_is("x", "x"));
+	assert_false(sr_password_is("x", ""));
+	assert_false(sr_password_is("*0", "*0"));
+	assert_int_equal(sr_password_hash(&hash, "short", &w->err), SR_E_USAGE);
+	assert_int_equal(sr_password_hash(&hash, "with\ta tab in it", &w->err), SR_E_USAGE);
+}
+
+/* --- logins ------------------------------------------------------------------------------------------------------------------- */
+
+static enum sr_status login(struct world *w, struct sr_login *l, const char *name, const char *password, const char *peer, bool *admin)
+{
+	struct sr_login_who who = {0};
+	unsigned wait = 0;
+	enum sr_status rc = sr_login_check(l, name, password, peer, &who, &wait, &w->err);
+
+	*admin = who.admin;
+	assert_true((rc == SR_E_AGAIN) == (wait > 0));
+	return rc;
+}
+
+static void test_logins(void **state)
+{
+	struct world *w = *state;
+	struct sr_login *l = sr_login_new(w->path, NULL);
+	char *hash = NULL;
+	bool admin;
+
+	assert_int_equal(login(w, l, "ada", "a password", "192.0.2.1", &admin), SR_E_AUTH); /* without a users.db nobody may */
+	open_ours(w);
+	OK(sr_password_hash(&hash, "a password", &w->err));
+	OK(sr_users_add(w->users, "ada", hash, true, &w->err));
+	free(hash);
+	assert_int_equal(login(w, l, "Ada", "a password", "192.0.2.1", &admin), SR_OK);
+	assert_true(admin);
+	OK(sr_users_set_admin(w->users, "ada", false, &w->err)); /* seen at once, though the login is remembered */
+	assert_int_equal(login(w, l, "ada", "a password", "192.0.2.1", &admin), SR_OK);
+	assert_false(admin);
+	OK(sr_users_set_enabled(w->users, "ada", false, &w->err));
+	assert_int_equal(login(w, l, "ada", "a password", "192.0.2.1", &admin), SR_E_AUTH);
+	OK(sr_users_set_enabled(w->users, "ada", true, &w->err));
+	for (int i = 0; i < SR_LOGIN_TRIES - 1; i++)
+		assert_int_equal(login(w, l, "ADA", "guess", "192.0.2.1", &admin), SR_E_AUTH);
+	assert_int_equal(login(w, l, "ada", "a password", "192.0.2.1", &admin), SR_E_AGAIN); /* the right one, too */
+	assert_int_equal(login(w, l, "ada", "a password", "192.0.2.2", &admin), SR_OK);      /* he himself is not locked out */
+	ticks += SR_LOGIN_WINDOW_S * 1000 + 1;
+	assert_int_equal(login(w, l, "ada", "a password", "192.0.2.1", &admin), SR_OK);
+	sr_login_free(l);
+}
+
+static void test_many_names_from_one_address(void **state)
+{
+	struct world *w = *state;
+	struct sr_login *l;
+	char name[32];
+	bool admin;
+
+	sql(w, "CREATE TABLE t(n, h, a); INSERT INTO t VALUES ('ada', '$5$x$no', 1)");
+	l = sr_login_new(w->path, "SELECT n, h, a FROM t");
+	for (int i = 0; i < 10 * SR_LOGIN_TRIES; i++) {
+		snprintf(name, sizeof name, "user %d", i);
+		assert_int_equal(login(w, l, name, "guess", "192.0.2.1", &admin), SR_E_AUTH);
+	}
+	assert_int_equal(login(w, l, "another", "guess", "192.0.2.1", &admin), SR_E_AGAIN);
+	assert_int_equal(login(w, l, "another", "guess", "192.0.2.2", &admin), SR_E_AUTH);
+	sr_login_free(l);
+}
+
+static void test_the_header(void **state)
+{
+	static const char *const bad[] = {"Basic", "Basic ", "Bearer QTpi", "Basic !!!!", "Basic QUI", "Basic QToA"};
+	struct world *w = *state;
+	char *name, *password;
+
+	OK(sr_login_credentials("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", &name, &password, &w->err)); /* of RFC 7617 */
+	assert_string_equal(name, "Aladdin");
+	assert_string_equal(password, "open sesame");
+	sr_login_credentials_free(name, password);
+	OK(sr_login_credentials("basic  dGVzdDoxMjPCow==", &name, &password, &w->err));
+	assert_string_equal(password, "123\xc2\xa3");
+	sr_login_credentials_free(name, password);
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		if (sr_login_credentials(bad[i], &name, &password, &w->err) != SR_E_AUTH)
+			fail_msg("taken: %s", bad[i]);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+		T(test_users_are_made_changed_and_deleted),
+		T(test_memberships_go_with_their_user),
+		T(test_names),
+		T(test_there_are_tables_already),
+		T(test_the_web_store),
+		T(test_no_file),
+		T(test_an_applications_own_schema),
+		T(test_a_query_only_reads),
+		T(test_passwords),
+		T(test_logins),
+		T(test_many_names_from_one_address),
+		T(test_the_header),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
