@@ -480,12 +480,15 @@ static void without_time(char *text)
 }
 
 /* libcurl's own words for each are "Couldn't connect to server". */
-static const char *why_no_connection(const struct sr_stream *s)
+static enum sr_status no_connection(const struct sr_stream *s, enum sr_status status, struct sr_err *err)
 {
 	long number = 0;
 
 	curl_easy_getinfo(s->client->easy, CURLINFO_OS_ERRNO, &number);
-	return number ? strerror((int)number) : curl_easy_strerror(s->code);
+	sr_err_set(err, status, "%s: cannot connect to %s", number ? strerror((int)number) : curl_easy_strerror(s->code), s->client->url);
+	if (err)
+		err->sys = (int)number;
+	return status;
 }
 
 static enum sr_status transport_error(struct sr_stream *s, struct sr_err *err)
@@ -501,7 +504,7 @@ static enum sr_status transport_error(struct sr_stream *s, struct sr_err *err)
 		return s->inner.code;
 	}
 	if (s->code == CURLE_COULDNT_CONNECT)
-		return sr_err_set(err, status, "%s: cannot connect to %s", why_no_connection(s), s->client->url);
+		return no_connection(s, status, err);
 	if (s->code == CURLE_SSL_PINNEDPUBKEYNOTMATCH)
 		return sr_err_set(err, status, "%s: its key is not the pinned one (%s)", s->client->url, s->client->pin);
 	if (status == SR_E_AUTH)

@@ -108,6 +108,14 @@ static enum sr_status ask_tree(struct sr_source *s, struct sr_tree_info *out, st
 	return rc;
 }
 
+/* Something listens there, and it speaks another language. */
+static enum sr_status hint_at_tls(struct sr_err *err)
+{
+	struct sr_err was = *err;
+
+	return sr_err_set(err, was.code, "%s; it was asked over plain HTTP: a sync daemon speaks https, but for one with Insecure-Disable-HTTPS", was.text);
+}
+
 /* First contact with the datastore happens on the way, as for the sync daemon. */
 static enum sr_status ask(struct sr_restore *x, struct sr_source *s, struct sr_tree_info *out, struct sr_err *err)
 {
@@ -122,8 +130,8 @@ static enum sr_status ask(struct sr_restore *x, struct sr_source *s, struct sr_t
 		sr_tree_info_free(out);
 		rc = sr_err_set(err, SR_E_DATA, "it does not tell its tree key: it is of an older version");
 	}
-	if (rc == SR_E_UNAVAILABLE && strncmp(s->name, "http:", 5) == 0)
-		sr_err_context(err, "it was asked over plain HTTP: a sync daemon speaks https, but for one with Insecure-Disable-HTTPS");
+	if (rc == SR_E_UNAVAILABLE && !err->sys && strncmp(s->name, "http:", 5) == 0)
+		rc = hint_at_tls(err);
 	return rc == SR_OK || strstr(err->text, s->name) ? rc : sr_err_context(err, "%s", s->name); /* once */
 }
 
