@@ -390,7 +390,7 @@ static void unpause_store(struct sr_replica_store *s, enum sr_store_mode mode)
 /* A database that was copied over ours may have a stale -wal beside it, which the first look would replay over it. */
 static enum sr_status shed(struct sr_replica_store *s, struct sr_err *err)
 {
-	struct sr_store_seen seen = {.inode = s->row.inode, .written_ns = s->row.written_ns};
+	struct sr_store_seen seen = {.inode = s->row.inode, .born_ns = s->row.born_ns, .written_ns = s->row.written_ns};
 	bool moved = false;
 	enum sr_status rc = SR_OK;
 
@@ -646,6 +646,7 @@ void sr_replica_note_seen(struct sr_replica_store *s)
 	struct sr_store_seen seen = sr_store_seen(s->store);
 
 	s->row.inode = seen.inode;
+	s->row.born_ns = seen.born_ns;
 	s->row.written_ns = seen.written_ns;
 }
 
@@ -655,7 +656,7 @@ static enum sr_status remember_seen(struct sr_replica *r, struct sr_replica_stor
 	enum sr_status rc;
 
 	sr_replica_note_seen(s);
-	if (s->row.inode == was.inode && s->row.written_ns == was.written_ns)
+	if (s->row.inode == was.inode && s->row.born_ns == was.born_ns && s->row.written_ns == was.written_ns)
 		return SR_OK;
 	rc = sr_state_store_put(r->state, &s->row, err);
 	if (rc != SR_OK)

@@ -16,12 +16,12 @@
 	X(META_PUT, "meta: write", "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value") \
 	X(META_DROP, "meta: drop", "DELETE FROM meta WHERE name = ?") \
 \
-	X(STORE_GET, "store: read", "SELECT id, inode, marker, pending, node, base_known, epoch, seq, written FROM store WHERE name = ?") \
-	X(STORE_EACH, "store: list", "SELECT id, inode, marker, pending, node, base_known, epoch, seq, written FROM store ORDER BY id") \
+	X(STORE_GET, "store: read", "SELECT id, inode, marker, pending, node, base_known, epoch, seq, written, born FROM store WHERE name = ?") \
+	X(STORE_EACH, "store: list", "SELECT id, inode, marker, pending, node, base_known, epoch, seq, written, born FROM store ORDER BY id") \
 	X(STORE_NEW, "store: make", "INSERT INTO store (name) VALUES (?)") \
 	X(STORE_WAS, "store: read", "SELECT base_known, epoch, seq FROM store WHERE id = ?") \
 	X(STORE_PUT, "store: write", \
-	  "UPDATE store SET inode = ?, marker = ?, pending = ?, node = ?, base_known = ?, epoch = ?, seq = ?, written = ? WHERE id = ?") \
+	  "UPDATE store SET inode = ?, marker = ?, pending = ?, node = ?, base_known = ?, epoch = ?, seq = ?, written = ?, born = ? WHERE id = ?") \
 	X(STORE_FORGET, "store: forget base", "UPDATE store SET base_known = ?, epoch = ?, seq = ? WHERE id = ?") \
 \
 	X(LEAF_GET, "leaf: read", "SELECT " SR_LEAF_COLUMNS " FROM leaf WHERE store = ? AND path = ?") \

@@ -71,7 +71,7 @@ static const char *const upgrades[FORMAT - 1] = {
 	"CREATE TABLE conflict (webserver BLOB, id TEXT, entry BLOB, PRIMARY KEY (webserver, id)) WITHOUT ROWID;"
 	"CREATE TABLE conflict_report (webserver BLOB PRIMARY KEY, token BLOB, total INTEGER, bytes INTEGER, at_ms INTEGER) WITHOUT ROWID;"
 	"CREATE TABLE token (webserver BLOB PRIMARY KEY, token BLOB, n INTEGER, interval INTEGER, addr TEXT) WITHOUT ROWID;",
-	"ALTER TABLE store ADD COLUMN written INTEGER NOT NULL DEFAULT 0;",
+	"ALTER TABLE store ADD COLUMN written INTEGER NOT NULL DEFAULT 0; ALTER TABLE store ADD COLUMN born INTEGER NOT NULL DEFAULT 0;",
 };
 
 /* ---- directory and lock ---- */
@@ -467,6 +467,7 @@ static void take_store(struct sr_ask *q, struct sr_store_row *out)
 	out->epoch = sr_take_u64(q, 6);
 	out->seq = sr_take_u64(q, 7);
 	out->written_ns = (int64_t)sr_take_u64(q, 8);
+	out->born_ns = (int64_t)sr_take_u64(q, 9);
 }
 
 static enum sr_status find_store(struct sr_state *s, const char *name, struct sr_store_row *out, bool *found, struct sr_err *err)
@@ -566,6 +567,7 @@ enum sr_status sr_state_store_put(struct sr_state *s, const struct sr_store_row 
 	sr_give_u64(&q, row->epoch);
 	sr_give_u64(&q, row->seq);
 	sr_give_i64(&q, row->written_ns);
+	sr_give_i64(&q, row->born_ns);
 	sr_give_i64(&q, row->id);
 	status = sr_ask_run(&q, err);
 out:

@@ -47,7 +47,8 @@ SR_MUST enum sr_status sr_state_drop(struct sr_state *s, const char *name, struc
 struct sr_store_row {
 	int64_t id;               /* small integer, the key of the leaf table */
 	uint64_t inode;           /* as last seen; 0: never ... */
-	int64_t written_ns;       /* ... and when the file of a database was last written then; 0: not known */
+	int64_t born_ns;          /* ... and when the file of a database was made, ... */
+	int64_t written_ns;       /* ... and last written then; 0: not known */
 	struct sr_uuid marker;    /* the last one we wrote or accepted; none: this store was never ours */
 	struct sr_uuid pending;   /* one about to be written, or none */
 	struct sr_uuid node;      /* of that marker */

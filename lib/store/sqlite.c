@@ -513,13 +513,25 @@ static int64_t ns_of(const struct timespec *t)
 	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
 }
 
+static int64_t ns_of_statx(const struct statx_timestamp *t)
+{
+	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
+}
+
 static struct sr_store_seen seen_now(struct sr_store *st)
 {
-	struct stat sb;
+	struct statx sx;
 
-	if (stat(st->path, &sb) < 0)
+	if (statx(AT_FDCWD, st->path, 0, STATX_INO | STATX_MTIME | STATX_BTIME, &sx) < 0)
 		return (struct sr_store_seen){0};
-	return (struct sr_store_seen){.inode = (uint64_t)sb.st_ino, .written_ns = ns_of(&sb.st_mtim)};
+	return (struct sr_store_seen){.inode = sx.stx_ino,
+				      .born_ns = sx.stx_mask & STATX_BTIME ? ns_of_statx(&sx.stx_btime) : 0,
+				      .written_ns = ns_of_statx(&sx.stx_mtime)};
+}
+
+static bool is_same_file(const struct sr_store_seen *seen, const struct sr_store_seen *now)
+{
+	return now->inode == seen->inode && (!seen->born_ns || !now->born_ns || now->born_ns == seen->born_ns);
 }
 
 /* --- moving aside ----------------------------------------------------------------------------------------------- */
@@ -671,14 +683,14 @@ static bool nobody_came(const struct sr_store *st, const struct timespec before[
 	return leftovers(st, now) && !memcmp(now, before, sizeof now) && !sr_sql_log_in_use(st->path);
 }
 
-/* Was the file itself written to since its log was, by whoever put another content in it?  By cp it is; by cp -p, which gives it the time of what was
- * copied, it is as of earlier than when it was last seen.  Its owner, its mode, another link and another name are no matter: they change no
- * content, only the time at which it "came".  A checkpoint writes it as well, but then the log is in it (sqlite_log.c). */
+/* Was the file itself written to since its log was, by whoever put another content in it?  By cp it was; cp -p gives it the time of what was copied,
+ * which is not the one that was seen.  Its owner, its mode, another link and another name are no matter: they change no content, only the time at
+ * which it "came".  A checkpoint writes it as well, but then the log is in it (sqlite_log.c), unless the log began anew since. */
 static bool was_written(const struct timespec *log, const struct sr_store_seen *seen, const struct sr_store_seen *now, bool clearly)
 {
 	int64_t later = now->written_ns - ns_of(log);
 
-	return later > (clearly ? CLEARLY_LATER_MS * 1000000 - 1 : 0) || now->written_ns < seen->written_ns;
+	return later > (clearly ? CLEARLY_LATER_MS * 1000000 - 1 : 0) || (seen->written_ns && now->written_ns != seen->written_ns);
 }
 
 static enum sr_status shed_stale_wal(struct sr_store *st, const struct sr_store_seen *seen, const struct sr_uuid *node, bool *any, struct sr_err *err)
@@ -703,11 +715,11 @@ static enum sr_status shed_stale_wal(struct sr_store *st, const struct sr_store_
 	forget_connection(s);
 	if (sr_sql_log_in_use(st->path))
 		return SR_OK;
-	written = now.inode == seen->inode && was_written(&times[1], seen, &now, false) && sr_sql_overwritten(st) && nobody_came(st, times);
+	written = is_same_file(seen, &now) && was_written(&times[1], seen, &now, false) && sr_sql_overwritten(st) && nobody_came(st, times);
 	st->overwritten = written && was_written(&times[1], seen, &now, true);
 	/* Whatever cannot be read is no evidence. */
 	if (connect_alone(&alone, st, NULL) == SR_OK && sr_sql_marker_read(&alone, &marker, NULL, NULL) == SR_OK &&
-	    !sr_uuid_none(&marker.id) && (now.inode != seen->inode || (written && memcmp(&marker.node, node, sizeof *node))) &&
+	    !sr_uuid_none(&marker.id) && (!is_same_file(seen, &now) || (written && memcmp(&marker.node, node, sizeof *node))) &&
 	    lock_out_others(&alone))
 		status = move_aside(st, any, err);
 	if (*any)
@@ -718,9 +730,10 @@ static enum sr_status shed_stale_wal(struct sr_store *st, const struct sr_store_
 
 static bool doubtful(struct sr_store *st, const struct sr_store_seen *seen)
 {
+	struct sr_store_seen now = seen_now(st);
 	struct timespec times[2];
 
-	return seen_now(st).inode == seen->inode ? st->overwritten : leftovers(st, times);
+	return is_same_file(seen, &now) ? st->overwritten : leftovers(st, times);
 }
 
 /* --- creating --------------------------------------------------------------------------------------------------- */

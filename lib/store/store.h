@@ -89,6 +89,7 @@ SR_MUST enum sr_status sr_store_settle(struct sr_store *st, struct sr_err *err);
 /* What was seen of the database file, or root directory, when it was last looked at. */
 struct sr_store_seen {
 	uint64_t inode;     /* 0: nothing is there, or nothing remembered */
+	int64_t born_ns;    /* of a database: when the file was made, for numbers are used again; 0: not known */
 	int64_t written_ns; /* of a database: its modification time; 0: not known */
 };
 struct sr_store_seen sr_store_seen(struct sr_store *st);

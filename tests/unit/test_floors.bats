@@ -40,7 +40,7 @@ planted() {
 @test "an include from beside" { planted lib/sync/x.c '#include "a.h"' '"a.h": includes are written from the top'; }
 @test "libarchive outside of its room" { planted lib/sync/x.c '#include <archive.h>' '<archive.h> belongs into lib/bundle only'; }
 @test "libcurl in cmd" { planted cmd/x.c '#include <curl/curl.h>' '<curl/curl.h> belongs into http only'; }
-@test "sqlite outside of its rooms" { planted lib/replica/x.h '#include <sqlite3.h>' '<sqlite3.h> belongs into lib/store lib/state only'; }
+@test "sqlite outside of its rooms" { planted lib/replica/x.h '#include <sqlite3.h>' '<sqlite3.h> belongs into lib/store lib/state lib/users only'; }
 @test "hashtree with a clock" { planted hashtree/x.c '#include <time.h>' 'hashtree is pure'; }
 @test "a room that nobody knows" {
 	mkdir "$house/lib/attic"

@@ -353,7 +353,7 @@ static void format_1_is_brought_to_ours(void **state)
 	OK(sr_state_reader(&reader, f->dir, &f->err)); /* which changes nothing */
 	sr_state_close(reader);
 	open_state(f);
-	assert_int_equal(number(f, "PRAGMA user_version"), 2);
+	assert_int_equal(number(f, "PRAGMA user_version"), 3);
 	assert_int_equal(number(f, "PRAGMA application_id"), 0x53525354);
 	OK(sr_state_trash(f->s, &t, &f->err));
 	assert_true(t.files == 1 && t.records == 1 && t.bytes == 3);
