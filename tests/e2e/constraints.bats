@@ -225,7 +225,7 @@ marked() { # NAME: its application gives marks, which has no key, a constraint
 			INSERT INTO found(found) VALUES('rebuild'); COMMIT"
 	done
 	rounds A
-	value B "DELETE FROM marks WHERE rowid = 1; INSERT INTO marks VALUES('z'), ('z'); INSERT INTO notes VALUES('of new')"
+	value B "DELETE FROM marks WHERE rowid = (SELECT min(rowid) FROM marks WHERE text = 'x'); INSERT INTO marks VALUES('z'), ('z'); INSERT INTO notes VALUES('of new')"
 	rounds B A
 	refuses_each datastore "INSERT INTO marks VALUES('')" 'INSERT INTO notes VALUES(NULL)'
 	assert_same
