@@ -254,7 +254,7 @@ enum sr_status sr_login_credentials(const char *header, char **name, char **pass
 	at += strspn(at, " ");
 	for (; *at && *at != '='; at++) /* the other alphabet, without the padding */
 		sr_buf_byte(&text, *at == '+' ? '-' : *at == '/' ? '_' : (uint8_t)*at);
-	if (!sr_unbase64url(&plain, sr_buf_view(&text)) || memchr(plain.at, 0, plain.len) || !(colon = strchr(sr_buf_text(&plain), ':')))
+	if (!sr_unbase64url(&plain, sr_buf_view(&text)) || !plain.len || memchr(plain.at, 0, plain.len) || !(colon = strchr(sr_buf_text(&plain), ':')))
 		rc = sr_err_set(err, SR_E_AUTH, "Authorization: this is no Basic login");
 	if (rc == SR_OK) {
 		*name = sr_text(sr_bytes(plain.at, (size_t)(colon - sr_buf_text(&plain))));
