@@ -72,6 +72,9 @@ sr_admin_command sr_admin_adopt; /* SR_E_HELD: the question was answered with no
 bool sr_admin_is_datastore(const struct sr_admin *a);
 /* The question, when what will be done was shown: SR_OK is yes, SR_E_HELD no.  SR_E_USAGE: there is nobody to ask, and no --yes. */
 SR_MUST enum sr_status sr_admin_agree(const struct sr_admin *a, const char *question, struct sr_err *err);
+struct json_t;
+/* What --json prints: one line on the standard output. */
+void sr_admin_print_json(const struct sr_admin *a, const struct json_t *o);
 /* The state directory of that role.  BORROWED from the configuration. */
 const char *sr_admin_state_dir(const struct sr_admin *a);
 

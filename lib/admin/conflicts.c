@@ -75,14 +75,6 @@ static void show(const json_t *list, FILE *out)
 	sr_table_print(&t, out, "");
 }
 
-static void print_json(const json_t *o, FILE *out)
-{
-	char *text = json_dumps(o, JSON_COMPACT);
-
-	fprintf(out, "%s\n", text);
-	free(text);
-}
-
 static enum sr_status list_here(const struct sr_admin *a, struct sr_err *err)
 {
 	json_t *all = NULL, *list;
@@ -94,7 +86,7 @@ static enum sr_status list_here(const struct sr_admin *a, struct sr_err *err)
 	if (rc == SR_OK) {
 		list = wanted_of(a, all, NULL);
 		if (a->json)
-			print_json(list, a->out);
+			sr_admin_print_json(a, list);
 		else
 			show(list, a->out);
 		json_decref(list);
@@ -166,7 +158,7 @@ static enum sr_status list_everywhere(const struct sr_admin *a, struct sr_err *e
 		json_decref(one);
 	}
 	if (rc == SR_OK && a->json)
-		print_json(list, a->out);
+		sr_admin_print_json(a, list);
 	else if (rc == SR_OK)
 		show_everywhere(a, nodes, list);
 	json_decref(nodes);

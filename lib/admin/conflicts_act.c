@@ -16,14 +16,6 @@ static FILE *talk(const struct sr_admin *a)
 	return a->json ? a->notes : a->out; /* with --json the standard output is for the answer alone */
 }
 
-static void print_json(const json_t *o, FILE *out)
-{
-	char *text = json_dumps(o, JSON_COMPACT);
-
-	fprintf(out, "%s\n", text);
-	free(text);
-}
-
 /* --- restore ------------------------------------------------------------------------------------------------------------------------- */
 
 /* What is there now is neither what won then nor the version itself: somebody changed it since. */
@@ -82,7 +74,7 @@ static void show_restored(const struct sr_conflicts *c, const json_t *list)
 			fprintf(c->a->out, "%s: %s stays in the archive, for %s of the same path is the later one\n",
 				sr_conflicts_text(o, "path", "-"), sr_conflicts_text(o, "id", "-"), later);
 		else
-				fprintf(c->a->out, "%s: %s%s%s\n", sr_conflicts_text(o, "path", "-"), sr_conflicts_text(o, "result", "-"),
+			fprintf(c->a->out, "%s: %s%s%s\n", sr_conflicts_text(o, "path", "-"), sr_conflicts_text(o, "result", "-"),
 				made ? "; " : "", made ? how : "");
 	}
 }
@@ -106,7 +98,7 @@ enum sr_status sr_admin_conflicts_restore(const struct sr_admin *a, int *status,
 		rc = sr_conflicts_do(&c, "restore", wish, &answer, err);
 	if (rc == SR_OK) {
 		if (a->json)
-			print_json(answer, a->out);
+			sr_admin_print_json(a, answer);
 		else
 			show_restored(&c, answer);
 		*status = 0;

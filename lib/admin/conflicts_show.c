@@ -147,13 +147,10 @@ static json_t *won_of(const struct sr_admin *a, const json_t *o)
 static void print_one(const struct sr_admin *a, json_t *o)
 {
 	json_t *won = won_of(a, o);
-	char *text;
 
 	if (a->json) {
 		json_object_set_new(o, "winner_columns", won ? json_incref(won) : json_null());
-		text = json_dumps(o, JSON_COMPACT);
-		fprintf(a->out, "%s\n", text);
-		free(text);
+		sr_admin_print_json(a, o);
 	} else {
 		show(o, won, a->out);
 	}

@@ -343,7 +343,6 @@ static void show_round(const struct enter *e)
 static void show_json(const struct enter *e)
 {
 	json_t *o = json_object();
-	char *text;
 
 	json_object_set_new(o, "items", sr_setup_json(&e->setup));
 	json_object_set_new(o, "stores", sr_preview_json(&e->preview));
@@ -355,9 +354,7 @@ static void show_json(const struct enter *e)
 		json_object_set_new(o, "agreed", json_integer((json_int_t)e->result.agreed));
 		json_object_set_new(o, "conflicts", json_integer((json_int_t)e->result.conflicts));
 	}
-	text = json_dumps(o, JSON_COMPACT);
-	fprintf(e->a.out, "%s\n", text);
-	free(text);
+	sr_admin_print_json(&e->a, o);
 	json_decref(o);
 }
 

@@ -2,6 +2,7 @@
 #include "lib/admin/here.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +33,14 @@ enum sr_status sr_admin_agree(const struct sr_admin *a, const char *question, st
 		return sr_err_set(err, SR_E_USAGE, "there is no terminal to ask at: say --yes, after a look at what is shown above");
 	fflush(a->out);
 	return a->confirm(a->ctx, question) ? SR_OK : sr_err_set(err, SR_E_HELD, "nothing was changed");
+}
+
+void sr_admin_print_json(const struct sr_admin *a, const json_t *o)
+{
+	char *text = json_dumps(o, JSON_COMPACT);
+
+	fprintf(a->out, "%s\n", text ? text : "null");
+	free(text);
 }
 
 /* --- where it listens -------------------------------------------------------------------------------------------------- */

@@ -84,15 +84,12 @@ static void show(const struct init *in)
 static void show_json(const struct init *in)
 {
 	json_t *o = json_object();
-	char *text;
 
 	json_object_set_new(o, "role", json_string(in->setup.datastore ? "datastore" : "webserver"));
 	json_object_set_new(o, "items", sr_setup_json(&in->setup));
 	if (in->line.len)
 		json_object_set_new(o, "line", json_stringn((const char *)in->line.at, in->line.len));
-	text = json_dumps(o, JSON_COMPACT);
-	fprintf(in->a->out, "%s\n", text);
-	free(text);
+	sr_admin_print_json(in->a, o);
 	json_decref(o);
 }
 

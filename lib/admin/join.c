@@ -126,14 +126,6 @@ static void show(const struct join *j, FILE *out)
 	sr_table_print(&t, out, "");
 }
 
-static void show_json(const struct join *j)
-{
-	char *made = json_dumps(j->o, JSON_COMPACT);
-
-	fprintf(j->a->out, "%s\n", made);
-	free(made);
-}
-
 static int judge(const struct join *j)
 {
 	if (!running(j))
@@ -214,7 +206,7 @@ static enum sr_status join(struct join *j, int *status, struct sr_err *err)
 	}
 	*status = judge(j);
 	if (j->a->json)
-		show_json(j);
+		sr_admin_print_json(j->a, j->o);
 	else
 		show(j, j->a->out);
 	return SR_OK;

@@ -281,7 +281,7 @@ static enum sr_status list(const struct sr_admin *a, const char *path, json_t **
 
 enum sr_status sr_admin_ls(const struct sr_admin *a, int *status, struct sr_err *err)
 {
-	char *path = tidy(a->path), *text;
+	char *path = tidy(a->path);
 	json_t *entries = NULL;
 	bool more = false;
 	enum sr_status rc = list(a, path, &entries, &more, err);
@@ -290,13 +290,10 @@ enum sr_status sr_admin_ls(const struct sr_admin *a, int *status, struct sr_err 
 	if (rc != SR_OK)
 		return a->path ? sr_err_context(err, "%s", a->path) : rc;
 	entries = sorted(entries);
-	if (a->json) {
-		text = json_dumps(entries, JSON_COMPACT);
-		fprintf(a->out, "%s\n", text);
-		free(text);
-	} else {
+	if (a->json)
+		sr_admin_print_json(a, entries);
+	else
 		show(entries, a->out);
-	}
 	if (more)
 		fprintf(a->notes, "there are more than these %d\n", MOST);
 	json_decref(entries);

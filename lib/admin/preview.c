@@ -422,16 +422,13 @@ static json_t *tables_json(const struct sr_preview_store *s)
 void sr_preview_answer(const struct sr_admin *a, const char *what, struct json_t *preview, const struct sr_buf *result)
 {
 	json_t *said = result && result->len ? json_loadb((const char *)result->at, result->len, 0, NULL) : NULL, *o = json_object();
-	char *text;
 
 	json_object_set_new(o, "what", json_string(what));
 	json_object_set_new(o, "preview", preview);
 	json_object_set_new(o, "result", said ? said : result ? json_object() : json_null());
-	text = json_dumps(o, JSON_COMPACT);
-	json_decref(o);
 	if (a->json)
-		fprintf(a->out, "%s\n", text);
-	free(text);
+		sr_admin_print_json(a, o);
+	json_decref(o);
 }
 
 struct json_t *sr_preview_json(const struct sr_preview *p)

@@ -433,12 +433,8 @@ static enum sr_role role_of(const struct sr_admin *a)
 /* What sameroot-restore left no daemon knows: it is added. */
 static void print_json(const struct sr_admin *a, json_t *status)
 {
-	char *text;
-
 	json_object_set_new(status, "restoring", sr_restore_left(a->config, role_of(a)));
-	text = json_dumps(status, JSON_COMPACT);
-	fprintf(a->out, "%s\n", text ? text : "null");
-	free(text);
+	sr_admin_print_json(a, status);
 }
 
 static void show_here(const struct sr_admin *a, const json_t *status)

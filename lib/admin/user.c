@@ -241,14 +241,6 @@ static const char *kind_of(const json_t *o)
 	return !json_is_true(json_object_get(o, "enabled")) ? "disabled" : json_is_true(json_object_get(o, "admin")) ? "admin" : "user";
 }
 
-static void print_json(const json_t *o, FILE *out)
-{
-	char *text = json_dumps(o, JSON_COMPACT);
-
-	fprintf(out, "%s\n", text);
-	free(text);
-}
-
 static void print_list(const json_t *list, FILE *out)
 {
 	struct sr_table t;
@@ -287,7 +279,7 @@ enum sr_status sr_admin_user_list(const struct sr_admin *a, int *status, struct 
 	enum sr_status rc = all_users(a, &list, err);
 
 	if (rc == SR_OK && a->json)
-		print_json(list, a->out);
+		sr_admin_print_json(a, list);
 	else if (rc == SR_OK)
 		print_list(list, a->out);
 	json_decref(list);
@@ -324,7 +316,7 @@ enum sr_status sr_admin_user_show(const struct sr_admin *a, int *status, struct 
 	if (rc == SR_OK && !found)
 		rc = sr_err_set(err, SR_E_NOINPUT, "no user is called %s", name);
 	else if (rc == SR_OK && a->json)
-		print_json(found, a->out);
+		sr_admin_print_json(a, found);
 	else if (rc == SR_OK)
 		print_user(found, a->out);
 	json_decref(list);
