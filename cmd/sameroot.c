@@ -36,8 +36,8 @@ enum {
 	OPT_ADDRESS = 1 << 21,
 	OPT_DEEP = 1 << 12,
 	OPT_USER_ADD = 1 << 13,
-	OPT_INIT = 1 << 15,
 	OPT_USER_ADMIN = 1 << 14,
+	OPT_INIT = 1 << 15,
 };
 
 static const struct option {

@@ -11,10 +11,16 @@
 #include "lib/users/password.h"
 #include "lib/users/users.h"
 
-static enum sr_status open_users(const struct sr_admin *a, struct sr_users **out, struct sr_err *err)
+static const char *users_db(const struct sr_admin *a)
 {
 	const struct sr_config_store *st = &a->config->stores[SR_STORE_USERS];
-	const char *path = sr_admin_is_datastore(a) ? st->datastore_path : st->path;
+
+	return sr_admin_is_datastore(a) ? st->datastore_path : st->path;
+}
+
+static enum sr_status open_users(const struct sr_admin *a, struct sr_users **out, struct sr_err *err)
+{
+	const char *path = users_db(a);
 	enum sr_status rc = sr_users_open(out, path, a->config->admin_query, err);
 
 	return rc == SR_E_NOINPUT ? sr_err_set(err, rc, "%s: there is no users database yet: `sameroot init` makes it", path) : rc;
@@ -86,8 +92,7 @@ static enum sr_status new_hash(const struct sr_admin *a, char **hash, struct sr_
 /* Where there are no tables at all yet, the first user makes them. */
 static enum sr_status make_tables(const struct sr_admin *a, struct sr_err *err)
 {
-	const struct sr_config_store *st = &a->config->stores[SR_STORE_USERS];
-	const char *path = sr_admin_is_datastore(a) ? st->datastore_path : st->path;
+	const char *path = users_db(a);
 
 	return a->config->admin_query || access(path, F_OK) < 0 ? SR_OK : sr_users_make(path, err);
 }

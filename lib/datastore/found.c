@@ -178,7 +178,7 @@ static enum sr_status rise(struct sr_datastore *d, struct sr_anchor next, const 
 		return rc;
 	for (size_t i = 0; i < d->r->n && rc == SR_OK; i++)
 		if (as_of[i].epoch || as_of[i].seq)
-			rc = date_store(d, i, &as_of[i], fork, err);
+			rc = date_store(d, i, &as_of[i], fork != NULL, err);
 	if (rc == SR_OK)
 		rc = rise_above_floor(s, &next.epoch, err);
 	if (rc == SR_OK && fork) {
