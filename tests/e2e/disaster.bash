@@ -12,6 +12,17 @@ application() {
 	python3 "$HERE/application.py" "$@"
 }
 
+# A has 200 rows and 60 files, and all have them.
+all_have_them() {
+	application make "$T/A"
+	value A "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200) INSERT INTO kept SELECT 'row-' || i, 'v' || i, NULL FROM n"
+	for i in {1..60}; do echo "$i" >"$T/A/resources/d1/file-$i"; done
+	start_all
+	wait_same
+	snapshot A
+	cp "$T/A.snapshot" "$T/before"
+}
+
 # NAME...: an application begins to write there
 work() {
 	local name

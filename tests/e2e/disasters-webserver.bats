@@ -143,13 +143,7 @@ worked_at() { # NAME: its application has written more
 @test "60 % of a store deleted on a webserver by mistake: the datastore holds it, status says so everywhere, one command lets it through or takes it back" {
 	edit_config datastore Max-Delete-Percent= Max-Delete-Percent=10
 	edit_config B Max-Delete-Percent= Max-Delete-Percent=10 # A does not hold it itself
-	application make "$T/A"
-	value A "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200) INSERT INTO kept SELECT 'row-' || i, 'v' || i, NULL FROM n"
-	for i in {1..60}; do echo "$i" >"$T/A/resources/d1/file-$i"; done
-	start_all
-	wait_same
-	snapshot A
-	cp "$T/A.snapshot" "$T/before"
+	all_have_them
 	value A "DELETE FROM kept WHERE CAST(substr(key, 5) AS INT) <= 120"
 	rm "$T"/A/resources/d1/file-{1..36}
 	wait_for 'A shows it' says A '120 of 200 rows would be deleted everywhere.*sameroot adopt --deletions'

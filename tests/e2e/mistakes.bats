@@ -6,15 +6,9 @@
 load lib
 load disaster
 
-# A has 200 rows and 60 files, all have them, and 60 % of both are deleted at A, which does not hold it itself unless its limit says so.
+# 60 % of both are deleted at A, which does not hold it itself unless its limit says so.
 deleted_by_mistake() {
-	application make "$T/A"
-	value A "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200) INSERT INTO kept SELECT 'row-' || i, 'v' || i, NULL FROM n"
-	for i in {1..60}; do echo "$i" >"$T/A/resources/d1/file-$i"; done
-	start_all
-	wait_same
-	snapshot A
-	cp "$T/A.snapshot" "$T/before"
+	all_have_them
 	value A "DELETE FROM kept WHERE CAST(substr(key, 5) AS INT) <= 120"
 	rm "$T"/A/resources/d1/file-{1..36}
 }
@@ -75,13 +69,7 @@ all_as_before() {
 
 @test "deleted directly at the datastore: status and the preview say that it is kept nowhere, and name the command that puts it back" {
 	edit_config datastore Max-Delete-Percent= Max-Delete-Percent=10
-	application make "$T/A"
-	value A "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200) INSERT INTO kept SELECT 'row-' || i, 'v' || i, NULL FROM n"
-	for i in {1..60}; do echo "$i" >"$T/A/resources/d1/file-$i"; done
-	start_all
-	wait_same
-	snapshot A
-	cp "$T/A.snapshot" "$T/before"
+	all_have_them
 	mv "$T/datastore/resources/d1" "$T/gone"
 	value datastore "DELETE FROM kept WHERE CAST(substr(key, 5) AS INT) <= 150"
 	kill -USR1 "${PID[datastore]}"
