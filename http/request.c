@@ -90,6 +90,7 @@ void sr_request_unref(struct sr_request *req)
 	free(req->method);
 	free(req->raw);
 	free(req->peer);
+	free(req->user);
 	free(req->type);
 	pthread_cond_destroy(&req->changed);
 	pthread_mutex_destroy(&req->lock);
@@ -111,6 +112,17 @@ const char *sr_request_target(const struct sr_request *req)
 const char *sr_request_peer(const struct sr_request *req)
 {
 	return req->peer;
+}
+
+void sr_request_set_user(struct sr_request *req, const char *name)
+{
+	free(req->user);
+	req->user = sr_strdup(name);
+}
+
+const char *sr_request_user(const struct sr_request *req)
+{
+	return req->user;
 }
 
 bool sr_request_tls(const struct sr_request *req)

@@ -43,7 +43,7 @@ struct sr_request {
 	atomic_uint refs;
 
 	/* set while the head is taken in, constant when handlers see it */
-	char *method, *raw, *peer;
+	char *method, *raw, *peer, *user;
 	bool tls, head_only, expects;
 	struct sr_target target;
 	struct sr_fields headers;

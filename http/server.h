@@ -106,6 +106,9 @@ const char *sr_request_method(const struct sr_request *req); /* "HEAD" too */
 const char *sr_request_target(const struct sr_request *req); /* raw path and query */
 const char *sr_request_peer(const struct sr_request *req);   /* "192.0.2.7", without the port */
 bool sr_request_tls(const struct sr_request *req);
+/* Who it is, as authorize or verify said (COPIES); NULL: nobody said. */
+void sr_request_set_user(struct sr_request *req, const char *name);
+const char *sr_request_user(const struct sr_request *req);
 struct sr_server *sr_request_server(const struct sr_request *req);
 
 /* What the `{}` of the pattern held, decoded, then the segments of `*`.  No NUL inside; it may hold '/'. */

@@ -99,6 +99,8 @@ enum sr_status sr_datastore_open(struct sr_datastore **out, const struct sr_conf
 	pthread_condattr_destroy(&attr);
 	snprintf(d->why, sizeof(d->why), "starting: the stores are being looked at");
 	rc = load(d, err);
+	if (rc == SR_OK)
+		rc = sr_balance_open(&d->balance, config->datastore_state_directory, NULL, NULL, err);
 	if (rc != SR_OK) {
 		sr_datastore_close(d);
 		return rc;
@@ -129,12 +131,16 @@ static enum sr_status know_ourselves(struct sr_datastore *d, struct sr_err *err)
 
 static void say_ready(struct sr_datastore *d)
 {
-	bool was;
+	bool was, now;
 
 	pthread_mutex_lock(&d->face);
 	was = d->ready;
-	d->ready = d->broken.code == SR_OK;
+	now = d->ready = d->broken.code == SR_OK;
 	pthread_mutex_unlock(&d->face);
+	if (now) {
+		sr_balance_fault(d->balance, SR_FAULT_STATE, NULL);
+		sr_balance_running(d->balance);
+	}
 	if (!was)
 		sr_info("ready: epoch %llu, seq %llu, %llu leaves", (unsigned long long)d->at.epoch, (unsigned long long)d->at.seq,
 			(unsigned long long)d->r->leaves);
@@ -338,11 +344,11 @@ static enum sr_status certificate(struct sr_datastore *d, struct sr_err *err)
 
 enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 {
-	struct sr_routes routes[4] = {{.ctx = d}, {.ctx = &d->serve}, {.ctx = &d->hello}, {.ctx = &d->conflicts}};
+	struct sr_routes routes[5] = {{.ctx = d}, {.ctx = &d->serve}, {.ctx = &d->hello}, {.ctx = &d->conflicts}, {.ctx = d->balance}};
 	struct sr_server_options o = {.address = d->config->datastore_listen_address,
 				      .port = d->config->datastore_port,
 				      .routes = routes,
-				      .routes_count = 4,
+				      .routes_count = 5,
 				      .authorize = sr_admit_check,
 				      .verify = sr_admit_verify,
 				      .challenge = SR_ADMIT_CHALLENGE,
@@ -359,6 +365,7 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 	routes[1].at = sr_serve_routes(&routes[1].n);
 	routes[2].at = sr_hello_routes(&routes[2].n);
 	routes[3].at = sr_conflict_routes(&routes[3].n);
+	routes[4].at = sr_balance_routes(&routes[4].n);
 	rc = sr_server_start(&server, &o, err);
 	if (rc != SR_OK)
 		return rc;
@@ -409,6 +416,7 @@ void sr_datastore_close(struct sr_datastore *d)
 	sr_state_close(d->old);
 	sr_ledger_close(d->ledger);
 	sr_replica_close(d->r);
+	sr_balance_close(d->balance);
 	free(d->fault);
 	free(d->going);
 	free(d->swept);

@@ -337,6 +337,7 @@ void sr_ds_not_ready(struct sr_datastore *d, const char *why)
 		show_mode(d, i);
 	snprintf(d->why, sizeof(d->why), "%s", why);
 	pthread_mutex_unlock(&d->face);
+	sr_balance_fault(d->balance, SR_FAULT_STATE, why);
 }
 
 enum sr_status sr_ds_break(struct sr_datastore *d, const struct sr_err *err)
@@ -347,6 +348,7 @@ enum sr_status sr_ds_break(struct sr_datastore *d, const struct sr_err *err)
 	if (d->broken.code == SR_OK)
 		d->broken = *err;
 	pthread_mutex_unlock(&d->face);
+	sr_balance_fault(d->balance, SR_FAULT_STATE, err->text);
 	sr_error("state.db failed in the middle of a commit; the next start finishes it: %s", err->text);
 	return err->code;
 }

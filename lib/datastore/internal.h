@@ -22,6 +22,7 @@
 #define SR_DATASTORE_INTERNAL_H
 
 #include "lib/datastore/datastore.h"
+#include "lib/node/balance.h"
 #include "lib/replica/admit.h"
 #include "lib/replica/conflict_routes.h"
 #include "lib/replica/hello.h"
@@ -138,6 +139,7 @@ struct sr_datastore {
 	struct sr_replica *r;
 	struct sr_uuid start;    /* random per start */
 	struct sr_admit admit;   /* secrets */
+	struct sr_balance *balance;
 	char *certificate, *key; /* paths; NULL: plain HTTP */
 
 	pthread_mutex_t writer;

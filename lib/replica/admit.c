@@ -72,8 +72,10 @@ enum sr_status sr_admit_check(void *ctx, struct sr_request *req, const struct sr
 		return take_login(a, req, route, err);
 	if (strncasecmp(header, "Bearer ", 7) != 0)
 		return sr_err_set(err, SR_E_AUTH, "Authorization: only Bearer and Basic are known here");
-	if (is_bearer(header + 7, a->admin))
+	if (is_bearer(header + 7, a->admin)) {
+		sr_request_set_user(req, SR_ADMIN_TOKEN);
 		return SR_OK;
+	}
 	if (!is_bearer(header + 7, a->control))
 		return sr_err_set(err, SR_E_AUTH, "the secret is wrong: it is not this node's Control-Auth");
 	if (route->flags & SR_ROUTE_ADMIN)
@@ -98,7 +100,6 @@ enum sr_status sr_admit_verify(void *ctx, struct sr_request *req, const struct s
 	unsigned wait_s = 0;
 	enum sr_status rc;
 
-	(void)route;
 	if (!header || !is_login(header))
 		return SR_OK;
 	rc = sr_login_credentials(header, &name, &password, err);
@@ -107,5 +108,9 @@ enum sr_status sr_admit_verify(void *ctx, struct sr_request *req, const struct s
 	sr_login_credentials_free(name, password);
 	if (rc == SR_E_AGAIN)
 		retry_after(req, wait_s);
-	return rc == SR_OK && !who.admin ? sr_err_set(err, SR_E_FORBIDDEN, "this is for admins: %s is none", who.name) : rc;
+	if (rc == SR_OK && !who.admin && !(route->flags & SR_ROUTE_LOGINS))
+		rc = sr_err_set(err, SR_E_FORBIDDEN, "this is for admins: %s is none", who.name);
+	if (rc == SR_OK)
+		sr_request_set_user(req, who.name);
+	return rc;
 }

@@ -11,7 +11,8 @@
 #include "lib/base/config.h"
 #include "lib/users/login.h"
 
-#define SR_ROUTE_ADMIN SR_ROUTE_USER /* route flag: admins only */
+#define SR_ROUTE_ADMIN  SR_ROUTE_USER        /* route flag: admins only */
+#define SR_ROUTE_LOGINS (SR_ROUTE_USER << 1) /* any user who may log in, too */
 #define SR_ADMIN_TOKEN "admin-token"
 #define SR_ADMIT_CHALLENGE "Basic realm=\"Sameroot\", charset=\"UTF-8\", Bearer"
 

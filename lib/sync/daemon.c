@@ -34,6 +34,12 @@ static enum sr_status open_sync(struct sr_sync **out, struct sr_admit *admit, co
 	return rc;
 }
 
+/* The datastore's registry has to hear of it. */
+static void tell_now(void *ctx)
+{
+	sr_sync_daemon_now(ctx);
+}
+
 enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_config *config, const char *version, struct sr_err *err)
 {
 	struct sr_sync_daemon *d = sr_alloc(sizeof *d);
@@ -50,6 +56,8 @@ enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_
 	pthread_condattr_destroy(&attr);
 	rc = open_sync(&d->sync, &d->admit, config, version, err);
 	if (rc == SR_OK)
+		rc = sr_balance_open(&d->balance, config->state_directory, tell_now, d, err);
+	if (rc == SR_OK)
 		rc = sr_sync_daemon_listen(d, err);
 	if (rc == SR_OK)
 		rc = sr_address_write(config->state_directory, !config->insecure_disable_https, sr_server_address(d->server), err);
@@ -58,6 +66,7 @@ enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_
 		return rc;
 	}
 	sr_sync_set_server(d->sync, sr_server_port(d->server), sr_server_pin(d->server));
+	sr_sync_set_balance(d->sync, d->balance);
 	*out = d;
 	return SR_OK;
 }
@@ -75,6 +84,7 @@ void sr_sync_daemon_close(struct sr_sync_daemon *d)
 		sr_address_remove(d->config->state_directory);
 	sr_server_stop(d->server, 3000);
 	sr_sync_close(d->sync);
+	sr_balance_close(d->balance);
 	sr_config_free(d->fresh);
 	sr_config_free(d->exclusions);
 	sr_orders_free(&d->orders);
@@ -226,6 +236,8 @@ void sr_sync_daemon_run(struct sr_sync_daemon *d)
 		sr_orders_obey(&orders, d->sync);
 		rc = sr_sync_round(d->sync, &result, &err);
 		log_round(d, rc, &result, &err);
+		if (sr_sync_has_tree(d->sync)) /* also without a datastore: the application has what it had */
+			sr_balance_running(d->balance);
 		failures = rc == SR_OK ? 0 : failures + 1;
 		pthread_mutex_lock(&d->lock);
 		d->one_round |= rc == SR_OK;

@@ -3,6 +3,7 @@
 #define SR_SYNC_DAEMON_INTERNAL_H
 
 #include "http/server.h"
+#include "lib/node/balance.h"
 #include "lib/replica/admit.h"
 #include "lib/replica/conflict_routes.h"
 #include "lib/replica/hello.h"
@@ -17,6 +18,7 @@ struct sr_sync_daemon {
 	struct sr_serve serve;
 	struct sr_hello hello;
 	struct sr_conflict_routes conflicts;
+	struct sr_balance *balance;
 	struct sr_server *server;
 
 	pthread_mutex_t lock;

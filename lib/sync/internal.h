@@ -72,6 +72,7 @@ struct sr_sync {
 	const struct sr_config *exclusions; /* of the stores here: `config`, or what a reload brought */
 	struct sr_replica *r;
 	struct sr_contact *contact;
+	struct sr_balance *balance; /* of the daemon, or NULL */
 	struct sr_client *client; /* the contact's */
 	char *version;
 	unsigned port;         /* of our own server; 0: there is none */

@@ -211,14 +211,15 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 {
 	const struct sr_config *c = d->config;
 	char *cert = NULL, *key = NULL;
-	struct sr_routes routes[4] = {{.at = own_routes, .n = sizeof own_routes / sizeof *own_routes, .ctx = d},
+	struct sr_routes routes[5] = {{.at = own_routes, .n = sizeof own_routes / sizeof *own_routes, .ctx = d},
 				      {.ctx = &d->serve},
 				      {.ctx = &d->hello},
-				      {.ctx = &d->conflicts}};
+				      {.ctx = &d->conflicts},
+				      {.ctx = d->balance}};
 	struct sr_server_options o = {.address = c->sync_listen_address,
 				      .port = c->sync_port,
 				      .routes = routes,
-				      .routes_count = 4,
+				      .routes_count = 5,
 				      .authorize = sr_admit_check,
 				      .verify = sr_admit_verify,
 				      .challenge = SR_ADMIT_CHALLENGE,
@@ -232,6 +233,7 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 	routes[1].at = sr_serve_routes(&routes[1].n);
 	routes[2].at = sr_hello_routes(&routes[2].n);
 	routes[3].at = sr_conflict_routes(&routes[3].n);
+	routes[4].at = sr_balance_routes(&routes[4].n);
 	o.certificate = cert;
 	o.key = key;
 	if (rc == SR_OK)

@@ -101,6 +101,11 @@ void sr_sync_set_server(struct sr_sync *s, unsigned port, const char *pin)
 	snprintf(s->pin, sizeof s->pin, "%s", pin ? pin : "");
 }
 
+void sr_sync_set_balance(struct sr_sync *s, struct sr_balance *balance)
+{
+	s->balance = balance;
+}
+
 void sr_sync_forget_key(struct sr_sync *s)
 {
 	sr_contact_forget_soon(s->contact);

@@ -58,6 +58,9 @@ SR_MUST enum sr_status sr_sync_round(struct sr_sync *s, struct sr_sync_result *r
 void sr_sync_set_secret(struct sr_sync *s, const char *secret);
 /* The daemon's own server, for the registry: its port and the pin of its key (NULL: plain HTTP); COPIED. */
 void sr_sync_set_server(struct sr_sync *s, unsigned port, const char *pin);
+/* What the registry is told of the balancer status; BORROWED. */
+struct sr_balance;
+void sr_sync_set_balance(struct sr_sync *s, struct sr_balance *balance);
 /* From any thread: before the next round the key that was pinned at first contact is forgotten. */
 void sr_sync_forget_key(struct sr_sync *s);
 

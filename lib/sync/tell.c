@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/node/balance.h"
 #include "lib/replica/waiting.h"
 #include "lib/sync/internal.h"
 
@@ -82,7 +83,7 @@ static json_t *starts_json(const struct sr_sync *s)
 static char *print_self(const struct sr_sync *s)
 {
 	const struct sr_config *c = s->config;
-	json_t *o = json_object();
+	json_t *o = json_object(), *status = sr_sync_waiting(s);
 	char *text;
 
 	json_object_set_new(o, "name", json_string(c->external.host ? c->external.host : ""));
@@ -93,7 +94,9 @@ static char *print_self(const struct sr_sync *s)
 	json_object_set_new(o, "version", json_string(s->version));
 	if (s->have_info && s->info.history >= SR_HISTORY_AHEAD)
 		json_object_set_new(o, "starts", starts_json(s));
-	json_object_set_new(o, "status", sr_sync_waiting(s));
+	if (s->balance)
+		json_object_set_new(status, "balancer", sr_balance_report(s->balance));
+	json_object_set_new(o, "status", status);
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	return text;

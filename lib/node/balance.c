@@ -1,0 +1,336 @@
+/* balance.c - see balance.h. */
+#include "lib/node/balance.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/door.h"
+#include "lib/base/file.h"
+#include "lib/base/log.h"
+#include "lib/replica/admit.h"
+
+#define OVERRIDE_FILE "lb-override" /* "WORD SINCE_MS BY" and a newline */
+#define BY_MOST       160
+#define LINE_MOST     (BY_MOST + 64)
+
+enum phase { STARTING, RUNNING, STOPPING };
+
+struct sr_balance {
+	pthread_mutex_t lock;
+	enum phase phase;
+	char *fault[SR_FAULTS]; /* NULL: none; OWNED */
+	enum sr_override override;
+	char by[BY_MOST + 1];
+	int64_t since_ms;
+	char *path; /* of OVERRIDE_FILE */
+	void (*changed)(void *ctx);
+	void *ctx;
+};
+
+static const char *const words[] = {
+	[SR_OVERRIDE_AUTO] = "auto", [SR_OVERRIDE_ALIVE] = "alive", [SR_OVERRIDE_DEAD] = "dead", [SR_OVERRIDE_DRAIN] = "drain"};
+
+bool sr_override_parse(const char *word, enum sr_override *out)
+{
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		if (strcasecmp(word, words[i]) == 0) {
+			*out = (enum sr_override)i;
+			return true;
+		}
+	return false;
+}
+
+/* --- what is kept ------------------------------------------------------------------------------------------------------- */
+
+/* "WORD SINCE_MS BY\n" */
+static bool take_line(struct sr_balance *b, char *line)
+{
+	char word[8];
+	long long since;
+	int at = 0;
+	size_t len = strlen(line);
+
+	if (!len || line[len - 1] != '\n')
+		return false;
+	line[len - 1] = '\0';
+	if (sscanf(line, "%7s %lld %n", word, &since, &at) < 2 || !at || !sr_override_parse(word, &b->override))
+		return false;
+	b->since_ms = since;
+	snprintf(b->by, sizeof b->by, "%s", line + at);
+	return true;
+}
+
+static enum sr_status load(struct sr_balance *b, struct sr_err *err)
+{
+	char line[LINE_MOST + 1] = "";
+	int fd = open(b->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, line, LINE_MOST);
+	enum sr_status rc = SR_OK;
+
+	if (fd < 0 && errno == ENOENT)
+		return SR_OK;
+	if (n < 0)
+		rc = sr_err_sys(err, SR_E_IO, "%s", b->path);
+	else if (!take_line(b, line))
+		rc = sr_err_set(err, SR_E_DATA, "%s: not an override of the balancer status; remove it, and this node judges for itself", b->path);
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+static enum sr_status write_line(const char *path, const char *line, struct sr_err *err)
+{
+	char *draft = sr_format("%s.new", path);
+	int fd = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+	enum sr_status rc = SR_OK;
+
+	if (fd < 0 || !sr_file_write(fd, sr_bytes_of(line)) || fsync(fd) != 0 || rename(draft, path) != 0)
+		rc = sr_err_sys(err, SR_E_IO, "write %s", path);
+	if (fd >= 0)
+		close(fd);
+	if (rc != SR_OK)
+		unlink(draft);
+	free(draft);
+	return rc == SR_OK ? sr_file_sync_parent(path, err) : rc;
+}
+
+static enum sr_status keep(const struct sr_balance *b, enum sr_override word, int64_t since_ms, const char *by, struct sr_err *err)
+{
+	char *line;
+	enum sr_status rc;
+
+	if (word == SR_OVERRIDE_AUTO) {
+		if (unlink(b->path) != 0 && errno != ENOENT)
+			return sr_err_sys(err, SR_E_IO, "remove %s", b->path);
+		return SR_OK;
+	}
+	line = sr_format("%s %lld %s\n", words[word], (long long)since_ms, by);
+	rc = write_line(b->path, line, err);
+	free(line);
+	return rc;
+}
+
+/* --- open, close ---------------------------------------------------------------------------------------------------------- */
+
+enum sr_status sr_balance_open(struct sr_balance **out, const char *state_dir, void (*changed)(void *ctx), void *ctx, struct sr_err *err)
+{
+	struct sr_balance *b = sr_alloc(sizeof *b);
+	enum sr_status rc;
+
+	pthread_mutex_init(&b->lock, NULL);
+	b->path = sr_format("%s/" OVERRIDE_FILE, state_dir);
+	b->changed = changed;
+	b->ctx = ctx;
+	rc = load(b, err);
+	if (rc != SR_OK) {
+		sr_balance_close(b);
+		return rc;
+	}
+	if (b->override != SR_OVERRIDE_AUTO)
+		sr_warn("the balancer status is overridden by %s: %s; `sameroot lb auto` ends that", b->by, words[b->override]);
+	*out = b;
+	return SR_OK;
+}
+
+void sr_balance_close(struct sr_balance *b)
+{
+	if (!b)
+		return;
+	for (size_t i = 0; i < SR_FAULTS; i++)
+		free(b->fault[i]);
+	free(b->path);
+	pthread_mutex_destroy(&b->lock);
+	free(b);
+}
+
+/* --- what changes --------------------------------------------------------------------------------------------------------- */
+
+static void tell(struct sr_balance *b, bool changed)
+{
+	if (changed && b->changed)
+		b->changed(b->ctx);
+}
+
+static void move_on(struct sr_balance *b, enum phase to)
+{
+	bool changed;
+
+	pthread_mutex_lock(&b->lock);
+	changed = b->phase < to;
+	if (changed)
+		b->phase = to;
+	pthread_mutex_unlock(&b->lock);
+	tell(b, changed);
+}
+
+void sr_balance_running(struct sr_balance *b)
+{
+	move_on(b, RUNNING);
+}
+
+void sr_balance_stopping(struct sr_balance *b)
+{
+	move_on(b, STOPPING);
+}
+
+bool sr_balance_is_stopping(struct sr_balance *b)
+{
+	bool is;
+
+	pthread_mutex_lock(&b->lock);
+	is = b->phase == STOPPING;
+	pthread_mutex_unlock(&b->lock);
+	return is;
+}
+
+void sr_balance_fault(struct sr_balance *b, enum sr_fault which, const char *why)
+{
+	char *was = NULL;
+	enum phase phase;
+	bool changed;
+
+	pthread_mutex_lock(&b->lock);
+	phase = b->phase;
+	changed = !b->fault[which] != !why;
+	if (changed) {
+		was = b->fault[which];
+		b->fault[which] = why ? sr_strdup(why) : NULL;
+	}
+	pthread_mutex_unlock(&b->lock);
+	if (changed && phase == STARTING)
+		sr_debug("balancer status: %s", why ? why : was);
+	else if (changed && why)
+		sr_warn("balancer status: %s", why);
+	else if (changed)
+		sr_info("balancer status: over is: %s", was);
+	free(was);
+	tell(b, changed);
+}
+
+enum sr_status sr_balance_override(struct sr_balance *b, enum sr_override word, const char *by, struct sr_err *err)
+{
+	int64_t now = sr_now_ms();
+	char who[BY_MOST + 1];
+	enum sr_status rc;
+
+	snprintf(who, sizeof who, "%s", by);
+	pthread_mutex_lock(&b->lock);
+	rc = keep(b, word, now, who, err);
+	if (rc == SR_OK) {
+		b->override = word;
+		b->since_ms = word == SR_OVERRIDE_AUTO ? 0 : now;
+		memcpy(b->by, who, sizeof b->by);
+	}
+	pthread_mutex_unlock(&b->lock);
+	if (rc == SR_OK)
+		sr_info("balancer status: %s, said %s", words[word], who);
+	tell(b, rc == SR_OK);
+	return rc;
+}
+
+/* --- what is told --------------------------------------------------------------------------------------------------------- */
+
+struct verdict {
+	const char *state, *why; /* why: NULL, or VALID while the lock is held */
+	enum sr_lb answer;
+};
+
+static const char *first_fault(const struct sr_balance *b)
+{
+	for (size_t i = 0; i < SR_FAULTS; i++)
+		if (b->fault[i])
+			return b->fault[i];
+	return NULL;
+}
+
+/* With the lock held. */
+static struct verdict judge(const struct sr_balance *b)
+{
+	static const enum sr_lb answers[] = {[SR_OVERRIDE_ALIVE] = SR_LB_ALIVE, [SR_OVERRIDE_DEAD] = SR_LB_DEAD, [SR_OVERRIDE_DRAIN] = SR_LB_DRAIN};
+	const char *fault = first_fault(b);
+
+	if (b->phase == STOPPING)
+		return (struct verdict){"shutting down", NULL, SR_LB_DEAD};
+	if (b->override != SR_OVERRIDE_AUTO)
+		return (struct verdict){b->override == SR_OVERRIDE_DRAIN ? "draining" : "overridden", fault, answers[b->override]};
+	if (b->phase == STARTING)
+		return (struct verdict){"starting", "its tree is not known yet", SR_LB_DEAD};
+	return (struct verdict){"running", fault, fault ? SR_LB_DEAD : SR_LB_ALIVE};
+}
+
+enum sr_lb sr_balance_answer(struct sr_balance *b)
+{
+	enum sr_lb answer;
+
+	pthread_mutex_lock(&b->lock);
+	answer = judge(b).answer;
+	pthread_mutex_unlock(&b->lock);
+	return answer;
+}
+
+json_t *sr_balance_report(struct sr_balance *b)
+{
+	static const char *const answers[] = {[SR_LB_DEAD] = "DEAD", [SR_LB_ALIVE] = "ALIVE", [SR_LB_DRAIN] = "DRAIN"};
+	json_t *o = json_object();
+	struct verdict v;
+
+	pthread_mutex_lock(&b->lock);
+	v = judge(b);
+	json_object_set_new(o, "state", json_string(v.state));
+	json_object_set_new(o, "answer", json_string(answers[v.answer]));
+	json_object_set_new(o, "why", v.why ? json_string(v.why) : json_null());
+	json_object_set_new(o, "override", json_string(words[b->override]));
+	json_object_set_new(o, "by", b->override == SR_OVERRIDE_AUTO ? json_null() : json_string(b->by));
+	json_object_set_new(o, "since_ms", json_integer(b->since_ms));
+	pthread_mutex_unlock(&b->lock);
+	return o;
+}
+
+/* --- routes --------------------------------------------------------------------------------------------------------------- */
+
+static enum sr_status get_status(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	static const struct {
+		int status;
+		const char *text;
+	} told[] = {[SR_LB_DEAD] = {503, "DEAD"}, [SR_LB_ALIVE] = {200, "ALIVE"}, [SR_LB_DRAIN] = {404, "DEAD"}};
+	enum sr_lb answer = sr_balance_answer(ctx);
+
+	(void)err;
+	sr_reply_header(req, "Cache-Control", "no-store");
+	sr_reply_text(req, told[answer].status, told[answer].text);
+	return SR_OK;
+}
+
+static enum sr_status put_override(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	const char *by = sr_request_user(req);
+	enum sr_override word;
+	enum sr_status rc;
+
+	if (!sr_override_parse(sr_request_arg_text(req, 0), &word))
+		return sr_err_set(err, SR_E_DATA, "an override is alive, dead, auto or drain");
+	rc = sr_balance_override(ctx, word, by ? by : "nobody", err);
+	if (rc == SR_OK)
+		sr_reply_bytes(req, 204, NULL, sr_bytes(NULL, 0));
+	return rc;
+}
+
+const struct sr_route *sr_balance_routes(size_t *n)
+{
+	static const struct sr_route routes[] = {
+		{"GET", "/api/system/lbstatus", get_status, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
+		{"PUT", "/api/system/lbstatus/override/{}", put_override, SR_ROUTE_ADMIN, 0},
+	};
+
+	*n = sizeof routes / sizeof *routes;
+	return routes;
+}
