@@ -122,6 +122,9 @@ const struct sr_config_store *sr_config_store(const struct sr_config *config, co
  * else that is configured, which it names.  The webserver's own path of the store may be, and what a restore has put aside. */
 SR_MUST enum sr_status sr_config_check_source(const struct sr_config *config, const char *store, const char *path, struct sr_err *err);
 
+/* The host of "host", "host:port", "[v6]" or "[v6]:port", without brackets; OWNED BY CALLER (free).  false: it is none of these. */
+SR_MUST bool sr_config_host(const char *text, char **host);
+
 /* Every key there is: what the parser, the printer and the test of the man page go by. */
 struct sr_config_key {
 	const char *name;

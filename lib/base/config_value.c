@@ -338,6 +338,18 @@ static bool split_address(const char *text, const char **host, size_t *host_len,
 	return true;
 }
 
+bool sr_config_host(const char *text, char **host)
+{
+	const char *at;
+	size_t len;
+	uint16_t port;
+
+	if (!split_address(text, &at, &len, &port))
+		return false;
+	*host = sr_text(sr_bytes(at, len));
+	return true;
+}
+
 static bool set_address(const struct sr_config_key *key, void *at, const char *text, struct sr_buf *why)
 {
 	struct sr_config_address *a = at;

@@ -105,6 +105,8 @@ enum sr_status sr_datastore_open(struct sr_datastore **out, const struct sr_conf
 		sr_datastore_close(d);
 		return rc;
 	}
+	d->peers = sr_peers_new(&(struct sr_peers_options){
+		.ask = sr_ds_ask_registry, .ctx = d, .secret = d->admit.control, .plain = config->insecure_disable_https});
 	d->serve = (struct sr_serve){.replica = d->r, .ready = serve_ready, .older = sr_ds_older, .ctx = d};
 	d->hello = (struct sr_hello){.secret = d->admit.control, .role = "datastore"};
 	d->conflicts = (struct sr_conflict_routes){.replica = d->r, .restore = sr_ds_conflicts_restore, .ctx = d};
@@ -405,6 +407,7 @@ void sr_datastore_close(struct sr_datastore *d)
 	if (!d)
 		return;
 	stop_server(d);
+	sr_peers_free(d->peers);
 	if (d->running) {
 		poke(d, true);
 		pthread_join(d->thread, NULL);

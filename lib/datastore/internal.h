@@ -23,6 +23,7 @@
 
 #include "lib/datastore/datastore.h"
 #include "lib/node/balance.h"
+#include "lib/node/peers.h"
 #include "lib/replica/admit.h"
 #include "lib/replica/conflict_routes.h"
 #include "lib/replica/hello.h"
@@ -198,6 +199,7 @@ struct sr_datastore {
 	struct sr_serve serve;
 	struct sr_hello hello;
 	struct sr_conflict_routes conflicts;
+	struct sr_peers *peers;
 	struct sr_server *server;
 };
 
@@ -496,6 +498,7 @@ void sr_ds_note_early(struct sr_datastore *d, const struct sr_check_in *c);
 enum sr_status sr_ds_webservers_get(void *ctx, struct sr_request *req, struct sr_err *err);
 enum sr_status sr_ds_webserver_put(void *ctx, struct sr_request *req, struct sr_err *err);
 struct json_t;
+SR_MUST enum sr_status sr_ds_ask_registry(void *ctx, struct sr_buf *out, struct sr_err *err); /* the same as JSON; ctx: the datastore */
 struct json_t *sr_ds_webservers_json(struct sr_datastore *d); /* OWNED BY CALLER (json_decref); takes face */
 
 /* --- clones.c ------------------------------------------------------------------------------------------------------ */

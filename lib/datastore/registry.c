@@ -217,6 +217,19 @@ json_t *sr_ds_webservers_json(struct sr_datastore *d)
 	return list;
 }
 
+enum sr_status sr_ds_ask_registry(void *ctx, struct sr_buf *out, struct sr_err *err)
+{
+	json_t *list = sr_ds_webservers_json(ctx);
+	char *text = json_dumps(list, JSON_COMPACT);
+
+	json_decref(list);
+	if (!text)
+		return sr_err_set(err, SR_E_INTERNAL, "the registry cannot be told");
+	sr_buf_bytes(out, sr_bytes_of(text));
+	free(text);
+	return SR_OK;
+}
+
 enum sr_status sr_ds_webservers_get(void *ctx, struct sr_request *req, struct sr_err *err)
 {
 	(void)err;

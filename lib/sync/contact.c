@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <jansson.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,10 +22,11 @@ enum trust { TRUST_PLAIN, TRUST_PIN, TRUST_ANY, TRUST_FIRST_CONTACT, TRUST_CA };
 
 struct sr_contact {
 	const struct sr_config *config;
-	enum trust trust;
 	char *url;
 	const char *address; /* HOST:PORT, within url */
+	pthread_mutex_t lock; /* what the owner changes of the three below, others read */
 	char *secret;
+	enum trust trust;
 	char *pin;         /* TRUST_PIN (several with ';' between), TRUST_FIRST_CONTACT; else NULL */
 	int64_t pinned_ms; /* TRUST_FIRST_CONTACT */
 	struct sr_client *client;
@@ -33,10 +35,12 @@ struct sr_contact {
 
 static void set_trust(struct sr_contact *c, enum trust trust, const char *pin, int64_t pinned_ms)
 {
+	pthread_mutex_lock(&c->lock);
 	free(c->pin);
 	c->trust = trust;
 	c->pin = pin ? sr_strdup(pin) : NULL;
 	c->pinned_ms = pinned_ms;
+	pthread_mutex_unlock(&c->lock);
 }
 
 /* --- what is remembered ------------------------------------------------------------------------------------------------------ */
@@ -123,6 +127,7 @@ enum sr_status sr_contact_open(struct sr_contact **out, const struct sr_config *
 	struct sr_client_options o = {0};
 	enum sr_status rc;
 
+	pthread_mutex_init(&c->lock, NULL);
 	c->config = config;
 	c->url = url_of(config);
 	c->address = strstr(c->url, "//") + 2;
@@ -154,14 +159,31 @@ void sr_contact_close(struct sr_contact *c)
 	forget_secret(c);
 	free(c->pin);
 	free(c->url);
+	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
 
 void sr_contact_set_secret(struct sr_contact *c, const char *secret)
 {
+	pthread_mutex_lock(&c->lock);
 	forget_secret(c);
 	c->secret = sr_strdup(secret);
+	pthread_mutex_unlock(&c->lock);
 	sr_client_set_bearer(c->client, secret);
+}
+
+enum sr_status sr_contact_another(struct sr_contact *c, unsigned total_ms, struct sr_client **out, struct sr_err *err)
+{
+	struct sr_client_options o = {.url = c->url, .total_ms = total_ms};
+	enum sr_status rc;
+
+	pthread_mutex_lock(&c->lock);
+	o.pin = c->pin;
+	o.insecure = c->trust == TRUST_ANY;
+	o.bearer = c->secret;
+	rc = sr_client_new(out, &o, err);
+	pthread_mutex_unlock(&c->lock);
+	return rc;
 }
 
 struct sr_client *sr_contact_client(const struct sr_contact *c)

@@ -40,6 +40,26 @@ static void tell_now(void *ctx)
 	sr_sync_daemon_now(ctx);
 }
 
+static enum sr_status ask_registry(void *ctx, struct sr_buf *out, struct sr_err *err)
+{
+	struct sr_sync_daemon *d = ctx;
+
+	return sr_sync_ask_registry(d->sync, out, err);
+}
+
+static void open_peers(struct sr_sync_daemon *d)
+{
+	char self[SR_UUID_TEXT];
+	struct sr_peers_options o = {.ask = ask_registry,
+				     .ctx = d,
+				     .self = self,
+				     .secret = d->admit.control,
+				     .plain = d->config->insecure_disable_https};
+
+	sr_uuid_text(self, &sr_sync_replica(d->sync)->node);
+	d->peers = sr_peers_new(&o);
+}
+
 enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_config *config, const char *version, struct sr_err *err)
 {
 	struct sr_sync_daemon *d = sr_alloc(sizeof *d);
@@ -57,6 +77,8 @@ enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_
 	rc = open_sync(&d->sync, &d->admit, config, version, err);
 	if (rc == SR_OK)
 		rc = sr_balance_open(&d->balance, config->state_directory, tell_now, d, err);
+	if (rc == SR_OK)
+		open_peers(d);
 	if (rc == SR_OK)
 		rc = sr_sync_daemon_listen(d, err);
 	if (rc == SR_OK)
@@ -83,6 +105,7 @@ void sr_sync_daemon_close(struct sr_sync_daemon *d)
 	if (d->server)
 		sr_address_remove(d->config->state_directory);
 	sr_server_stop(d->server, 3000);
+	sr_peers_free(d->peers);
 	sr_sync_close(d->sync);
 	sr_balance_close(d->balance);
 	sr_config_free(d->fresh);

@@ -68,6 +68,9 @@ void sr_sync_forget_key(struct sr_sync *s);
  * back. */
 void sr_sync_show_progress(struct sr_sync *s, void (*show)(void *ctx, const struct sr_progress *p), void *ctx);
 
+/* The datastore's registry, as GET /api/webservers answers it; within a second, or not.  Thread-safe. */
+SR_MUST enum sr_status sr_sync_ask_registry(struct sr_sync *s, struct sr_buf *out, struct sr_err *err);
+
 /* The answer to GET /api/tree, as of the end of the last round, whether or not it went through: `at` is the anchor with the root here, and each
  * store tells as of when it is.  SR_E_UNAVAILABLE: there is none yet.  Thread-safe. */
 bool sr_sync_has_tree(struct sr_sync *s);

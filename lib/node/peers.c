@@ -1,0 +1,250 @@
+/* peers.c - see peers.h. */
+#include "lib/node/peers.h"
+
+#include <jansson.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "lib/base/config.h"
+#include "lib/base/door.h"
+#include "lib/state/secret.h"
+
+#define AGAIN_MS 1000 /* after a failure */
+
+struct list {                     /* what a struct sr_peer_list is the face of */
+	struct sr_peer_list face; /* has to be the first */
+	atomic_uint refs;
+	json_t *registry; /* most strings are its own */
+	struct sr_peer *peers;
+	char **hosts; /* of the peers; OWNED, NULL where there is none */
+};
+
+struct sr_peers {
+	struct sr_peers_options o; /* strings OWNED */
+	pthread_mutex_t lock;      /* everything below */
+	pthread_cond_t answered;
+	struct list *list;
+	bool asking;
+	int64_t failed_ms; /* of sr_ticks_ms(); 0: the last one did not fail */
+	struct sr_err failure;
+};
+
+/* --- lists --------------------------------------------------------------------------------------------------------------- */
+
+static const char *text(const json_t *o, const char *name)
+{
+	const char *value = json_string_value(json_object_get(o, name));
+
+	return value && *value ? value : NULL;
+}
+
+static struct list *list_of(struct sr_peer_list *face)
+{
+	return (struct list *)face;
+}
+
+static struct sr_peer_list *hold(struct list *l)
+{
+	atomic_fetch_add(&l->refs, 1);
+	return &l->face;
+}
+
+void sr_peer_list_free(struct sr_peer_list *face)
+{
+	struct list *l = list_of(face);
+
+	if (!l || atomic_fetch_sub(&l->refs, 1) != 1)
+		return;
+	for (size_t i = 0; i < l->face.n; i++)
+		free(l->hosts[i]);
+	free(l->hosts);
+	free(l->peers);
+	json_decref(l->registry);
+	free(l);
+}
+
+/* TAKES registry, an array; NULL: nothing is known. */
+static struct list *list_new(json_t *registry, const char *self)
+{
+	struct list *l = sr_alloc(sizeof *l);
+	size_t n = json_array_size(registry);
+
+	l->refs = 1;
+	l->registry = registry;
+	l->peers = sr_alloc((n + 1) * sizeof *l->peers);
+	l->hosts = sr_alloc((n + 1) * sizeof *l->hosts);
+	l->face = (struct sr_peer_list){.at = l->peers, .n = n, .learnt_ms = registry ? sr_ticks_ms() : 0};
+	for (size_t i = 0; i < n; i++) {
+		const json_t *row = json_array_get(registry, i);
+		json_int_t port = json_integer_value(json_object_get(row, "sync_port"));
+		struct sr_peer *p = &l->peers[i];
+
+		*p = (struct sr_peer){
+			.uuid = text(row, "uuid"), .external_addr = text(row, "external_addr"), .pin = text(row, "pin"), .row = row};
+		p->name = text(row, "name");
+		if (!p->name)
+			p->name = p->external_addr ? p->external_addr : p->uuid;
+		p->sync_port = port > 0 && port <= 65535 ? (unsigned)port : 0;
+		p->self = self && strcasecmp(self, p->uuid) == 0;
+		if (p->external_addr && sr_config_host(p->external_addr, &l->hosts[i]))
+			p->host = l->hosts[i];
+	}
+	return l;
+}
+
+/* NULL: it is none. */
+static struct list *parse(struct sr_bytes json, const char *self, struct sr_err *err)
+{
+	json_t *registry = json_loadb((const char *)json.at, json.len, JSON_REJECT_DUPLICATES, NULL);
+	bool good = json_is_array(registry);
+
+	for (size_t i = 0; good && i < json_array_size(registry); i++)
+		good = text(json_array_get(registry, i), "uuid") != NULL;
+	if (good)
+		return list_new(registry, self);
+	json_decref(registry);
+	sr_err_set(err, SR_E_DATA, "what the datastore says of its webservers makes no sense");
+	return NULL;
+}
+
+const struct sr_peer *sr_peer_find(const struct sr_peer_list *list, const char *wanted)
+{
+	for (size_t i = 0; i < list->n; i++)
+		if (!strcasecmp(list->at[i].uuid, wanted))
+			return &list->at[i];
+	for (size_t i = 0; i < list->n; i++)
+		if (!strcasecmp(list->at[i].name, wanted))
+			return &list->at[i];
+	for (size_t i = 0; i < list->n; i++)
+		if (list->at[i].external_addr && !strcasecmp(list->at[i].external_addr, wanted))
+			return &list->at[i];
+	return NULL;
+}
+
+/* --- life ---------------------------------------------------------------------------------------------------------------- */
+
+struct sr_peers *sr_peers_new(const struct sr_peers_options *o)
+{
+	struct sr_peers *p = sr_alloc(sizeof *p);
+
+	p->o = *o;
+	p->o.self = o->self ? sr_strdup(o->self) : NULL;
+	p->o.secret = o->secret ? sr_strdup(o->secret) : NULL;
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->answered, NULL);
+	p->list = list_new(NULL, NULL);
+	return p;
+}
+
+void sr_peers_free(struct sr_peers *p)
+{
+	if (!p)
+		return;
+	sr_peer_list_free(&p->list->face);
+	sr_secret_free((char *)p->o.secret);
+	free((char *)p->o.self);
+	pthread_cond_destroy(&p->answered);
+	pthread_mutex_destroy(&p->lock);
+	free(p);
+}
+
+/* --- learning ------------------------------------------------------------------------------------------------------------ */
+
+/* With the lock held.  CONSUMES l. */
+static void put(struct sr_peers *p, struct list *l)
+{
+	sr_peer_list_free(&p->list->face);
+	p->list = l;
+	p->failed_ms = 0;
+}
+
+enum sr_status sr_peers_learn(struct sr_peers *p, struct sr_bytes json, struct sr_err *err)
+{
+	struct list *l = parse(json, p->o.self, err);
+
+	if (!l)
+		return SR_E_DATA;
+	pthread_mutex_lock(&p->lock);
+	put(p, l);
+	pthread_mutex_unlock(&p->lock);
+	return SR_OK;
+}
+
+/* With the lock held, which is let go meanwhile. */
+static void ask(struct sr_peers *p)
+{
+	struct sr_err err = {0};
+	struct sr_buf json = {0};
+	struct list *l = NULL;
+
+	p->asking = true;
+	pthread_mutex_unlock(&p->lock);
+	if (p->o.ask(p->o.ctx, &json, &err) == SR_OK)
+		l = parse(sr_buf_view(&json), p->o.self, &err);
+	sr_buf_free(&json);
+	pthread_mutex_lock(&p->lock);
+	p->asking = false;
+	if (l) {
+		put(p, l);
+	} else {
+		p->failure = err;
+		p->failed_ms = sr_ticks_ms();
+	}
+	pthread_cond_broadcast(&p->answered);
+}
+
+static bool young(const struct sr_peers *p, unsigned max_age_ms)
+{
+	return p->list->face.learnt_ms && sr_ticks_ms() - p->list->face.learnt_ms <= max_age_ms;
+}
+
+struct sr_peer_list *sr_peers_take(struct sr_peers *p, unsigned max_age_ms, struct sr_err *why)
+{
+	struct sr_peer_list *out;
+
+	*why = (struct sr_err){0};
+	pthread_mutex_lock(&p->lock);
+	while (p->asking && !young(p, max_age_ms)) /* one answer is as good for all who wait for it */
+		pthread_cond_wait(&p->answered, &p->lock);
+	if (!young(p, max_age_ms) && (!p->failed_ms || sr_ticks_ms() - p->failed_ms > AGAIN_MS))
+		ask(p);
+	if (!young(p, max_age_ms) && p->failed_ms)
+		*why = p->failure;
+	out = hold(p->list);
+	pthread_mutex_unlock(&p->lock);
+	return out;
+}
+
+/* --- talking ------------------------------------------------------------------------------------------------------------- */
+
+enum sr_status sr_peer_client(const struct sr_peers *p, const struct sr_peer *peer, const struct sr_peer_call *call, struct sr_client **out,
+			      struct sr_err *err)
+{
+	struct sr_client_options o = {.pin = peer->pin, .bearer = p->o.secret};
+	bool v6 = peer->host && strchr(peer->host, ':');
+	enum sr_status rc;
+	char *url;
+
+	if (!peer->host || !peer->sync_port)
+		return sr_err_set(err, SR_E_UNAVAILABLE, "%s did not tell the datastore where it listens", peer->name);
+	if (!peer->pin && !p->o.plain)
+		return sr_err_set(err, SR_E_AUTH,
+				  "%s serves plain HTTP, and no secret is sent over that from here (Insecure-Disable-HTTPS)", peer->name);
+	if (call) {
+		o.connect_ms = call->connect_ms;
+		o.stall_s = call->stall_s;
+		o.total_ms = call->total_ms;
+	}
+	if (call && call->basic) {
+		o.basic = call->basic;
+		o.bearer = NULL;
+	}
+	url = sr_format("%s://%s%s%s:%u", peer->pin ? "https" : "http", v6 ? "[" : "", peer->host, v6 ? "]" : "", peer->sync_port);
+	o.url = url;
+	rc = sr_client_new(out, &o, err);
+	free(url);
+	return rc;
+}
