@@ -6,6 +6,7 @@
 
 #include "lib/admin/cli.h"
 #include "lib/base/log.h"
+#include "lib/base/notify.h"
 #include "lib/datastore/datastore.h"
 
 static bool check_config, json;
@@ -26,17 +27,32 @@ static const struct sr_cli cli = {
 
 static void reload(struct sr_datastore *d)
 {
-	struct sr_config *fresh = sr_cli_reload(&cli, config_path);
+	struct sr_config *fresh;
 
+	sr_notify_reloading();
+	fresh = sr_cli_reload(&cli, config_path);
 	if (fresh)
 		sr_datastore_reload(d, fresh);
 	sr_config_free(fresh);
+	sr_notify_ready();
+}
+
+/* The service manager is told how it is when that has changed. */
+static void tell_status(struct sr_datastore *d, char told[SR_DATASTORE_SUMMARY])
+{
+	char now[SR_DATASTORE_SUMMARY];
+
+	sr_datastore_summary(d, now);
+	if (strcmp(now, told) != 0)
+		sr_notify_status("%s", now);
+	memcpy(told, now, sizeof now);
 }
 
 /* Until a signal ends it, or state.db failed. */
 static int wait_for_end(struct sr_datastore *d, const sigset_t *signals)
 {
 	static const struct timespec second = {.tv_sec = 1};
+	char told[SR_DATASTORE_SUMMARY] = "";
 	struct sr_err err;
 
 	for (;;) {
@@ -44,12 +60,14 @@ static int wait_for_end(struct sr_datastore *d, const sigset_t *signals)
 
 		if (sr_datastore_broken(d, &err))
 			return sr_cli_fail(&cli, &err);
+		tell_status(d, told);
 		if (sig == SIGHUP) {
 			reload(d);
 		} else if (sig == SIGUSR1) {
 			sr_datastore_scan_now(d);
 		} else if (sig == SIGTERM || sig == SIGINT) {
 			sr_info("stopping (%s)", strsignal(sig));
+			sr_notify_stopping();
 			return 0;
 		}
 	}
@@ -68,6 +86,7 @@ static int run(const struct sr_config *config)
 		goto out;
 	}
 	fprintf(stderr, "listening on %s\n", sr_datastore_address(d));
+	sr_notify_ready();
 	if (sr_datastore_start(d, &err) != SR_OK) {
 		status = sr_cli_fail(&cli, &err);
 		goto out;

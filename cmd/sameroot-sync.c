@@ -8,6 +8,7 @@
 #include "lib/admin/cli.h"
 #include "lib/admin/progress_line.h"
 #include "lib/base/log.h"
+#include "lib/base/notify.h"
 #include "lib/base/version.h"
 #include "lib/sync/daemon.h"
 
@@ -69,10 +70,13 @@ struct running {
 
 static void reload(struct running *r)
 {
-	struct sr_config *fresh = sr_cli_reload(&cli, config_path);
+	struct sr_config *fresh;
 
+	sr_notify_reloading();
+	fresh = sr_cli_reload(&cli, config_path);
 	if (fresh)
 		sr_sync_daemon_reload(r->daemon, fresh);
+	sr_notify_ready();
 }
 
 static void *handle_signals(void *arg)
@@ -89,6 +93,7 @@ static void *handle_signals(void *arg)
 			break;
 	}
 	sr_info("stopping (%s)", strsignal(sig));
+	sr_notify_stopping();
 	sr_sync_daemon_stop(r->daemon);
 	return NULL;
 }
@@ -104,6 +109,7 @@ static int run_daemon(const struct sr_config *config)
 	if (sr_sync_daemon_open(&r.daemon, config, SR_VERSION, &err) != SR_OK)
 		return sr_cli_fail(&cli, &err);
 	fprintf(stderr, "listening on %s\n", sr_sync_daemon_address(r.daemon));
+	sr_notify_ready();
 	if (pthread_create(&signals, NULL, handle_signals, &r) != 0) {
 		sr_sync_daemon_close(r.daemon);
 		return sr_status_exit(SR_E_INTERNAL);

@@ -69,8 +69,7 @@ static size_t sequence(struct sr_bytes b)
 	return 0;
 }
 
-/* `in` as one line of printable UTF-8, inside a JSON string if asked. */
-static void add_printable(struct sr_buf *out, struct sr_bytes in, bool json)
+void sr_log_printable(struct sr_buf *out, struct sr_bytes in, bool json)
 {
 	const char *escape = json ? "\\\\" : "\\";
 
@@ -109,9 +108,9 @@ static void add_line(struct sr_buf *out, enum sr_log_level level, struct sr_byte
 		sr_buf_printf(out, "{\"time\":\"");
 		add_time(out);
 		sr_buf_printf(out, "\",\"level\":\"%s\",\"program\":\"", levels[level].name);
-		add_printable(out, sr_bytes_of(setup.program), true);
+		sr_log_printable(out, sr_bytes_of(setup.program), true);
 		sr_buf_printf(out, "\",\"message\":\"");
-		add_printable(out, message, true);
+		sr_log_printable(out, message, true);
 		sr_buf_printf(out, "\"}\n");
 		return;
 	}
@@ -121,7 +120,7 @@ static void add_line(struct sr_buf *out, enum sr_log_level level, struct sr_byte
 		add_time(out);
 		sr_buf_printf(out, " %s %s: ", levels[level].name, setup.program);
 	}
-	add_printable(out, message, false);
+	sr_log_printable(out, message, false);
 	sr_buf_byte(out, '\n');
 }
 

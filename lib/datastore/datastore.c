@@ -311,6 +311,26 @@ bool sr_datastore_ready(struct sr_datastore *d, char why[256])
 	return ready;
 }
 
+void sr_datastore_summary(struct sr_datastore *d, char out[SR_DATASTORE_SUMMARY])
+{
+	const char *name = NULL;
+	bool paused = false;
+
+	pthread_mutex_lock(&d->face);
+	for (size_t i = 0; i < d->r->n && !paused; i++) {
+		paused = d->stores[i].mode == SR_MODE_PAUSED;
+		if (paused || (d->stores[i].held && strcmp(d->stores[i].held, "[]") != 0))
+			name = d->r->stores[i].name;
+	}
+	if (!d->ready)
+		snprintf(out, SR_DATASTORE_SUMMARY, "not ready: %s", d->why);
+	else if (name)
+		snprintf(out, SR_DATASTORE_SUMMARY, "ready; %s is %s: see `sameroot status`", name, paused ? "paused" : "held");
+	else
+		snprintf(out, SR_DATASTORE_SUMMARY, "ready");
+	pthread_mutex_unlock(&d->face);
+}
+
 bool sr_datastore_broken(struct sr_datastore *d, struct sr_err *err)
 {
 	bool broken;

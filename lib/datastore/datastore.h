@@ -14,6 +14,8 @@
 #include "lib/base/config.h"
 #include "lib/base/door.h"
 
+#define SR_DATASTORE_SUMMARY 320 /* with the NUL */
+
 struct sr_datastore; /* opaque */
 
 /* Open state, secrets (made at first start) and stores; nothing is looked at yet, and it is not ready.  BORROWS config for its life.
@@ -44,6 +46,9 @@ const char *sr_datastore_address(const struct sr_datastore *d); /* "127.0.0.1:94
 uint16_t sr_datastore_port(const struct sr_datastore *d);
 
 bool sr_datastore_ready(struct sr_datastore *d, char why[256]); /* why: when not */
+
+/* How it is, in one line for whoever looks at the service: what it waits for, or which store an operator has to look at. */
+void sr_datastore_summary(struct sr_datastore *d, char out[SR_DATASTORE_SUMMARY]);
 
 /* state.db failed in the middle of a commit: memory is ahead of the disk.  Nothing more is served; a restart recovers from the intents. */
 bool sr_datastore_broken(struct sr_datastore *d, struct sr_err *err);

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "lib/base/log.h"
+#include "lib/base/notify.h"
 #include "lib/replica/address.h"
 
 #define BACKOFF_MAX_MS 60000
@@ -188,6 +189,27 @@ static void log_round(struct sr_sync_daemon *d, enum sr_status rc, const struct 
 	d->last = rc;
 }
 
+/* One line for whoever looks at the service.  What it says it says once: nothing is sent while that stays. */
+static void tell_status(struct sr_sync_daemon *d, enum sr_status rc, const struct sr_sync_result *result, const struct sr_err *err)
+{
+	char now[sizeof d->told_manager];
+
+	if (rc == SR_E_UNAVAILABLE || rc == SR_E_BUSY)
+		snprintf(now, sizeof now, "waiting for the datastore: %.300s", err->text);
+	else if (rc != SR_OK)
+		snprintf(now, sizeof now, "no round goes through: %.300s", err->text);
+	else if (result->in_sync)
+		snprintf(now, sizeof now, "in sync");
+	else if (result->skipped)
+		snprintf(now, sizeof now, "not in sync: %llu items are held, paused or were skipped; see `sameroot status`",
+			 (unsigned long long)result->skipped);
+	else
+		snprintf(now, sizeof now, "not in sync yet: what was changed meanwhile is left to the next round");
+	if (strcmp(now, d->told_manager) != 0)
+		sr_notify_status("%s", now);
+	memcpy(d->told_manager, now, sizeof now);
+}
+
 /* The pause after a round: the interval with up to 5 % jitter; after failures from a fifth of a second up to a minute or the interval. */
 static uint64_t pause_ms(const struct sr_sync_daemon *d, unsigned failures)
 {
@@ -245,6 +267,7 @@ void sr_sync_daemon_run(struct sr_sync_daemon *d)
 {
 	unsigned failures = 0;
 
+	sr_notify_status("the first round is under way");
 	pthread_mutex_lock(&d->lock);
 	while (!d->stop) {
 		struct sr_sync_result result;
@@ -261,6 +284,7 @@ void sr_sync_daemon_run(struct sr_sync_daemon *d)
 		log_round(d, rc, &result, &err);
 		if (sr_sync_has_tree(d->sync)) /* also without a datastore: the application has what it had */
 			sr_balance_running(d->balance);
+		tell_status(d, rc, &result, &err);
 		failures = rc == SR_OK ? 0 : failures + 1;
 		pthread_mutex_lock(&d->lock);
 		d->one_round |= rc == SR_OK;

@@ -33,6 +33,7 @@ struct sr_sync_daemon {
 	struct sr_config *fresh;     /* of a reload, not taken yet, or NULL */
 	struct sr_config *exclusions; /* of the last reload that was taken, or NULL; the round's own */
 	enum sr_status last;
+	char told_manager[400]; /* the status that the service manager was told last */
 	char told[512]; /* the trouble that was logged last: each is logged once */
 };
 
