@@ -6,7 +6,8 @@
 #   make fuzz            fuzz with clang, FUZZ_SECONDS=60 a target
 #   make bench-scale     100,000 files and 1,000,000 rows first synchronised: time, memory, traffic; FILES=n ROWS=n
 #   make bench-lock      how long an apply keeps an application from committing
-#   make lint demo bench soak install dist clean
+#   make install DESTDIR= PREFIX=/usr/local UNITDIR=     programs, pages, systemd units, completions; make uninstall takes them away
+#   make lint demo bench soak dist clean
 
 VERSION := $(shell sed -n 's/.*SR_VERSION "\(.*\)".*/\1/p' lib/base/version.h)
 PACKAGES := libmicrohttpd gnutls libcurl libarchive sqlite3 libxxhash jansson inih libcrypt
@@ -131,10 +132,39 @@ bench-lock: all
 	@BIN=$(B)/bin tests/bench/lock
 
 DAEMONS := sameroot-datastore sameroot-sync sameroot-lb
+UNITS := $(patsubst service/%.in,%,$(wildcard service/*.service.in))
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+bindir_of = $(PREFIX)/$(if $(filter $(DAEMONS),$(notdir $(1))),sbin,bin)
+# Every file that is installed, for uninstall: a line of `install` below and one of these belong together.
+INSTALLED := $(foreach p,$(PROGRAMS),$(call bindir_of,$(p))/$(notdir $(p))) \
+	$(foreach page,$(wildcard man/*.[1578]),$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \
+	$(UNITS:%=$(UNITDIR)/%) \
+	$(patsubst service/%.sysusers,$(PREFIX)/lib/sysusers.d/%.conf,$(wildcard service/*.sysusers)) \
+	$(patsubst service/%.tmpfiles,$(PREFIX)/lib/tmpfiles.d/%.conf,$(wildcard service/*.tmpfiles)) \
+	$(PREFIX)/share/bash-completion/completions/sameroot \
+	$(foreach p,$(filter-out %/sameroot,$(PROGRAMS)),$(PREFIX)/share/bash-completion/completions/$(notdir $(p)))
+
+# On the machine itself (no DESTDIR) the user, the directories and the units are there at once; a package does the same by itself.
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin
-	$(foreach p,$(PROGRAMS),install -m 755 $(p) $(DESTDIR)$(PREFIX)/$(if $(filter $(DAEMONS),$(notdir $(p))),sbin,bin)/ &&) true
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(UNITDIR)
+	$(foreach p,$(PROGRAMS),install -m 755 $(p) $(DESTDIR)$(call bindir_of,$(p))/ &&) true
 	for page in man/*.[1578]; do install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit 1; done
+	for unit in $(UNITS); do \
+		sed 's,@sbindir@,$(PREFIX)/sbin,' service/$$unit.in >$(DESTDIR)$(UNITDIR)/$$unit && chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; \
+	done
+	for name in sysusers tmpfiles; do for file in service/*.$$name; do \
+		to=$${file#service/}; install -D -m 644 $$file $(DESTDIR)$(PREFIX)/lib/$$name.d/$${to%.*}.conf || exit 1; \
+	done; done
+	install -D -m 644 service/sameroot.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sameroot
+	$(foreach p,$(filter-out %/sameroot,$(PROGRAMS)),ln -sf sameroot \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$(notdir $(p)) &&) true
+	if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ] && [ "$$(id -u)" = 0 ]; then \
+		systemd-sysusers && systemd-tmpfiles --create sameroot.conf && systemctl daemon-reload; \
+	fi
+
+# What the daemons made stays: /etc/sameroot and /var/lib/sameroot.
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
 
 dist:
 	@mkdir -p build
@@ -143,7 +173,7 @@ dist:
 clean:
 	rm -rf build
 
-.PHONY: all check unit e2e fuzz lint demo soak bench bench-scale bench-lock install dist clean
+.PHONY: all check unit e2e fuzz lint demo soak bench bench-scale bench-lock install uninstall dist clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
