@@ -366,11 +366,12 @@ static enum sr_status certificate(struct sr_datastore *d, struct sr_err *err)
 
 enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 {
-	struct sr_routes routes[5] = {{.ctx = d}, {.ctx = &d->serve}, {.ctx = &d->hello}, {.ctx = &d->conflicts}, {.ctx = d->balance}};
+	struct sr_routes routes[6] = {{.ctx = d},          {.ctx = &d->serve}, {.ctx = &d->hello},
+				      {.ctx = &d->conflicts}, {.ctx = d->balance}, {.ctx = &d->relay}};
 	struct sr_server_options o = {.address = d->config->datastore_listen_address,
 				      .port = d->config->datastore_port,
 				      .routes = routes,
-				      .routes_count = 5,
+				      .routes_count = 6,
 				      .authorize = sr_admit_check,
 				      .verify = sr_admit_verify,
 				      .challenge = SR_ADMIT_CHALLENGE,
@@ -381,6 +382,7 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 
 	if (rc != SR_OK)
 		return rc;
+	d->relay = (struct sr_relay){.peers = d->peers, .balance = d->balance};
 	o.certificate = d->certificate;
 	o.key = d->key;
 	routes[0].at = sr_ds_routes(&routes[0].n);
@@ -388,6 +390,7 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 	routes[2].at = sr_hello_routes(&routes[2].n);
 	routes[3].at = sr_conflict_routes(&routes[3].n);
 	routes[4].at = sr_balance_routes(&routes[4].n);
+	routes[5].at = sr_relay_routes(&routes[5].n);
 	rc = sr_server_start(&server, &o, err);
 	if (rc != SR_OK)
 		return rc;

@@ -24,6 +24,7 @@
 #include "lib/datastore/datastore.h"
 #include "lib/node/balance.h"
 #include "lib/node/peers.h"
+#include "lib/node/relay.h"
 #include "lib/replica/admit.h"
 #include "lib/replica/conflict_routes.h"
 #include "lib/replica/hello.h"
@@ -200,6 +201,7 @@ struct sr_datastore {
 	struct sr_hello hello;
 	struct sr_conflict_routes conflicts;
 	struct sr_peers *peers;
+	struct sr_relay relay;
 	struct sr_server *server;
 };
 

@@ -310,18 +310,23 @@ static enum sr_status get_status(void *ctx, struct sr_request *req, struct sr_er
 	return SR_OK;
 }
 
-static enum sr_status put_override(void *ctx, struct sr_request *req, struct sr_err *err)
+enum sr_status sr_balance_put(struct sr_balance *b, struct sr_request *req, const char *text, struct sr_err *err)
 {
 	const char *by = sr_request_user(req);
 	enum sr_override word;
 	enum sr_status rc;
 
-	if (!sr_override_parse(sr_request_arg_text(req, 0), &word))
+	if (!sr_override_parse(text, &word))
 		return sr_err_set(err, SR_E_DATA, "an override is alive, dead, auto or drain");
-	rc = sr_balance_override(ctx, word, by ? by : "nobody", err);
+	rc = sr_balance_override(b, word, by ? by : "nobody", err);
 	if (rc == SR_OK)
 		sr_reply_bytes(req, 204, NULL, sr_bytes(NULL, 0));
 	return rc;
+}
+
+static enum sr_status put_override(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	return sr_balance_put(ctx, req, sr_request_arg_text(req, 0), err);
 }
 
 const struct sr_route *sr_balance_routes(size_t *n)

@@ -60,6 +60,9 @@ enum sr_lb sr_balance_answer(struct sr_balance *b);
 struct json_t;
 struct json_t *sr_balance_report(struct sr_balance *b);
 
+/* Answer an admin's PUT of an override: 204, or it is none (SR_E_DATA), or could not be kept. */
+SR_MUST enum sr_status sr_balance_put(struct sr_balance *b, struct sr_request *req, const char *word, struct sr_err *err);
+
 /* The routes, with ctx = the struct sr_balance. */
 const struct sr_route *sr_balance_routes(size_t *n);
 

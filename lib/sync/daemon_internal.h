@@ -5,6 +5,7 @@
 #include "http/server.h"
 #include "lib/node/balance.h"
 #include "lib/node/peers.h"
+#include "lib/node/relay.h"
 #include "lib/replica/admit.h"
 #include "lib/replica/conflict_routes.h"
 #include "lib/replica/hello.h"
@@ -21,6 +22,7 @@ struct sr_sync_daemon {
 	struct sr_conflict_routes conflicts;
 	struct sr_balance *balance;
 	struct sr_peers *peers;
+	struct sr_relay relay;
 	struct sr_server *server;
 
 	pthread_mutex_t lock;

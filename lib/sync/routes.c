@@ -211,15 +211,16 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 {
 	const struct sr_config *c = d->config;
 	char *cert = NULL, *key = NULL;
-	struct sr_routes routes[5] = {{.at = own_routes, .n = sizeof own_routes / sizeof *own_routes, .ctx = d},
+	struct sr_routes routes[6] = {{.at = own_routes, .n = sizeof own_routes / sizeof *own_routes, .ctx = d},
 				      {.ctx = &d->serve},
 				      {.ctx = &d->hello},
 				      {.ctx = &d->conflicts},
-				      {.ctx = d->balance}};
+				      {.ctx = d->balance},
+				      {.ctx = &d->relay}};
 	struct sr_server_options o = {.address = c->sync_listen_address,
 				      .port = c->sync_port,
 				      .routes = routes,
-				      .routes_count = 5,
+				      .routes_count = 6,
 				      .authorize = sr_admit_check,
 				      .verify = sr_admit_verify,
 				      .challenge = SR_ADMIT_CHALLENGE,
@@ -230,10 +231,12 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 	d->hello = (struct sr_hello){.secret = d->admit.control, .role = "webserver"};
 	d->conflicts = (struct sr_conflict_routes){
 		.replica = sr_sync_replica(d->sync), .restore = restore, .changed = tell_of_conflicts, .ctx = d};
+	d->relay = (struct sr_relay){.peers = d->peers, .balance = d->balance};
 	routes[1].at = sr_serve_routes(&routes[1].n);
 	routes[2].at = sr_hello_routes(&routes[2].n);
 	routes[3].at = sr_conflict_routes(&routes[3].n);
 	routes[4].at = sr_balance_routes(&routes[4].n);
+	routes[5].at = sr_relay_routes(&routes[5].n);
 	o.certificate = cert;
 	o.key = key;
 	if (rc == SR_OK)

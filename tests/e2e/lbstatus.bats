@@ -4,26 +4,7 @@
 bats_require_minimum_version 1.5.0
 
 load lib
-
-lb() { # NAME [CURL OPTION...]: "STATUS BODY"
-	local name=$1
-	shift
-	curl -sS --max-time 10 -w ' %{http_code}' "$@" "${URL[$name]}/api/system/lbstatus" | sed 's/\(.*\) \([0-9]*\)$/\2 \1/'
-}
-
-says() { # NAME "STATUS BODY"
-	[ "$(lb "$1")" = "$2" ]
-}
-
-override() { # NAME WORD [CURL OPTION...]: the status
-	local name=$1 word=$2
-	shift 2
-	curl -sS --max-time 10 -o "$T/answer" -w '%{http_code}' -X PUT "$@" "${URL[$name]}/api/system/lbstatus/override/$word"
-}
-
-as_admin() { # NAME WORD
-	override "$1" "$2" -H "Authorization: Bearer $(<"$T/$1/state/admin-token")"
-}
+load balance
 
 probe() { # NAME TEXT: what a probe of other making sends; the whole answer
 	python3 - "${URL[$1]}" "$2" <<-'PY'
@@ -122,8 +103,4 @@ probe() { # NAME TEXT: what a probe of other making sends; the whole answer
 	wait_for 'the datastore knows it' in_registry '.[0].status.balancer | .state == "draining" and .answer == "DRAIN" and .by == "admin-token" and .since_ms > 0'
 	[ "$(as_admin A auto)" = 204 ]
 	wait_for 'the datastore knows it' in_registry '.[0].status.balancer | .state == "running" and .answer == "ALIVE" and .by == null'
-}
-
-in_registry() {
-	api datastore /api/webservers | jq -e "$1" >/dev/null
 }

@@ -1,0 +1,92 @@
+#!/usr/bin/env bats
+# A node's balancer status, overridden by people: at that node, and by way of any other.
+
+bats_require_minimum_version 1.5.0
+
+load lib
+load balance
+
+pass() { # NAME WEBSERVER WORD [CURL OPTION...]: the status
+	local name=$1 webserver=$2 word=$3
+	shift 3
+	curl -sS --max-time 20 -o "$T/answer" -w '%{http_code}' -X PUT "$@" "${URL[$name]}/api/webservers/$webserver/lbstatus/override/$word"
+}
+
+address_of() {
+	sed -n 's/^External-Addr=//p' "$T/$1.conf"
+}
+
+@test "an admin who was made on A overrides B: by B itself, by A and by the datastore; grace does not; who and when is known to all" {
+	local ada=(-u 'ada:a good password') via
+	start_with_users
+	[ "$(override B drain "${ada[@]}")" = 204 ]
+	says B '404 DEAD'
+	wait_for 'the datastore knows who' in_registry "map(select(.external_addr == \"$(address_of B)\"))[0].status.balancer | .state == \"draining\" and .by == \"ada\" and .since_ms > 0"
+	[ "$(override B undead "${ada[@]}")" = 400 ]
+	[ "$(override B auto)" = 401 ]
+	[ "$(override B auto -u 'grace:a good password')" = 403 ]
+	[ "$(override B auto -u 'ada:a bad password')" = 401 ]
+	says B '404 DEAD'
+	for via in A datastore B; do
+		[ "$(pass "$via" "$(address_of B)" Dead "${ada[@]}")" = 204 ]
+		says B '503 DEAD'
+		[ "$(pass "$via" "$(uuid_of B)" auto "${ada[@]}")" = 204 ]
+		says B '200 ALIVE'
+		[ "$(pass "$via" "$(uuid_of B)" undead "${ada[@]}")" = 400 ]
+		[ "$(pass "$via" "$(uuid_of B)" dead)" = 401 ]
+		[ "$(pass "$via" "$(uuid_of B)" dead -u 'grace:a good password')" = 403 ]
+		[ "$(pass "$via" "$(uuid_of B)" dead -H "Authorization: Bearer $(<"$T/control-auth")")" = 403 ]
+		says B '200 ALIVE'
+	done
+	says A '200 ALIVE'
+	[ "$(pass A "$(uuid_of B | head -c 8)" drain "${ada[@]}")" = 204 ] # the beginning of it is enough
+	says B '404 DEAD'
+}
+
+@test "what keeps a word from another node is said with that node's name" {
+	local ada=(-u 'ada:a good password') b
+	start_with_users
+	b=$(address_of B)
+	[ "$(pass A nowhere dead "${ada[@]}")" = 404 ]
+	grep -q "no webserver is called nowhere; known are: .*$b" "$T/answer"
+	[ "$(pass A "$b" dead -H "Authorization: Bearer $(<"$T/A/state/admin-token")")" = 403 ]
+	grep -q "$b is another node.*--user NAME" "$T/answer"
+	stop datastore
+	[ "$(pass A "$b" dead "${ada[@]}")" = 204 ] # as it was last known
+	says B '503 DEAD'
+	[ "$(pass A nowhere dead "${ada[@]}")" = 404 ]
+	grep -q "the datastore cannot be asked.*known from before are: .*$b" "$T/answer"
+	"$BIN/sameroot" user passwd ada -c "$T/A.conf" <<<'quite another one' # which B cannot know
+	[ "$(pass A "$b" auto -u 'ada:quite another one')" = 403 ]
+	grep -q "$b does not take this login: its own users.db" "$T/answer"
+	stop B
+	[ "$(pass A "$b" auto -u 'ada:quite another one')" = 502 ]
+	grep -q "$b does not answer" "$T/answer"
+}
+
+@test "over TLS a word goes to the key that the registry has, and to no other" {
+	export TLS_OFF=false
+	local b
+	write_config datastore
+	write_config A
+	write_config B
+	"$BIN/sameroot" init --webserver --yes -c "$T/A.conf" >/dev/null
+	"$BIN/sameroot" user add --admin ada -c "$T/A.conf" <<<'a good password'
+	curl() { command curl -k "$@"; }
+	launch datastore "$BIN/sameroot-datastore" -c "$T/datastore.conf"
+	export DATASTORE_PORT=${URL[datastore]##*:}
+	start_webserver A B
+	for name in datastore A B; do URL[$name]=${URL[$name]/http:/https:}; done
+	b=$(address_of B)
+	wait_for 'both are in the registry' in_registry 'length == 2 and all(.status.balancer.answer == "ALIVE")'
+	wait_same datastore A B
+	[ "$(pass A "$b" dead -u 'ada:a good password')" = 204 ]
+	says B '503 DEAD'
+	stop datastore
+	stop B
+	rm "$T/B/state/certificate.pem" "$T/B/state/key.pem"
+	sed -i "s/^Sync-Port=.*/Sync-Port=${URL[B]##*:}/" "$T/B.conf"
+	start_webserver B
+	[ "$(pass A "$b" auto -u 'ada:a good password')" = 502 ]
+	grep -q "who answers there is not $b" "$T/answer"
+}
