@@ -337,7 +337,7 @@ static void show_round(const struct enter *e)
 	fprintf(out, "\nRound: %llu items fetched, %llu sent, %llu found equal, %llu archived; %s.\n", (unsigned long long)r->pulled,
 		(unsigned long long)r->pushed, (unsigned long long)r->agreed, (unsigned long long)r->conflicts,
 		r->in_sync ? "this webserver is in sync" : "not in sync yet: see `sameroot status`");
-	fprintf(out, "Start sameroot-sync: it goes on with a round every %llu seconds.\n", (unsigned long long)e->config->update_interval);
+	fprintf(out, "Start sameroot-sync (`systemctl enable --now sameroot-sync`): it goes on with a round every %llu seconds.\n", (unsigned long long)e->config->update_interval);
 }
 
 static void show_json(const struct enter *e)

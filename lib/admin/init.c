@@ -72,7 +72,7 @@ static void show(const struct init *in)
 	sr_setup_show(&in->setup, true, out);
 	if (in->setup.datastore)
 		fprintf(out,
-			"\nStart sameroot-datastore, if it does not run.  Then, on each webserver:\n\n    sameroot join '%.*s'\n\n"
+			"\nStart sameroot-datastore, if it does not run (`systemctl enable --now sameroot-datastore`).  Then, on each webserver:\n\n    sameroot join '%.*s'\n\n"
 			"They reach this machine as %s, as the line says; --address HOST[:PORT] names another way.\n"
 			"Whoever has this line has the cluster's secret: `sameroot join -` takes it from the standard input instead, where\n"
 			"no list of processes shows it.  `sameroot join --line` prints it again.\n",
@@ -97,7 +97,7 @@ static enum sr_status agree(const struct init *in, struct sr_err *err)
 {
 	const struct sr_admin *a = in->a;
 
-	if (a->yes || !sr_setup_any(&in->setup, SR_SETUP_MISSING))
+	if (a->yes || (!sr_setup_any(&in->setup, SR_SETUP_MISSING) && !sr_setup_any(&in->setup, SR_SETUP_STALE)))
 		return SR_OK;
 	sr_setup_show(&in->setup, false, a->json ? a->notes : a->out);
 	fflush(a->out);

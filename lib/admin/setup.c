@@ -10,6 +10,8 @@
 
 #include "http/certificate.h"
 #include "lib/admin/conf.h"
+#include "lib/admin/owner.h"
+#include "lib/admin/unit.h"
 #include "lib/base/file.h"
 #include "lib/state/secret.h"
 #include "lib/state/state.h"
@@ -79,6 +81,20 @@ static enum sr_status make_store(const struct sr_setup *s, const struct sr_setup
 	return rc == SR_OK ? rc : sr_err_context(err, "store %s", c->name);
 }
 
+static enum sr_status make_unit(const struct sr_setup *s, const struct sr_setup_item *item, struct sr_err *err)
+{
+	struct sr_buf text = {0};
+	enum sr_status rc = SR_OK;
+
+	sr_unit_text(&text, s->config, s->datastore);
+	if (text.len)
+		rc = sr_conf_write(item->path, sr_buf_view(&text), err);
+	else if (unlink(item->path))
+		rc = sr_err_sys(err, SR_E_IO, "remove %s", item->path);
+	sr_buf_free(&text);
+	return rc;
+}
+
 /* --- looking --------------------------------------------------------------------------------------------------------------------- */
 
 static struct sr_setup_item *add(struct sr_setup *s, const char *what, const char *name, char *path)
@@ -122,6 +138,31 @@ static enum sr_status look_at_stores(struct sr_setup *s, struct sr_state *state,
 	return rc;
 }
 
+static enum sr_status look_at_unit(struct sr_setup *s, struct sr_err *err)
+{
+	char *path = sr_unit_path(s->config->file, s->datastore);
+	struct sr_buf now = {0}, want = {0};
+	struct sr_setup_item *item;
+	bool found;
+	enum sr_status rc;
+
+	if (!path)
+		return SR_OK;
+	rc = sr_conf_read(path, &now, &found, err);
+	sr_unit_text(&want, s->config, s->datastore);
+	if (rc == SR_OK && (found || want.len)) {
+		item = add(s, "unit", sr_unit_name(s->datastore), path);
+		path = NULL;
+		item->make = make_unit;
+		if (found && sr_bytes_cmp(sr_buf_view(&now), sr_buf_view(&want)) != 0)
+			item->is = SR_SETUP_STALE;
+	}
+	sr_buf_free(&now);
+	sr_buf_free(&want);
+	free(path);
+	return rc;
+}
+
 enum sr_status sr_setup_look(struct sr_setup *s, enum sr_setup_is conf_is, struct sr_err *err)
 {
 	const struct sr_config *c = s->config;
@@ -140,6 +181,8 @@ enum sr_status sr_setup_look(struct sr_setup *s, enum sr_setup_is conf_is, struc
 	rc = sr_state_reader(&state, state_dir(s), err);
 	if (rc == SR_OK || rc == SR_E_NOINPUT)
 		rc = look_at_stores(s, state, err);
+	if (rc == SR_OK)
+		rc = look_at_unit(s, err);
 	sr_state_close(state);
 	return rc;
 }
@@ -152,20 +195,59 @@ bool sr_setup_any(const struct sr_setup *s, enum sr_setup_is is)
 	return false;
 }
 
+bool sr_setup_units_changed(const struct sr_setup *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->items[i].make == make_unit && s->items[i].is != SR_SETUP_THERE)
+			return true;
+	return false;
+}
+
+/* The first of the directories above it that is not there, or itself.  OWNED BY CALLER. */
+static char *first_missing(const char *path)
+{
+	char *part = sr_strdup(path);
+
+	for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (access(part, F_OK) != 0)
+			return part;
+		*slash = '/';
+	}
+	return part;
+}
+
+/* See the head of setup.h. */
+static bool is_given(const struct sr_setup *s, const struct sr_setup_item *item)
+{
+	return item->make == make_secret || (s->datastore && (item->make == make_state || item->make == make_certificate || item->make == make_store));
+}
+
+static enum sr_status make_item(struct sr_setup *s, struct sr_setup_item *item, struct sr_err *err)
+{
+	struct sr_owner owner = sr_owner_of(item->make == make_secret ? item->path : state_dir(s));
+	char *top = first_missing(item->path);
+	enum sr_status rc = item->make(s, item, err);
+
+	if (is_given(s, item))
+		sr_owner_give(&owner, item->make == make_certificate ? state_dir(s) : top);
+	free(top);
+	if (rc == SR_OK && item->is == SR_SETUP_MISSING)
+		item->is = SR_SETUP_MADE;
+	return rc;
+}
+
 enum sr_status sr_setup_make(struct sr_setup *s, struct sr_err *err)
 {
-	for (size_t i = 0; i < s->n; i++) {
-		struct sr_setup_item *item = &s->items[i];
-		enum sr_status rc = SR_OK;
+	enum sr_status rc = SR_OK;
 
-		if (item->is == SR_SETUP_MISSING || item->is == SR_SETUP_ADDED)
-			rc = item->make(s, item, err);
-		if (rc != SR_OK)
-			return rc;
-		if (item->is == SR_SETUP_MISSING)
-			item->is = SR_SETUP_MADE;
+	for (size_t i = 0; rc == SR_OK && i < s->n; i++) {
+		enum sr_setup_is is = s->items[i].is;
+
+		if (is == SR_SETUP_MISSING || is == SR_SETUP_ADDED || is == SR_SETUP_STALE)
+			rc = make_item(s, &s->items[i], err);
 	}
-	return SR_OK;
+	return rc;
 }
 
 /* --- showing --------------------------------------------------------------------------------------------------------------------- */
@@ -178,13 +260,17 @@ void sr_setup_show(const struct sr_setup *s, bool made, FILE *out)
 	for (size_t i = 0; i < s->n; i++) {
 		const struct sr_setup_item *item = &s->items[i];
 		char *what = item->name ? sr_format("%s %s", item->what, item->name) : sr_strdup(item->what);
-		const char *word = item->is == SR_SETUP_ADDED ? made ? "added to" : "to add to" : words[item->is];
+		const char *word = item->is == SR_SETUP_ADDED	 ? (made ? "added to" : "to add to")
+				   : item->is == SR_SETUP_STALE ? (made ? "updated" : "to update")
+								: words[item->is];
 
 		fprintf(out, "%-9s  %-18s  %s\n", word, what, item->path);
 		free(what);
 	}
 	if (sr_setup_any(s, SR_SETUP_LOST))
 		fputs("What is lost was here once, and is not made anew: see sameroot-recovery(7).\n", out);
+	if (made && sr_setup_units_changed(s))
+		fputs("systemd has to be told: `systemctl daemon-reload`, then restart the daemon if it runs.\n", out);
 }
 
 struct json_t *sr_setup_json(const struct sr_setup *s)
@@ -193,6 +279,7 @@ struct json_t *sr_setup_json(const struct sr_setup *s)
 					    [SR_SETUP_THERE] = "there",
 					    [SR_SETUP_MADE] = "made",
 					    [SR_SETUP_ADDED] = "added",
+					    [SR_SETUP_STALE] = "updated",
 					    [SR_SETUP_LOST] = "lost"};
 	json_t *list = json_array();
 

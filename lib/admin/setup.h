@@ -1,6 +1,10 @@
-/* setup.h - what a node needs before its first start - configuration, secret, directories, key, empty stores - and making what is missing.
+/* setup.h - what a node needs before its first start - configuration, secret, directories, key, empty stores, the drop-in of its unit - and making
+ * what is missing.
  *
- * What is there is never touched.  A store that state.db remembers and that is not there is lost, not missing: it is not made, for an empty
+ * What is made by root and is a datastore's to write belongs to the owner of the state directory, or of the nearest directory above it: the
+ * datastore need not run as root.  The secret belongs to the owner of its directory.
+ *
+ * What is there is never touched, but for the drop-in, which is ours.  A store that state.db remembers and that is not there is lost, not missing: it is not made, for an empty
  * one in its place would tell nobody.  One owner. */
 #ifndef SR_ADMIN_SETUP_H
 #define SR_ADMIN_SETUP_H
@@ -11,7 +15,14 @@
 
 struct json_t;
 
-enum sr_setup_is { SR_SETUP_MISSING, SR_SETUP_THERE, SR_SETUP_MADE, SR_SETUP_ADDED /* to a file that was there */, SR_SETUP_LOST };
+enum sr_setup_is {
+	SR_SETUP_MISSING,
+	SR_SETUP_THERE,
+	SR_SETUP_MADE,
+	SR_SETUP_ADDED, /* to a file that was there */
+	SR_SETUP_STALE, /* ours, and not what it has to be: written anew, or removed */
+	SR_SETUP_LOST
+};
 
 struct sr_setup {
 	const struct sr_config *config; /* BORROWED */
@@ -31,8 +42,10 @@ struct sr_setup {
 
 /* Look at what is there; items is filled.  conf_is: what is to be said of the configuration, which the caller has read. */
 SR_MUST enum sr_status sr_setup_look(struct sr_setup *s, enum sr_setup_is conf_is, struct sr_err *err);
+/* systemd has to read its units anew: to be said to whoever started this. */
+bool sr_setup_units_changed(const struct sr_setup *s);
 bool sr_setup_any(const struct sr_setup *s, enum sr_setup_is is);
-/* Make what is MISSING or to be ADDED; on a failure what was made until then says so. */
+/* Make what is MISSING, to be ADDED or STALE; on a failure what was made until then says so. */
 SR_MUST enum sr_status sr_setup_make(struct sr_setup *s, struct sr_err *err);
 /* A line an item; made: it has been done, else it is about to be. */
 void sr_setup_show(const struct sr_setup *s, bool made, FILE *out);
