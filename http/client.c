@@ -5,12 +5,14 @@
 
 #include <curl/curl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "http/answer.h"
 #include "http/certificate.h"
+#include "lib/base/door.h"
 
 enum {
 	ERROR_BODY_MAX = 64 * 1024,
@@ -38,6 +40,7 @@ struct sr_stream {
 	struct sr_buf part; /* came, not yet pulled; taken of it so far */
 	size_t taken;
 	size_t sent;       /* of call.body or call.read */
+	int64_t head_by; /* of sr_ticks_ms(); 0: no limit of its own */
 	bool pull;
 	bool head_done, paused, done;
 	CURLcode code;
@@ -449,6 +452,14 @@ static bool arrived(const struct sr_stream *s, bool body)
 	return s->done || (s->pull && (body ? s->taken < s->part.len : s->head_done && well(s->answer)));
 }
 
+/* How long to wait for the sockets; negative: the head, or the whole of an error, is not there in time. */
+static int patience(const struct sr_stream *s)
+{
+	int64_t left = s->head_by ? s->head_by - sr_ticks_ms() : LOOK_MS;
+
+	return left < LOOK_MS ? (int)left : LOOK_MS;
+}
+
 /* Let things move on, until `arrived`. */
 static void drive(struct sr_stream *s, bool body)
 {
@@ -462,8 +473,12 @@ static void drive(struct sr_stream *s, bool body)
 				finish(s, message->data.result);
 		if (!s->done && code)
 			finish(s, CURLE_FAILED_INIT);
+		if (!arrived(s, body) && patience(s) < 0) {
+			snprintf(s->text, sizeof(s->text), "no answer within %u ms", s->call.head_ms);
+			finish(s, CURLE_OPERATION_TIMEDOUT);
+		}
 		if (!arrived(s, body))
-			curl_multi_poll(s->client->multi, NULL, 0, LOOK_MS, NULL);
+			curl_multi_poll(s->client->multi, NULL, 0, patience(s), NULL);
 	}
 }
 
@@ -558,7 +573,9 @@ enum sr_status sr_client_open(struct sr_client *client, const struct sr_call *ca
 
 	if (status)
 		return status;
+	s->head_by = call->head_ms ? sr_ticks_ms() + call->head_ms : 0;
 	drive(s, false);
+	s->head_by = 0;
 	if (s->done)
 		status = outcome(s, err);
 	if (status && s->head_done && well(answer))

@@ -13,7 +13,7 @@
 #include "lib/state/datastore_state.h"
 #include "lib/state/secret.h"
 
-#define WORKERS 8
+#define WORKERS 12
 #define STOP_MS 10000
 
 /* --- open ---------------------------------------------------------------------------------------------------------- */
@@ -107,6 +107,7 @@ enum sr_status sr_datastore_open(struct sr_datastore **out, const struct sr_conf
 	}
 	d->peers = sr_peers_new(&(struct sr_peers_options){
 		.ask = sr_ds_ask_registry, .ctx = d, .secret = d->admit.control, .plain = config->insecure_disable_https});
+	d->results = sr_results_new(&(struct sr_results_options){.peers = d->peers, .most = WORKERS / 3, .most_elsewhere = WORKERS / 3});
 	d->serve = (struct sr_serve){.replica = d->r, .ready = serve_ready, .older = sr_ds_older, .ctx = d};
 	d->hello = (struct sr_hello){.secret = d->admit.control, .role = "datastore"};
 	d->conflicts = (struct sr_conflict_routes){.replica = d->r, .restore = sr_ds_conflicts_restore, .ctx = d};
@@ -366,12 +367,12 @@ static enum sr_status certificate(struct sr_datastore *d, struct sr_err *err)
 
 enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 {
-	struct sr_routes routes[6] = {{.ctx = d},          {.ctx = &d->serve}, {.ctx = &d->hello},
-				      {.ctx = &d->conflicts}, {.ctx = d->balance}, {.ctx = &d->relay}};
+	struct sr_routes routes[] = {{.ctx = d},          {.ctx = &d->serve}, {.ctx = &d->hello},  {.ctx = &d->conflicts},
+				     {.ctx = d->balance}, {.ctx = &d->relay}, {.ctx = d->results}};
 	struct sr_server_options o = {.address = d->config->datastore_listen_address,
 				      .port = d->config->datastore_port,
 				      .routes = routes,
-				      .routes_count = 6,
+				      .routes_count = sizeof(routes) / sizeof(*routes),
 				      .authorize = sr_admit_check,
 				      .verify = sr_admit_verify,
 				      .challenge = SR_ADMIT_CHALLENGE,
@@ -391,6 +392,7 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 	routes[3].at = sr_conflict_routes(&routes[3].n);
 	routes[4].at = sr_balance_routes(&routes[4].n);
 	routes[5].at = sr_relay_routes(&routes[5].n);
+	routes[6].at = sr_results_routes(&routes[6].n);
 	rc = sr_server_start(&server, &o, err);
 	if (rc != SR_OK)
 		return rc;
@@ -430,6 +432,7 @@ void sr_datastore_close(struct sr_datastore *d)
 	if (!d)
 		return;
 	stop_server(d);
+	sr_results_free(d->results);
 	sr_peers_free(d->peers);
 	if (d->running) {
 		poke(d, true);

@@ -25,6 +25,7 @@
 #include "lib/node/balance.h"
 #include "lib/node/peers.h"
 #include "lib/node/relay.h"
+#include "lib/node/results.h"
 #include "lib/replica/admit.h"
 #include "lib/replica/conflict_routes.h"
 #include "lib/replica/hello.h"
@@ -202,6 +203,7 @@ struct sr_datastore {
 	struct sr_conflict_routes conflicts;
 	struct sr_peers *peers;
 	struct sr_relay relay;
+	struct sr_results *results; /* it has none of its own, and passes on those of the webservers */
 	struct sr_server *server;
 };
 

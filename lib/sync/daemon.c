@@ -59,6 +59,10 @@ static void open_peers(struct sr_sync_daemon *d)
 
 	sr_uuid_text(self, &sr_sync_replica(d->sync)->node);
 	d->peers = sr_peers_new(&o);
+	d->results = sr_results_new(&(struct sr_results_options){.dir = d->config->results_directory,
+								 .peers = d->peers,
+								 .most = SR_SYNC_WORKERS * 2 / 3,
+								 .most_elsewhere = SR_SYNC_WORKERS / 3});
 }
 
 enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_config *config, const char *version, struct sr_err *err)
@@ -106,6 +110,7 @@ void sr_sync_daemon_close(struct sr_sync_daemon *d)
 	if (d->server)
 		sr_address_remove(d->config->state_directory);
 	sr_server_stop(d->server, 3000);
+	sr_results_free(d->results);
 	sr_peers_free(d->peers);
 	sr_sync_close(d->sync);
 	sr_balance_close(d->balance);

@@ -6,12 +6,15 @@
 #include "lib/node/balance.h"
 #include "lib/node/peers.h"
 #include "lib/node/relay.h"
+#include "lib/node/results.h"
 #include "lib/replica/admit.h"
 #include "lib/replica/conflict_routes.h"
 #include "lib/replica/hello.h"
 #include "lib/replica/serve.h"
 #include "lib/sync/daemon.h"
 #include "lib/sync/orders.h"
+
+#define SR_SYNC_WORKERS 24 /* a result that is read slowly has one of them for as long as that takes */
 
 struct sr_sync_daemon {
 	const struct sr_config *config;
@@ -23,6 +26,7 @@ struct sr_sync_daemon {
 	struct sr_balance *balance;
 	struct sr_peers *peers;
 	struct sr_relay relay;
+	struct sr_results *results;
 	struct sr_server *server;
 
 	pthread_mutex_t lock;

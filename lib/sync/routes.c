@@ -211,20 +211,22 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 {
 	const struct sr_config *c = d->config;
 	char *cert = NULL, *key = NULL;
-	struct sr_routes routes[6] = {{.at = own_routes, .n = sizeof own_routes / sizeof *own_routes, .ctx = d},
-				      {.ctx = &d->serve},
-				      {.ctx = &d->hello},
-				      {.ctx = &d->conflicts},
-				      {.ctx = d->balance},
-				      {.ctx = &d->relay}};
+	struct sr_routes routes[] = {{.at = own_routes, .n = sizeof own_routes / sizeof *own_routes, .ctx = d},
+				     {.ctx = &d->serve},
+				     {.ctx = &d->hello},
+				     {.ctx = &d->conflicts},
+				     {.ctx = d->balance},
+				     {.ctx = &d->relay},
+				     {.ctx = d->results}};
 	struct sr_server_options o = {.address = c->sync_listen_address,
 				      .port = c->sync_port,
 				      .routes = routes,
-				      .routes_count = 6,
+				      .routes_count = sizeof routes / sizeof *routes,
 				      .authorize = sr_admit_check,
 				      .verify = sr_admit_verify,
 				      .challenge = SR_ADMIT_CHALLENGE,
-				      .authorize_ctx = &d->admit};
+				      .authorize_ctx = &d->admit,
+				      .workers = SR_SYNC_WORKERS};
 	enum sr_status rc = ensure_certificate(c, &cert, &key, err);
 
 	d->serve = (struct sr_serve){.replica = sr_sync_replica(d->sync), .ready = has_tree, .ctx = d};
@@ -237,6 +239,7 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 	routes[3].at = sr_conflict_routes(&routes[3].n);
 	routes[4].at = sr_balance_routes(&routes[4].n);
 	routes[5].at = sr_relay_routes(&routes[5].n);
+	routes[6].at = sr_results_routes(&routes[6].n);
 	o.certificate = cert;
 	o.key = key;
 	if (rc == SR_OK)
