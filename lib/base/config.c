@@ -1,15 +1,11 @@
 /* config.c - every key of the configuration in one table, and what goes by it: making, freeing, printing.  Reading is config_parse.c. */
 #include "lib/base/config.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "lib/base/config_value.h"
+#include "lib/base/config_ini.h"
 
 #define HERE "/var/lib/sameroot"
 #define BYTES_MOST INT64_MAX
@@ -125,100 +121,20 @@ struct sr_config *sr_config_defaults(const char *file)
 
 /* ---- printing ---- */
 
-/* As a value of the file: in quotes unless it is plainly nothing but itself. */
-static void add_ini_value(struct sr_buf *out, const char *text)
-{
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._:+=@,%*?[]-";
-
-	if (text[strspn(text, plain)] == '\0') {
-		sr_buf_printf(out, "%s", text);
-		return;
-	}
-	sr_buf_byte(out, '"');
-	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
-			sr_buf_byte(out, '\\');
-		sr_buf_byte(out, (uint8_t)*text);
-	}
-	sr_buf_byte(out, '"');
-}
-
-static void add_ini_lines(struct sr_buf *out, const struct sr_config_key *key, const void *at)
-{
-	struct sr_buf value = {0};
-	size_t lines = sr_value_count(key, at);
-
-	if (lines == 0)
-		sr_buf_printf(out, "# %s is not set\n", key->name);
-	for (size_t i = 0; i < lines; i++) {
-		sr_buf_clear(&value);
-		sr_value_text(key, at, i, &value);
-		sr_buf_printf(out, "%s=", key->name);
-		add_ini_value(out, sr_buf_text(&value));
-		sr_buf_byte(out, '\n');
-	}
-	sr_buf_free(&value);
-}
-
-static void add_json_text(struct sr_buf *out, const char *text)
-{
-	bool utf8 = sr_utf8_valid(sr_bytes_of(text));
-
-	sr_buf_byte(out, '"');
-	for (; *text; text++) {
-		uint8_t c = (uint8_t)*text;
-
-		if (c == '"' || c == '\\')
-			sr_buf_printf(out, "\\%c", c);
-		else if (c < 0x20)
-			sr_buf_printf(out, "\\u%04x", c);
-		else if (c >= 0x80 && !utf8)
-			sr_buf_printf(out, "\\\\x%02x", c);
-		else
-			sr_buf_byte(out, c);
-	}
-	sr_buf_byte(out, '"');
-}
-
-/* ,"Key":value - the comma is the caller's to leave out. */
-static void add_json_member(struct sr_buf *out, const struct sr_config_key *key, const void *at)
-{
-	struct sr_buf value = {0};
-	size_t lines = sr_value_count(key, at);
-
-	add_json_text(out, key->name);
-	sr_buf_printf(out, sr_value_repeats(key) ? ":[" : lines ? ":" : ":null");
-	for (size_t i = 0; i < lines; i++) {
-		sr_buf_clear(&value);
-		sr_value_text(key, at, i, &value);
-		if (i)
-			sr_buf_byte(out, ',');
-		if (sr_value_plain(key))
-			sr_buf_bytes(out, sr_buf_view(&value));
-		else
-			add_json_text(out, sr_buf_text(&value));
-	}
-	if (sr_value_repeats(key))
-		sr_buf_byte(out, ']');
-	sr_buf_free(&value);
-}
-
 static void print_ini(const struct sr_config *config, struct sr_buf *out)
 {
 	struct sr_config *c = (struct sr_config *)config; /* sr_value_at has one form for both uses; nothing is written */
 
-	sr_buf_printf(out, "# ");
-	for (const char *f = config->file; *f; f++)
-		sr_buf_byte(out, (uint8_t)*f < 0x20 ? '?' : (uint8_t)*f); /* a comment is one line, whatever the file is called */
-	sr_buf_printf(out, "\n[global]\n");
+	sr_ini_add_comment(out, config->file);
+	sr_buf_printf(out, "[global]\n");
 	for EACH_KEY (key)
 		if (key->store != SR_KEY_STORE)
-			add_ini_lines(out, key, sr_value_at(key, owner_of(key, c)));
+			sr_ini_add_lines(out, key, sr_value_at(key, owner_of(key, c)));
 	for (size_t i = 0; i < config->store_count; i++) {
 		sr_buf_printf(out, "\n[store \"%s\"]\n", config->stores[i].name);
 		for EACH_KEY (key)
 			if (key->store == SR_KEY_STORE)
-				add_ini_lines(out, key, sr_value_at(key, &c->stores[i]));
+				sr_ini_add_lines(out, key, sr_value_at(key, &c->stores[i]));
 	}
 }
 
@@ -228,13 +144,13 @@ static void print_json(const struct sr_config *config, struct sr_buf *out)
 	const char *comma = "";
 
 	sr_buf_printf(out, "{\"file\":");
-	add_json_text(out, config->file);
+	sr_ini_add_json(out, config->file);
 	sr_buf_printf(out, ",\"global\":{");
 	for EACH_KEY (key) {
 		if (key->store == SR_KEY_STORE)
 			continue;
 		sr_buf_printf(out, "%s", comma);
-		add_json_member(out, key, sr_value_at(key, owner_of(key, c)));
+		sr_ini_add_member(out, key, sr_value_at(key, owner_of(key, c)));
 		comma = ",";
 	}
 	sr_buf_printf(out, "},\"stores\":[");
@@ -243,7 +159,7 @@ static void print_json(const struct sr_config *config, struct sr_buf *out)
 		for EACH_KEY (key)
 			if (key->store == SR_KEY_STORE) {
 				sr_buf_byte(out, ',');
-				add_json_member(out, key, sr_value_at(key, &c->stores[i]));
+				sr_ini_add_member(out, key, sr_value_at(key, &c->stores[i]));
 			}
 		sr_buf_byte(out, '}');
 	}
@@ -278,36 +194,5 @@ const struct sr_config_store *sr_config_store(const struct sr_config *config, co
 
 enum sr_status sr_config_secret(const struct sr_config *config, char **out, struct sr_err *err)
 {
-	const char *path = config->control_auth_file, *fault;
-	uint8_t text[4096];
-	enum sr_status status = SR_OK;
-	struct stat st;
-	ssize_t len = 0;
-	int fd;
-
-	if (config->control_auth) {
-		*out = sr_strdup(config->control_auth);
-		return SR_OK;
-	}
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (fd < 0)
-		return sr_err_sys(err, errno == ENOENT ? SR_E_NOINPUT : SR_E_CONFIG, "Control-Auth-File %s", path);
-	if (fstat(fd, &st) < 0 || (S_ISREG(st.st_mode) && (len = read(fd, text, sizeof(text))) < 0)) {
-		status = sr_err_sys(err, SR_E_CONFIG, "Control-Auth-File %s", path);
-		goto out;
-	}
-	if (len > 0 && text[len - 1] == '\n')
-		len--;
-	fault = !S_ISREG(st.st_mode) ? "is not a file" :
-		st.st_mode & 077 ? "must belong to its owner alone (chmod 600)" :
-		len >= (ssize_t)sizeof(text) - 1 ? "is too long" :
-		sr_secret_fault(sr_bytes(text, (size_t)len));
-	if (fault)
-		status = sr_err_set(err, SR_E_CONFIG, "Control-Auth-File %s: %s", path, fault);
-	else
-		*out = sr_text(sr_bytes(text, (size_t)len));
-out:
-	explicit_bzero(text, sizeof(text));
-	close(fd);
-	return status;
+	return sr_ini_secret(config->control_auth, "Control-Auth-File", config->control_auth_file, out, err);
 }

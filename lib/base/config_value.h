@@ -1,4 +1,5 @@
-/* config_value.h - how one value of the configuration is read, written and freed, by its type.  Only config*.c includes this. */
+/* config_value.h - how one value of the configuration is read, written and freed, by its type.  Only config*.c and what has a table of its own
+ * (config_ini.h) include this. */
 #ifndef SR_BASE_CONFIG_VALUE_H
 #define SR_BASE_CONFIG_VALUE_H
 
