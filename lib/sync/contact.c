@@ -21,7 +21,7 @@
 enum trust { TRUST_PLAIN, TRUST_PIN, TRUST_ANY, TRUST_FIRST_CONTACT, TRUST_CA };
 
 struct sr_contact {
-	const struct sr_config *config;
+	struct sr_contact_to to;
 	char *url;
 	const char *address; /* HOST:PORT, within url */
 	pthread_mutex_t lock; /* what the owner changes of the three below, others read */
@@ -96,45 +96,43 @@ static enum sr_status remember(struct sr_contact *c, struct sr_state *state, con
 
 /* --- open, close --------------------------------------------------------------------------------------------------------------- */
 
-static char *url_of(const struct sr_config *config)
+static char *url_of(const struct sr_contact_to *to)
 {
-	const struct sr_config_address *a = &config->datastore;
+	const struct sr_config_address *a = to->datastore;
 	bool v6 = strchr(a->host, ':') != NULL;
 
-	return sr_format("%s://%s%s%s:%u", config->datastore_insecure_disable_tls ? "http" : "https", v6 ? "[" : "", a->host, v6 ? "]" : "",
-			 a->port ? a->port : 9405);
+	return sr_format("%s://%s%s%s:%u", to->disable_tls ? "http" : "https", v6 ? "[" : "", a->host, v6 ? "]" : "", a->port ? a->port : 9405);
 }
 
 static enum sr_status choose(struct sr_contact *c, struct sr_state *state, struct sr_err *err)
 {
-	const struct sr_config *config = c->config;
-
 	set_trust(c, TRUST_CA, NULL, 0);
-	if (config->datastore_insecure_disable_tls)
+	if (c->to.disable_tls)
 		set_trust(c, TRUST_PLAIN, NULL, 0);
-	else if (config->datastore_key_pin)
-		set_trust(c, TRUST_PIN, config->datastore_key_pin, 0);
-	else if (config->datastore_insecure_skip_tls_verify)
+	else if (c->to.key_pin)
+		set_trust(c, TRUST_PIN, c->to.key_pin, 0);
+	else if (c->to.skip_verify)
 		set_trust(c, TRUST_ANY, NULL, 0);
 	else if (state)
 		return recall(c, state, err);
 	return SR_OK;
 }
 
-enum sr_status sr_contact_open(struct sr_contact **out, const struct sr_config *config, struct sr_state *state, struct sr_err *err)
+enum sr_status sr_contact_open_to(struct sr_contact **out, const struct sr_contact_to *to, struct sr_state *state, struct sr_err *err)
 {
 	struct sr_contact *c = sr_alloc(sizeof *c);
 	struct sr_client_options o = {0};
 	enum sr_status rc;
 
 	pthread_mutex_init(&c->lock, NULL);
-	c->config = config;
-	c->url = url_of(config);
+	c->to = *to;
+	c->url = url_of(to);
 	c->address = strstr(c->url, "//") + 2;
 	rc = choose(c, state, err);
 	o.url = c->url;
 	o.pin = c->pin;
 	o.insecure = c->trust == TRUST_ANY;
+	o.total_ms = to->total_ms;
 	if (rc == SR_OK)
 		rc = sr_client_new(&c->client, &o, err);
 	if (rc == SR_OK)
@@ -142,6 +140,20 @@ enum sr_status sr_contact_open(struct sr_contact **out, const struct sr_config *
 	else
 		sr_contact_close(c);
 	return rc;
+}
+
+enum sr_status sr_contact_open(struct sr_contact **out, const struct sr_config *config, struct sr_state *state, struct sr_err *err)
+{
+	struct sr_contact_to to = {
+		.datastore = &config->datastore,
+		.disable_tls = config->datastore_insecure_disable_tls,
+		.skip_verify = config->datastore_insecure_skip_tls_verify,
+		.key_pin = config->datastore_key_pin,
+		.file = config->file,
+		.renewed = "run `sameroot join --new-key` on this webserver",
+	};
+
+	return sr_contact_open_to(out, &to, state, err);
 }
 
 static void forget_secret(struct sr_contact *c)
@@ -235,14 +247,14 @@ static enum sr_status unproven(const struct sr_contact *c, enum sr_status rc, st
 	if (rc == SR_E_AUTH)
 		return sr_err_set(err, rc,
 				  "the server at %s does not hold this cluster's Control-Auth: it is an impostor, or the control-auth files differ "
-				  "(copy the datastore's to this webserver); no secret was sent to it",
+				  "(copy the datastore's to this machine); no secret was sent to it",
 				  c->address);
 	if (rc == SR_E_DATA)
 		return sr_err_set(err, SR_E_AUTH,
 				  "the server at %s has a certificate that no CA of this machine vouches for, and does not prove itself: what it "
 				  "answers to /api/hello is not Sameroot's; no secret was sent to it",
 				  c->address);
-	return sr_err_context(err, "the server at %s cannot be this webserver's datastore", c->address);
+	return sr_err_context(err, "the server at %s cannot be the datastore", c->address);
 }
 
 /* *pin: of the key under which it proved that it is this cluster's datastore. */
@@ -289,9 +301,8 @@ static enum sr_status other_key(const struct sr_contact *c, struct sr_err *err)
 		strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &tm);
 	return sr_err_set(err, SR_E_AUTH,
 			  "the key of the server at %s is not the one that was pinned at first contact on %s (%s); nothing was sent to it; "
-			  "if the datastore was set up anew, or its certificate replaced on purpose, run `sameroot join --new-key` on this "
-			  "webserver; if not, someone is in between",
-			  c->address, date, c->pin);
+			  "if the datastore was set up anew, or its certificate replaced on purpose, %s; if not, someone is in between",
+			  c->address, date, c->pin, c->to.renewed);
 }
 
 enum sr_status sr_contact_explain(const struct sr_contact *c, struct sr_err *err)
@@ -304,7 +315,7 @@ enum sr_status sr_contact_explain(const struct sr_contact *c, struct sr_err *err
 		return sr_err_set(err, SR_E_AUTH,
 				  "the key of the server at %s is not Datastore-Key-Pin (%s); nothing was sent to it; if the datastore was set "
 				  "up anew, or its certificate replaced on purpose, change Datastore-Key-Pin in %s",
-				  c->address, c->pin, c->config->file);
+				  c->address, c->pin, c->to.file);
 	return sr_err_set(err, SR_E_AUTH,
 			  "no CA of this machine vouches for the certificate of the server at %s, and its key is not pinned yet: "
 			  "sameroot-sync makes first contact",

@@ -21,6 +21,18 @@
 struct json_t;
 struct sr_contact; /* opaque */
 
+/* Whom, by which rules; what is not set is false or NULL. */
+struct sr_contact_to {
+	const struct sr_config_address *datastore;
+	bool disable_tls, skip_verify;
+	const char *key_pin;
+	const char *file;    /* in which Datastore-Key-Pin is given */
+	const char *renewed; /* for a person: what to do when the datastore's key was changed on purpose */
+	unsigned total_ms;   /* for a call of its client; 0: no limit */
+};
+
+/* As below, by rules of its own.  BORROWS all that *to points to. */
+SR_MUST enum sr_status sr_contact_open_to(struct sr_contact **out, const struct sr_contact_to *to, struct sr_state *state, struct sr_err *err);
 /* Speaks to no one yet.  BORROWS config; state (a reader will do; NULL: nothing is remembered) is read, and not kept.  SR_E_DATA: what is
  * remembered makes no sense. */
 SR_MUST enum sr_status sr_contact_open(struct sr_contact **out, const struct sr_config *config, struct sr_state *state,
