@@ -86,6 +86,7 @@ struct word {
 static const struct word bools[] = {{"true", 1}, {"false", 0}, {"yes", 1}, {"no", 0}, {"on", 1}, {"off", 0}, {"1", 1}, {"0", 0}, {0}};
 static const struct word formats[] = {{"text", 0}, {"json", 1}, {0}};
 static const struct word kinds[] = {{"sqlite", SR_CONFIG_SQLITE}, {"files", SR_CONFIG_FILES}, {0}};
+static const struct word protocols[] = {{"auto", 0}, {"http", 1}, {"https", 2}, {0}};
 static const struct word log_levels[] = {
 	{"debug", SR_LOG_DEBUG}, {"info", SR_LOG_INFO}, {"warn", SR_LOG_WARN}, {"error", SR_LOG_ERROR}, {"warning", SR_LOG_WARN}, {0}};
 
@@ -175,6 +176,23 @@ static void text_kind(const void *at, size_t i, struct sr_buf *out)
 {
 	(void)i;
 	sr_buf_printf(out, "%s", word_of(kinds, (int)*(const enum sr_config_kind *)at));
+}
+
+static bool set_protocol(const struct sr_config_key *key, void *at, const char *text, struct sr_buf *why)
+{
+	int v;
+
+	(void)key;
+	if (!value_of(protocols, text, &v))
+		return no(why, "must be http, https or auto");
+	*(unsigned *)at = (unsigned)v;
+	return true;
+}
+
+static void text_protocol(const void *at, size_t i, struct sr_buf *out)
+{
+	(void)i;
+	sr_buf_printf(out, "%s", word_of(protocols, (int)*(const unsigned *)at));
 }
 
 /* ---- texts ---- */
@@ -477,6 +495,7 @@ static const struct {
 	[SR_VALUE_LEVEL] = {set_level, text_level, false},
 	[SR_VALUE_FORMAT] = {set_format, text_format, false},
 	[SR_VALUE_KIND] = {set_kind, text_kind, false},
+	[SR_VALUE_PROTOCOL] = {set_protocol, text_protocol, false},
 	[SR_VALUE_LIST] = {set_list, text_list, false},
 	[SR_VALUE_LIMIT] = {set_limit, text_limit, false},
 };

@@ -1,0 +1,242 @@
+/* webservers.c - see webservers.h. */
+#include "lib/lb/webservers.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <jansson.h>
+#include <netdb.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/door.h"
+#include "lib/base/sha256.h"
+
+#define MOST      1000 /* webservers */
+#define NAME_MOST 40   /* of an id; the rest of it is a dash and eight digits */
+
+static void free_one(struct sr_lb_webserver *w)
+{
+	free(w->host);
+	free(w->address);
+	free(w->seen);
+}
+
+void sr_lb_list_free(struct sr_lb_list *list)
+{
+	for (size_t i = 0; i < list->n; i++)
+		free_one(&list->at[i]);
+	for (size_t i = 0; i < list->left_n; i++)
+		free(list->left[i]);
+	free(list->at);
+	free(list->left);
+	*list = (struct sr_lb_list){0};
+}
+
+static void leave_out(struct sr_lb_list *list, const char *name, const char *why)
+{
+	char *line = sr_format("%.100s: %s", name, why);
+
+	for (char *c = line; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 127)
+			*c = '?';
+	list->left = sr_realloc(list->left, (list->left_n + 1) * sizeof *list->left);
+	list->left[list->left_n++] = line;
+}
+
+/* --- what HAProxy calls it ---------------------------------------------------------------------------------------------------------- */
+
+/* key: what it is known by, whatever it is called. */
+static void name_it(struct sr_lb_webserver *w, const char *name, const char *key)
+{
+	struct sr_sha256 *h = sr_sha256_new();
+	uint8_t digest[SR_SHA256_LEN];
+	char text[SR_SHA256_TEXT];
+	size_t n = 0;
+
+	sr_sha256_add(h, "sameroot-lb 1", sizeof "sameroot-lb 1");
+	sr_sha256_add(h, key, strlen(key));
+	sr_sha256_end(h, digest);
+	sr_sha256_free(h);
+	sr_sha256_text(text, digest);
+	memcpy(w->cookie, text, sizeof w->cookie - 1);
+	for (; name[n] && n < NAME_MOST; n++)
+		w->id[n] = isalnum((unsigned char)name[n]) || strchr(".-", name[n]) ? name[n] : '_';
+	snprintf(w->id + n, sizeof w->id - n, "-%.8s", text);
+}
+
+/* --- where it is -------------------------------------------------------------------------------------------------------------------- */
+
+static bool is_numeric(const char *host)
+{
+	uint8_t room[sizeof(struct in6_addr)];
+
+	return inet_pton(AF_INET, host, room) == 1 || inet_pton(AF_INET6, host, room) == 1;
+}
+
+/* The address that was known before, while it is one of them: round robin in the DNS is no change.  Else the first.  OWNED BY CALLER; NULL: none. */
+static char *resolve(const char *host, const char *before)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG}, *all = NULL;
+	char text[INET6_ADDRSTRLEN], *found = NULL;
+
+	if (getaddrinfo(host, NULL, &hints, &all) != 0)
+		return NULL;
+	for (const struct addrinfo *a = all; a; a = a->ai_next) {
+		const void *at = a->ai_family == AF_INET ? (const void *)&((const struct sockaddr_in *)(const void *)a->ai_addr)->sin_addr
+							 : (const void *)&((const struct sockaddr_in6 *)(const void *)a->ai_addr)->sin6_addr;
+
+		if ((a->ai_family != AF_INET && a->ai_family != AF_INET6) || !inet_ntop(a->ai_family, at, text, sizeof text))
+			continue;
+		if (!found || (before && !strcmp(before, text))) {
+			free(found);
+			found = sr_strdup(text);
+		}
+	}
+	freeaddrinfo(all);
+	return found;
+}
+
+static char *address_of(const char *host, json_t *addresses)
+{
+	const char *before = json_string_value(json_object_get(addresses, host));
+	char *now;
+
+	if (is_numeric(host))
+		return sr_strdup(host);
+	if (before && !is_numeric(before))
+		before = NULL;
+	now = resolve(host, before);
+	if (!now)
+		return before ? sr_strdup(before) : NULL;
+	json_object_set_new(addresses, host, json_string(now));
+	return now;
+}
+
+/* --- one more -------------------------------------------------------------------------------------------------------------------------- */
+
+/* Of two at one address the override counts, else the one that was seen last: a machine that was set up anew has a new UUID. */
+static bool newer(const struct sr_lb_webserver *a, const struct sr_lb_webserver *b)
+{
+	return !a->seen || (b->seen && strcmp(a->seen, b->seen) > 0);
+}
+
+/* CONSUMES what *w holds. */
+static void add(struct sr_lb_list *list, struct sr_lb_webserver *w)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		struct sr_lb_webserver *o = &list->at[i];
+
+		if (o->port != w->port || strcmp(o->address, w->address) != 0)
+			continue;
+		leave_out(list, newer(w, o) ? o->id : w->id, "another webserver at the same address was seen later, or is an override");
+		if (newer(w, o)) {
+			struct sr_lb_webserver old = *o;
+
+			*o = *w;
+			*w = old;
+		}
+		free_one(w);
+		return;
+	}
+	list->at = sr_realloc(list->at, (list->n + 1) * sizeof *list->at);
+	list->at[list->n++] = *w;
+}
+
+/* host and port from `text`, and what follows from them.  NULL, or why not. */
+static const char *place(struct sr_lb_webserver *w, const char *text, enum sr_lb_protocol protocol, json_t *addresses)
+{
+	if (!sr_lb_split(text, &w->host, &w->port))
+		return "its External-Addr is not host:port";
+	w->https = protocol == SR_LB_HTTPS || (protocol == SR_LB_AUTO && (w->port == 443 || w->port == 8443));
+	if (!w->port)
+		w->port = w->https ? 443 : 80;
+	w->address = address_of(w->host, addresses);
+	return w->address ? NULL : "the host of its External-Addr cannot be resolved";
+}
+
+static void add_override(struct sr_lb_list *list, const struct sr_lb_conf *conf, const struct sr_lb_override *o, json_t *addresses)
+{
+	enum sr_lb_protocol protocol = o->disable_https ? SR_LB_HTTP : o->protocol == SR_LB_AUTO ? conf->webserver_protocol : o->protocol;
+
+	for (size_t i = 0; i < o->webserver.count; i++) {
+		struct sr_lb_webserver w = {.sync_port = o->sync_port, .sync_tls = !o->sync_disable_https,
+					    .verify = !o->skip_tls_verify && !conf->skip_tls_verify};
+		char *key = sr_format("override %s %s", o->name, o->webserver.at[i]);
+		const char *why = place(&w, o->webserver.at[i], protocol, addresses);
+
+		name_it(&w, o->name, key);
+		if (why) {
+			leave_out(list, o->webserver.at[i], why);
+			free_one(&w);
+		} else {
+			add(list, &w);
+		}
+		free(key);
+	}
+}
+
+static const char *text(const json_t *o, const char *name)
+{
+	return json_string_value(json_object_get(o, name));
+}
+
+/* Why this entry cannot be used, or NULL. */
+static const char *take(struct sr_lb_webserver *w, const struct sr_lb_conf *conf, const json_t *o, json_t *addresses)
+{
+	const json_t *port = json_object_get(o, "sync_port");
+	json_int_t sync = json_integer_value(port);
+	const char *name = text(o, "name"), *uuid = text(o, "uuid"), *external = text(o, "external_addr"), *seen = text(o, "seen");
+	struct sr_uuid parsed;
+
+	if (!uuid || sr_uuid_parse(&parsed, uuid) != 0)
+		return "it has no UUID";
+	if (!external)
+		return "it has not told its External-Addr yet";
+	if (sync < 1 || sync > 65535)
+		return "its sync daemon has not told a port yet";
+	name_it(w, name ? name : "webserver", uuid);
+	w->sync_port = (uint16_t)sync;
+	w->sync_tls = json_is_string(json_object_get(o, "pin"));
+	w->verify = !conf->skip_tls_verify;
+	w->seen = sr_strdup(seen ? seen : "");
+	return place(w, external, conf->webserver_protocol, addresses);
+}
+
+static void add_registered(struct sr_lb_list *list, const struct sr_lb_conf *conf, const json_t *o, json_t *addresses)
+{
+	struct sr_lb_webserver w = {0};
+	const char *name = text(o, "name"), *uuid = text(o, "uuid"), *why = take(&w, conf, o, addresses);
+
+	if (!why && list->n >= MOST)
+		why = "there are too many webservers";
+	if (why) {
+		leave_out(list, name && *name ? name : uuid ? uuid : "an entry", why);
+		free_one(&w);
+	} else {
+		add(list, &w);
+	}
+}
+
+static int by_id(const void *a, const void *b)
+{
+	return strcmp(((const struct sr_lb_webserver *)a)->id, ((const struct sr_lb_webserver *)b)->id);
+}
+
+enum sr_status sr_lb_list_make(struct sr_lb_list *out, const struct sr_lb_conf *conf, const json_t *registry, json_t *addresses,
+			       struct sr_err *err)
+{
+	struct sr_lb_list list = {0};
+	const json_t *o;
+	size_t i;
+
+	if (registry && !json_is_array(registry))
+		return sr_err_set(err, SR_E_DATA, "the datastore's list of webservers is no array");
+	for (i = 0; i < conf->override_count; i++)
+		add_override(&list, conf, &conf->overrides[i], addresses);
+	json_array_foreach(registry, i, o)
+		add_registered(&list, conf, o, addresses);
+	if (list.n)
+		qsort(list.at, list.n, sizeof *list.at, by_id);
+	*out = list;
+	return SR_OK;
+}

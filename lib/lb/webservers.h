@@ -1,0 +1,40 @@
+/* webservers.h - the list of webservers to balance over: from the datastore's registry (GET /api/webservers) and the [Override] sections.
+ *
+ * What webservers say of themselves is anybody's text until it was looked at here: an address has to be host:port, hosts are resolved here, and
+ * nothing but addresses, numbers and names of plain letters leave for HAProxy's configuration.  What cannot be used is left out, with its reason.
+ * Not thread-safe: a list has one owner.  Never logs. */
+#ifndef SR_LB_WEBSERVERS_H
+#define SR_LB_WEBSERVERS_H
+
+#include "lib/lb/conf.h"
+
+struct json_t;
+
+#define SR_LB_ID_MOST 64
+
+struct sr_lb_webserver {
+	char id[SR_LB_ID_MOST];  /* what HAProxy calls it: of A-Z a-z 0-9 . _ -, one of a kind */
+	char cookie[17];         /* hex; the same as long as the webserver's UUID (or an override's name and address) is */
+	char *host, *address;    /* as it was said; the numeric address that it stands for, which may be an IPv6 one */
+	uint16_t port;           /* of the application */
+	bool https, verify;      /* the application speaks TLS; with a certificate that CAs vouch for */
+	uint16_t sync_port;      /* of the sync daemon, which says whether it is alive; 0: nobody is asked */
+	bool sync_tls;
+	char *seen;              /* of the registry: when, ISO 8601; NULL: an override */
+};
+
+struct sr_lb_list {
+	struct sr_lb_webserver *at; /* sorted by id */
+	size_t n;
+	char **left; /* "NAME: why it is left out", without control characters */
+	size_t left_n;
+};
+
+/* registry: the answer's array, NULL: none.  addresses: an object from host to its last known address; what is resolved is put into it, and what
+ * cannot be resolved now is taken from it.  Blocks while names are resolved.  SR_E_DATA: the registry is no array.  *out is OWNED BY CALLER
+ * (sr_lb_list_free). */
+SR_MUST enum sr_status sr_lb_list_make(struct sr_lb_list *out, const struct sr_lb_conf *conf, const struct json_t *registry,
+				       struct json_t *addresses, struct sr_err *err);
+void sr_lb_list_free(struct sr_lb_list *list); /* and back to {0} */
+
+#endif
