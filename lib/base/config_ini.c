@@ -186,7 +186,8 @@ static const char *section_line(struct sr_ini *p, char *s)
 	name = rest + 1;
 	rest = *rest == '"' ? strchr(name, '"') : NULL;
 	if (!rest || *skip_blanks(rest + 1) != ']' || !nothing_more(skip_blanks(rest + 1) + 1)) {
-		sr_ini_fault(p, p->line_number, "a %s's section is written [%s \"name\"]", known, known);
+		sr_ini_fault(p, p->line_number, "%s %s's section is written [%s \"name\"]", strchr("aeiou", *known) ? "an" : "a", known,
+			     known);
 		return NULL;
 	}
 	*rest = '\0';

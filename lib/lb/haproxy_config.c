@@ -105,9 +105,11 @@ static void add_server(struct sr_buf *out, const struct sr_lb_webserver *w)
 	add_address(out, w, w->port);
 	sr_buf_printf(out, " cookie %s", w->cookie);
 	if (w->https && w->verify)
-		sr_buf_printf(out, " ssl verify required ca-file @system-ca verifyhost %s sni str(%s)", w->host, w->host);
+		sr_buf_printf(out, " ssl verify required ca-file @system-ca verifyhost %s", w->host);
 	else if (w->https)
-		sr_buf_printf(out, " ssl verify none sni str(%s)", w->host);
+		sr_buf_printf(out, " ssl verify none");
+	if (w->https && strcmp(w->host, w->address) != 0) /* no SNI is an address */
+		sr_buf_printf(out, " sni str(%s)", w->host);
 	if (w->sync_port)
 		sr_buf_printf(out, " track " SR_LB_HEALTH "/%s", w->id);
 	sr_buf_byte(out, '\n');

@@ -51,7 +51,7 @@ static void name_it(struct sr_lb_webserver *w, const char *name, const char *key
 	struct sr_sha256 *h = sr_sha256_new();
 	uint8_t digest[SR_SHA256_LEN];
 	char text[SR_SHA256_TEXT];
-	size_t n = 0;
+	size_t n = strnlen(name, NAME_MOST);
 
 	sr_sha256_add(h, "sameroot-lb 1", sizeof "sameroot-lb 1");
 	sr_sha256_add(h, key, strlen(key));
@@ -59,8 +59,8 @@ static void name_it(struct sr_lb_webserver *w, const char *name, const char *key
 	sr_sha256_free(h);
 	sr_sha256_text(text, digest);
 	memcpy(w->cookie, text, sizeof w->cookie - 1);
-	for (; name[n] && n < NAME_MOST; n++)
-		w->id[n] = isalnum((unsigned char)name[n]) || strchr(".-", name[n]) ? name[n] : '_';
+	for (size_t i = 0; i < n; i++)
+		w->id[i] = isalnum((unsigned char)name[i]) || strchr(".-", name[i]) ? name[i] : '_';
 	snprintf(w->id + n, sizeof w->id - n, "-%.8s", text);
 }
 
@@ -145,7 +145,7 @@ static void add(struct sr_lb_list *list, struct sr_lb_webserver *w)
 /* host and port from `text`, and what follows from them.  NULL, or why not. */
 static const char *place(struct sr_lb_webserver *w, const char *text, enum sr_lb_protocol protocol, json_t *addresses)
 {
-	if (!sr_lb_split(text, &w->host, &w->port))
+	if (!sr_lb_split(text, &w->host, &w->port) || strchr(w->host, '%'))
 		return "its External-Addr is not host:port";
 	w->https = protocol == SR_LB_HTTPS || (protocol == SR_LB_AUTO && (w->port == 443 || w->port == 8443));
 	if (!w->port)
@@ -217,6 +217,23 @@ static void add_registered(struct sr_lb_list *list, const struct sr_lb_conf *con
 	}
 }
 
+/* Hosts come and go; what nobody is at any more is not kept. */
+static void prune(const struct sr_lb_list *list, json_t *addresses)
+{
+	const char *host;
+	json_t *value;
+	void *next;
+
+	json_object_foreach_safe(addresses, next, host, value) {
+		size_t i = 0;
+
+		while (i < list->n && strcmp(list->at[i].host, host) != 0)
+			i++;
+		if (i == list->n)
+			json_object_del(addresses, host);
+	}
+}
+
 static int by_id(const void *a, const void *b)
 {
 	return strcmp(((const struct sr_lb_webserver *)a)->id, ((const struct sr_lb_webserver *)b)->id);
@@ -235,6 +252,7 @@ enum sr_status sr_lb_list_make(struct sr_lb_list *out, const struct sr_lb_conf *
 		add_override(&list, conf, &conf->overrides[i], addresses);
 	json_array_foreach(registry, i, o)
 		add_registered(&list, conf, o, addresses);
+	prune(&list, addresses);
 	if (list.n)
 		qsort(list.at, list.n, sizeof *list.at, by_id);
 	*out = list;
