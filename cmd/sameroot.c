@@ -17,7 +17,7 @@ static bool json, yes, adopt_union, adopt_mirror, adopt_deletions, new_key, new_
 static bool all, content, keep, deep;
 static const char *config_path, *store, *address, *external_addr, *as, *older_than, *all_of;
 static bool exact, dry_run, make_admin, revoke_admin, no_schema;
-static const char *since, *limit, *at;
+static const char *since, *limit, *at, *login;
 
 enum {
 	OPT_CONFIG = 1,
@@ -38,6 +38,7 @@ enum {
 	OPT_USER_ADD = 1 << 13,
 	OPT_USER_ADMIN = 1 << 14,
 	OPT_INIT = 1 << 15,
+	OPT_LOGIN = 1 << 22,
 };
 
 static const struct option {
@@ -72,6 +73,7 @@ static const struct option {
 	{OPT_INIT, {0, "no-schema", NULL, "make new databases empty: an application brings its own tables", .flag = &no_schema}},
 	{OPT_USER_ADD, {0, "admin", NULL, "he is an admin", .flag = &make_admin}},
 	{OPT_USER_ADMIN, {0, "revoke", NULL, "he is none any more", .flag = &revoke_admin}},
+	{OPT_LOGIN, {0, "user", "NAME", "an admin, whose password is asked for or the first line of the standard input; for another node", .text = &login}},
 	{OPT_ADOPT, {0, "deletions", NULL, "let through the deletions that are held here", .flag = &adopt_deletions}},
 };
 #define OPTIONS (sizeof options / sizeof *options)
@@ -142,6 +144,16 @@ static const struct command {
 	{"user", "enable", "[-c FILE] [--datastore | --webserver] NAME", "Take this user's logins again.", OPT_CONFIG | OPT_SIDE, 1, sr_admin_user_enable},
 	{"user", "delete", "[-c FILE] [--yes] [--datastore | --webserver] NAME", "Delete a user, here and with the next round everywhere.",
 	 OPT_CONFIG | OPT_YES | OPT_SIDE, 1, sr_admin_user_delete},
+	{"lb", "status", "[-c FILE] [--json] [--datastore | --webserver] [WEBSERVER]",
+	 "What load balancers are told of this node and of all others that are known, and why.", OPT_CONFIG | OPT_JSON | OPT_SIDE, 1, sr_admin_lb_status},
+	{"lb", "alive", "[-c FILE] [--json] [--user NAME] [--datastore | --webserver] [WEBSERVER]",
+	 "Have load balancers take this node, or WEBSERVER, whatever it thinks itself.", OPT_CONFIG | OPT_JSON | OPT_SIDE | OPT_LOGIN, 1, sr_admin_lb_alive},
+	{"lb", "dead", "[-c FILE] [--json] [--user NAME] [--datastore | --webserver] [WEBSERVER]",
+	 "Have load balancers leave this node, or WEBSERVER, at once.", OPT_CONFIG | OPT_JSON | OPT_SIDE | OPT_LOGIN, 1, sr_admin_lb_dead},
+	{"lb", "auto", "[-c FILE] [--json] [--user NAME] [--datastore | --webserver] [WEBSERVER]",
+	 "Have this node, or WEBSERVER, judge for itself again.", OPT_CONFIG | OPT_JSON | OPT_SIDE | OPT_LOGIN, 1, sr_admin_lb_auto},
+	{"lb", "drain", "[-c FILE] [--json] [--user NAME] [--datastore | --webserver] [WEBSERVER]",
+	 "Have load balancers send this node, or WEBSERVER, no new users; those that are there finish.", OPT_CONFIG | OPT_JSON | OPT_SIDE | OPT_LOGIN, 1, sr_admin_lb_drain},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 
@@ -362,6 +374,7 @@ static int run(const struct command *c, const struct sr_cli *cli, char **args)
 		.admin = make_admin,
 		.no_schema = no_schema,
 		.revoke = revoke_admin,
+		.user = login,
 		.in = stdin,
 		.out = stdout,
 		.notes = stderr,

@@ -34,6 +34,7 @@ struct sr_admin { /* all BORROWED */
 	bool exact, dry_run;
 	bool admin, revoke; /* user add --admin, user admin --revoke */
 	bool no_schema;     /* init */
+	const char *user;   /* lb: whose login; NULL: this node's admin token, and for another node it is asked for */
 	FILE *in, *out, *notes;
 	bool (*confirm)(void *ctx, const char *question); /* NULL: nobody is there to be asked */
 	/* An answer in words; an empty one is `otherwise`, which the question shows.  OWNED BY CALLER (free).  NULL: as above. */
@@ -66,12 +67,20 @@ sr_admin_command sr_admin_user_admin;
 sr_admin_command sr_admin_user_disable;
 sr_admin_command sr_admin_user_enable;
 sr_admin_command sr_admin_user_delete; /* SR_E_HELD: the question was answered with no */
+sr_admin_command sr_admin_lb_status;
+sr_admin_command sr_admin_lb_alive; /* alive, dead, auto, drain: an override of the balancer status */
+sr_admin_command sr_admin_lb_dead;
+sr_admin_command sr_admin_lb_auto;
+sr_admin_command sr_admin_lb_drain;
 sr_admin_command sr_admin_adopt; /* SR_E_HELD: the question was answered with no */
 
 /* Does this command speak of the datastore on this machine? */
 bool sr_admin_is_datastore(const struct sr_admin *a);
 /* The question, when what will be done was shown: SR_OK is yes, SR_E_HELD no.  SR_E_USAGE: there is nobody to ask, and no --yes. */
 SR_MUST enum sr_status sr_admin_agree(const struct sr_admin *a, const char *question, struct sr_err *err);
+/* A password, once: at the terminal, else the first line of the standard input.  OWNED BY CALLER (sr_admin_forget). */
+SR_MUST enum sr_status sr_admin_password(const struct sr_admin *a, const char *question, char **out, struct sr_err *err);
+void sr_admin_forget(char *secret); /* wipes; NULL is a no-op */
 struct json_t;
 /* What --json prints: one line on the standard output. */
 void sr_admin_print_json(const struct sr_admin *a, const struct json_t *o);

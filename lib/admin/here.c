@@ -102,10 +102,11 @@ static enum sr_status own_pin(const struct sr_here *h, const struct sr_config *c
 	return rc == SR_OK ? rc : sr_err_context(err, "the certificate of the %s", h->name);
 }
 
-static enum sr_status make_client(struct sr_here *h, const struct sr_config *c, bool datastore, const char *token, struct sr_err *err)
+/* One of token and login is NULL. */
+static enum sr_status make_client(struct sr_here *h, const struct sr_config *c, bool datastore, const char *token, const char *login, struct sr_err *err)
 {
 	char pin[SR_PIN_TEXT], *url;
-	struct sr_client_options o = {.bearer = token, .connect_ms = CONNECT_MS};
+	struct sr_client_options o = {.bearer = token, .basic = login, .connect_ms = CONNECT_MS};
 	enum sr_status rc = SR_OK;
 
 	find_url(h, c, datastore, &url);
@@ -131,11 +132,18 @@ enum sr_status sr_here_open(struct sr_here *out, const struct sr_admin *a, struc
 
 	h.ever = token != NULL;
 	if (rc == SR_OK && token)
-		rc = make_client(&h, a->config, datastore, token, err);
+		rc = make_client(&h, a->config, datastore, token, NULL, err);
 	sr_secret_free(token);
 	if (rc == SR_OK)
 		*out = h;
 	return rc;
+}
+
+enum sr_status sr_here_login(struct sr_here *h, const struct sr_admin *a, const char *login, struct sr_err *err)
+{
+	sr_client_free(h->client);
+	h->client = NULL;
+	return make_client(h, a->config, sr_admin_is_datastore(a), NULL, login, err);
 }
 
 void sr_here_close(struct sr_here *h)
@@ -170,7 +178,7 @@ static void explain(struct sr_here *h, enum sr_status rc, const struct sr_answer
 		sr_err_context(err, "who answers is not the %s of %s", h->name, h->state_dir);
 }
 
-static enum sr_status call(struct sr_here *h, const struct sr_call *c, struct sr_buf *out, struct sr_err *err)
+enum sr_status sr_here_call(struct sr_here *h, const struct sr_call *c, struct sr_buf *out, struct sr_err *err)
 {
 	struct sr_answer answer = {0};
 	enum sr_status rc = check_there(h, err);
@@ -198,12 +206,12 @@ enum sr_status sr_here_stream(struct sr_here *h, const struct sr_call *c, struct
 
 enum sr_status sr_here_get(struct sr_here *h, const char *target, struct sr_buf *out, struct sr_err *err)
 {
-	return call(h, &(struct sr_call){.target = target, .max_answer = MOST_ANSWER}, out, err);
+	return sr_here_call(h, &(struct sr_call){.target = target, .max_answer = MOST_ANSWER}, out, err);
 }
 
 enum sr_status sr_here_post(struct sr_here *h, const char *target, struct sr_bytes body, struct sr_buf *out, struct sr_err *err)
 {
-	return call(h, &(struct sr_call){.method = "POST", .target = target, .body = body, .max_answer = MOST_ANSWER, .quiet_s = ROUND_S}, out, err);
+	return sr_here_call(h, &(struct sr_call){.method = "POST", .target = target, .body = body, .max_answer = MOST_ANSWER, .quiet_s = ROUND_S}, out, err);
 }
 
 /* --- the datastore of this webserver ------------------------------------------------------------------------------------------ */

@@ -23,7 +23,11 @@ struct sr_here {
 SR_MUST enum sr_status sr_here_open(struct sr_here *out, const struct sr_admin *a, struct sr_err *err);
 void sr_here_close(struct sr_here *h);
 
+/* From now on with this login ("name:password") instead of the token. */
+SR_MUST enum sr_status sr_here_login(struct sr_here *h, const struct sr_admin *a, const char *login, struct sr_err *err);
+
 /* One call; the body of the answer is appended to *out.  SR_E_UNAVAILABLE: not running, or not ready; see h->absent. */
+SR_MUST enum sr_status sr_here_call(struct sr_here *h, const struct sr_call *call, struct sr_buf *out, struct sr_err *err);
 SR_MUST enum sr_status sr_here_get(struct sr_here *h, const char *target, struct sr_buf *out, struct sr_err *err);
 SR_MUST enum sr_status sr_here_post(struct sr_here *h, const char *target, struct sr_bytes body, struct sr_buf *out, struct sr_err *err);
 

@@ -63,10 +63,15 @@ static bool webserver_is_well(const json_t *w)
 	return !webserver_is_held(w) && !text(w, "clone") && sr_waiting_is_empty(waiting);
 }
 
+/* The others are for the datastore to look after; a webserver only shows them. */
+static const json_t *own_webservers(const json_t *status)
+{
+	return is(text(status, "role"), "datastore") ? json_object_get(status, "webservers") : NULL;
+}
+
 static bool all_well(const json_t *status)
 {
-	const json_t *stores = json_object_get(status, "stores"), *webservers = json_object_get(status, "webservers"),
-		     *ready = json_object_get(status, "ready");
+	const json_t *stores = json_object_get(status, "stores"), *webservers = own_webservers(status), *ready = json_object_get(status, "ready");
 	size_t i;
 	json_t *o;
 
@@ -94,6 +99,26 @@ int sr_status_judge(const json_t *status)
 	if (!text(status, "trouble"))
 		return 0;
 	return is(code, sr_status_name(SR_E_UNAVAILABLE)) || is(code, sr_status_name(SR_E_BUSY)) ? SR_EXIT_UNREACHABLE : SR_EXIT_DIFFERENT;
+}
+
+/* --- showing: the balancer status ------------------------------------------------------------------------------------------ */
+
+const char *sr_balancer_word(const json_t *b)
+{
+	return is(text(b, "answer"), "DRAIN") ? "draining" : text_or(b, "answer", "-");
+}
+
+char *sr_balancer_text(const json_t *b)
+{
+	const char *word = sr_balancer_word(b), *state = text_or(b, "state", "-");
+	char since[SR_WHEN_TEXT];
+
+	if (is(state, "running"))
+		return sr_strdup(word);
+	if (!text(b, "by") || (!is(state, "overridden") && !is(state, "draining")))
+		return sr_format("%s, %s", word, state);
+	sr_when_text(since, number(b, "since_ms"));
+	return sr_format("%s, by %s since %s; `sameroot lb auto` ends that", word, text(b, "by"), since);
 }
 
 /* --- showing: the head -------------------------------------------------------------------------------------------------------- */
@@ -197,6 +222,19 @@ static void add_datastore_head(struct sr_table *t, const json_t *status)
 		line(t, " ", text_or(status, "why", "it does not say why"));
 }
 
+static void add_balancer(struct sr_table *t, const json_t *b)
+{
+	char *said;
+
+	if (!b)
+		return;
+	said = sr_balancer_text(b);
+	line(t, "balancer", said);
+	free(said);
+	if (text(b, "why"))
+		line(t, " ", text(b, "why"));
+}
+
 static void show_head(const json_t *status, long long now_ms, FILE *out)
 {
 	struct sr_table t;
@@ -215,6 +253,7 @@ static void show_head(const json_t *status, long long now_ms, FILE *out)
 		add_datastore_head(&t, status);
 	else
 		add_webserver_head(&t, status, now_ms);
+	add_balancer(&t, json_object_get(status, "balancer"));
 	if (json_object_get(status, "conflicts")) {
 		sr_table_add(&t, "conflicts");
 		add_archive(&t, status);
@@ -348,7 +387,7 @@ static void show_waiting(const json_t *status, FILE *out)
 
 	sr_table_start(&t, "ll");
 	add_all_waiting(&t, NULL, json_object_get(status, "status"));
-	for (i = 0; (o = json_array_get(json_object_get(status, "webservers"), i)); i++)
+	for (i = 0; (o = json_array_get(own_webservers(status), i)); i++)
 		add_webserver(&t, o);
 	if (t.n)
 		fputs("\nheld or paused:\n", out);
@@ -357,33 +396,53 @@ static void show_waiting(const json_t *status, FILE *out)
 
 /* --- showing: webservers ------------------------------------------------------------------------------------------------------------- */
 
-static void show_webservers(const json_t *list, FILE *out)
+/* "ALIVE", "DEAD", "draining"; of one that is not heard of any more what it was. */
+static void add_answer(struct sr_table *t, const json_t *w)
 {
+	const json_t *b = json_object_get(json_object_get(w, "status"), "balancer");
+	const char *answer = sr_balancer_word(b);
+
+	if (json_is_true(json_object_get(w, "stale")))
+		sr_table_add(t, "stale, was %s", answer);
+	else
+		sr_table_add(t, "%s", answer);
+}
+
+static void add_row(struct sr_table *t, const json_t *w)
+{
+	sr_table_add(t, "%s", text_or(w, "name", text_or(w, "uuid", "-")));
+	add_answer(t, w);
+	sr_table_add(t, "%s", text_or(w, "seen", "-"));
+	if (json_is_integer(json_object_get(w, "lag")))
+		sr_table_add(t, "%lld s", number(w, "lag"));
+	else
+		sr_table_add(t, "-");
+	sr_table_add(t, "%s", text_or(w, "history", "-"));
+	sr_table_add(t, "%lld", number(w, "epoch"));
+	sr_table_add(t, "%lld", number(w, "seq"));
+	sr_table_add(t, "%s", text_or(w, "root", "-"));
+}
+
+static void show_webservers(const json_t *status, FILE *out)
+{
+	const json_t *list = json_object_get(status, "webservers");
 	struct sr_table t;
 	size_t i;
 	json_t *w;
 
-	if (!json_is_array(list))
+	if (text(status, "webservers_why") && json_array_size(list))
+		fprintf(out, "\nthe webservers, as the datastore told %lld s ago, for now it does not:", number(status, "webservers_age"));
+	if (!json_is_array(list) || (!json_array_size(list) && text(status, "webservers_why")))
 		return;
 	if (!json_array_size(list)) {
 		fputs("\nno webserver was ever seen\n", out);
 		return;
 	}
-	sr_table_start(&t, "llrlrrl");
-	for (const char *const *h = (const char *const[]){"WEBSERVER", "SEEN", "LAG", "HISTORY", "EPOCH", "SEQ", "ROOT", NULL}; *h; h++)
+	sr_table_start(&t, "lllrlrrl");
+	for (const char *const *h = (const char *const[]){"WEBSERVER", "STATUS", "SEEN", "LAG", "HISTORY", "EPOCH", "SEQ", "ROOT", NULL}; *h; h++)
 		sr_table_add(&t, "%s", *h);
-	for (i = 0; (w = json_array_get(list, i)); i++) {
-		sr_table_add(&t, "%s", text_or(w, "name", text_or(w, "uuid", "-")));
-		sr_table_add(&t, "%s", text_or(w, "seen", "-"));
-		if (json_is_integer(json_object_get(w, "lag")))
-			sr_table_add(&t, "%lld s", number(w, "lag"));
-		else
-			sr_table_add(&t, "-");
-		sr_table_add(&t, "%s", text_or(w, "history", "-"));
-		sr_table_add(&t, "%lld", number(w, "epoch"));
-		sr_table_add(&t, "%lld", number(w, "seq"));
-		sr_table_add(&t, "%s", text_or(w, "root", "-"));
-	}
+	for (i = 0; (w = json_array_get(list, i)); i++)
+		add_row(&t, w);
 	fputc('\n', out);
 	sr_table_print(&t, out, "");
 }
@@ -398,7 +457,7 @@ void sr_status_show(const json_t *status, long long now_ms, FILE *out)
 	show_stores(stores, out);
 	for (i = 0; (s = json_array_get(stores, i)); i++)
 		show_unknown_of(s, out);
-	show_webservers(json_object_get(status, "webservers"), out);
+	show_webservers(status, out);
 	show_waiting(status, out);
 }
 

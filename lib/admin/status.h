@@ -12,4 +12,9 @@ int sr_status_judge(const struct json_t *status);
 /* For people.  now_ms: for ages. */
 void sr_status_show(const struct json_t *status, long long now_ms, FILE *out);
 
+/* Of what a node tells of its balancer status (lib/node/balance.h), or NULL: "ALIVE", "DEAD", "draining" or "-"; and with who said so.  OWNED BY
+ * CALLER (free). */
+const char *sr_balancer_word(const struct json_t *balancer);
+char *sr_balancer_text(const struct json_t *balancer);
+
 #endif

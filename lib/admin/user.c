@@ -36,11 +36,11 @@ static enum sr_status name_of(const struct sr_admin *a, const char **name, struc
 
 /* --- passwords ------------------------------------------------------------------------------------------------------------------ */
 
-static void free_secret(char *text)
+void sr_admin_forget(char *secret)
 {
-	if (text)
-		explicit_bzero(text, strlen(text));
-	free(text);
+	if (secret)
+		explicit_bzero(secret, strlen(secret));
+	free(secret);
 }
 
 /* The first line of the standard input, where nobody is there to be asked. */
@@ -61,18 +61,26 @@ static enum sr_status read_line(FILE *in, char **out, struct sr_err *err)
 	return SR_OK;
 }
 
-static enum sr_status ask_password(const struct sr_admin *a, char **out, struct sr_err *err)
+enum sr_status sr_admin_password(const struct sr_admin *a, const char *question, char **out, struct sr_err *err)
 {
-	enum sr_status rc = SR_OK;
-	char *again;
-
 	if (!a->ask_secret)
 		return read_line(a->in, out, err);
-	*out = a->ask_secret(a->ctx, "Password: ");
+	*out = a->ask_secret(a->ctx, question);
+	return *out ? SR_OK : sr_err_set(err, SR_E_USAGE, "no password was given");
+}
+
+static enum sr_status ask_password(const struct sr_admin *a, char **out, struct sr_err *err)
+{
+	enum sr_status rc;
+	char *again;
+
+	rc = sr_admin_password(a, "Password: ", out, err);
+	if (rc != SR_OK || !a->ask_secret)
+		return rc;
 	again = a->ask_secret(a->ctx, "The same again: ");
-	if (!*out || !again || strcmp(*out, again) != 0)
+	if (!again || strcmp(*out, again) != 0)
 		rc = sr_err_set(err, SR_E_USAGE, "the two are not the same: nothing was changed");
-	free_secret(again);
+	sr_admin_forget(again);
 	return rc;
 }
 
@@ -83,7 +91,7 @@ static enum sr_status new_hash(const struct sr_admin *a, char **hash, struct sr_
 
 	if (rc == SR_OK)
 		rc = sr_password_hash(hash, password, err);
-	free_secret(password);
+	sr_admin_forget(password);
 	return rc;
 }
 
@@ -127,7 +135,7 @@ enum sr_status sr_admin_user_add(const struct sr_admin *a, int *status, struct s
 		rc = sr_users_add(users, name, hash, a->admin, err);
 	if (rc == SR_OK)
 		fprintf(a->out, "%s: made%s\n", name, a->admin ? ", an admin" : "");
-	free_secret(hash);
+	sr_admin_forget(hash);
 	sr_users_close(users);
 	*status = 0;
 	return rc;
@@ -146,7 +154,7 @@ enum sr_status sr_admin_user_passwd(const struct sr_admin *a, int *status, struc
 		rc = sr_users_set_hash(users, name, hash, err);
 	if (rc == SR_OK)
 		fprintf(a->out, "%s: the password is changed\n", name);
-	free_secret(hash);
+	sr_admin_forget(hash);
 	sr_users_close(users);
 	*status = 0;
 	return rc;

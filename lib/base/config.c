@@ -48,6 +48,7 @@ static const struct sr_config_key keys[] = {
 	GLOBAL("Max-Delete-Count", NUMBER, max_delete_count, "100", 0, BYTES_MOST, "deletion limit, leaves an hour"),
 	GLOBAL("Trash-Days", NUMBER, trash_days, "7", 0, 36500, "days for which the datastore keeps what was replaced or deleted"),
 	GLOBAL("Trash-Max-Bytes", NUMBER, trash_max_bytes, "10737418240", 0, BYTES_MOST, "bytes of it at most; the oldest goes first"),
+	GLOBAL("Webserver-Trim-Days", NUMBER, webserver_trim_days, "30", 0, 36500, "days after which a webserver that does not come is not listed any more"),
 	GLOBAL("Results-Directory", PATH, results_directory, NULL, 0, 0, "search results of this webserver, a folder a search"),
 	GLOBAL("Wal-Limit", NUMBER, wal_limit, "67108864", 0, BYTES_MOST, "bytes of a write-ahead log before we checkpoint it; 0: never"),
 	GLOBAL("Conflict-Max-Bytes", NUMBER, conflict_max_bytes, "1073741824", 0, BYTES_MOST, "bytes of the conflict archive; 0: no limit"),

@@ -85,6 +85,7 @@ struct sr_config {
 	uint64_t max_delete_percent, max_delete_count; /* the defaults of the stores; ask those */
 	uint64_t trash_days;                           /* the datastore keeps for so long what was replaced or deleted ... */
 	uint64_t trash_max_bytes;                      /* ... and so much of it */
+	uint64_t webserver_trim_days;                  /* a webserver that was not seen for so long is not listed any more; 0: always */
 	uint64_t wal_limit;                            /* bytes; 0: never checkpoint */
 	uint64_t conflict_max_bytes;                   /* of a node's conflict archive; 0: no limit */
 	char *admin_query;                             /* NULL: users.db has the reference schema */

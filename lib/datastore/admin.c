@@ -122,6 +122,7 @@ static json_t *status_json(struct sr_datastore *d)
 	json_object_set_new(o, "trash", trash_json(d));
 	json_object_set_new(o, "status", waiting_json(d));
 	pthread_mutex_unlock(&d->face);
+	json_object_set_new(o, "balancer", sr_balance_report(d->balance));
 	json_object_set_new(o, "webservers", sr_ds_webservers_json(d));
 	return o;
 }

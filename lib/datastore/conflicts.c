@@ -284,16 +284,18 @@ static enum sr_status fill_told(struct sr_state *s, const struct sr_uuid *uuid, 
 static json_t *webservers_json(struct sr_datastore *d)
 {
 	json_t *list = json_array();
-	int64_t now_ms = sr_now_ms();
 
 	pthread_mutex_lock(&d->face);
 	for (size_t i = 0; i < d->webservers_n; i++) {
 		const struct sr_webserver_row *row = &d->webservers[i].row;
 		const char *name = sr_ds_webserver_name(d, &d->webservers[i]);
-		json_t *o = node_json(&row->uuid, name ? name : "-", "webserver");
+		json_t *o;
 
+		if (!sr_ds_is_listed(&d->webservers[i]))
+			continue;
+		o = node_json(&row->uuid, name ? name : "-", "webserver");
 		json_object_set_new(o, "seen", time_json(row->seen_ms));
-		json_object_set_new(o, "stale", json_boolean(now_ms - row->seen_ms > 3 * (int64_t)d->interval * 1000 + 2000));
+		json_object_set_new(o, "stale", json_boolean(sr_ds_is_stale(d, &d->webservers[i])));
 		json_array_append_new(list, o);
 	}
 	pthread_mutex_unlock(&d->face);

@@ -90,6 +90,8 @@ enum sr_status sr_datastore_open(struct sr_datastore **out, const struct sr_conf
 	d->interval = config->update_interval;
 	d->trash_days = config->trash_days;
 	d->trash_max_bytes = config->trash_max_bytes;
+	d->trim_days = config->webserver_trim_days;
+	d->started_ticks = sr_ticks_ms();
 	pthread_mutex_init(&d->writer, NULL);
 	pthread_mutex_init(&d->face, NULL);
 	pthread_mutex_init(&d->old_lock, NULL);
@@ -188,7 +190,10 @@ static enum sr_status turn(struct sr_datastore *d, struct sr_err *err)
 		return rc;
 	sr_ds_publish(d);
 	say_ready(d);
-	return sr_ds_trim(d, err);
+	rc = sr_ds_trim(d, err);
+	if (rc == SR_OK)
+		rc = sr_ds_seen_keep(d, false, err);
+	return rc == SR_OK ? sr_ds_seen_trim(d, err) : rc;
 }
 
 enum sr_status sr_datastore_tick(struct sr_datastore *d, struct sr_err *err)
@@ -293,6 +298,7 @@ void sr_datastore_reload(struct sr_datastore *d, const struct sr_config *fresh)
 	d->interval = fresh->update_interval;
 	d->trash_days = fresh->trash_days;
 	d->trash_max_bytes = fresh->trash_max_bytes;
+	d->trim_days = fresh->webserver_trim_days;
 	pthread_mutex_unlock(&d->face);
 	pthread_mutex_unlock(&d->writer);
 	poke(d, false);
@@ -427,6 +433,17 @@ static void stop_server(struct sr_datastore *d)
 	sr_server_stop(server, STOP_MS);
 }
 
+/* When the webservers were seen is to be known at the next start. */
+static void keep_seen(struct sr_datastore *d)
+{
+	struct sr_err err = {0};
+
+	pthread_mutex_lock(&d->writer);
+	if (d->r && !sr_datastore_broken(d, NULL) && sr_ds_seen_keep(d, true, &err) != SR_OK)
+		sr_warn("when webservers were seen last could not be written down: %s", err.text);
+	pthread_mutex_unlock(&d->writer);
+}
+
 void sr_datastore_close(struct sr_datastore *d)
 {
 	if (!d)
@@ -438,6 +455,7 @@ void sr_datastore_close(struct sr_datastore *d)
 		poke(d, true);
 		pthread_join(d->thread, NULL);
 	}
+	keep_seen(d);
 	if (d->r)
 		sr_ds_history_free(d);
 	sr_ds_registry_free(d);

@@ -9,6 +9,7 @@
  *   edit.c       an operator's change              restore.c   a path as it was
  *   journal.c    what changed when
  *   registry.c   webservers                       routes.c    HTTP
+ *   seen.c       when they were seen last
  *   clones.c     two with one identity
  *   admin.c      HTTP for the operator             limit.c     too many deletions
  *   fork.c       a history that was lost and one that went on: where they parted
@@ -82,6 +83,10 @@ struct sr_ds_webserver {
 	struct sr_token_row token;   /* addr OWNED, or NULL */
 	char *token_peer;            /* who last showed it; OWNED, or NULL */
 	int64_t token_ticks;         /* when, of sr_ticks_ms */
+	int64_t seen_ticks;          /* when it was seen in this start; 0: not yet */
+	int64_t kept_ms;             /* row.seen_ms as it is in state.db */
+	uint64_t interval;           /* seconds between its check-ins, as it told; 0: not yet */
+	bool trimmed;                /* not seen for so long that it is not listed any more */
 	struct sr_ds_refused {       /* who was refused beside it, the last of them, and when */
 		char *who;           /* OWNED, or NULL */
 		int64_t ticks;
@@ -188,6 +193,8 @@ struct sr_datastore {
 	size_t webservers_n;
 	uint64_t interval; /* seconds */
 	uint64_t trash_days, trash_max_bytes; /* written with writer and face held */
+	uint64_t trim_days;       /* Webserver-Trim-Days; the same */
+	int64_t started_ticks;
 	struct sr_trash trash; /* at the last trim */
 	bool trash_waits;      /* nothing of it ages, for the clock leapt */
 
@@ -504,6 +511,18 @@ enum sr_status sr_ds_webserver_put(void *ctx, struct sr_request *req, struct sr_
 struct json_t;
 SR_MUST enum sr_status sr_ds_ask_registry(void *ctx, struct sr_buf *out, struct sr_err *err); /* the same as JSON; ctx: the datastore */
 struct json_t *sr_ds_webservers_json(struct sr_datastore *d); /* OWNED BY CALLER (json_decref); takes face */
+
+/* --- seen.c -------------------------------------------------------------------------------------------------------- */
+
+/* With face held: */
+void sr_ds_note_seen(struct sr_ds_webserver *w);
+uint64_t sr_ds_interval_of(const struct sr_datastore *d, const struct sr_ds_webserver *w); /* seconds */
+bool sr_ds_is_stale(const struct sr_datastore *d, const struct sr_ds_webserver *w);        /* three of its intervals without a check-in */
+bool sr_ds_is_listed(const struct sr_ds_webserver *w);
+/* With the writer held: write down when they were seen, if that is minutes newer than what is written, or at all; and let go of those that were not for
+ * Webserver-Trim-Days. */
+SR_MUST enum sr_status sr_ds_seen_keep(struct sr_datastore *d, bool all, struct sr_err *err);
+SR_MUST enum sr_status sr_ds_seen_trim(struct sr_datastore *d, struct sr_err *err);
 
 /* --- clones.c ------------------------------------------------------------------------------------------------------ */
 

@@ -9,10 +9,12 @@
 #include <time.h>
 
 #include "http/certificate.h"
+#include "lib/state/conflict.h"
 #include "lib/state/datastore_state.h"
 
 #define MOST_WEBSERVERS 10000 /* a check-in may name any UUID: do not let that fill the memory */
 #define MOST_BODY       65536
+#define MOST_SECONDS    86400 /* of an interval */
 
 static char *copy(const char *text)
 {
@@ -51,8 +53,10 @@ void sr_ds_note_push(struct sr_ds_push *p)
 		return;
 	pthread_mutex_lock(&d->face);
 	w = sr_ds_webserver(d, &p->head.webserver);
-	if (w)
+	if (w) {
 		w->push = p->head.id;
+		sr_ds_note_seen(w); /* a long round is no absence */
+	}
 	pthread_mutex_unlock(&d->face);
 }
 
@@ -65,7 +69,7 @@ void sr_ds_note_early(struct sr_datastore *d, const struct sr_check_in *c)
 		return;
 	w->reported = c->known;
 	w->verdict = SR_HISTORY_FOREIGN;
-	w->row.seen_ms = sr_now_ms();
+	sr_ds_note_seen(w);
 }
 
 /* --- load ---------------------------------------------------------------------------------------------------------- */
@@ -78,6 +82,7 @@ static enum sr_status load_row(void *ctx, const struct sr_webserver_row *row, st
 	if (!w)
 		return SR_OK;
 	w->row = *row;
+	w->kept_ms = row->seen_ms;
 	w->row.name = copy(row->name);
 	w->row.external_addr = copy(row->external_addr);
 	w->row.peer = copy(row->peer);
@@ -121,6 +126,8 @@ enum sr_status sr_ds_registry_load(struct sr_datastore *d, struct sr_err *err)
 {
 	enum sr_status rc = sr_state_webservers(d->r->state, load_row, d, err);
 
+	if (rc == SR_OK)
+		rc = sr_state_conflicts_sweep(d->r->state, err);
 	if (rc == SR_OK)
 		load_refused(d);
 	if (rc == SR_OK)
@@ -171,7 +178,7 @@ static json_t *lag_json(const struct sr_datastore *d, const struct sr_ds_webserv
 const char *sr_ds_webserver_name(const struct sr_datastore *d, const struct sr_ds_webserver *w)
 {
 	for (size_t i = 0; w->row.name && w->row.external_addr && i < d->webservers_n; i++)
-		if (&d->webservers[i] != w && d->webservers[i].row.name && !strcmp(d->webservers[i].row.name, w->row.name))
+		if (&d->webservers[i] != w && sr_ds_is_listed(&d->webservers[i]) && d->webservers[i].row.name && !strcmp(d->webservers[i].row.name, w->row.name))
 			return w->row.external_addr;
 	return w->row.name;
 }
@@ -200,6 +207,8 @@ static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_w
 	json_object_set_new(o, "clone", text_or_null(clone));
 	free(clone);
 	json_object_set_new(o, "seen", seen_json(w->row.seen_ms));
+	json_object_set_new(o, "interval", json_integer((json_int_t)sr_ds_interval_of(d, w)));
+	json_object_set_new(o, "stale", json_boolean(sr_ds_is_stale(d, w)));
 	json_object_set_new(o, "lag", lag_json(d, w));
 	status = w->row.status ? json_loads(w->row.status, 0, NULL) : NULL;
 	json_object_set_new(o, "status", status ? status : json_null());
@@ -212,7 +221,8 @@ json_t *sr_ds_webservers_json(struct sr_datastore *d)
 
 	pthread_mutex_lock(&d->face);
 	for (size_t i = 0; i < d->webservers_n; i++)
-		json_array_append_new(list, webserver_json(d, &d->webservers[i]));
+		if (sr_ds_is_listed(&d->webservers[i]))
+			json_array_append_new(list, webserver_json(d, &d->webservers[i]));
 	pthread_mutex_unlock(&d->face);
 	return list;
 }
@@ -291,6 +301,17 @@ static bool take_row(const json_t *o, struct sr_webserver_row *row)
 	return true;
 }
 
+static bool take_interval(const json_t *o, struct sr_ds_webserver *w)
+{
+	const json_t *v = json_object_get(o, "interval");
+
+	if (v && (!json_is_integer(v) || json_integer_value(v) < 1 || json_integer_value(v) > MOST_SECONDS))
+		return false;
+	if (v)
+		w->interval = (uint64_t)json_integer_value(v);
+	return true;
+}
+
 static bool any_refused(struct sr_datastore *d)
 {
 	bool any = false;
@@ -347,15 +368,16 @@ static enum sr_status put_row(struct sr_datastore *d, const struct sr_uuid *uuid
 	w = sr_ds_webserver(d, uuid);
 	if (!w) {
 		rc = sr_err_set(err, SR_E_LIMIT, "more than %d webservers", MOST_WEBSERVERS);
-	} else if (!take_row(o, &w->row) || !take_starts(o, w)) {
+	} else if (!take_row(o, &w->row) || !take_starts(o, w) || !take_interval(o, w)) {
 		rc = sr_err_set(err, SR_E_DATA,
-				"a webserver is {\"name\", \"external_addr\", \"sync_port\", \"version\", \"pin\", \"starts\", \"status\"}");
+				"a webserver is {\"name\", \"external_addr\", \"sync_port\", \"version\", \"pin\", \"interval\", \"starts\", \"status\"}");
 	} else {
 		free(w->row.peer);
 		w->row.peer = sr_strdup(peer);
 		w->row.epoch = w->reported.epoch;
 		w->row.seq = w->reported.seq;
 		w->row.root = w->reported.root;
+		w->kept_ms = w->row.seen_ms;
 		row = w->row;
 		w->refused &= holds_something(&row);
 	}

@@ -66,7 +66,7 @@ static enum sr_status note_visit(struct sr_datastore *d, const struct visit *v, 
 		return rc;
 	w->reported = v->c.known;
 	w->verdict = verdict;
-	w->row.seen_ms = sr_now_ms();
+	sr_ds_note_seen(w);
 	*push = w->push;
 	return SR_OK;
 }

@@ -21,6 +21,8 @@ SR_MUST enum sr_status sr_state_conflict_put(struct sr_state *s, const struct sr
 /* id NULL: all of the webserver's. */
 SR_MUST enum sr_status sr_state_conflict_drop(struct sr_state *s, const struct sr_uuid *webserver, const char *id, struct sr_err *err);
 SR_MUST enum sr_status sr_state_conflict_count(struct sr_state *s, const struct sr_uuid *webserver, uint64_t *out, struct sr_err *err);
+/* Of all webservers that are in no row of the registry. */
+SR_MUST enum sr_status sr_state_conflicts_sweep(struct sr_state *s, struct sr_err *err);
 /* In the order of ids. */
 typedef enum sr_status sr_conflict_fn(void *ctx, struct sr_bytes entry, struct sr_err *err);
 SR_MUST enum sr_status sr_state_conflicts(struct sr_state *s, const struct sr_uuid *webserver, sr_conflict_fn *fn, void *ctx,

@@ -131,6 +131,9 @@
 	X(WEBSERVER_PUT, "webserver: write", \
 	  "INSERT OR REPLACE INTO webserver (uuid, name, external_addr, peer, version, pin, sync_port, epoch, seq, root, seen_ms, status) " \
 	  "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)") \
+	X(WEBSERVER_DROP, "webserver: drop", "DELETE FROM webserver WHERE uuid = ?") \
+	X(CONFLICT_SWEEP, "conflict: drop", "DELETE FROM conflict WHERE webserver NOT IN (SELECT uuid FROM webserver)") \
+	X(CONFLICT_REPORT_SWEEP, "conflict_report: drop", "DELETE FROM conflict_report WHERE webserver NOT IN (SELECT uuid FROM webserver)") \
 	X(WEBSERVER_EACH, "webserver: list", \
 	  "SELECT uuid, name, external_addr, peer, version, pin, sync_port, epoch, seq, root, seen_ms, status FROM webserver ORDER BY name, uuid")
 

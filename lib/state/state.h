@@ -219,6 +219,7 @@ struct sr_webserver_row {
 	char *status; /* JSON text of the rest: balancer status, held reasons, conflicts, ... */
 };
 SR_MUST enum sr_status sr_state_webserver_put(struct sr_state *s, const struct sr_webserver_row *row, struct sr_err *err);
+SR_MUST enum sr_status sr_state_webserver_drop(struct sr_state *s, const struct sr_uuid *uuid, struct sr_err *err);
 typedef enum sr_status sr_webserver_row_fn(void *ctx, const struct sr_webserver_row *row, struct sr_err *err);
 /* By name, then uuid. */
 SR_MUST enum sr_status sr_state_webservers(struct sr_state *s, sr_webserver_row_fn *fn, void *ctx, struct sr_err *err);

@@ -56,6 +56,17 @@ enum sr_status sr_state_conflict_drop(struct sr_state *s, const struct sr_uuid *
 	return sr_ask_run(&q, err);
 }
 
+enum sr_status sr_state_conflicts_sweep(struct sr_state *s, struct sr_err *err)
+{
+	struct sr_ask q = sr_ask(s, SR_SQL_CONFLICT_SWEEP);
+	enum sr_status rc = sr_ask_run(&q, err);
+
+	if (rc != SR_OK)
+		return rc;
+	q = sr_ask(s, SR_SQL_CONFLICT_REPORT_SWEEP);
+	return sr_ask_run(&q, err);
+}
+
 enum sr_status sr_state_conflict_count(struct sr_state *s, const struct sr_uuid *webserver, uint64_t *out, struct sr_err *err)
 {
 	struct sr_ask q = sr_ask(s, SR_SQL_CONFLICT_COUNT);

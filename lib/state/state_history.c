@@ -456,6 +456,14 @@ enum sr_status sr_state_webserver_put(struct sr_state *s, const struct sr_webser
 	return sr_ask_run(&q, err);
 }
 
+enum sr_status sr_state_webserver_drop(struct sr_state *s, const struct sr_uuid *uuid, struct sr_err *err)
+{
+	struct sr_ask q = sr_ask(s, SR_SQL_WEBSERVER_DROP);
+
+	sr_give_uuid(&q, uuid);
+	return sr_ask_run(&q, err);
+}
+
 static void take_webserver(struct sr_ask *q, struct sr_webserver_row *out)
 {
 	sr_take_uuid(q, 0, &out->uuid);

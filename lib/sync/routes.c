@@ -1,6 +1,7 @@
 /* routes.c - what the sync daemon answers over HTTP. */
 #include "lib/sync/daemon_internal.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,7 @@
 
 #define BORROW_S  600
 #define MOST_BODY 4096
+#define REGISTRY_MS 2000 /* so old may be what is told of the others */
 
 /* --- the tree, status, orders -------------------------------------------------------------------------------------------- */
 
@@ -70,15 +72,86 @@ static enum sr_status get_tree(void *ctx, struct sr_request *req, struct sr_err 
 	return rc;
 }
 
+/* --- the registry --------------------------------------------------------------------------------------------------------- */
+
+/* Of the others, as this node knows them.  *age_s -1: nothing was ever learnt; *why as of sr_peers_take.  OWNED BY CALLER (json_decref). */
+static json_t *registry_json(struct sr_sync_daemon *d, int64_t *age_s, struct sr_err *why)
+{
+	struct sr_peer_list *list = sr_peers_take(d->peers, REGISTRY_MS, why);
+	json_t *rows = json_array();
+
+	for (size_t i = 0; i < list->n; i++)
+		json_array_append_new(rows, json_deep_copy(list->at[i].row));
+	*age_s = list->learnt_ms ? (sr_ticks_ms() - list->learnt_ms) / 1000 : -1;
+	sr_peer_list_free(list);
+	return rows;
+}
+
+static void reply_json(struct sr_request *req, json_t *o)
+{
+	char *text = json_dumps(o, JSON_COMPACT);
+
+	sr_reply_bytes(req, 200, "application/json", sr_bytes_of(text ? text : "null"));
+	free(text);
+	json_decref(o);
+}
+
+/* A header's value: one line of ASCII without quotes. */
+static char *header_text(const char *text)
+{
+	char *out = sr_format("111 sameroot \"%s\"", text);
+
+	for (char *at = out + strlen("111 sameroot \""); at[1]; at++)
+		if (*at < ' ' || *at == 127 || *at == '"' || *at == '\\')
+			*at = '\'';
+	return out;
+}
+
+static enum sr_status get_webservers(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_err why;
+	int64_t age_s;
+	json_t *rows = registry_json(ctx, &age_s, &why);
+	char *text;
+
+	if (age_s < 0) {
+		json_decref(rows);
+		return sr_err_set(err, SR_E_UNAVAILABLE, "the other webservers are not known yet: %.500s", why.text);
+	}
+	text = sr_format("%lld", (long long)age_s);
+	sr_reply_header(req, "Age", text);
+	free(text);
+	if (why.code != SR_OK) {
+		text = header_text(why.text);
+		sr_reply_header(req, "Warning", text);
+		free(text);
+	}
+	reply_json(req, rows);
+	return SR_OK;
+}
+
+/* --- the operator ---------------------------------------------------------------------------------------------------------- */
+
+/* What the last round left, and what is so now. */
 static enum sr_status get_status(void *ctx, struct sr_request *req, struct sr_err *err)
 {
 	struct sr_sync_daemon *d = ctx;
-	struct sr_buf out = {0};
+	struct sr_buf text = {0};
+	struct sr_err why;
+	int64_t age_s;
+	json_t *o, *rows;
 
-	(void)err;
-	sr_sync_report(d->sync, &out);
-	sr_reply_bytes(req, 200, "application/json", sr_buf_view(&out));
-	sr_buf_free(&out);
+	sr_sync_report(d->sync, &text);
+	o = json_loadb((const char *)text.at, text.len, 0, NULL);
+	sr_buf_free(&text);
+	if (!o)
+		return sr_err_set(err, SR_E_INTERNAL, "the report of the last round cannot be read");
+	rows = registry_json(d, &age_s, &why);
+	json_object_set_new(o, "balancer", sr_balance_report(d->balance));
+	json_object_set_new(o, "webservers", rows);
+	json_object_set_new(o, "webservers_age", age_s < 0 ? json_null() : json_integer(age_s));
+	json_object_set_new(o, "webservers_why", why.code == SR_OK ? json_null() : json_string(why.text));
+	reply_json(req, o);
 	return SR_OK;
 }
 
@@ -190,6 +263,7 @@ static const struct sr_route own_routes[] = {
 	{"GET", "/healthz", get_health, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
 	{"GET", "/readyz", get_ready, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
 	{"GET", "/api/tree", get_tree, 0, 0},
+	{"GET", "/api/webservers", get_webservers, 0, 0},
 	{"GET", "/api/admin/status", get_status, SR_ROUTE_ADMIN, 0},
 	{"GET", "/api/admin/backup", get_backup, SR_ROUTE_ADMIN, 0},
 	{"GET", "/api/admin/verify", get_verify, SR_ROUTE_ADMIN, 0},

@@ -92,6 +92,7 @@ static char *print_self(const struct sr_sync *s)
 	if (s->port) /* else there is no server, and nothing is known of its key */
 		json_object_set_new(o, "pin", s->pin[0] ? json_string(s->pin) : json_null());
 	json_object_set_new(o, "version", json_string(s->version));
+	json_object_set_new(o, "interval", json_integer((json_int_t)s->exclusions->update_interval));
 	if (s->have_info && s->info.history >= SR_HISTORY_AHEAD)
 		json_object_set_new(o, "starts", starts_json(s));
 	if (s->balance)

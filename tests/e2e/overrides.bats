@@ -90,3 +90,91 @@ address_of() {
 	[ "$(pass A "$b" auto -u 'ada:a good password')" = 502 ]
 	grep -q "who answers there is not $b" "$T/answer"
 }
+
+lb_of() { # NAME WORDS: `sameroot lb` there
+	local name=$1
+	shift
+	"$BIN/sameroot" lb "$@" -c "$T/$name.conf"
+}
+
+@test "sameroot lb: this node with its token, another with an admin's login; status tells of all, on each" {
+	local b name
+	start_with_users
+	b=$(address_of B)
+	[ "$(lb_of A drain)" = 'this node: drain' ]
+	says A '404 DEAD'
+	lb_of A status | grep -q "^$(address_of A) .*draining  draining  here, now  .*drain, admin-token, 20"
+	lb_of A auto
+	says A '200 ALIVE'
+	lb_of B dead "$b" # this very node
+	says B '503 DEAD'
+	lb_of B auto "$b" --user ada <<<'a good password'
+	says B '200 ALIVE'
+	for name in A datastore; do
+		[ "$(lb_of "$name" dead "$b" --user ada <<<'a good password')" = "$b: dead" ]
+		says B '503 DEAD'
+		[ "$(lb_of "$name" auto "$b" --user ada --json <<<'a good password')" = "{\"webserver\":\"$b\",\"override\":\"auto\"}" ]
+		says B '200 ALIVE'
+	done
+	lb_of A drain "$b" --user ada <<<'a good password'
+	for name in A datastore B; do
+		wait_for "$name knows of it" grep_status "$name" "^$b  *draining  *draining  .*  drain, ada, 20"
+		[ "$(lb_of "$name" status "$b" --json | jq -c '.[] | [.balancer.override, .balancer.by, .stale]')" = '["drain","ada",false]' ]
+		[ "$(lb_of "$name" status | wc -l)" -eq "$([ "$name" = datastore ] && echo 4 || echo 3)" ]
+	done
+	"$BIN/sameroot" status -c "$T/datastore.conf" | grep -q "^$b  *draining  *20"
+	"$BIN/sameroot" status -c "$T/A.conf" >"$T/status" # what waits elsewhere is not this node's
+	grep -q "^$b  *draining  *20" "$T/status"
+	grep -q '^balancer  *ALIVE$' "$T/status"
+	"$BIN/sameroot" status -c "$T/B.conf" | grep -q '^balancer  *draining, by ada since 20.*`sameroot lb auto` ends that'
+	[ "$(api A /api/webservers | jq -c 'map(.uuid) | sort')" = "$(api datastore /api/webservers | jq -c 'map(.uuid) | sort')" ]
+	stop datastore
+	wait_for 'A notices' eval "api A /api/webservers -D '$T/head' -o '$T/answer' && grep -qi '^Warning: 111 ' '$T/head'"
+	grep -qi '^Age: [0-9]' "$T/head"
+	[ "$(jq length "$T/answer")" = 2 ]
+	lb_of A status 2>&1 | grep -q 'the datastore does not tell of the others now: .*Connection refused'
+	"$BIN/sameroot" status -c "$T/A.conf" >"$T/status" || [ $? -eq 75 ]
+	grep -q 'the webservers, as the datastore told .* ago' "$T/status"
+}
+
+grep_status() { # NAME PATTERN
+	lb_of "$1" status | grep -q "$2"
+}
+
+@test "sameroot lb says what went wrong, and what helps" {
+	local b
+	start_with_users
+	b=$(address_of B)
+	run lb_of A dead "$b" </dev/null
+	[ "$status" -eq 64 ]
+	[[ $output == *"$b is another node"*'--user NAME'* ]]
+	run lb_of A dead "$b" --user ada <<<'a bad password'
+	[ "$status" -eq 77 ]
+	run lb_of A dead "$b" --user grace <<<'a good password'
+	[ "$status" -eq 77 ]
+	[[ $output == *'grace is none'* ]]
+	run lb_of A dead nowhere --user ada <<<'a good password'
+	[ "$status" -eq 66 ]
+	[[ $output == *"no webserver is called nowhere; known are: "*"$b"* ]]
+	run lb_of A status nowhere
+	[ "$status" -eq 66 ]
+	stop B
+	run lb_of A dead "$b" --user ada <<<'a good password'
+	[ "$status" -eq 75 ]
+	[[ $output == *"$b does not answer"* ]]
+	says A '200 ALIVE'
+	# at a terminal both are asked for
+	start_webserver B
+	wait_for 'A knows where B listens now' eval "api A /api/webservers | jq -e 'any(.sync_port == ${URL[B]##*:})' >'$T/answer'"
+	PYTHONPATH=$HERE python3 - "$BIN/sameroot" lb drain "$b" -c "$T/A.conf" >"$T/said" <<-'PY' || { [ $? -eq 77 ] && skip 'there are no pseudo-terminals here'; false; }
+		import sys, ptys
+		t, answers = ptys.Terminal(sys.argv[1:]), [(b"name", "ada"), (b"Password of ada", "a good password")]
+		for output in t.shown():
+		    if answers and answers[0][0] in output:
+		        t.type(answers.pop(0)[1])
+		sys.exit(t.wait())
+	PY
+	grep -q 'Password of ada' "$T/said"
+	run ! grep -q 'a good password' "$T/said"
+	says B '404 DEAD'
+}

@@ -1775,6 +1775,161 @@ static void test_hostile_bundles(void **state)
 	assert_file(w, "evil", NULL);
 }
 
+/* NULL: it is not listed.  OWNED BY CALLER. */
+static json_t *listed(struct world *w)
+{
+	json_t *list = sr_ds_webservers_json(w->d), *row = json_incref(json_array_get(list, 0));
+
+	assert_true(json_array_size(list) <= 1);
+	json_decref(list);
+	return row;
+}
+
+static bool is_listed(struct world *w)
+{
+	json_t *row = listed(w);
+
+	json_decref(row);
+	return row != NULL;
+}
+
+static bool is_stale(struct world *w)
+{
+	json_t *row = listed(w);
+	bool stale = json_is_true(json_object_get(row, "stale"));
+
+	json_decref(row);
+	return stale;
+}
+
+static void tell(struct world *w, const char *body)
+{
+	char id[SR_UUID_TEXT], *target;
+
+	sr_uuid_text(id, &w->webserver);
+	target = sr_format("/api/webservers/%s", id);
+	assert_int_equal(call(w, "PUT", target, NULL, sr_bytes_of(body)), 204);
+	free(target);
+}
+
+static void pass(struct world *w, int64_t ms)
+{
+	w->passed_ms += ms;
+	w->ahead_ms += ms;
+	OK(sr_datastore_tick(w->d, &w->err));
+}
+
+/* Three of its own intervals, which may be longer than the datastore's; and three after a start. */
+static void test_a_webserver_that_does_not_come_is_stale(void **state)
+{
+	struct world *w = *state;
+	struct sr_check_in c = {.node = w->webserver};
+	json_t *row;
+
+	assert_int_equal(check_in(w, &c, false), 200);
+	pass(w, 29000); /* of 10 s */
+	assert_false(is_stale(w));
+	pass(w, 4000);
+	assert_true(is_stale(w));
+	assert_int_equal(check_in(w, &c, false), 200);
+	assert_false(is_stale(w));
+	tell(w, "{\"name\":\"web1\",\"interval\":60}");
+	pass(w, 179000);
+	assert_false(is_stale(w));
+	w->ahead_ms += 400 * day; /* nobody's wall clock has a say */
+	assert_false(is_stale(w));
+	w->ahead_ms -= 400 * day;
+	pass(w, 5000);
+	assert_true(is_stale(w));
+	shut(w);
+	open_world(w);
+	assert_false(is_stale(w));
+	row = listed(w);
+	assert_true(json_is_string(json_object_get(row, "seen")));
+	json_decref(row);
+	pass(w, 33000); /* its token would tell its interval, but it has none */
+	assert_true(is_stale(w));
+}
+
+/* It was told once, and is seen for hours after that: a start knows. */
+static void test_when_it_was_seen_outlives_a_start(void **state)
+{
+	struct world *w = *state;
+	struct sr_check_in c = {.node = w->webserver};
+	json_t *before, *after;
+
+	assert_int_equal(check_in(w, &c, false), 200);
+	tell(w, "{\"name\":\"web1\"}");
+	pass(w, day / 2);
+	assert_int_equal(check_in(w, &c, false), 200);
+	before = listed(w);
+	shut(w);
+	open_world(w);
+	after = listed(w);
+	assert_string_equal(json_string_value(json_object_get(before, "seen")), json_string_value(json_object_get(after, "seen")));
+	assert_string_equal(json_string_value(json_object_get(after, "name")), "web1");
+	json_decref(before);
+	json_decref(after);
+	pass(w, day / 2);
+	assert_int_equal(check_in(w, &c, false), 200);
+	OK(sr_datastore_tick(w->d, &w->err)); /* also without an end: written down within minutes */
+	assert_int_equal(sr_ds_webserver(w->d, &w->webserver)->kept_ms, sr_ds_webserver(w->d, &w->webserver)->row.seen_ms);
+}
+
+/* Off the list after 30 days, by a clock that is believed; and what it does when it comes back is the next in its chain. */
+static void test_a_webserver_is_forgotten_in_time_and_loses_nothing(void **state)
+{
+	struct world *w = *state;
+	struct sr_check_in c = {.node = w->webserver};
+	struct sr_version one = file_version(w, "one", 0644), two = file_version(w, "two", 0644);
+	json_t *row;
+
+	assert_int_equal(check_in(w, &c, false), 200);
+	tell(w, "{\"name\":\"web1\"}");
+	put_file(w, "a", "one");
+	pass(w, 29 * day);
+	assert_true(is_listed(w));
+	w->ahead_ms += 3000 * day; /* a leap */
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_true(is_listed(w));
+	w->ahead_ms -= 3000 * day;
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_true(is_listed(w));
+	pass(w, 2 * day);
+	assert_false(is_listed(w));
+	assert_int_equal(check_in(w, &c, false), 200); /* with the same start it does not tell again who it is */
+	row = listed(w);
+	assert_string_equal(json_string_value(json_object_get(row, "name")), "web1");
+	json_decref(row);
+	OK(sr_datastore_tick(w->d, &w->err));
+	shut(w);
+	open_world(w);
+	assert_true(is_listed(w));
+	for (int k = 0; k < 3; k++)
+		pass(w, 11 * day);
+	assert_false(is_listed(w));
+	shut(w);
+	open_world(w);
+	assert_false(is_listed(w));
+	assert_int_equal(PUSH({.store = "resources", .path = "a", .expect = one, .to = two, .content = "two"}), SR_VERDICT_OK);
+	assert_true(is_listed(w));
+	assert_memory_equal(&sr_ds_webserver(w->d, &w->webserver)->push, &w->prev, sizeof(w->prev));
+}
+
+static void test_webserver_trim_days_of_0_list_all_for_ever(void **state)
+{
+	struct world *w = *state;
+
+	w->d->trim_days = 0;
+	assert_int_equal(check_in(w, &(struct sr_check_in){.node = w->webserver}, false), 200);
+	for (int k = 0; k < 100; k++)
+		pass(w, 3 * day);
+	assert_true(is_listed(w));
+	w->d->trim_days = 30;
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_false(is_listed(w));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1810,6 +1965,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_verdicts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_older_roots_stay_readable_for_a_while, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_clock_that_leaps_ahead, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_webserver_trim_days_of_0_list_all_for_ever, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_webserver_is_forgotten_in_time_and_loses_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_when_it_was_seen_outlives_a_start, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_webserver_that_does_not_come_is_stale, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_pinned_root_is_written_out_as_it_was, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_an_edit_is_a_commit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_check_in, setup, teardown),
