@@ -1,13 +1,13 @@
 /* sameroot-datastore - the datastore daemon: arguments, configuration, signals, exit codes. */
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "lib/admin/cli.h"
-#include "lib/base/log.h"
+#include "lib/admin/signals.h"
 #include "lib/base/notify.h"
 #include "lib/datastore/datastore.h"
+
+#define LOOK_MS 1000 /* whether state.db failed */
 
 static bool check_config, json;
 static const char *config_path;
@@ -25,16 +25,21 @@ static const struct sr_cli cli = {
 	.n = sizeof options / sizeof *options,
 };
 
-static void reload(struct sr_datastore *d)
+static void reload(void *ctx)
 {
 	struct sr_config *fresh;
 
 	sr_notify_reloading();
 	fresh = sr_cli_reload(&cli, config_path);
 	if (fresh)
-		sr_datastore_reload(d, fresh);
+		sr_datastore_reload(ctx, fresh);
 	sr_config_free(fresh);
 	sr_notify_ready();
+}
+
+static void scan_now(void *ctx)
+{
+	sr_datastore_scan_now(ctx);
 }
 
 /* The service manager is told how it is when that has changed. */
@@ -48,52 +53,51 @@ static void tell_status(struct sr_datastore *d, char told[SR_DATASTORE_SUMMARY])
 	memcpy(told, now, sizeof now);
 }
 
-/* Until a signal ends it, or state.db failed. */
-static int wait_for_end(struct sr_datastore *d, const sigset_t *signals)
+/* Until it is shut down, or state.db failed. */
+static enum sr_status wait_for_end(struct sr_datastore *d, struct sr_shutdown *shutdown, struct sr_err *err)
 {
-	static const struct timespec second = {.tv_sec = 1};
 	char told[SR_DATASTORE_SUMMARY] = "";
-	struct sr_err err;
 
-	for (;;) {
-		int sig = sigtimedwait(signals, NULL, &second);
-
-		if (sr_datastore_broken(d, &err))
-			return sr_cli_fail(&cli, &err);
+	do {
+		if (sr_datastore_broken(d, err))
+			return err->code;
 		tell_status(d, told);
-		if (sig == SIGHUP) {
-			reload(d);
-		} else if (sig == SIGUSR1) {
-			sr_datastore_scan_now(d);
-		} else if (sig == SIGTERM || sig == SIGINT) {
-			sr_info("stopping (%s)", strsignal(sig));
-			sr_notify_stopping();
-			return 0;
-		}
-	}
+	} while (!sr_shutdown_wait(shutdown, LOOK_MS));
+	return SR_OK;
+}
+
+static enum sr_status serve(struct sr_datastore *d, struct sr_shutdown *shutdown, struct sr_signals **signals, const sigset_t *set, struct sr_err *err)
+{
+	enum sr_status rc;
+
+	sr_datastore_set_shutdown(d, shutdown);
+	rc = sr_datastore_listen(d, err);
+	if (rc != SR_OK)
+		return rc;
+	fprintf(stderr, "listening on %s\n", sr_datastore_address(d));
+	sr_notify_ready();
+	rc = sr_datastore_start(d, err);
+	if (rc == SR_OK)
+		rc = sr_signals_start(signals, set, shutdown, reload, scan_now, d, err);
+	return rc == SR_OK ? wait_for_end(d, shutdown, err) : rc;
 }
 
 static int run(const struct sr_config *config)
 {
+	struct sr_shutdown *shutdown = sr_shutdown_new(config, "datastore");
+	struct sr_signals *signals = NULL;
 	struct sr_datastore *d = NULL;
 	struct sr_err err = {0};
-	sigset_t signals;
-	int status;
+	sigset_t set;
+	int status = 0;
 
-	sr_cli_block_signals(&signals);
-	if (sr_datastore_open(&d, config, &err) != SR_OK || sr_datastore_listen(d, &err) != SR_OK) {
+	sr_cli_block_signals(&set);
+	if (sr_datastore_open(&d, config, &err) != SR_OK || serve(d, shutdown, &signals, &set, &err) != SR_OK)
 		status = sr_cli_fail(&cli, &err);
-		goto out;
-	}
-	fprintf(stderr, "listening on %s\n", sr_datastore_address(d));
-	sr_notify_ready();
-	if (sr_datastore_start(d, &err) != SR_OK) {
-		status = sr_cli_fail(&cli, &err);
-		goto out;
-	}
-	status = wait_for_end(d, &signals);
-out:
+	sr_signals_mute(signals);
 	sr_datastore_close(d);
+	sr_signals_stop(signals);
+	sr_shutdown_free(shutdown);
 	return status;
 }
 

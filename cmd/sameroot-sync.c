@@ -1,13 +1,10 @@
 /* sameroot-sync - the sync daemon beside a webserver: arguments, configuration, signals, exit codes. */
 #include <inttypes.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "lib/admin/cli.h"
 #include "lib/admin/progress_line.h"
-#include "lib/base/log.h"
+#include "lib/admin/signals.h"
 #include "lib/base/notify.h"
 #include "lib/base/version.h"
 #include "lib/sync/daemon.h"
@@ -65,11 +62,14 @@ static int run_once(const struct sr_config *config)
 
 struct running {
 	struct sr_sync_daemon *daemon;
-	sigset_t signals;
+	struct sr_shutdown *shutdown;
+	struct sr_signals *signals;
+	struct sr_progress_line *line;
 };
 
-static void reload(struct running *r)
+static void reload(void *ctx)
 {
+	struct running *r = ctx;
 	struct sr_config *fresh;
 
 	sr_notify_reloading();
@@ -79,50 +79,48 @@ static void reload(struct running *r)
 	sr_notify_ready();
 }
 
-static void *handle_signals(void *arg)
+static void round_now(void *ctx)
 {
-	struct running *r = arg;
-	int sig = 0;
+	struct running *r = ctx;
 
-	while (sigwait(&r->signals, &sig) == 0) {
-		if (sig == SIGHUP)
-			reload(r);
-		else if (sig == SIGUSR1)
-			sr_sync_daemon_now(r->daemon);
-		else
-			break;
+	sr_sync_daemon_now(r->daemon);
+}
+
+static enum sr_status run_rounds(struct running *r, const struct sr_config *config, const sigset_t *set, struct sr_err *err)
+{
+	enum sr_status rc = sr_sync_daemon_open(&r->daemon, config, SR_VERSION, r->shutdown, err);
+
+	if (rc != SR_OK)
+		return rc;
+	fprintf(stderr, "listening on %s\n", sr_sync_daemon_address(r->daemon));
+	sr_notify_ready();
+	rc = sr_signals_start(&r->signals, set, r->shutdown, reload, round_now, r, err);
+	if (rc != SR_OK)
+		return rc;
+	if (sr_progress_line_wanted(2, config->log_json)) {
+		r->line = sr_progress_line_new(2);
+		sr_sync_daemon_show_progress(r->daemon, sr_progress_line_show, r->line);
 	}
-	sr_info("stopping (%s)", strsignal(sig));
-	sr_notify_stopping();
-	sr_sync_daemon_stop(r->daemon);
-	return NULL;
+	sr_sync_daemon_run(r->daemon);
+	return SR_OK;
 }
 
 static int run_daemon(const struct sr_config *config)
 {
-	struct sr_progress_line *line = NULL;
-	struct running r = {0};
-	pthread_t signals;
+	struct running r = {.shutdown = sr_shutdown_new(config, "webserver")};
 	struct sr_err err = {0};
+	sigset_t set;
+	int status = 0;
 
-	sr_cli_block_signals(&r.signals);
-	if (sr_sync_daemon_open(&r.daemon, config, SR_VERSION, &err) != SR_OK)
-		return sr_cli_fail(&cli, &err);
-	fprintf(stderr, "listening on %s\n", sr_sync_daemon_address(r.daemon));
-	sr_notify_ready();
-	if (pthread_create(&signals, NULL, handle_signals, &r) != 0) {
-		sr_sync_daemon_close(r.daemon);
-		return sr_status_exit(SR_E_INTERNAL);
-	}
-	if (sr_progress_line_wanted(2, config->log_json)) {
-		line = sr_progress_line_new(2);
-		sr_sync_daemon_show_progress(r.daemon, sr_progress_line_show, line);
-	}
-	sr_sync_daemon_run(r.daemon);
-	pthread_join(signals, NULL);
+	sr_cli_block_signals(&set);
+	if (run_rounds(&r, config, &set, &err) != SR_OK)
+		status = sr_cli_fail(&cli, &err);
+	sr_signals_mute(r.signals);
 	sr_sync_daemon_close(r.daemon);
-	sr_progress_line_free(line);
-	return 0;
+	sr_signals_stop(r.signals);
+	sr_shutdown_free(r.shutdown);
+	sr_progress_line_free(r.line);
+	return status;
 }
 
 static int run(const struct sr_config *config)

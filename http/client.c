@@ -5,10 +5,13 @@
 
 #include <curl/curl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "http/answer.h"
 #include "http/certificate.h"
@@ -29,6 +32,8 @@ struct sr_client {
 	bool tls, insecure, busy, has_seen, distrusts;
 	unsigned connect_ms, stall_s, stall_rate, total_ms;
 	char seen[SR_PIN_TEXT];
+	int interruption; /* an eventfd: readable once it is interrupted */
+	atomic_bool interrupted;
 	struct sr_client_counts counts;
 };
 
@@ -135,6 +140,7 @@ enum sr_status sr_client_new(struct sr_client **out, const struct sr_client_opti
 	if (!client->easy)
 		abort();
 	open_multi(client);
+	client->interruption = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); /* -1: it is seen a little later */
 	*out = client;
 	return SR_OK;
 }
@@ -145,6 +151,8 @@ void sr_client_free(struct sr_client *client)
 		return;
 	curl_easy_cleanup(client->easy);
 	curl_multi_cleanup(client->multi);
+	if (client->interruption >= 0)
+		close(client->interruption);
 	forget(client->bearer);
 	forget(client->basic);
 	free(client->url);
@@ -182,6 +190,15 @@ void sr_client_set_bearer(struct sr_client *client, const char *bearer)
 bool sr_client_distrusts(const struct sr_client *client)
 {
 	return client->distrusts;
+}
+
+void sr_client_interrupt(struct sr_client *client)
+{
+	uint64_t one = 1;
+
+	client->interrupted = true;
+	if (client->interruption >= 0 && write(client->interruption, &one, sizeof one) < 0)
+		return; /* it is seen with the next look */
 }
 
 void sr_client_counts(const struct sr_client *client, struct sr_client_counts *out)
@@ -463,12 +480,22 @@ static int patience(const struct sr_stream *s)
 /* Let things move on, until `arrived`. */
 static void drive(struct sr_stream *s, bool body)
 {
+	struct sr_client *client = s->client;
+	struct curl_waitfd interruption = {.fd = client->interruption, .events = CURL_WAIT_POLLIN};
+
 	while (!arrived(s, body)) {
 		int running, left;
 		CURLMsg *message;
-		CURLMcode code = curl_multi_perform(s->client->multi, &running);
+		CURLMcode code;
 
-		while ((message = curl_multi_info_read(s->client->multi, &left)))
+		if (client->interrupted) {
+			snprintf(s->text, sizeof s->text, "interrupted: this program is ending");
+			finish(s, CURLE_ABORTED_BY_CALLBACK);
+			break;
+		}
+		code = curl_multi_perform(client->multi, &running);
+
+		while ((message = curl_multi_info_read(client->multi, &left)))
 			if (message->msg == CURLMSG_DONE)
 				finish(s, message->data.result);
 		if (!s->done && code)
@@ -478,7 +505,7 @@ static void drive(struct sr_stream *s, bool body)
 			finish(s, CURLE_OPERATION_TIMEDOUT);
 		}
 		if (!arrived(s, body))
-			curl_multi_poll(s->client->multi, NULL, 0, patience(s), NULL);
+			curl_multi_poll(client->multi, &interruption, interruption.fd >= 0, patience(s), NULL);
 	}
 }
 

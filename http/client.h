@@ -52,6 +52,9 @@ struct sr_client_counts {
 };
 void sr_client_counts(const struct sr_client *client, struct sr_client_counts *out);
 
+/* From any thread: the call under way and all that are made from now on end with SR_E_UNAVAILABLE, at once. */
+void sr_client_interrupt(struct sr_client *client);
+
 /* --- one call ---------------------------------------------------------------------------------------------------- */
 
 /* The next 1..n bytes of a body to send; *got 0: its end.  Not SR_OK: the transfer is broken off, and that is the call's error. */

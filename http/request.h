@@ -57,6 +57,7 @@ struct sr_request {
 	pthread_cond_t changed;
 	struct MHD_Connection *mhd; /* NULL once the request is completed: the client is gone or served */
 	struct sr_conn *conn;       /* as long as mhd */
+	bool counted;               /* among those under way */
 	bool begun;                 /* the head was looked at */
 	bool behind_head;           /* the body may come */
 	bool dispatched;            /* a worker has or had it */

@@ -42,7 +42,9 @@ struct sr_server {
 	char *address, *certificate, *key;
 	char pin[SR_PIN_TEXT]; /* of the certificate; "": plain HTTP */
 	uint16_t port;
-	atomic_bool stopping;
+	atomic_bool stopping, draining;
+	char *why; /* it drains */
+	atomic_uint under_way;
 	atomic_ullong requests, by_class[6];
 };
 
@@ -145,7 +147,7 @@ static struct MHD_Response *make_response(struct sr_request *req)
 		MHD_add_response_header(response, "Content-Type", req->type);
 	for (size_t i = 0; i < req->extra.n; i++)
 		MHD_add_response_header(response, req->extra.at[i].name, req->extra.at[i].value);
-	if (req->server->stopping) /* libmicrohttpd sees by itself to connections that cannot go on */
+	if (req->server->stopping || req->server->draining) /* libmicrohttpd sees by itself to connections that cannot go on */
 		MHD_add_response_header(response, "Connection", "close");
 	return response;
 }
@@ -243,7 +245,8 @@ static bool run_quick(struct sr_request *req)
 		if (req->parked_before && req->server->stopping) {
 			sr_err_set(&err, SR_E_UNAVAILABLE, "the server is stopping");
 			sr_reply_error(req, &err);
-		} else if (sr_request_expired(req)) {
+		} else if (sr_request_expired(req) || (req->parked_before && req->server->draining)) {
+			req->park_until = 0;
 			sr_request_run(req);
 			if (!req->ready) {
 				sr_err_set(&err, SR_E_INTERNAL, "parked for ever");
@@ -253,7 +256,10 @@ static bool run_quick(struct sr_request *req)
 			sr_request_run(req);
 		}
 		pthread_mutex_lock(&req->lock);
-		parked = !req->ready && sr_keeper_park(req->server->keeper, req, seen);
+		if (req->server->draining) /* it is answered as if its time were up */
+			req->park_until = 0;
+		else
+			parked = !req->ready && sr_keeper_park(req->server->keeper, req, seen);
 	}
 	return parked;
 }
@@ -299,6 +305,8 @@ static enum sr_status admit(struct sr_request *req, const char *version, struct 
 	if (allow)
 		sr_reply_header(req, "Allow", allow);
 	free(allow);
+	if (server->draining && !(req->route && req->route->flags & SR_ROUTE_LAST))
+		return sr_err_set(err, SR_E_UNAVAILABLE, "%s", server->why);
 	if (status)
 		return status;
 	if (server->authorize && !(req->route->flags & SR_ROUTE_OPEN))
@@ -306,6 +314,13 @@ static enum sr_status admit(struct sr_request *req, const char *version, struct 
 	if (!status && (req->length < 0 ? !req->route->max_body : (uint64_t)req->length > req->route->max_body))
 		status = sr_err_set(err, SR_E_LIMIT, "request body over %llu bytes", (unsigned long long)req->route->max_body);
 	return status;
+}
+
+static void uncount(struct sr_request *req)
+{
+	if (req->counted)
+		atomic_fetch_sub(&req->server->under_way, 1);
+	req->counted = false;
 }
 
 static void begin(struct sr_request *req, const char *method, const char *version)
@@ -320,7 +335,12 @@ static void begin(struct sr_request *req, const char *method, const char *versio
 	req->peer = sr_address_text(info ? info->client_addr : NULL);
 	req->tls = req->server->certificate;
 	MHD_get_connection_values(req->mhd, MHD_HEADER_KIND, add_field, &req->headers);
+	/* Counted before it is asked whether the server drains: who sees that it drains, and then none under way, has seen the last one. */
+	atomic_fetch_add(&req->server->under_way, 1);
+	req->counted = true;
 	status = admit(req, version, &err);
+	if (status || req->route->flags & SR_ROUTE_LAST)
+		uncount(req);
 	if (status == SR_E_USAGE) /* the path is there, the method is not */
 		sr_reply_bytes(req, 405, "application/json", sr_bytes_of("{\"error\":\"method\",\"detail\":\"see Allow\"}"));
 	else if (status)
@@ -400,6 +420,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **ctx, enum
 	class = req->queued && req->status / 100 < 6 ? (unsigned)req->status / 100 : 0;
 	pthread_cond_broadcast(&req->changed);
 	pthread_mutex_unlock(&req->lock);
+	uncount(req);
 	atomic_fetch_add(&server->requests, 1);
 	atomic_fetch_add(&server->by_class[class], 1);
 	sr_request_unref(req);
@@ -513,6 +534,7 @@ static void server_free(struct sr_server *server)
 	free(server->key);
 	free(server->certificate);
 	free(server->address);
+	free(server->why);
 	free(server->routes);
 	free(server);
 }
@@ -591,6 +613,18 @@ void sr_server_counts(struct sr_server *server, struct sr_server_counts *out)
 	for (size_t i = 0; i < sizeof(out->by_class) / sizeof(*out->by_class); i++)
 		out->by_class[i] = server->by_class[i];
 	sr_keeper_counts(server->keeper, &out->connections, &out->open, &out->parked);
+}
+
+void sr_server_drain(struct sr_server *server, const char *why)
+{
+	server->why = sr_strdup(why);
+	server->draining = true;
+	sr_keeper_wake(server->keeper);
+}
+
+unsigned sr_server_under_way(const struct sr_server *server)
+{
+	return server->under_way;
 }
 
 void sr_server_stop(struct sr_server *server, unsigned ms)

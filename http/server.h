@@ -27,6 +27,7 @@ typedef enum sr_status sr_handler_fn(void *ctx, struct sr_request *req, struct s
 enum sr_route_flags {
 	SR_ROUTE_QUICK = 1, /* on an event thread; never blocks; its request's body is thrown away unread */
 	SR_ROUTE_OPEN = 2,  /* for anyone: authorize is not asked */
+	SR_ROUTE_LAST = 4,  /* also while the server drains */
 	SR_ROUTE_USER = 256, /* this bit and those above are the caller's own (admins only, ...), for authorize to look at */
 };
 
@@ -94,6 +95,12 @@ struct sr_server_counts {
 	unsigned open, parked;   /* now */
 };
 void sr_server_counts(struct sr_server *server, struct sr_server_counts *out);
+
+/* Take no more requests, but those of routes with SR_ROUTE_LAST: 503, saying why (COPIED), and the connection ends with it, as with every answer from now on.
+ * Parked requests run again as expired; those under way go on.  Once. */
+void sr_server_drain(struct sr_server *server, const char *why);
+/* Requests that are under way, those of SR_ROUTE_LAST not counted. */
+unsigned sr_server_under_way(const struct sr_server *server);
 
 /* Stop taking connections, answer parked requests with 503, close idle connections, give running requests `ms` to end, cut what is left, join
  * all threads.  A handler that computes without reading or writing is waited for.  CONSUMES server; NULL is a no-op.  Not from a handler. */

@@ -53,6 +53,9 @@ static const struct sr_config_key keys[] = {
 	GLOBAL("Wal-Limit", NUMBER, wal_limit, "67108864", 0, BYTES_MOST, "bytes of a write-ahead log before we checkpoint it; 0: never"),
 	GLOBAL("Conflict-Max-Bytes", NUMBER, conflict_max_bytes, "1073741824", 0, BYTES_MOST, "bytes of the conflict archive; 0: no limit"),
 	GLOBAL("Admin-Query", TEXT, admin_query, NULL, 0, 0, "SELECT of name, password hash, is-admin in an application's own users database"),
+	GLOBAL("Lb-Recognition-Period", NUMBER, lb_recognition_period, "3", 0, 3600, "seconds of a shutdown in which requests are still served"),
+	GLOBAL("Shutdown-Timeout", NUMBER, shutdown_timeout, "30", 1, 86400, "seconds that a graceful shutdown takes at most"),
+	GLOBAL("Shutdown-Hook", LIST, shutdown_hook, NULL, 0, 0, "command of a graceful shutdown; repeatable"),
 	GLOBAL("Log-Level", LEVEL, log_level, "info", 0, 0, "debug, info, warn or error"),
 	GLOBAL("Log-Format", FORMAT, log_json, "text", 0, 0, "text or json"),
 

@@ -88,6 +88,9 @@ struct sr_config {
 	uint64_t webserver_trim_days;                  /* a webserver that was not seen for so long is not listed any more; 0: always */
 	uint64_t wal_limit;                            /* bytes; 0: never checkpoint */
 	uint64_t conflict_max_bytes;                   /* of a node's conflict archive; 0: no limit */
+	uint64_t lb_recognition_period;                /* seconds */
+	uint64_t shutdown_timeout;                     /* seconds */
+	struct sr_config_list shutdown_hook;           /* commands */
 	char *admin_query;                             /* NULL: users.db has the reference schema */
 	enum sr_log_level log_level;
 	bool log_json;

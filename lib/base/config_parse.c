@@ -120,6 +120,10 @@ static void check_pairs(struct parse *p)
 		sr_ini_fault(&p->ini, given_line(p, "Certificate-File"), "Certificate-File needs Key-File too");
 	else if (config->key_file && !config->certificate_file)
 		sr_ini_fault(&p->ini, given_line(p, "Key-File"), "Key-File needs Certificate-File too");
+	else if (config->lb_recognition_period >= config->shutdown_timeout)
+		sr_ini_fault(&p->ini, given_line(p, given_line(p, "Shutdown-Timeout") ? "Shutdown-Timeout" : "Lb-Recognition-Period"),
+			     "Lb-Recognition-Period (%llu seconds) leaves nothing of Shutdown-Timeout (%llu seconds)",
+			     (unsigned long long)config->lb_recognition_period, (unsigned long long)config->shutdown_timeout);
 }
 
 static void check_store(struct parse *p, struct sr_config_store *store)

@@ -251,13 +251,21 @@ static bool wait_turn(struct sr_datastore *d)
 static void *run(void *ctx)
 {
 	struct sr_datastore *d = ctx;
-	struct sr_err err, last = {0};
+	struct sr_err err, told = {0};
 
 	do {
+		bool last;
+
+		pthread_mutex_lock(&d->face);
+		last = d->last_asked;
+		pthread_mutex_unlock(&d->face);
 		err = (struct sr_err){0};
-		if (sr_datastore_tick(d, &err) != SR_OK && strcmp(err.text, last.text) != 0)
+		if (sr_datastore_tick(d, &err) != SR_OK && strcmp(err.text, told.text) != 0)
 			sr_error("%s", err.text);
-		last = err;
+		told = err;
+		pthread_mutex_lock(&d->face);
+		d->last_done = last;
+		pthread_mutex_unlock(&d->face);
 	} while (wait_turn(d));
 	return NULL;
 }
@@ -350,6 +358,43 @@ bool sr_datastore_broken(struct sr_datastore *d, struct sr_err *err)
 	return broken;
 }
 
+/* --- shutdown -------------------------------------------------------------------------------------------------------- */
+
+/* A last turn: it waits for the commit under way, and commits what was changed directly. */
+static void flush(void *ctx, int64_t until_ms)
+{
+	struct sr_datastore *d = ctx;
+
+	(void)until_ms;
+	pthread_mutex_lock(&d->face);
+	d->last_asked = true;
+	pthread_mutex_unlock(&d->face);
+	sr_datastore_scan_now(d);
+}
+
+static bool is_flushed(void *ctx)
+{
+	struct sr_datastore *d = ctx;
+	bool is;
+
+	pthread_mutex_lock(&d->face);
+	is = d->last_done;
+	pthread_mutex_unlock(&d->face);
+	return is;
+}
+
+static void hurry(void *ctx)
+{
+	(void)ctx; /* closing cuts what is under way */
+}
+
+static const struct sr_shutdown_steps steps = {.flush = flush, .is_flushed = is_flushed, .hurry = hurry};
+
+void sr_datastore_set_shutdown(struct sr_datastore *d, struct sr_shutdown *shutdown)
+{
+	d->shutdown = shutdown;
+}
+
 /* --- HTTP ------------------------------------------------------------------------------------------------------------ */
 
 static enum sr_status certificate(struct sr_datastore *d, struct sr_err *err)
@@ -374,11 +419,12 @@ static enum sr_status certificate(struct sr_datastore *d, struct sr_err *err)
 enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 {
 	struct sr_routes routes[] = {{.ctx = d},          {.ctx = &d->serve}, {.ctx = &d->hello},  {.ctx = &d->conflicts},
-				     {.ctx = d->balance}, {.ctx = &d->relay}, {.ctx = d->results}};
+				     {.ctx = d->balance}, {.ctx = &d->relay}, {.ctx = d->results},
+				     {.ctx = d->shutdown}};
 	struct sr_server_options o = {.address = d->config->datastore_listen_address,
 				      .port = d->config->datastore_port,
 				      .routes = routes,
-				      .routes_count = sizeof(routes) / sizeof(*routes),
+				      .routes_count = sizeof(routes) / sizeof(*routes) - !d->shutdown, /* the last one */
 				      .authorize = sr_admit_check,
 				      .verify = sr_admit_verify,
 				      .challenge = SR_ADMIT_CHALLENGE,
@@ -399,12 +445,15 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 	routes[4].at = sr_balance_routes(&routes[4].n);
 	routes[5].at = sr_relay_routes(&routes[5].n);
 	routes[6].at = sr_results_routes(&routes[6].n);
+	routes[7].at = sr_shutdown_routes(&routes[7].n);
 	rc = sr_server_start(&server, &o, err);
 	if (rc != SR_OK)
 		return rc;
 	pthread_mutex_lock(&d->writer); /* who publishes wakes it */
 	d->server = server;
 	pthread_mutex_unlock(&d->writer);
+	if (d->shutdown)
+		sr_shutdown_attach(d->shutdown, d->balance, server, &steps, d);
 	return sr_address_write(d->config->datastore_state_directory, d->certificate != NULL, sr_server_address(server), err);
 }
 
@@ -430,7 +479,7 @@ static void stop_server(struct sr_datastore *d)
 	pthread_mutex_unlock(&d->writer);
 	if (server)
 		sr_address_remove(d->config->datastore_state_directory);
-	sr_server_stop(server, STOP_MS);
+	sr_server_stop(server, sr_shutdown_patience_ms(d->shutdown, STOP_MS));
 }
 
 /* When the webservers were seen is to be known at the next start. */
@@ -448,6 +497,7 @@ void sr_datastore_close(struct sr_datastore *d)
 {
 	if (!d)
 		return;
+	sr_shutdown_detach(d->shutdown);
 	stop_server(d);
 	sr_results_free(d->results);
 	sr_peers_free(d->peers);

@@ -15,6 +15,7 @@
 #include "lib/base/door.h"
 
 #define SR_DATASTORE_SUMMARY 320 /* with the NUL */
+struct sr_shutdown;
 
 struct sr_datastore; /* opaque */
 
@@ -39,6 +40,9 @@ void sr_datastore_scan_now(struct sr_datastore *d);
 /* Take what can be taken without a restart: the interval, how long what was replaced is kept, each store's exclusions, the archive's limit.
  * BORROWS fresh for the call. */
 void sr_datastore_reload(struct sr_datastore *d, const struct sr_config *fresh);
+
+/* Before it listens: how it is shut down gracefully (lib/node/shutdown.h).  BORROWED until sr_datastore_close.  Without one it only closes. */
+void sr_datastore_set_shutdown(struct sr_datastore *d, struct sr_shutdown *shutdown);
 
 /* Serve HTTP as configured; a self-signed pair is made in the state directory when TLS is on and none is configured. */
 SR_MUST enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err);

@@ -24,6 +24,7 @@
 
 #include "lib/datastore/datastore.h"
 #include "lib/node/balance.h"
+#include "lib/node/shutdown.h"
 #include "lib/node/peers.h"
 #include "lib/node/relay.h"
 #include "lib/node/results.h"
@@ -148,6 +149,8 @@ struct sr_datastore {
 	struct sr_uuid start;    /* random per start */
 	struct sr_admit admit;   /* secrets */
 	struct sr_balance *balance;
+	struct sr_shutdown *shutdown; /* BORROWED; NULL: none */
+	bool last_asked, last_done; /* the last turn of a shutdown; with face */
 	char *certificate, *key; /* paths; NULL: plain HTTP */
 
 	pthread_mutex_t writer;

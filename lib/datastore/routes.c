@@ -232,7 +232,7 @@ static const struct sr_route routes[] = {
 	{"POST", "/api/admin/adopt", sr_ds_admin_adopt, SR_ROUTE_ADMIN, MOST_SMALL},
 	{"POST", "/api/admin/restore", sr_ds_admin_restore, SR_ROUTE_ADMIN, MOST_SMALL},
 	{"GET", "/api/log", sr_ds_log_get, 0, 0},
-	{"GET", "/healthz", healthz, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
+	{"GET", "/healthz", healthz, SR_ROUTE_QUICK | SR_ROUTE_OPEN | SR_ROUTE_LAST, 0},
 	{"GET", "/readyz", readyz, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
 };
 

@@ -181,14 +181,24 @@ void sr_balance_stopping(struct sr_balance *b)
 	move_on(b, STOPPING);
 }
 
-bool sr_balance_is_stopping(struct sr_balance *b)
+static bool is_in(struct sr_balance *b, enum phase phase)
 {
 	bool is;
 
 	pthread_mutex_lock(&b->lock);
-	is = b->phase == STOPPING;
+	is = b->phase == phase;
 	pthread_mutex_unlock(&b->lock);
 	return is;
+}
+
+bool sr_balance_is_starting(struct sr_balance *b)
+{
+	return is_in(b, STARTING);
+}
+
+bool sr_balance_is_stopping(struct sr_balance *b)
+{
+	return is_in(b, STOPPING);
 }
 
 void sr_balance_fault(struct sr_balance *b, enum sr_fault which, const char *why)
@@ -332,7 +342,7 @@ static enum sr_status put_override(void *ctx, struct sr_request *req, struct sr_
 const struct sr_route *sr_balance_routes(size_t *n)
 {
 	static const struct sr_route routes[] = {
-		{"GET", "/api/system/lbstatus", get_status, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
+		{"GET", "/api/system/lbstatus", get_status, SR_ROUTE_QUICK | SR_ROUTE_OPEN | SR_ROUTE_LAST, 0},
 		{"PUT", "/api/system/lbstatus/override/{}", put_override, SR_ROUTE_ADMIN, 0},
 	};
 

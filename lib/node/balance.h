@@ -43,6 +43,7 @@ void sr_balance_close(struct sr_balance *b); /* NULL is a no-op */
 /* The life of a node, forward only. */
 void sr_balance_running(struct sr_balance *b);
 void sr_balance_stopping(struct sr_balance *b);
+bool sr_balance_is_starting(struct sr_balance *b);
 bool sr_balance_is_stopping(struct sr_balance *b);
 
 /* why: a sentence for the operator, COPIED; NULL: it is well.  The same text again changes nothing, nor does another one for a fault that is there.

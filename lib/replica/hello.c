@@ -100,7 +100,7 @@ static enum sr_status get_hello(void *ctx, struct sr_request *req, struct sr_err
 }
 
 static const struct sr_route routes[] = {
-	{"GET", "/api/hello", get_hello, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
+	{"GET", "/api/hello", get_hello, SR_ROUTE_QUICK | SR_ROUTE_OPEN | SR_ROUTE_LAST, 0},
 };
 
 const struct sr_route *sr_hello_routes(size_t *n)

@@ -10,6 +10,52 @@
 #include "lib/replica/address.h"
 
 #define BACKOFF_MAX_MS 60000
+#define FLUSH_MAX_MS   1000 /* between the rounds of a flush */
+#define FLUSH_IDLE     3    /* rounds of it that push nothing */
+
+/* --- the steps of a shutdown --------------------------------------------------------------------------------------------- */
+
+static void flush(void *ctx, int64_t until_ms)
+{
+	struct sr_sync_daemon *d = ctx;
+
+	pthread_mutex_lock(&d->lock);
+	d->flush = d->now = true;
+	d->flush_until_ms = until_ms;
+	pthread_cond_signal(&d->wake);
+	pthread_mutex_unlock(&d->lock);
+}
+
+static bool flush_is_over(void *ctx)
+{
+	struct sr_sync_daemon *d = ctx;
+	bool is;
+
+	pthread_mutex_lock(&d->lock);
+	is = d->flushed;
+	pthread_mutex_unlock(&d->lock);
+	return is;
+}
+
+static void hurry(void *ctx)
+{
+	struct sr_sync_daemon *d = ctx;
+
+	sr_sync_interrupt(d->sync);
+}
+
+static void stop(void *ctx)
+{
+	struct sr_sync_daemon *d = ctx;
+
+	pthread_mutex_lock(&d->lock);
+	d->stop = true;
+	pthread_cond_signal(&d->wake);
+	pthread_cond_broadcast(&d->lending);
+	pthread_mutex_unlock(&d->lock);
+}
+
+static const struct sr_shutdown_steps steps = {.flush = flush, .is_flushed = flush_is_over, .hurry = hurry, .end = stop};
 
 /* --- open, close ------------------------------------------------------------------------------------------------------- */
 
@@ -65,13 +111,15 @@ static void open_peers(struct sr_sync_daemon *d)
 								 .most_elsewhere = SR_SYNC_WORKERS / 3});
 }
 
-enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_config *config, const char *version, struct sr_err *err)
+enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_config *config, const char *version,
+				   struct sr_shutdown *shutdown, struct sr_err *err)
 {
 	struct sr_sync_daemon *d = sr_alloc(sizeof *d);
 	pthread_condattr_t attr;
 	enum sr_status rc;
 
 	d->config = config;
+	d->shutdown = shutdown;
 	d->interval_ms = config->update_interval * 1000;
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_condattr_init(&attr);
@@ -94,6 +142,7 @@ enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_
 	}
 	sr_sync_set_server(d->sync, sr_server_port(d->server), sr_server_pin(d->server));
 	sr_sync_set_balance(d->sync, d->balance);
+	sr_shutdown_attach(shutdown, d->balance, d->server, &steps, d);
 	*out = d;
 	return SR_OK;
 }
@@ -107,9 +156,10 @@ void sr_sync_daemon_close(struct sr_sync_daemon *d)
 {
 	if (!d)
 		return;
+	sr_shutdown_detach(d->shutdown);
 	if (d->server)
 		sr_address_remove(d->config->state_directory);
-	sr_server_stop(d->server, 3000);
+	sr_server_stop(d->server, sr_shutdown_patience_ms(d->shutdown, 3000));
 	sr_results_free(d->results);
 	sr_peers_free(d->peers);
 	sr_sync_close(d->sync);
@@ -180,6 +230,10 @@ static void lend(struct sr_sync_daemon *d)
 
 static void log_round(struct sr_sync_daemon *d, enum sr_status rc, const struct sr_sync_result *result, const struct sr_err *err)
 {
+	if (rc != SR_OK && sr_sync_is_interrupted(d->sync)) {
+		sr_debug("%s", err->text);
+		return;
+	}
 	if (rc != SR_OK && strncmp(d->told, err->text, sizeof d->told - 1) != 0)
 		sr_log(rc == SR_E_AUTH ? SR_LOG_ERROR : SR_LOG_WARN, "%s%s", err->text,
 		       rc == SR_E_UNAVAILABLE ? " (asked again until it answers)" : "");
@@ -268,9 +322,49 @@ static void take_fresh(struct sr_sync_daemon *d)
 	d->fresh = NULL;
 }
 
+/* --- the last rounds of all ------------------------------------------------------------------------------------------------ */
+
+/* After a round of the flush, with the lock held: has it done what can be done?  What is held, paused or left alone stays; but what merely changed
+ * while it was looked at is looked at again. */
+static bool is_flushed(struct sr_sync_daemon *d, enum sr_status rc, const struct sr_sync_result *result, unsigned failures, unsigned *idle)
+{
+	int64_t left = d->flush_until_ms - sr_ticks_ms();
+	struct sr_buf what = {0};
+	bool any;
+
+	if (rc != SR_E_UNAVAILABLE && rc != SR_E_BUSY) {
+		*idle = rc == SR_OK && result->pushed ? 0 : *idle + 1;
+		return (rc == SR_OK && result->in_sync) || *idle == FLUSH_IDLE;
+	}
+	any = sr_sync_left(d->sync, &what);
+	if (any && failures == 1 && left > 0)
+		sr_warn("the datastore is waited for, for %lld s at most: it does not have %s", (long long)(left + 999) / 1000, sr_buf_text(&what));
+	sr_buf_free(&what);
+	return !any;
+}
+
+static uint64_t flush_pause_ms(unsigned failures)
+{
+	uint64_t ms = 100ull << (failures < 4 ? failures : 4);
+
+	return ms < FLUSH_MAX_MS ? ms : FLUSH_MAX_MS;
+}
+
+/* By the thread that ran the rounds, when there are no more of them. */
+static void say_what_is_left(struct sr_sync_daemon *d)
+{
+	struct sr_buf what = {0};
+
+	if (sr_sync_left(d->sync, &what))
+		sr_warn("stopping; the datastore does not have %s: that is kept here, and pushed by the rounds of the next start", sr_buf_text(&what));
+	else if (d->flushed)
+		sr_info("stopping; all that is here is at the datastore, too");
+	sr_buf_free(&what);
+}
+
 void sr_sync_daemon_run(struct sr_sync_daemon *d)
 {
-	unsigned failures = 0;
+	unsigned failures = 0, idle = 0;
 
 	sr_notify_status("the first round is under way");
 	pthread_mutex_lock(&d->lock);
@@ -280,11 +374,14 @@ void sr_sync_daemon_run(struct sr_sync_daemon *d)
 		enum sr_status rc;
 
 		struct sr_orders orders = d->orders;
+		bool flush = d->flush;
 
 		take_fresh(d);
 		d->orders = (struct sr_orders){0};
 		pthread_mutex_unlock(&d->lock);
 		sr_orders_obey(&orders, d->sync);
+		if (flush)
+			sr_sync_look_again(d->sync);
 		rc = sr_sync_round(d->sync, &result, &err);
 		log_round(d, rc, &result, &err);
 		if (sr_sync_has_tree(d->sync)) /* also without a datastore: the application has what it had */
@@ -293,10 +390,13 @@ void sr_sync_daemon_run(struct sr_sync_daemon *d)
 		failures = rc == SR_OK ? 0 : failures + 1;
 		pthread_mutex_lock(&d->lock);
 		d->one_round |= rc == SR_OK;
+		if (flush && !d->flushed)
+			d->flushed = is_flushed(d, rc, &result, failures, &idle);
 		if (!d->stop)
-			wait_for(d, pause_ms(d, failures));
+			wait_for(d, d->flush && !d->flushed ? flush_pause_ms(failures) : pause_ms(d, failures));
 	}
 	pthread_mutex_unlock(&d->lock);
+	say_what_is_left(d);
 }
 
 void sr_sync_daemon_now(struct sr_sync_daemon *d)
@@ -313,15 +413,6 @@ void sr_sync_daemon_reload(struct sr_sync_daemon *d, struct sr_config *fresh)
 	d->interval_ms = fresh->update_interval * 1000;
 	sr_config_free(d->fresh);
 	d->fresh = fresh;
-	pthread_mutex_unlock(&d->lock);
-}
-
-void sr_sync_daemon_stop(struct sr_sync_daemon *d)
-{
-	pthread_mutex_lock(&d->lock);
-	d->stop = true;
-	pthread_cond_signal(&d->wake);
-	pthread_cond_broadcast(&d->lending);
 	pthread_mutex_unlock(&d->lock);
 }
 

@@ -4,6 +4,7 @@
 
 #include "http/server.h"
 #include "lib/node/balance.h"
+#include "lib/node/shutdown.h"
 #include "lib/node/peers.h"
 #include "lib/node/relay.h"
 #include "lib/node/results.h"
@@ -27,12 +28,15 @@ struct sr_sync_daemon {
 	struct sr_peers *peers;
 	struct sr_relay relay;
 	struct sr_results *results;
+	struct sr_shutdown *shutdown; /* BORROWED */
 	struct sr_server *server;
 
 	pthread_mutex_t lock;
 	pthread_cond_t wake, lending;
 	unsigned borrowers;   /* requests that wait for what belongs to the thread that runs rounds */
 	bool offered, lent;   /* to any of them; one has it */
+	bool flush, flushed;  /* of a shutdown: a round that begins from now on has to take all that is here; it did what it could */
+	int64_t flush_until_ms;
 	bool stop, now, one_round; /* one_round: at least one went through, so that the tree is known */
 	uint64_t interval_ms;
 	struct sr_orders orders;     /* of the operator, before the next round */

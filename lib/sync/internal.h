@@ -2,6 +2,8 @@
 #ifndef SR_SYNC_INTERNAL_H
 #define SR_SYNC_INTERNAL_H
 
+#include <stdatomic.h>
+
 #include "lib/replica/tally.h"
 #include "lib/sync/chunks.h"
 #include "lib/sync/contact.h"
@@ -110,6 +112,7 @@ struct sr_sync {
 	char *told;             /* what the registry was told last, or NULL; and by which start of the datastore it was taken */
 	struct sr_uuid told_to;
 	struct sr_told_conflicts told_conflicts;
+	atomic_bool interrupted;
 	bool met;               /* in this round: the datastore answered a check-in */
 
 	/* the state in which nothing was left to do: a round that finds it again ends there */

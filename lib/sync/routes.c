@@ -260,7 +260,7 @@ static enum sr_status get_verify(void *ctx, struct sr_request *req, struct sr_er
 /* --- all of them --------------------------------------------------------------------------------------------------------- */
 
 static const struct sr_route own_routes[] = {
-	{"GET", "/healthz", get_health, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
+	{"GET", "/healthz", get_health, SR_ROUTE_QUICK | SR_ROUTE_OPEN | SR_ROUTE_LAST, 0},
 	{"GET", "/readyz", get_ready, SR_ROUTE_QUICK | SR_ROUTE_OPEN, 0},
 	{"GET", "/api/tree", get_tree, 0, 0},
 	{"GET", "/api/webservers", get_webservers, 0, 0},
@@ -291,7 +291,8 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 				     {.ctx = &d->conflicts},
 				     {.ctx = d->balance},
 				     {.ctx = &d->relay},
-				     {.ctx = d->results}};
+				     {.ctx = d->results},
+				     {.ctx = d->shutdown}};
 	struct sr_server_options o = {.address = c->sync_listen_address,
 				      .port = c->sync_port,
 				      .routes = routes,
@@ -314,6 +315,7 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 	routes[4].at = sr_balance_routes(&routes[4].n);
 	routes[5].at = sr_relay_routes(&routes[5].n);
 	routes[6].at = sr_results_routes(&routes[6].n);
+	routes[7].at = sr_shutdown_routes(&routes[7].n);
 	o.certificate = cert;
 	o.key = key;
 	if (rc == SR_OK)

@@ -111,6 +111,17 @@ void sr_sync_forget_key(struct sr_sync *s)
 	sr_contact_forget_soon(s->contact);
 }
 
+void sr_sync_interrupt(struct sr_sync *s)
+{
+	s->interrupted = true;
+	sr_client_interrupt(s->client);
+}
+
+bool sr_sync_is_interrupted(struct sr_sync *s)
+{
+	return s->interrupted;
+}
+
 void sr_sync_show_progress(struct sr_sync *s, void (*show)(void *ctx, const struct sr_progress *p), void *ctx)
 {
 	s->progress.show = show;
@@ -326,7 +337,7 @@ static void scan_and_plan(struct sr_sync *s, struct sr_err *err)
 	for (size_t i = 0; i < s->r->n; i++) {
 		sr_store_plan_clear(&s->plans[i]);
 		rc = make_if_new(s, i, err);
-		if (rc == SR_OK && s->r->stores[i].mode == SR_MODE_READY)
+		if (rc == SR_OK && s->r->stores[i].mode == SR_MODE_READY && !s->interrupted)
 			rc = sr_replica_scan(s->r, i, true, NULL, NULL, err);
 		if (rc != SR_OK)
 			sr_sync_trouble(s, i, err);
@@ -335,7 +346,7 @@ static void scan_and_plan(struct sr_sync *s, struct sr_err *err)
 	if (s->quiet && sr_hash_eq(&s->quiet_local, &s->r->root) && sr_hash_eq(&s->quiet_remote, &s->remote) && !any_schema_moved(s))
 		goto out; /* as it was when nothing was left to do */
 	for (size_t i = 0; i < s->r->n; i++)
-		if (s->r->stores[i].view && sr_sync_gather(s, i, err) != SR_OK) {
+		if (s->r->stores[i].view && !s->interrupted && sr_sync_gather(s, i, err) != SR_OK) {
 			sr_store_plan_clear(&s->plans[i]);
 			sr_sync_trouble(s, i, err);
 		}
@@ -450,13 +461,20 @@ static enum sr_status end_unions(struct sr_sync *s, struct sr_err *err)
 	return rc;
 }
 
+static enum sr_status check_interrupted(const struct sr_sync *s, struct sr_err *err)
+{
+	return s->interrupted ? sr_err_set(err, SR_E_UNAVAILABLE, "interrupted: this program is ending") : SR_OK;
+}
+
 /* Agree and pull, one store after the other.  *gone: the root is no longer readable: plan anew against the next one. */
 static enum sr_status take(struct sr_sync *s, bool *gone, struct sr_err *err)
 {
 	*gone = false;
 	for (size_t i = 0; i < s->r->n; i++) {
-		enum sr_status rc = s->plans[i].agree ? sr_sync_agree(s, i, err) : SR_OK;
+		enum sr_status rc = check_interrupted(s, err);
 
+		if (rc == SR_OK && s->plans[i].agree)
+			rc = sr_sync_agree(s, i, err);
 		if (rc == SR_OK && s->plans[i].pull)
 			rc = sr_sync_pull(s, i, err);
 		if (rc == SR_OK)
@@ -516,6 +534,9 @@ static enum sr_status attempt(struct sr_sync *s, unsigned try, bool *again, stru
 	if (rc != SR_OK)
 		return rc;
 	scan_and_plan(s, err);
+	rc = check_interrupted(s, err);
+	if (rc != SR_OK)
+		return rc;
 	if (nothing_planned(s)) {
 		rc = end_unions(s, err);
 		if (rc == SR_OK)
@@ -640,7 +661,8 @@ enum sr_status sr_sync_round(struct sr_sync *s, struct sr_sync_result *result, s
 	s->result.received = after.received - before.received;
 	if (rc != SR_OK) {
 		s->result.in_sync = false;
-		sr_sync_scan_alone(s);
+		if (!s->interrupted)
+			sr_sync_scan_alone(s);
 	} else {
 		s->scanned_ms = 0;
 	}

@@ -63,6 +63,15 @@ struct sr_balance;
 void sr_sync_set_balance(struct sr_sync *s, struct sr_balance *balance);
 /* From any thread: before the next round the key that was pinned at first contact is forgotten. */
 void sr_sync_forget_key(struct sr_sync *s);
+/* From any thread: the round under way, and each from now on, ends soon, with SR_E_UNAVAILABLE; what it was at is gone on with by the next start. */
+void sr_sync_interrupt(struct sr_sync *s);
+bool sr_sync_is_interrupted(struct sr_sync *s);
+
+/* What of the stores here the datastore does not have, as of the last look: "users.db: 12 rows; resources: 3 files, 1 directory", appended.  False:
+ * nothing.  By the owner, between rounds. */
+bool sr_sync_left(struct sr_sync *s, struct sr_buf *out);
+/* The next round looks at the stores also if it does not go through. */
+void sr_sync_look_again(struct sr_sync *s);
 
 /* Let somebody look at how far a round is; NULL: nobody.  Called in the thread that runs rounds, or while that waits: quick, and no calls
  * back. */

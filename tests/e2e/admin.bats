@@ -22,6 +22,7 @@ config() {
 		[global]
 		Control-Auth-File=$house/auth
 		Datastore-Update-Interval=1
+		Lb-Recognition-Period=0
 		Datastore-Listen-Address=127.0.0.1
 		Datastore-Port=0
 		Sync-Listen-Address=127.0.0.1

@@ -30,6 +30,7 @@ place() {
 		echo "${prefix}State-Directory=$T/$name/state"
 		echo "Control-Auth-File=$T/$name/control-auth"
 		echo "Datastore-Update-Interval=1"
+		echo "Lb-Recognition-Period=0"
 		[[ $name == datastore ]] || printf '%s\n' 'Sync-Listen-Address=127.0.0.1' 'Sync-Port=0'
 		[[ $# -eq 0 ]] || printf '%s\n' "$@"
 		printf '# no newline at the end'

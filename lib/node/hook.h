@@ -1,0 +1,25 @@
+/* hook.h - an operator's command, run by a daemon, with an end.
+ *
+ * /bin/sh -c, in a process group of its own, standard input from /dev/null, nothing else of the daemon's open.  What it prints goes into the log,
+ * line by line.  It is over when the shell has ended, whatever that left in the background.  When its time is up the whole group gets SIGTERM,
+ * and a second later, if anything of it is left then, SIGKILL.  Any thread may run one; the process must not wait for children of its own otherwise. */
+#ifndef SR_NODE_HOOK_H
+#define SR_NODE_HOOK_H
+
+#include <stdbool.h>
+
+#include "lib/base/err.h"
+
+struct sr_hook {
+	const char *name;              /* "Shutdown-Hook 1", for the log */
+	const char *command;
+	const char *const *environment; /* "NAME=VALUE", with NULL at the end; in addition to the daemon's own */
+	bool (*is_over)(void *ctx);    /* is its time up?  Asked some twenty times a second */
+	bool (*is_urgent)(void *ctx);  /* then SIGKILL follows within a fifth of a second; NULL: it never is */
+	void *ctx;
+};
+
+/* Run it to its end.  SR_OK: it ended with status 0.  SR_E_UNAVAILABLE: its time was up.  SR_E_IO: another status, or it could not be started. */
+SR_MUST enum sr_status sr_hook_run(const struct sr_hook *hook, struct sr_err *err);
+
+#endif
