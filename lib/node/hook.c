@@ -17,8 +17,6 @@
 
 #define LOOK_MS   50
 #define ENDING_MS 2    /* it has closed its output: it is about to end, or else only quiet */
-#define TERM_MS   1000
-#define URGENT_MS 200
 #define LINE_MOST 1000 /* bytes of a line; more are lines of their own */
 
 extern char **environ;
@@ -185,13 +183,12 @@ static bool shell_has_ended(const struct run *r)
 static void press(struct run *r)
 {
 	const struct sr_hook *h = r->hook;
-	bool urgent = h->is_urgent && h->is_urgent(h->ctx);
 
 	if (!r->term_ms) {
 		sr_warn("%s: its time is up, it is ended", h->name);
 		kill(-r->pid, SIGTERM);
 		r->term_ms = sr_ticks_ms();
-	} else if (!r->killed && sr_ticks_ms() - r->term_ms >= (urgent ? URGENT_MS : TERM_MS)) {
+	} else if (!r->killed && sr_ticks_ms() - r->term_ms >= h->grace_ms(h->ctx)) {
 		kill(-r->pid, SIGKILL);
 		r->killed = true;
 	}

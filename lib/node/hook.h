@@ -2,7 +2,7 @@
  *
  * /bin/sh -c, in a process group of its own, standard input from /dev/null, nothing else of the daemon's open.  What it prints goes into the log,
  * line by line.  It is over when the shell has ended, whatever that left in the background.  When its time is up the whole group gets SIGTERM,
- * and a second later, if anything of it is left then, SIGKILL.  Any thread may run one; the process must not wait for children of its own otherwise. */
+ * and SIGKILL after that, so that nothing of it is left.  Any thread may run one; the process must not wait for children of its own otherwise. */
 #ifndef SR_NODE_HOOK_H
 #define SR_NODE_HOOK_H
 
@@ -15,7 +15,7 @@ struct sr_hook {
 	const char *command;
 	const char *const *environment; /* "NAME=VALUE", with NULL at the end; in addition to the daemon's own */
 	bool (*is_over)(void *ctx);    /* is its time up?  Asked some twenty times a second */
-	bool (*is_urgent)(void *ctx);  /* then SIGKILL follows within a fifth of a second; NULL: it never is */
+	unsigned (*grace_ms)(void *ctx); /* from SIGTERM to SIGKILL; asked as often */
 	void *ctx;
 };
 

@@ -18,6 +18,8 @@
 #define LOOK_MS     20
 #define LAST_MS     2000 /* from the end of the time to the end of the process */
 #define PATIENCE_MS 1000
+#define GRACE_MS    1000 /* of a hook, from SIGTERM to SIGKILL */
+#define URGENT_MS   200
 #define WHY         "this node is shutting down"
 
 struct sr_shutdown {
@@ -124,9 +126,11 @@ static bool hook_is_over(void *ctx)
 	return is_hurried(s) || sr_ticks_ms() >= quarter(s, 3);
 }
 
-static bool hook_is_urgent(void *ctx)
+static unsigned hook_grace_ms(void *ctx)
 {
-	return is_hurried(ctx);
+	int64_t eighth = timeout_ms(ctx) / 8;
+
+	return is_hurried(ctx) ? URGENT_MS : (unsigned)(eighth < GRACE_MS ? eighth : GRACE_MS);
 }
 
 static void run_hook(struct sr_shutdown *s, size_t i)
@@ -141,7 +145,7 @@ static void run_hook(struct sr_shutdown *s, size_t i)
 			       .command = s->config->shutdown_hook.at[i],
 			       .environment = environment,
 			       .is_over = hook_is_over,
-			       .is_urgent = hook_is_urgent,
+			       .grace_ms = hook_grace_ms,
 			       .ctx = s};
 	struct sr_err err;
 

@@ -326,7 +326,7 @@ static void take_fresh(struct sr_sync_daemon *d)
 
 /* After a round of the flush, with the lock held: has it done what can be done?  What is held, paused or left alone stays; but what merely changed
  * while it was looked at is looked at again. */
-static bool is_flushed(struct sr_sync_daemon *d, enum sr_status rc, const struct sr_sync_result *result, unsigned failures, unsigned *idle)
+static bool is_flushed(struct sr_sync_daemon *d, enum sr_status rc, const struct sr_sync_result *result, unsigned *idle)
 {
 	int64_t left = d->flush_until_ms - sr_ticks_ms();
 	struct sr_buf what = {0};
@@ -337,8 +337,9 @@ static bool is_flushed(struct sr_sync_daemon *d, enum sr_status rc, const struct
 		return (rc == SR_OK && result->in_sync) || *idle == FLUSH_IDLE;
 	}
 	any = sr_sync_left(d->sync, &what);
-	if (any && failures == 1 && left > 0)
+	if (any && !d->waits && left > 0)
 		sr_warn("the datastore is waited for, for %lld s at most: it does not have %s", (long long)(left + 999) / 1000, sr_buf_text(&what));
+	d->waits = any;
 	sr_buf_free(&what);
 	return !any;
 }
@@ -391,7 +392,7 @@ void sr_sync_daemon_run(struct sr_sync_daemon *d)
 		pthread_mutex_lock(&d->lock);
 		d->one_round |= rc == SR_OK;
 		if (flush && !d->flushed)
-			d->flushed = is_flushed(d, rc, &result, failures, &idle);
+			d->flushed = is_flushed(d, rc, &result, &idle);
 		if (!d->stop)
 			wait_for(d, d->flush && !d->flushed ? flush_pause_ms(failures) : pause_ms(d, failures));
 	}
