@@ -54,6 +54,7 @@ PROGRAMS := $(patsubst cmd/%.c,$(B)/bin/%,$(sort $(wildcard cmd/*.c)))
 TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
 SIMULATORS := $(patsubst tests/sim/%.c,$(B)/tests/%,$(sort $(wildcard tests/sim/sim_*.c)))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+PAGE := $(sort $(wildcard lib/node/page/*))
 OBJECTS := $(patsubst %.c,$(B)/obj/%.o,$(LIB_SOURCES) $(wildcard cmd/*.c tests/*/*.c))
 
 Q := $(if $(V),,@)
@@ -66,7 +67,13 @@ $(B)/obj/%.o: %.c Makefile
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
-$(LIB): $(LIB_SOURCES:%.c=$(B)/obj/%.o)
+# The status page's files, as they are.
+$(B)/obj/lib/node/page_files.o: lib/node/page_files.S $(PAGE) Makefile
+	@mkdir -p $(@D)
+	$(call say,AS,$<)
+	$(Q)$(CC) $(ALL_CPPFLAGS) -c $< -o $@
+
+$(LIB): $(LIB_SOURCES:%.c=$(B)/obj/%.o) $(B)/obj/lib/node/page_files.o
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 

@@ -125,6 +125,16 @@ const char *sr_request_user(const struct sr_request *req)
 	return req->user;
 }
 
+void sr_request_set_rights(struct sr_request *req, unsigned rights)
+{
+	req->rights = rights;
+}
+
+unsigned sr_request_rights(const struct sr_request *req)
+{
+	return req->rights;
+}
+
 bool sr_request_tls(const struct sr_request *req)
 {
 	return req->tls;

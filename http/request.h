@@ -44,6 +44,7 @@ struct sr_request {
 
 	/* set while the head is taken in, constant when handlers see it */
 	char *method, *raw, *peer, *user;
+	unsigned rights;
 	bool tls, head_only, expects;
 	struct sr_target target;
 	struct sr_fields headers;

@@ -116,6 +116,9 @@ bool sr_request_tls(const struct sr_request *req);
 /* Who it is, as authorize or verify said (COPIES); NULL: nobody said. */
 void sr_request_set_user(struct sr_request *req, const char *name);
 const char *sr_request_user(const struct sr_request *req);
+/* What he may, in the caller's own bits, as authorize or verify said; 0: nothing was said. */
+void sr_request_set_rights(struct sr_request *req, unsigned rights);
+unsigned sr_request_rights(const struct sr_request *req);
 struct sr_server *sr_request_server(const struct sr_request *req);
 
 /* What the `{}` of the pattern held, decoded, then the segments of `*`.  No NUL inside; it may hold '/'. */

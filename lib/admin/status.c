@@ -48,19 +48,11 @@ static bool store_is_well(const json_t *store)
 	       !json_array_size(json_object_get(store, "held"));
 }
 
-/* What the datastore thinks of a webserver's history: these are held until the operator decides. */
-static bool webserver_is_held(const json_t *w)
-{
-	const char *history = text(w, "history");
-
-	return is(history, "ahead") || is(history, "fork") || is(history, "foreign");
-}
-
 static bool webserver_is_well(const json_t *w)
 {
 	const json_t *waiting = json_object_get(w, "status");
 
-	return !webserver_is_held(w) && !text(w, "clone") && sr_waiting_is_empty(waiting);
+	return !sr_waiting_is_history(text(w, "history")) && !text(w, "clone") && sr_waiting_is_empty(waiting);
 }
 
 /* The others are for the datastore to look after; a webserver only shows them. */
@@ -327,71 +319,37 @@ static void show_unknown_of(const json_t *store, FILE *out)
 
 /* --- showing: what waits for the operator ------------------------------------------------------------------------------------------ */
 
-/* `who`: a webserver, as the datastore's registry knows it; NULL: this node. */
-static void add_waiting(struct sr_table *t, const char *who, const json_t *o, const char *name)
+static void add_waiting(struct sr_table *t, const json_t *o)
 {
+	const char *who = text(o, "node");
 	char since[SR_WHEN_TEXT];
 
-	sr_table_add(t, "%s%s%s", who ? who : "", who ? ": " : "", text_or(o, name, "-"));
-	sr_table_add(t, "%s", text_or(o, "why", "it does not say why"));
+	/* What is said of a webserver itself needs no second name. */
+	if (who && is(text(o, "what"), "webserver"))
+		sr_table_add(t, "%s", who);
+	else
+		sr_table_add(t, "%s%s%s", who ? who : "", who ? ": " : "", text(o, "what"));
+	sr_table_add(t, "%s", text(o, "why"));
 	if (number(o, "since_ms")) {
 		sr_when_text(since, number(o, "since_ms"));
 		sr_table_add(t, " ");
 		sr_table_add(t, "since %s", since);
 	}
-	line(t, " ", text_or(o, "command", "see to what the reason names"));
-}
-
-static void add_all_waiting(struct sr_table *t, const char *who, const json_t *waiting)
-{
-	size_t i;
-	json_t *o;
-
-	for (i = 0; (o = json_array_get(json_object_get(waiting, "held"), i)); i++)
-		add_waiting(t, who, o, "what");
-	for (i = 0; (o = json_array_get(json_object_get(waiting, "paused"), i)); i++)
-		add_waiting(t, who, o, "store");
-}
-
-/* What it told last; and what is seen of it here that it could not tell yet. */
-static void add_webserver(struct sr_table *t, const json_t *w)
-{
-	const char *who = text_or(w, "name", text_or(w, "uuid", "-"));
-	const json_t *waiting = json_object_get(w, "status");
-	char *why, *command;
-
-	if (webserver_is_held(w) && !json_array_size(json_object_get(waiting, "held"))) {
-		why = sr_format("held: its history is %s to this datastore", text(w, "history"));
-		command = sr_remedy(SR_ROLE_DATASTORE, why, NULL);
-		line(t, who, why);
-		line(t, " ", command);
-		free(why);
-		free(command);
-	}
-	if (text(w, "clone")) {
-		why = sr_format("another machine runs with its identity, and is refused: %s", text(w, "clone"));
-		command = sr_remedy(SR_ROLE_DATASTORE, "join --new-uuid", NULL);
-		line(t, who, why);
-		line(t, " ", command);
-		free(why);
-		free(command);
-	}
-	add_all_waiting(t, who, waiting);
+	line(t, " ", text(o, "command"));
 }
 
 static void show_waiting(const json_t *status, FILE *out)
 {
+	json_t *list = sr_waiting_list(status), *o;
 	struct sr_table t;
-	size_t i;
-	json_t *o;
 
 	sr_table_start(&t, "ll");
-	add_all_waiting(&t, NULL, json_object_get(status, "status"));
-	for (i = 0; (o = json_array_get(own_webservers(status), i)); i++)
-		add_webserver(&t, o);
+	for (size_t i = 0; (o = json_array_get(list, i)); i++)
+		add_waiting(&t, o);
 	if (t.n)
 		fputs("\nheld or paused:\n", out);
 	sr_table_print(&t, out, "  ");
+	json_decref(list);
 }
 
 /* --- showing: webservers ------------------------------------------------------------------------------------------------------------- */

@@ -95,7 +95,7 @@ static json_t *trash_json(const struct sr_datastore *d)
 	return o;
 }
 
-static json_t *status_json(struct sr_datastore *d)
+json_t *sr_ds_status_json(struct sr_datastore *d)
 {
 	char instance[SR_UUID_TEXT], start[SR_UUID_TEXT], node[SR_UUID_TEXT], root[SR_HASH_TEXT];
 	json_t *o = json_object(), *stores = json_array();
@@ -130,7 +130,7 @@ static json_t *status_json(struct sr_datastore *d)
 enum sr_status sr_ds_admin_status(void *ctx, struct sr_request *req, struct sr_err *err)
 {
 	(void)err;
-	sr_ds_reply_json(req, 200, status_json(ctx));
+	sr_ds_reply_json(req, 200, sr_ds_status_json(ctx));
 	return SR_OK;
 }
 
@@ -160,7 +160,7 @@ enum sr_status sr_ds_admin_adopt(void *ctx, struct sr_request *req, struct sr_er
 	if (rc == SR_OK)
 		rc = adopt_what(ctx, sr_buf_view(&body), err);
 	if (rc == SR_OK)
-		sr_ds_reply_json(req, 200, status_json(ctx));
+		sr_ds_reply_json(req, 200, sr_ds_status_json(ctx));
 	sr_buf_free(&body);
 	return rc;
 }

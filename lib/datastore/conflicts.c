@@ -224,59 +224,60 @@ static json_t *node_json(const struct sr_uuid *uuid, const char *name, const cha
 	return o;
 }
 
-static enum sr_status add_own(void *ctx, const struct sr_archived *e, struct sr_err *err)
-{
-	(void)err;
-	json_array_append_new(ctx, sr_report_conflict(e));
-	return SR_OK;
-}
-
-static enum sr_status own_json(struct sr_datastore *d, json_t *list, struct sr_err *err)
+static enum sr_status own_json(struct sr_datastore *d, size_t most, json_t *list, struct sr_err *err)
 {
 	json_t *o = node_json(&d->r->node, "datastore", "datastore"), *entries = json_array();
-	struct sr_archive_ids ids = {0};
 	struct sr_archive_usage u;
-	enum sr_status rc = sr_archive_ids(d->r->archive, &ids, err);
+	enum sr_status rc = sr_report_newest_conflicts(d->r->archive, most, entries, err);
 
 	sr_archive_usage(d->r->archive, &u);
-	for (size_t k = ids.n > SR_CONFLICTS_TOLD ? ids.n - SR_CONFLICTS_TOLD : 0; rc == SR_OK && k < ids.n; k++) {
-		rc = sr_archive_one(d->r->archive, ids.id[k], add_own, entries, err);
-		if (rc == SR_E_NOTFOUND)
-			rc = SR_OK; /* it went meanwhile */
-	}
 	json_object_set_new(o, "total", json_integer((json_int_t)u.entries));
 	json_object_set_new(o, "bytes", json_integer((json_int_t)u.bytes));
 	json_object_set_new(o, "reported", time_json(sr_now_ms()));
 	json_object_set_new(o, "stale", json_false());
 	json_object_set_new(o, "entries", entries);
 	json_array_append_new(list, o);
-	sr_archive_ids_free(&ids);
 	return rc;
 }
 
+struct telling {
+	json_t *entries;
+	uint64_t skip; /* of the older ones */
+};
+
 static enum sr_status add_told(void *ctx, struct sr_bytes entry, struct sr_err *err)
 {
-	json_t *o = json_loadb((const char *)entry.at, entry.len, JSON_ALLOW_NUL, NULL);
+	struct telling *t = ctx;
+	json_t *o;
 
+	if (t->skip) {
+		t->skip--;
+		return SR_OK;
+	}
+	o = json_loadb((const char *)entry.at, entry.len, JSON_ALLOW_NUL, NULL);
 	if (!o)
 		return sr_err_set(err, SR_E_DATA, "state.db: an entry of a conflict archive is no JSON");
-	json_array_append_new(ctx, o);
+	json_array_append_new(t->entries, o);
 	return SR_OK;
 }
 
-static enum sr_status fill_told(struct sr_state *s, const struct sr_uuid *uuid, json_t *o, struct sr_err *err)
+static enum sr_status fill_told(struct sr_state *s, size_t most, const struct sr_uuid *uuid, json_t *o, struct sr_err *err)
 {
 	struct sr_conflict_report report = {0};
-	json_t *entries = json_array();
+	struct telling t = {.entries = json_array()};
+	uint64_t count = 0;
 	bool found = false;
 	enum sr_status rc = sr_state_conflict_report(s, uuid, &report, &found, err);
 
 	if (rc == SR_OK)
-		rc = sr_state_conflicts(s, uuid, add_told, entries, err);
+		rc = sr_state_conflict_count(s, uuid, &count, err);
+	t.skip = count > most ? count - most : 0;
+	if (rc == SR_OK)
+		rc = sr_state_conflicts(s, uuid, add_told, &t, err);
 	json_object_set_new(o, "total", json_integer((json_int_t)report.total));
 	json_object_set_new(o, "bytes", json_integer((json_int_t)report.bytes));
 	json_object_set_new(o, "reported", time_json(report.at_ms));
-	json_object_set_new(o, "entries", entries);
+	json_object_set_new(o, "entries", t.entries);
 	return rc;
 }
 
@@ -302,26 +303,35 @@ static json_t *webservers_json(struct sr_datastore *d)
 	return list;
 }
 
-enum sr_status sr_ds_conflicts_get(void *ctx, struct sr_request *req, struct sr_err *err)
+enum sr_status sr_ds_conflicts_json(struct sr_datastore *d, size_t most, json_t **out, struct sr_err *err)
 {
-	struct sr_datastore *d = ctx;
 	json_t *list = json_array(), *webservers = webservers_json(d), *o;
 	struct sr_state *s = NULL;
 	struct sr_uuid uuid;
 	enum sr_status rc = sr_state_reader(&s, d->config->datastore_state_directory, err);
 
 	if (rc == SR_OK)
-		rc = own_json(d, list, err);
+		rc = own_json(d, most, list, err);
 	for (size_t i = 0; rc == SR_OK && (o = json_array_get(webservers, i)); i++) {
 		if (sr_ds_parse_uuid(json_string_value(json_object_get(o, "uuid")), &uuid))
-			rc = fill_told(s, &uuid, o, err);
+			rc = fill_told(s, most, &uuid, o, err);
 		json_array_append(list, o);
 	}
 	sr_state_close(s);
 	json_decref(webservers);
 	if (rc == SR_OK)
-		sr_ds_reply_json(req, 200, list);
+		*out = list;
 	else
 		json_decref(list);
+	return rc;
+}
+
+enum sr_status sr_ds_conflicts_get(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	json_t *list = NULL;
+	enum sr_status rc = sr_ds_conflicts_json(ctx, SR_CONFLICTS_TOLD, &list, err);
+
+	if (rc == SR_OK)
+		sr_ds_reply_json(req, 200, list);
 	return rc;
 }

@@ -110,6 +110,7 @@ enum sr_status sr_datastore_open(struct sr_datastore **out, const struct sr_conf
 	d->peers = sr_peers_new(&(struct sr_peers_options){
 		.ask = sr_ds_ask_registry, .ctx = d, .secret = d->admit.control, .plain = config->insecure_disable_https});
 	d->results = sr_results_new(&(struct sr_results_options){.peers = d->peers, .most = WORKERS / 3, .most_elsewhere = WORKERS / 3});
+	d->page = sr_ds_page(d);
 	d->serve = (struct sr_serve){.replica = d->r, .ready = serve_ready, .older = sr_ds_older, .ctx = d};
 	d->hello = (struct sr_hello){.secret = d->admit.control, .role = "datastore"};
 	d->conflicts = (struct sr_conflict_routes){.replica = d->r, .restore = sr_ds_conflicts_restore, .ctx = d};
@@ -420,7 +421,7 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 {
 	struct sr_routes routes[] = {{.ctx = d},          {.ctx = &d->serve}, {.ctx = &d->hello},  {.ctx = &d->conflicts},
 				     {.ctx = d->balance}, {.ctx = &d->relay}, {.ctx = d->results},
-				     {.ctx = d->shutdown}};
+				     {.ctx = d->shutdown}, {.ctx = d->page}};
 	struct sr_server_options o = {.address = d->config->datastore_listen_address,
 				      .port = d->config->datastore_port,
 				      .routes = routes,
@@ -446,6 +447,7 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 	routes[5].at = sr_relay_routes(&routes[5].n);
 	routes[6].at = sr_results_routes(&routes[6].n);
 	routes[7].at = sr_shutdown_routes(&routes[7].n);
+	routes[8].at = sr_page_routes(&routes[8].n);
 	rc = sr_server_start(&server, &o, err);
 	if (rc != SR_OK)
 		return rc;
@@ -513,6 +515,7 @@ void sr_datastore_close(struct sr_datastore *d)
 	sr_state_close(d->old);
 	sr_ledger_close(d->ledger);
 	sr_replica_close(d->r);
+	sr_page_free(d->page);
 	sr_balance_close(d->balance);
 	free(d->fault);
 	free(d->going);

@@ -15,7 +15,7 @@
  *   fork.c       a history that was lost and one that went on: where they parted
  *   schema.c     tables that are to lose columns, or were built anew
  *   conflicts.c  archived versions come back
- *   backup.c     one root, written out
+ *   backup.c     one root, written out             page.c      what its status page shows
  *
  * Two locks, taken in this order: `writer` (stores, state.db, `at`, pushes) and `face` (what quick handlers look at; held for moments,
  * never over disk work).  The replica's own lock is innermost but one: face may not be held when it is taken. */
@@ -24,10 +24,11 @@
 
 #include "lib/datastore/datastore.h"
 #include "lib/node/balance.h"
-#include "lib/node/shutdown.h"
+#include "lib/node/page.h"
 #include "lib/node/peers.h"
 #include "lib/node/relay.h"
 #include "lib/node/results.h"
+#include "lib/node/shutdown.h"
 #include "lib/replica/admit.h"
 #include "lib/replica/conflict_routes.h"
 #include "lib/replica/hello.h"
@@ -151,6 +152,7 @@ struct sr_datastore {
 	struct sr_balance *balance;
 	struct sr_shutdown *shutdown; /* BORROWED; NULL: none */
 	bool last_asked, last_done; /* the last turn of a shutdown; with face */
+	struct sr_page *page;
 	char *certificate, *key; /* paths; NULL: plain HTTP */
 
 	pthread_mutex_t writer;
@@ -452,6 +454,8 @@ void sr_ds_place_free(struct sr_ds_place *p);
 bool sr_ds_place_has(const struct sr_ds_place *p, struct sr_bytes path); /* of what is at or below p->path: is it meant? */
 /* Is what the place names there now? */
 SR_MUST enum sr_status sr_ds_past_there(struct sr_ds_past *p, const struct sr_ds_place *place, bool *out, struct sr_err *err);
+/* The newest `most` changes, as in its "entries" but for "kept"; waits for no commit.  *out OWNED BY CALLER (json_decref). */
+SR_MUST enum sr_status sr_ds_newest_json(struct sr_datastore *d, size_t most, struct json_t **out, struct sr_err *err);
 enum sr_status sr_ds_log_get(void *ctx, struct sr_request *req, struct sr_err *err);
 
 /* --- upload.c ----------------------------------------------------------------------------------------------------- */
@@ -545,11 +549,15 @@ SR_MUST bool sr_ds_parse_uuid(const char *text, struct sr_uuid *out);
 /* For the routes of lib/replica/conflict_routes.h. */
 enum sr_status sr_ds_conflicts_restore(void *ctx, struct sr_bytes wish, struct sr_buf *out, struct sr_err *err);
 enum sr_status sr_ds_webserver_conflicts_put(void *ctx, struct sr_request *req, struct sr_err *err);
+/* As GET /api/conflicts answers, the newest `most` of each node.  *out OWNED BY CALLER (json_decref). */
+SR_MUST enum sr_status sr_ds_conflicts_json(struct sr_datastore *d, size_t most, struct json_t **out, struct sr_err *err);
 enum sr_status sr_ds_conflicts_get(void *ctx, struct sr_request *req, struct sr_err *err);
 
 /* --- routes.c, admin.c -------------------------------------------------------------------------------------------- */
 
 const struct sr_route *sr_ds_routes(size_t *n);
+struct sr_page *sr_ds_page(struct sr_datastore *d); /* page.c; OWNED BY CALLER */
+struct json_t *sr_ds_status_json(struct sr_datastore *d); /* as GET /api/admin/status answers; OWNED BY CALLER (json_decref) */
 enum sr_status sr_ds_admin_status(void *ctx, struct sr_request *req, struct sr_err *err);
 enum sr_status sr_ds_admin_restore(void *ctx, struct sr_request *req, struct sr_err *err); /* restore.c */
 enum sr_status sr_ds_admin_adopt(void *ctx, struct sr_request *req, struct sr_err *err);

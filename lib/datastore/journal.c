@@ -262,32 +262,17 @@ static enum sr_status kept_word(struct listing *l, size_t i, const struct sr_jou
 	return rc;
 }
 
-static enum sr_status list_row(void *ctx, const struct sr_journal_row *row, struct sr_err *err)
+/* Without "kept". */
+static json_t *row_json(struct sr_datastore *d, const struct sr_journal_row *row)
 {
-	struct listing *l = ctx;
-	struct sr_datastore *d = l->past.d;
+	const struct sr_replica_store *s = sr_replica_find(d->r, sr_bytes_of(row->store), NULL);
 	const struct sr_version *what = row->to.kind ? &row->to : &row->from;
-	const struct sr_replica_store *s;
 	struct sr_buf path = {0};
-	const char *kept = "no";
 	char uuid[SR_UUID_TEXT];
-	json_t *o;
-	size_t i;
-	enum sr_status rc = SR_OK;
+	json_t *o = json_object();
 
-	s = sr_replica_find(d->r, sr_bytes_of(row->store), &i);
-	if (!sr_ds_place_has(&l->place, row->path))
-		return SR_OK;
-	l->more = json_array_size(l->entries) == l->limit;
-	if (l->more)
-		return SR_E_LIMIT; /* it ends the listing, and is none */
-	if (s)
-		rc = kept_word(l, i, row, &kept, err);
-	if (rc != SR_OK)
-		return rc;
 	sr_leaf_path_text(&path, row->store, s ? s->kind : SR_KIND_FILES, row->path);
 	sr_uuid_text(uuid, &row->webserver);
-	o = json_object();
 	json_object_set_new(o, "epoch", json_integer((json_int_t)row->epoch));
 	json_object_set_new(o, "seq", json_integer((json_int_t)row->seq));
 	json_object_set_new(o, "at_ms", json_integer((json_int_t)row->at_ms));
@@ -297,9 +282,30 @@ static enum sr_status list_row(void *ctx, const struct sr_journal_row *row, stru
 	json_object_set_new(o, "webserver", sr_uuid_none(&row->webserver) ? json_null() : json_string(uuid));
 	json_object_set_new(o, "by", who(d, &row->webserver));
 	json_object_set_new(o, "bytes", json_integer((json_int_t)what->bytes));
+	sr_buf_free(&path);
+	return o;
+}
+
+static enum sr_status list_row(void *ctx, const struct sr_journal_row *row, struct sr_err *err)
+{
+	struct listing *l = ctx;
+	const char *kept = "no";
+	json_t *o;
+	size_t i;
+	enum sr_status rc = SR_OK;
+
+	if (!sr_ds_place_has(&l->place, row->path))
+		return SR_OK;
+	l->more = json_array_size(l->entries) == l->limit;
+	if (l->more)
+		return SR_E_LIMIT; /* it ends the listing, and is none */
+	if (sr_replica_find(l->past.d->r, sr_bytes_of(row->store), &i))
+		rc = kept_word(l, i, row, &kept, err);
+	if (rc != SR_OK)
+		return rc;
+	o = row_json(l->past.d, row);
 	json_object_set_new(o, "kept", json_string(kept));
 	json_array_append_new(l->entries, o);
-	sr_buf_free(&path);
 	return SR_OK;
 }
 
@@ -392,5 +398,37 @@ enum sr_status sr_ds_log_get(void *ctx, struct sr_request *req, struct sr_err *e
 	}
 	sr_ds_place_free(&l.place);
 	json_decref(l.entries);
+	return rc;
+}
+
+/* --- the newest ----------------------------------------------------------------------------------------------------- */
+
+struct newest {
+	struct sr_datastore *d;
+	json_t *entries;
+};
+
+static enum sr_status add_newest(void *ctx, const struct sr_journal_row *row, struct sr_err *err)
+{
+	struct newest *n = ctx;
+
+	(void)err;
+	json_array_append_new(n->entries, row_json(n->d, row));
+	return SR_OK;
+}
+
+enum sr_status sr_ds_newest_json(struct sr_datastore *d, size_t most, json_t **out, struct sr_err *err)
+{
+	struct newest n = {.d = d, .entries = json_array()};
+	struct sr_state *state = NULL;
+	enum sr_status rc = sr_state_reader(&state, d->config->datastore_state_directory, err);
+
+	if (rc == SR_OK)
+		rc = sr_state_journal_back(state, NULL, sr_bytes(NULL, 0), 0, most, add_newest, &n, err);
+	sr_state_close(state);
+	if (rc == SR_OK)
+		*out = n.entries;
+	else
+		json_decref(n.entries);
 	return rc;
 }

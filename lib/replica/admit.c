@@ -7,6 +7,8 @@
 
 #include "lib/state/secret.h"
 
+#define RIGHT_ADMIN 1
+
 enum sr_status sr_admit_open(struct sr_admit *out, const struct sr_config *config, const char *state_dir, const char *users_db,
 			     struct sr_err *err)
 {
@@ -74,6 +76,7 @@ enum sr_status sr_admit_check(void *ctx, struct sr_request *req, const struct sr
 		return sr_err_set(err, SR_E_AUTH, "Authorization: only Bearer and Basic are known here");
 	if (is_bearer(header + 7, a->admin)) {
 		sr_request_set_user(req, SR_ADMIN_TOKEN);
+		sr_request_set_rights(req, RIGHT_ADMIN);
 		return SR_OK;
 	}
 	if (!is_bearer(header + 7, a->control))
@@ -110,7 +113,14 @@ enum sr_status sr_admit_verify(void *ctx, struct sr_request *req, const struct s
 		retry_after(req, wait_s);
 	if (rc == SR_OK && !who.admin && !(route->flags & SR_ROUTE_LOGINS))
 		rc = sr_err_set(err, SR_E_FORBIDDEN, "this is for admins: %s is none", who.name);
-	if (rc == SR_OK)
-		sr_request_set_user(req, who.name);
-	return rc;
+	if (rc != SR_OK)
+		return rc;
+	sr_request_set_user(req, who.name);
+	sr_request_set_rights(req, who.admin ? RIGHT_ADMIN : 0);
+	return SR_OK;
+}
+
+bool sr_admit_is_admin(const struct sr_request *req)
+{
+	return sr_request_rights(req) & RIGHT_ADMIN;
 }

@@ -14,7 +14,8 @@
 #define SR_ROUTE_ADMIN  SR_ROUTE_USER        /* route flag: admins only */
 #define SR_ROUTE_LOGINS (SR_ROUTE_USER << 1) /* any user who may log in, too */
 #define SR_ADMIN_TOKEN "admin-token"
-#define SR_ADMIT_CHALLENGE "Basic realm=\"Sameroot\", charset=\"UTF-8\", Bearer"
+/* One challenge: browsers take a header with several for none, and ask nobody for his login. */
+#define SR_ADMIT_CHALLENGE "Basic realm=\"Sameroot\", charset=\"UTF-8\""
 
 struct sr_admit {
 	char *control; /* OWNED */
@@ -31,5 +32,8 @@ void sr_admit_close(struct sr_admit *a);
  * through, which the second then checks. */
 enum sr_status sr_admit_check(void *ctx, struct sr_request *req, const struct sr_route *route, struct sr_err *err);
 enum sr_status sr_admit_verify(void *ctx, struct sr_request *req, const struct sr_route *route, struct sr_err *err);
+
+/* In a handler: was it an admin, by token or login? */
+bool sr_admit_is_admin(const struct sr_request *req);
 
 #endif

@@ -38,6 +38,20 @@ static enum sr_status add_conflict(void *ctx, const struct sr_archived *e, struc
 	return SR_OK;
 }
 
+enum sr_status sr_report_newest_conflicts(struct sr_archive *archive, size_t most, json_t *entries, struct sr_err *err)
+{
+	struct sr_archive_ids ids = {0};
+	enum sr_status rc = sr_archive_ids(archive, &ids, err);
+
+	for (size_t k = ids.n > most ? ids.n - most : 0; rc == SR_OK && k < ids.n; k++) {
+		rc = sr_archive_one(archive, ids.id[k], add_conflict, entries, err);
+		if (rc == SR_E_NOTFOUND)
+			rc = SR_OK; /* it went meanwhile */
+	}
+	sr_archive_ids_free(&ids);
+	return rc;
+}
+
 enum sr_status sr_report_conflicts(struct sr_archive *archive, struct sr_buf *out, struct sr_err *err)
 {
 	json_t *list = json_array();

@@ -12,6 +12,8 @@ void sr_report_archive(struct json_t *status, struct sr_archive *archive);
 #define SR_CONFLICTS_TOLD 10000 /* entries of an archive, the newest, that other nodes are told of */
 /* What a list shows of an entry: {id, store, path, when, reason, kind, size}.  OWNED BY CALLER (json_decref). */
 struct json_t *sr_report_conflict(const struct sr_archived *e);
+/* The newest `most` of them, oldest first, appended to entries (an array).  From any thread. */
+SR_MUST enum sr_status sr_report_newest_conflicts(struct sr_archive *archive, size_t most, struct json_t *entries, struct sr_err *err);
 /* GET /api/admin/conflicts: [{id, store, path, when, reason, kind, size}], oldest first.  From any thread. */
 SR_MUST enum sr_status sr_report_conflicts(struct sr_archive *archive, struct sr_buf *out, struct sr_err *err);
 

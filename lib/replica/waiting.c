@@ -201,3 +201,79 @@ void sr_waiting_deletions(json_t *waiting, const char *store, const json_t *held
 		sr_buf_free(&text);
 	}
 }
+
+/* --- all of it ---------------------------------------------------------------------------------------------------------------------- */
+
+static const char *text_or(const json_t *o, const char *name, const char *otherwise)
+{
+	const char *text = text_of(o, name);
+
+	return text ? text : otherwise;
+}
+
+static void list_one(json_t *list, const char *node, const char *what, const char *why, int64_t since_ms, const char *command)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "node", node ? json_string(node) : json_null());
+	json_object_set_new(o, "what", json_string(what));
+	json_object_set_new(o, "why", json_string(why));
+	json_object_set_new(o, "since_ms", json_integer(since_ms));
+	json_object_set_new(o, "command", json_string(command));
+	json_array_append_new(list, o);
+}
+
+static void list_told(json_t *list, const char *node, const json_t *from, const char *name)
+{
+	const json_t *o;
+
+	for (size_t i = 0; (o = json_array_get(from, i)); i++)
+		list_one(list, node, text_or(o, name, "-"), text_or(o, "why", "it does not say why"), number_of(o, "since_ms"),
+			 text_or(o, "command", "see to what the reason names"));
+}
+
+static void list_waiting(json_t *list, const char *node, const json_t *waiting)
+{
+	list_told(list, node, json_object_get(waiting, "held"), "what");
+	list_told(list, node, json_object_get(waiting, "paused"), "store");
+}
+
+/* CONSUMES why.  remedy_of: what it is in the table of remedies. */
+static void list_seen(json_t *list, const char *node, char *why, const char *remedy_of)
+{
+	char *command = sr_remedy(SR_ROLE_DATASTORE, remedy_of ? remedy_of : why, NULL);
+
+	list_one(list, node, "webserver", why, 0, command);
+	free(command);
+	free(why);
+}
+
+bool sr_waiting_is_history(const char *history)
+{
+	return history && (!strcmp(history, "ahead") || !strcmp(history, "fork") || !strcmp(history, "foreign"));
+}
+
+/* What it told last; and what is seen of it here that it could not tell yet. */
+static void list_webserver(json_t *list, const json_t *w)
+{
+	const char *node = text_or(w, "name", text_or(w, "uuid", "-")), *history = text_of(w, "history"), *clone = text_of(w, "clone");
+	const json_t *waiting = json_object_get(w, "status");
+
+	if (sr_waiting_is_history(history) && !json_array_size(json_object_get(waiting, "held")))
+		list_seen(list, node, sr_format("held: its history is %s to this datastore", history), NULL);
+	if (clone)
+		list_seen(list, node, sr_format("another machine runs with its identity, and is refused: %s", clone), "join --new-uuid");
+	list_waiting(list, node, waiting);
+}
+
+json_t *sr_waiting_list(const json_t *status)
+{
+	json_t *list = json_array();
+	const char *role = text_of(status, "role");
+	const json_t *w, *webservers = role && !strcmp(role, "datastore") ? json_object_get(status, "webservers") : NULL;
+
+	list_waiting(list, NULL, json_object_get(status, "status"));
+	for (size_t i = 0; (w = json_array_get(webservers, i)); i++)
+		list_webserver(list, w);
+	return list;
+}

@@ -17,11 +17,19 @@ struct json_t;
 struct json_t *sr_waiting_new(void);
 bool sr_waiting_is_empty(const struct json_t *waiting);
 
+/* What a datastore thinks of a webserver's history (sr_history_text): is it held for that until the operator decides? */
+bool sr_waiting_is_history(const char *history);
+
 /* Something other than a store, or all of it: the round, a webserver. */
 void sr_waiting_hold(struct json_t *waiting, enum sr_role role, const char *what, const char *why, int64_t since_ms);
 /* The deletions of a store that the ledger holds, as sr_ledger_report tells them. */
 void sr_waiting_deletions(struct json_t *waiting, const char *store, const struct json_t *held);
 void sr_waiting_pause(struct json_t *waiting, enum sr_role role, const char *store, const char *why, int64_t since_ms);
+
+/* All that waits, as a status (GET /api/admin/status) tells it of its node and, a datastore's, of the webservers, in the order in which it is to be
+ * shown: [{"node", "what", "why", "since_ms", "command"}].  node: a webserver's name, null for the node itself; since_ms 0: nobody knows.
+ * OWNED BY CALLER. */
+struct json_t *sr_waiting_list(const struct json_t *status);
 
 /* One entry of sr_ledger_report in words, appended. */
 void sr_held_text(const struct json_t *held, struct sr_buf *out);

@@ -130,8 +130,10 @@ enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_
 	rc = open_sync(&d->sync, &d->admit, config, version, err);
 	if (rc == SR_OK)
 		rc = sr_balance_open(&d->balance, config->state_directory, tell_now, d, err);
-	if (rc == SR_OK)
+	if (rc == SR_OK) {
 		open_peers(d);
+		d->page = sr_sync_daemon_page(d);
+	}
 	if (rc == SR_OK)
 		rc = sr_sync_daemon_listen(d, err);
 	if (rc == SR_OK)
@@ -163,6 +165,7 @@ void sr_sync_daemon_close(struct sr_sync_daemon *d)
 	sr_results_free(d->results);
 	sr_peers_free(d->peers);
 	sr_sync_close(d->sync);
+	sr_page_free(d->page);
 	sr_balance_close(d->balance);
 	sr_config_free(d->fresh);
 	sr_config_free(d->exclusions);

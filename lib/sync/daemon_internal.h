@@ -4,10 +4,11 @@
 
 #include "http/server.h"
 #include "lib/node/balance.h"
-#include "lib/node/shutdown.h"
+#include "lib/node/page.h"
 #include "lib/node/peers.h"
 #include "lib/node/relay.h"
 #include "lib/node/results.h"
+#include "lib/node/shutdown.h"
 #include "lib/replica/admit.h"
 #include "lib/replica/conflict_routes.h"
 #include "lib/replica/hello.h"
@@ -25,6 +26,7 @@ struct sr_sync_daemon {
 	struct sr_hello hello;
 	struct sr_conflict_routes conflicts;
 	struct sr_balance *balance;
+	struct sr_page *page;
 	struct sr_peers *peers;
 	struct sr_relay relay;
 	struct sr_results *results;
@@ -50,8 +52,14 @@ struct sr_sync_daemon {
 
 /* --- routes.c ------------------------------------------------------------------------------------------------------------ */
 
+/* As GET /api/admin/status answers; NULL: what the last round left cannot be read.  OWNED BY CALLER (json_decref). */
+struct json_t *sr_sync_daemon_status(struct sr_sync_daemon *d);
 /* Starts d->server; sync and admit are open. */
 SR_MUST enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *err);
+
+/* --- page.c -------------------------------------------------------------------------------------------------------------- */
+
+struct sr_page *sr_sync_daemon_page(struct sr_sync_daemon *d); /* OWNED BY CALLER */
 
 /* --- daemon.c ------------------------------------------------------------------------------------------------------------ */
 

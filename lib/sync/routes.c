@@ -133,9 +133,8 @@ static enum sr_status get_webservers(void *ctx, struct sr_request *req, struct s
 /* --- the operator ---------------------------------------------------------------------------------------------------------- */
 
 /* What the last round left, and what is so now. */
-static enum sr_status get_status(void *ctx, struct sr_request *req, struct sr_err *err)
+json_t *sr_sync_daemon_status(struct sr_sync_daemon *d)
 {
-	struct sr_sync_daemon *d = ctx;
 	struct sr_buf text = {0};
 	struct sr_err why;
 	int64_t age_s;
@@ -145,12 +144,21 @@ static enum sr_status get_status(void *ctx, struct sr_request *req, struct sr_er
 	o = json_loadb((const char *)text.at, text.len, 0, NULL);
 	sr_buf_free(&text);
 	if (!o)
-		return sr_err_set(err, SR_E_INTERNAL, "the report of the last round cannot be read");
+		return NULL;
 	rows = registry_json(d, &age_s, &why);
 	json_object_set_new(o, "balancer", sr_balance_report(d->balance));
 	json_object_set_new(o, "webservers", rows);
 	json_object_set_new(o, "webservers_age", age_s < 0 ? json_null() : json_integer(age_s));
 	json_object_set_new(o, "webservers_why", why.code == SR_OK ? json_null() : json_string(why.text));
+	return o;
+}
+
+static enum sr_status get_status(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	json_t *o = sr_sync_daemon_status(ctx);
+
+	if (!o)
+		return sr_err_set(err, SR_E_INTERNAL, "the report of the last round cannot be read");
 	reply_json(req, o);
 	return SR_OK;
 }
@@ -292,7 +300,8 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 				     {.ctx = d->balance},
 				     {.ctx = &d->relay},
 				     {.ctx = d->results},
-				     {.ctx = d->shutdown}};
+				     {.ctx = d->shutdown},
+				     {.ctx = d->page}};
 	struct sr_server_options o = {.address = c->sync_listen_address,
 				      .port = c->sync_port,
 				      .routes = routes,
@@ -316,6 +325,7 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 	routes[5].at = sr_relay_routes(&routes[5].n);
 	routes[6].at = sr_results_routes(&routes[6].n);
 	routes[7].at = sr_shutdown_routes(&routes[7].n);
+	routes[8].at = sr_page_routes(&routes[8].n);
 	o.certificate = cert;
 	o.key = key;
 	if (rc == SR_OK)

@@ -1,0 +1,120 @@
+#!/usr/bin/env bats
+# The status page: what it answers, and what a person does with it in a real browser (tests/page/drive.mjs).
+
+bats_require_minimum_version 1.5.0
+
+load lib
+
+ADA='ada:a good password' GRACE='grace:another password'
+
+begin_with_users() {
+	"$BIN/sameroot" init --webserver --yes -c "$T/A.conf" >"$T/init"
+	start_datastore
+	round A B
+	echo "${ADA#*:}" | "$BIN/sameroot" user add --admin ada -c "$T/A.conf"
+	echo "${GRACE#*:}" | "$BIN/sameroot" user add grace -c "$T/A.conf"
+	rounds A B
+}
+
+# NAME LOGIN PATH [CURL OPTION...]: the status; $T/answer, $T/head
+page() {
+	local name=$1 login=$2 path=$3
+	shift 3
+	: >"$T/answer"
+	curl -sS --max-time 10 -o "$T/answer" -D "$T/head" -w '%{http_code}' -u "$login" "$@" "${URL[$name]}$path"
+}
+
+need_browser() {
+	local page=$SAMEROOT_SOURCE/tests/page
+	command -v chromium node >/dev/null || skip 'there is no chromium or no node: scripts/setup installs them'
+	[[ -d $page/node_modules/playwright-core ]] || skip 'playwright-core is not there: scripts/setup gets it with npm'
+}
+
+drive() { # SCENARIO NAME-OR-URL LOGIN [ARGUMENT...]
+	local scenario=$1 url=${URL[$2]:-$2}
+	shift 2
+	timeout 120 node "$SAMEROOT_SOURCE/tests/page/drive.mjs" "$scenario" "${url%/}/" "$@" 3>&-
+}
+
+known() { # NAME: of the registry, it told its balancer status
+	api datastore /api/webservers | jq -e --arg name "$1" 'any(.[]; .name == $name and .status.balancer.answer == "ALIVE")' >/dev/null
+}
+
+@test "for whoever may log in, on both daemons; a strict policy, relative URLs, an ETag; only the datastore's page lets admins do something" {
+	local name path tag
+	begin_with_users
+	start_webserver A
+	wait_for 'A is known' known 127.0.0.1:8075
+	for name in datastore A; do
+		for path in / /page.css /page.js /page.svg /api/page; do
+			[ "$(curl -sS -o "$T/answer" -D "$T/head" -w '%{http_code}' "${URL[$name]}$path")" = 401 ]
+			grep -qix 'WWW-Authenticate: Basic realm="Sameroot", charset="UTF-8".' "$T/head" # one challenge, or no browser asks
+			[ "$(page "$name" "$GRACE" "$path")" = 200 ]
+			grep -qi "^Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'" "$T/head"
+			grep -qi '^X-Content-Type-Options: nosniff' "$T/head"
+			grep -qi '^Referrer-Policy: no-referrer' "$T/head"
+			grep -qi '^Cache-Control: private, no-' "$T/head"
+			[ "$path" = /api/page ] || {
+				tag=$(sed -n 's/^ETag: \(.*\).$/\1/ip' "$T/head")
+				[ "$(page "$name" "$GRACE" "$path" -H "If-None-Match: W/$tag")" = 304 ]
+			}
+		done
+		page "$name" "$GRACE" /api/page
+		[ "$(jq -c .user "$T/answer")" = '{"name":"grace","admin":false,"actions":[]}' ]
+	done
+	[ "$(jq -r .view.status.role "$T/answer")" = webserver ]
+	page A "$ADA" /api/page
+	[ "$(jq -c .user "$T/answer")" = '{"name":"ada","admin":true,"actions":[]}' ]
+	page datastore "$ADA" /api/page
+	jq -e '.user.admin and (.user.actions | index("override"))' "$T/answer"
+	jq -e '.view | .status.role == "datastore" and .status.balancer.answer == "ALIVE" and .waiting == [] and (.changes | length > 0)
+		and ([.status.webservers[].status.balancer.answer] == ["ALIVE", null])' "$T/answer"
+	run ! grep -q "$(<"$T/control-auth")" "$T/answer"
+	run ! grep -qE '(src|href|action)="(/|http)|innerHTML|insertAdjacent|document\.write|eval\(' "$SAMEROOT_SOURCE"/lib/node/page/*.{html,js}
+}
+
+@test "nothing new is 304; a change is another ETag; what waits stands there with the command that resolves it" {
+	local tag
+	begin_with_users
+	page datastore "$ADA" /api/page
+	tag=$(sed -n 's/^ETag: \(.*\).$/\1/ip' "$T/head")
+	wait_for 'nothing new' not_modified "$tag"
+	[ ! -s "$T/answer" ]
+	[ "$(page datastore "$GRACE" /api/page -H "If-None-Match: $tag")" = 200 ] # of another user
+	mv "$T/datastore/resources" "$T/away"
+	kill -USR1 "${PID[datastore]}"
+	wait_for 'the page tells of it' waits_for resources
+	jq -e '.view.waiting[0] | .node == null and (.command | contains("sameroot-restore datastore")) and .since_ms > 0' "$T/answer"
+}
+
+not_modified() {
+	[ "$(page datastore "$ADA" /api/page -H "If-None-Match: $1")" = 304 ]
+}
+
+waits_for() {
+	page datastore "$ADA" /api/page >"$T/status" && jq -e --arg what "$1" '.view.waiting[0].what == $what' "$T/answer" >/dev/null
+}
+
+@test "in a browser: a webserver goes DEAD without a reload, an admin drains and does without a mouse, another one only reads" {
+	need_browser
+	begin_with_users
+	start_webserver A
+	wait_for 'A is known' known 127.0.0.1:8075
+	drive drains datastore "$ADA" 127.0.0.1:8075
+	drive goes datastore "$GRACE" 127.0.0.1:8075 DEAD "curl -sSf -u '$ADA' -X PUT ${URL[A]}/api/system/lbstatus/override/dead"
+	drive reads datastore "$GRACE" datastore api/system/lbstatus/override/dead
+	drive keys datastore "$ADA" datastore
+}
+
+@test "in a browser: a webserver called <script> does no harm; dark, and on a phone; without JavaScript; and when the daemon does not answer" {
+	need_browser
+	local evil='<script>alert(1)</script>'
+	begin_with_users
+	api datastore "/api/webservers/$(python3 -c 'import uuid; print(uuid.uuid4())')" -X PUT -d "$(jq -cn --arg evil "$evil" '{name: $evil,
+		external_addr: "<img src=x onerror=alert(2)>", version: "<b>1", status: {held: [{what: $evil, why: $evil, since_ms: 0, command: "`\($evil)`"}],
+		balancer: {state: $evil, answer: $evil, why: $evil, override: "dead", by: $evil, since_ms: 1}}}')"
+	drive shows datastore "$ADA" "$evil"
+	drive fits datastore "$ADA"
+	drive without_script datastore "$ADA"
+	drive falls_silent datastore "$ADA" datastore "kill -STOP ${PID[datastore]}" "kill -CONT ${PID[datastore]}"
+}
