@@ -50,6 +50,8 @@ static const struct sr_config_key keys[] = {
 	GLOBAL("Trash-Max-Bytes", NUMBER, trash_max_bytes, "10737418240", 0, BYTES_MOST, "bytes of it at most; the oldest goes first"),
 	GLOBAL("Webserver-Trim-Days", NUMBER, webserver_trim_days, "30", 0, 36500, "days after which a webserver that does not come is not listed any more"),
 	GLOBAL("Results-Directory", PATH, results_directory, NULL, 0, 0, "search results of this webserver, a folder a search"),
+	GLOBAL("Health-Check-URL", URL, health_check_url, NULL, 0, 0, "of this webserver's application; while it is not well, balancers are told DEAD"),
+	GLOBAL("Max-Lag", NUMBER, max_lag, "0", 0, 86400, "seconds behind the datastore after which balancers are told DEAD; 0: never"),
 	GLOBAL("Wal-Limit", NUMBER, wal_limit, "67108864", 0, BYTES_MOST, "bytes of a write-ahead log before we checkpoint it; 0: never"),
 	GLOBAL("Conflict-Max-Bytes", NUMBER, conflict_max_bytes, "1073741824", 0, BYTES_MOST, "bytes of the conflict archive; 0: no limit"),
 	GLOBAL("Admin-Query", TEXT, admin_query, NULL, 0, 0, "SELECT of name, password hash, is-admin in an application's own users database"),

@@ -81,6 +81,8 @@ struct sr_config {
 
 	char *state_directory, *datastore_state_directory;
 	char *results_directory; /* NULL: none */
+	char *health_check_url;  /* NULL: none */
+	uint64_t max_lag;        /* seconds; 0: none */
 	uint64_t resource_max_size;                    /* bytes */
 	uint64_t max_delete_percent, max_delete_count; /* the defaults of the stores; ask those */
 	uint64_t trash_days;                           /* the datastore keeps for so long what was replaced or deleted ... */

@@ -124,6 +124,8 @@ static void check_pairs(struct parse *p)
 		sr_ini_fault(&p->ini, given_line(p, given_line(p, "Shutdown-Timeout") ? "Shutdown-Timeout" : "Lb-Recognition-Period"),
 			     "Lb-Recognition-Period (%llu seconds) leaves nothing of Shutdown-Timeout (%llu seconds)",
 			     (unsigned long long)config->lb_recognition_period, (unsigned long long)config->shutdown_timeout);
+	else if (config->max_lag && config->max_lag < 2 * config->update_interval)
+		sr_ini_fault(&p->ini, given_line(p, "Max-Lag"), "Max-Lag must be two of Datastore-Update-Interval or more: it is known no sooner");
 }
 
 static void check_store(struct parse *p, struct sr_config_store *store)

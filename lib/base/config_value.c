@@ -413,6 +413,37 @@ static bool set_listen(const struct sr_config_key *key, void *at, const char *te
 	return true;
 }
 
+/* Of printable ASCII, with neither a name and password nor a fragment. */
+static bool set_url(const struct sr_config_key *key, void *at, const char *text, struct sr_buf *why)
+{
+	const char *host = strstr(text, "//");
+	size_t scheme = host ? (size_t)(host - text) : 0, len;
+	char *address;
+	const char *cut;
+	size_t cut_len;
+	uint16_t port;
+	bool good;
+
+	(void)key;
+	if (!*text) {
+		replace(at, NULL, 0);
+		return true;
+	}
+	good = (scheme == 5 && !strncasecmp(text, "http:", 5)) || (scheme == 6 && !strncasecmp(text, "https:", 6));
+	for (const char *c = text; *c; c++)
+		good &= *c > ' ' && *c < 127 && *c != '#';
+	if (!good)
+		return no(why, "must be http:// or https://, a host, and what follows, without blanks; empty: none");
+	len = strcspn(host + 2, "/?");
+	address = sr_text(sr_bytes(host + 2, len));
+	good = split_address(address, &cut, &cut_len, &port);
+	free(address);
+	if (!good)
+		return no(why, "must have a host, or host:port, behind its //");
+	replace(at, text, strlen(text));
+	return true;
+}
+
 /* ---- what may be repeated ---- */
 
 static bool set_list(const struct sr_config_key *key, void *at, const char *text, struct sr_buf *why)
@@ -487,6 +518,7 @@ static const struct {
 	[SR_VALUE_USER] = {set_user, text_text, false},
 	[SR_VALUE_GROUP] = {set_group, text_text, false},
 	[SR_VALUE_PATH] = {set_path, text_text, false},
+	[SR_VALUE_URL] = {set_url, text_text, false},
 	[SR_VALUE_LISTEN] = {set_listen, text_text, false},
 	[SR_VALUE_PEER] = {set_address, text_address, false},
 	[SR_VALUE_ADDRESS] = {set_address, text_address, false},
@@ -566,6 +598,7 @@ void sr_value_free(const struct sr_config_key *key, void *at)
 	case SR_VALUE_GROUP:
 	case SR_VALUE_PATH:
 	case SR_VALUE_LISTEN:
+	case SR_VALUE_URL:
 	case SR_VALUE_PIN:
 	case SR_VALUE_SECRET:
 		free_text(at, key->type == SR_VALUE_SECRET);

@@ -14,6 +14,7 @@ enum sr_value_type {
 	SR_VALUE_GROUP,    /* char *, a group of this machine or a number */
 	SR_VALUE_PATH,     /* char *, absolute, no slash at its end */
 	SR_VALUE_LISTEN,   /* char *; empty is NULL is all interfaces */
+	SR_VALUE_URL,      /* char *, http:// or https://; empty is NULL */
 	SR_VALUE_PEER,     /* struct sr_config_address, port 9405 if none is given */
 	SR_VALUE_ADDRESS,  /* struct sr_config_address, port 0 if none is given */
 	SR_VALUE_SECRET,   /* char * */

@@ -94,6 +94,22 @@ static enum sr_status ask_registry(void *ctx, struct sr_buf *out, struct sr_err 
 	return sr_sync_ask_registry(d->sync, out, err);
 }
 
+static int64_t lag_ms(void *ctx)
+{
+	struct sr_sync_daemon *d = ctx;
+
+	return sr_sync_lag_ms(d->sync);
+}
+
+static enum sr_status open_balance(struct sr_sync_daemon *d, struct sr_err *err)
+{
+	const struct sr_config *c = d->config;
+	enum sr_status rc = sr_balance_open(&d->balance, c->state_directory, tell_now, d, err);
+	struct sr_health_options o = {.balance = d->balance, .lag_ms = lag_ms, .ctx = d};
+
+	return rc == SR_OK ? sr_health_start(&d->health, &o, c->health_check_url, c->max_lag, err) : rc;
+}
+
 static void open_peers(struct sr_sync_daemon *d)
 {
 	char self[SR_UUID_TEXT];
@@ -129,7 +145,7 @@ enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_
 	pthread_condattr_destroy(&attr);
 	rc = open_sync(&d->sync, &d->admit, config, version, err);
 	if (rc == SR_OK)
-		rc = sr_balance_open(&d->balance, config->state_directory, tell_now, d, err);
+		rc = open_balance(d, err);
 	if (rc == SR_OK) {
 		open_peers(d);
 		d->page = sr_sync_daemon_page(d);
@@ -162,6 +178,7 @@ void sr_sync_daemon_close(struct sr_sync_daemon *d)
 	if (d->server)
 		sr_address_remove(d->config->state_directory);
 	sr_server_stop(d->server, sr_shutdown_patience_ms(d->shutdown, 3000));
+	sr_health_stop(d->health);
 	sr_results_free(d->results);
 	sr_peers_free(d->peers);
 	sr_sync_close(d->sync);
@@ -415,6 +432,7 @@ void sr_sync_daemon_reload(struct sr_sync_daemon *d, struct sr_config *fresh)
 {
 	pthread_mutex_lock(&d->lock);
 	d->interval_ms = fresh->update_interval * 1000;
+	sr_health_set(d->health, fresh->health_check_url, fresh->max_lag);
 	sr_config_free(d->fresh);
 	d->fresh = fresh;
 	pthread_mutex_unlock(&d->lock);

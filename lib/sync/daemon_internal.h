@@ -4,6 +4,7 @@
 
 #include "http/server.h"
 #include "lib/node/balance.h"
+#include "lib/node/health.h"
 #include "lib/node/page.h"
 #include "lib/node/peers.h"
 #include "lib/node/relay.h"
@@ -27,6 +28,7 @@ struct sr_sync_daemon {
 	struct sr_conflict_routes conflicts;
 	struct sr_balance *balance;
 	struct sr_page *page;
+	struct sr_health *health;
 	struct sr_peers *peers;
 	struct sr_relay relay;
 	struct sr_results *results;

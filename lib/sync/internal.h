@@ -7,6 +7,7 @@
 #include "lib/replica/tally.h"
 #include "lib/sync/chunks.h"
 #include "lib/sync/contact.h"
+#include "lib/sync/lag.h"
 #include "lib/sync/plan.h"
 #include "lib/sync/progress.h"
 #include "lib/sync/sync.h"
@@ -113,6 +114,7 @@ struct sr_sync {
 	struct sr_uuid told_to;
 	struct sr_told_conflicts told_conflicts;
 	atomic_bool interrupted;
+	struct sr_lag lag;
 	bool met;               /* in this round: the datastore answered a check-in */
 
 	/* the state in which nothing was left to do: a round that finds it again ends there */

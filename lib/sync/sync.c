@@ -25,6 +25,7 @@ enum sr_status sr_sync_open(struct sr_sync **out, const struct sr_sync_options *
 	s->config = s->exclusions = options->config;
 	s->version = sr_strdup(options->version);
 	pthread_mutex_init(&s->report_lock, NULL);
+	sr_lag_init(&s->lag);
 	rc = sr_replica_open(&s->r, s->config, SR_ROLE_WEBSERVER, err);
 	if (rc == SR_OK)
 		rc = sr_ledger_open(&s->ledger, s->r->state, err);
@@ -81,6 +82,7 @@ void sr_sync_close(struct sr_sync *s)
 	explicit_bzero(s->tree.key, sizeof s->tree.key);
 	sr_tree_info_free(&s->tree);
 	pthread_mutex_destroy(&s->report_lock);
+	sr_lag_destroy(&s->lag);
 	free(s->version);
 	free(s);
 }
@@ -595,6 +597,30 @@ static void note_stores(struct sr_sync *s)
 	}
 }
 
+static bool any_store_is_out(const struct sr_sync *s)
+{
+	for (size_t i = 0; s->plans && i < s->r->n; i++)
+		if (s->plans[i].failed || s->r->stores[i].mode == SR_MODE_PAUSED)
+			return true;
+	return false;
+}
+
+/* What is left alone item by item - held deletions, a table that the application here does not know yet - is so on many webservers at a time, and no lag. */
+static void note_lag(struct sr_sync *s, enum sr_status rc)
+{
+	if (!s->met || rc == SR_E_UNAVAILABLE || rc == SR_E_BUSY)
+		sr_lag_silent(&s->lag);
+	else if (rc == SR_OK && !any_store_is_out(s))
+		sr_lag_level(&s->lag);
+	else
+		sr_lag_behind(&s->lag);
+}
+
+int64_t sr_sync_lag_ms(struct sr_sync *s)
+{
+	return sr_lag_ms(&s->lag);
+}
+
 static enum sr_status attempts(struct sr_sync *s, struct sr_err *err)
 {
 	bool again = true;
@@ -654,6 +680,7 @@ enum sr_status sr_sync_round(struct sr_sync *s, struct sr_sync_result *result, s
 	forget_notes(s);
 	note_trouble(s, rc, err);
 	note_stores(s);
+	note_lag(s, rc);
 	rc = tell(s, rc, err);
 	sr_client_counts(s->client, &after);
 	s->result.requests = after.requests - before.requests;

@@ -85,6 +85,9 @@ SR_MUST enum sr_status sr_sync_ask_registry(struct sr_sync *s, struct sr_buf *ou
 bool sr_sync_has_tree(struct sr_sync *s);
 SR_MUST enum sr_status sr_sync_tree(struct sr_sync *s, bool want_key, struct sr_buf *out, struct sr_err *err);
 
+/* For how long this webserver has not had all that the datastore has (lag.h).  Thread-safe. */
+int64_t sr_sync_lag_ms(struct sr_sync *s);
+
 /* What to tell an operator, as JSON: datastore, anchor, last round, stores, skipped items, outbox.  Thread-safe. */
 void sr_sync_report(struct sr_sync *s, struct sr_buf *out);
 

@@ -123,6 +123,8 @@ enum sr_status sr_sync_check_in(struct sr_sync *s, bool *unchanged, struct sr_er
 	if (rc == SR_OK && !*unchanged && s->r->keyed && !sr_hash_eq(&s->r->key.id, &s->info.key_id))
 		rc = ask_and_parse(s, true, unchanged, err);
 	s->met |= rc == SR_OK;
+	if (rc == SR_OK)
+		sr_lag_met(&s->lag, s->info.history >= SR_HISTORY_AHEAD || !s->have_remote || !sr_hash_eq(&s->remote, &s->info.at.root));
 	/* A held datastore's key is not taken: nothing here changes for its sake, unless the operator says so. */
 	s->mirrors_history = false;
 	if (rc == SR_OK && s->info.history >= SR_HISTORY_AHEAD)
