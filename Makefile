@@ -7,6 +7,7 @@
 #   make bench-scale     100,000 files and 1,000,000 rows first synchronised: time, memory, traffic; FILES=n ROWS=n
 #   make bench-lock      how long an apply keeps an application from committing
 #   make install DESTDIR= PREFIX=/usr/local UNITDIR=     programs, pages, systemd units, completions; make uninstall takes them away
+#   make deb             Debian packages in build/deb/; make check-deb tries them
 #   make lint demo bench soak dist clean
 
 VERSION := $(shell sed -n 's/.*SR_VERSION "\(.*\)".*/\1/p' lib/base/version.h)
@@ -20,7 +21,7 @@ B := build$(if $(SAN),/san-$(SAN))
 # As many jobs as there are processors, unless -j says otherwise.
 MAKEFLAGS += -j$(shell nproc)
 
-ifneq ($(filter-out clean lint dist,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out clean lint dist deb,$(or $(MAKECMDGOALS),all)),)
 ifneq ($(shell pkg-config --exists $(PACKAGES) cmocka && echo yes),yes)
 $(error libraries are missing: run scripts/setup as root)
 endif
@@ -173,6 +174,14 @@ install: all
 uninstall:
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
 
+# Debian packages, in build/deb/: no root, no network; needs scripts/setup --deb.
+deb:
+	@scripts/deb
+
+# The packages built, looked at by lintian, and, as root, installed, run and purged on a copy of this machine.
+check-deb: deb
+	@DEB=$(CURDIR)/build/deb bats tests/deb/packages.bats
+
 dist:
 	@mkdir -p build
 	git archive --prefix=sameroot-$(VERSION)/ -o build/sameroot-$(VERSION).tar.gz HEAD
@@ -180,7 +189,7 @@ dist:
 clean:
 	rm -rf build
 
-.PHONY: all check unit e2e fuzz lint demo soak bench bench-scale bench-lock install uninstall dist clean
+.PHONY: all check unit e2e fuzz lint demo soak bench bench-scale bench-lock install uninstall deb check-deb dist clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 

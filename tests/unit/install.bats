@@ -128,6 +128,18 @@ programs() {
 	[ "$(stat -c '%a %u' "$T/root/etc/sameroot")" = '755 0' ]
 }
 
+@test "the packages' configuration: what is commented out is the default, and nothing is set" {
+	local line
+	"$BIN/sameroot-datastore" --check-config -c /dev/null >"$T/defaults"
+	[ "$(grep -v '^#' "$T/defaults")" = "$("$BIN/sameroot-datastore" --check-config -c service/sameroot.conf | grep -v '^#')" ]
+	[ "$(grep -c '^#[A-Z]' service/sameroot.conf)" -ge 10 ]
+	while read -r line; do
+		grep -qixF "$line" "$T/defaults" || [[ $line == *= ]] || { echo "$line is not the default"; return 1; }
+	done < <(sed -n 's/^#\([A-Z]\)/\1/p' service/sameroot.conf)
+	sed 's/^#\([A-Z][^=]*=.\)/\1/' service/sameroot.conf >"$T/all.conf" # each key exists
+	"$BIN/sameroot-datastore" --check-config -c "$T/all.conf" >/dev/null
+}
+
 # COMMAND LINE: what completion offers for its last word, one a line
 complete_line() {
 	(
