@@ -167,7 +167,7 @@ install: all
 	$(foreach p,$(filter-out %/sameroot,$(PROGRAMS)),ln -sf sameroot \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$(notdir $(p)) &&) true
 	if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ] && [ "$$(id -u)" = 0 ]; then \
-		systemd-sysusers && systemd-tmpfiles --create sameroot.conf && systemctl daemon-reload; \
+		systemd-sysusers && systemd-tmpfiles --create sameroot.conf sameroot-lb.conf && systemctl daemon-reload; \
 	fi
 
 # What the daemons made stays: /etc/sameroot and /var/lib/sameroot.

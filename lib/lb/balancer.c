@@ -11,6 +11,7 @@
 
 #include "lib/base/log.h"
 #include "lib/base/door.h"
+#include "lib/base/notify.h"
 #include "lib/lb/haproxy.h"
 #include "lib/lb/learner.h"
 #include "lib/state/state.h"
@@ -21,6 +22,7 @@
 #define PAUSE_MOST 30000
 #define LASTED_MS  60000      /* ... unless it ran for so long */
 #define LOOK_MS    1000       /* how often one that is not our child is looked at */
+#define PATIENCE_MS 5000      /* with the first list, before the service manager is told that this runs without one */
 
 struct balancer {
 	struct sr_lb_conf *conf;
@@ -33,7 +35,37 @@ struct balancer {
 	int64_t not_before;  /* ticks: the pause */
 	int64_t pause, since;
 	char *trouble; /* as it was logged */
+	bool told_ready;
+	char *told; /* the status that the service manager was told last */
 };
+
+/* --- the service manager ----------------------------------------------------------------------------------------------------------------- */
+
+/* CONSUMES text. */
+static void tell_status(struct balancer *b, char *text)
+{
+	if (!b->told || strcmp(b->told, text) != 0)
+		sr_notify_status("%s", text);
+	free(b->told);
+	b->told = text;
+}
+
+/* Ready is who serves; and who has waited a while for a datastore, for that may take long and is no failed start. */
+static void tell_manager(struct balancer *b, int64_t started)
+{
+	if (b->trouble)
+		tell_status(b, sr_format("HAProxy is not up to date: %s", b->trouble));
+	else if (!b->have_list)
+		tell_status(b, sr_strdup("waiting for the datastore's list of webservers"));
+	else if (b->since)
+		tell_status(b, sr_format("HAProxy runs with %zu webserver%s", b->list.n, b->list.n == 1 ? "" : "s"));
+	else
+		tell_status(b, sr_strdup("HAProxy is being started"));
+	if (!b->told_ready && (b->announced || sr_ticks_ms() - started > PATIENCE_MS)) {
+		sr_notify_ready();
+		b->told_ready = true;
+	}
+}
 
 /* --- HAProxy and the list -------------------------------------------------------------------------------------------------------------- */
 
@@ -153,10 +185,13 @@ static void reload(struct balancer *b, sr_lb_reload_fn *fn, void *ctx)
 
 static void pass_on(struct balancer *b, int sig, sr_lb_reload_fn *fn, void *ctx)
 {
-	if (sig == SIGHUP)
+	if (sig == SIGHUP) {
+		sr_notify_reloading();
 		reload(b, fn, ctx);
-	else if (sig == SIGUSR1 && b->learner)
+		sr_notify_ready();
+	} else if (sig == SIGUSR1 && b->learner) {
 		sr_lb_learner_now(b->learner);
+	}
 	if (b->learner)
 		take_list(b);
 }
@@ -205,9 +240,11 @@ static void stop_haproxy(struct balancer *b, const sigset_t *signals)
 
 static void run(struct balancer *b, const sigset_t *signals, sr_lb_reload_fn *fn, void *ctx)
 {
+	int64_t started = sr_ticks_ms();
 	int sig;
 
 	do {
+		tell_manager(b, started);
 		sig = next_signal(signals, LOOK_MS);
 		if (ends(sig))
 			break;
@@ -216,6 +253,7 @@ static void run(struct balancer *b, const sigset_t *signals, sr_lb_reload_fn *fn
 		apply(b);
 	} while (true);
 	sr_info("stopping (%s)", strsignal(sig));
+	sr_notify_stopping();
 	stop_haproxy(b, signals);
 }
 
@@ -264,5 +302,6 @@ enum sr_status sr_lb_run(struct sr_lb_conf *conf, sr_lb_reload_fn *fn, void *ctx
 	sr_lb_list_free(&b.list);
 	sr_lb_conf_free(b.conf);
 	free(b.trouble);
+	free(b.told);
 	return rc;
 }

@@ -30,6 +30,7 @@ deb() { # PACKAGE
 	done
 	[ "$(grep -c '^\./lib/systemd/system/.*service$' "$T/files")" = "$(find service -name '*.service.in' | wc -l)" ]
 	dpkg-deb -I "$(deb sameroot-common)" conffiles | grep -qx /etc/sameroot/sameroot.conf
+	dpkg-deb -I "$(deb sameroot-balancer)" conffiles | grep -qx /etc/sameroot/loadbalancer.conf
 }
 
 @test "lintian has no errors or warnings, as a normal user" {
@@ -81,6 +82,8 @@ inside() {
 	[ "$(inside 'stat -c "%U %G %a" /var/lib/sameroot /etc/sameroot /etc/sameroot/sameroot.conf' | tr '\n' ' ')" = \
 		'sameroot sameroot 755 root root 755 root root 644 ' ]
 	[ "$(inside 'sameroot-datastore --check-config | grep -v ^# | sha256sum')" = "$(inside 'sameroot-datastore --check-config -c /dev/null | grep -v ^# | sha256sum')" ]
+	[ "$(inside 'stat -c "%U %G %a" /etc/sameroot/loadbalancer.conf')" = 'root sameroot-lb 640' ]
+	inside 'setpriv --reuid sameroot-lb --regid sameroot-lb --init-groups cat /etc/sameroot/loadbalancer.conf' | grep -q Control-Secret
 	for unit in $(find service -name '*.service.in' -printf '%f\n' | sed 's/\.in$//'); do
 		[ "$(inside "systemctl is-enabled $unit || true")" = disabled ]
 		[ -z "$(inside "systemd-analyze verify --man=no $unit 2>&1 | grep sameroot || true")" ]
@@ -108,7 +111,7 @@ inside() {
 	[[ $output != *'"made"'* ]]
 
 	# what the cluster holds outlives the package; what is the package's does not
-	inside 'dpkg -P sameroot-datastore sameroot-webserver $(dpkg-query -W -f "\${Package} " "sameroot-*") 2>&1' >"$T/purge" || { cat "$T/purge"; return 1; }
+	inside 'dpkg -P $(dpkg-query -W -f "\${Package} " "sameroot-*") 2>&1' >"$T/purge" || { cat "$T/purge"; return 1; }
 	inside 'test -e /var/lib/sameroot/datastore-users.db && test ! -e /etc/sameroot/sameroot.conf && test ! -e /usr/sbin/sameroot-datastore'
 	[ ! -e "$ROOT/root/etc/systemd/system/multi-user.target.wants/sameroot-datastore.service" ]
 }

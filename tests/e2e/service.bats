@@ -6,6 +6,7 @@
 bats_require_minimum_version 1.5.0
 
 load lib
+load filters
 
 # NAME ADDRESS: from now on what is started tells $T/NAME.told
 manager() {
@@ -83,26 +84,6 @@ times_told() { # NAME LINE
 	done
 }
 
-# System calls that the unit's filter lets through, one a line
-allowed_by() { # UNIT
-	local list set
-	mapfile -t list < <(sed -nE 's/^SystemCallFilter=//p' "$1" | sed -E 's/^~(.*)/\1/; t no; s/([^ ]+)/+\1/g; b; :no s/([^ ]+)/-\1/g' | tr ' ' '\n')
-	for set in "${list[@]}"; do expand "${set:1}" | sed "s/^/${set:0:1}/"; done |
-		awk '{ on[substr($0, 2)] = /^\+/ } END { for (call in on) if (on[call]) print call }' | sort
-}
-
-expand() { # SET
-	local name
-	for name in $(systemd-analyze syscall-filter --no-pager "$1" | sed 's/\x1b\[[0-9;]*m//g' | awk 'NR > 1 && !/#/ { print $1 }'); do
-		if [[ $name == @* ]]; then expand "$name"; else echo "$name"; fi
-	done
-}
-
-# UNIT TRACE: the system calls that it made and may not
-beyond() {
-	sed -nE 's/^([0-9]+ +)?([a-z_0-9]+)\(.*/\2/p' "$2" | sort -u | comm -23 - <(allowed_by "$1")
-}
-
 @test "what the daemons do is what their units let them" {
 	local unit name
 	command -v systemd-analyze >/dev/null || skip 'systemd-analyze is not installed'
@@ -131,10 +112,6 @@ beyond() {
 	done
 	for name in datastore A; do
 		unit=$HERE/../../service/sameroot-$([[ $name == A ]] && echo sync || echo datastore).service.in
-		grep -q exit_group "$T/$name.trace"
-		[ -z "$(beyond "$unit" "$T/$name.trace")" ] || { echo "$name: $(beyond "$unit" "$T/$name.trace")"; return 1; }
-		# MemoryDenyWriteExecute, RestrictAddressFamilies
-		run ! grep -E 'PROT_WRITE\|PROT_EXEC|mprotect\(.*PROT_EXEC' "$T/$name.trace"
-		run -1 grep -vE "^$|AF_(INET6?|UNIX)$" <<<"$(grep -oE "\bsocket\(AF_[A-Z0-9]+" "$T/$name.trace")"
+		keeps_to "$unit" "$T/$name.trace"
 	done
 }

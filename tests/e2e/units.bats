@@ -6,6 +6,7 @@
 bats_require_minimum_version 1.5.0
 
 load lib
+load filters
 
 # A machine below $T, as init sees one by where its configuration lies; others than root may look into it.
 setup() {
@@ -118,4 +119,51 @@ webserver() { # DIRECTORY OF THE DATABASES
 	[ "$(stat -c %u "/proc/${PID[datastore]}")" = 12345 ]
 	stop datastore
 	[ -z "$(find "$T/var/sameroot" "$T/elsewhere" ! -user 12345)" ]
+}
+
+# What the unit of the balancer lets it and HAProxy do, as a user without rights: see service.bats
+@test "the balancer and its HAProxy do what their unit lets them, as a user of their own; and the service manager is told" {
+	local as=()
+	command -v haproxy >/dev/null || skip 'haproxy is not installed'
+	if [ "$(id -u)" -eq 0 ]; then
+		as=(setpriv --reuid 12345 --regid 12346 --clear-groups --no-new-privs --bounding-set=-all)
+		install -d -o 12345 -g 12346 "$T/lb"
+	fi
+	cp "$BIN/sameroot-lb" "$T/"
+	chmod 777 "$T"
+	port=$(free_port)
+	printf '%s\n' '[Global]' Disable-Datastore=true Bind-Addr=127.0.0.1 "Web-Port=$port" "State-Directory=$T/lb" '[Override "a"]' \
+		"Webserver=127.0.0.1:$(free_port)" Insecure-Disable-HTTPS=true >"$T/lb.conf"
+	launch manager python3 "$HERE/manager.py" "@sameroot-units-$$" "$T/told.lb"
+	export NOTIFY_SOCKET=@sameroot-units-$$
+	strace -o "$T/true.trace" true 2>/dev/null && as+=(strace -f -qq -o "$T/lb.trace")
+	launch lb "${as[@]}" "$T/sameroot-lb" -c "$T/lb.conf"
+	unset NOTIFY_SOCKET
+	wait_for 'it is ready' grep -qx READY=1 "$T/told.lb"
+	wait_for 'its status' grep -qx 'STATUS=HAProxy runs with 1 webserver' "$T/told.lb"
+	[ "$(curl -ksS -o /dev/null -w '%{http_code}' "https://127.0.0.1:$port/")" = 503 ]
+	daemon=${PID[lb]}
+	[[ ! -e $T/lb.trace ]] || daemon=$(pgrep -P "$daemon")
+	kill -HUP "$daemon"
+	wait_for 'a reload' eval '[ "$(grep -cx READY=1 "$T/told.lb")" = 2 ]'
+	kill "$daemon"
+	wait_for 'it ends' gone "${PID[lb]}"
+	unset 'PID[lb]'
+	[ "$(tail -n 1 "$T/told.lb")" = STOPPING=1 ]
+	[[ -e $T/lb.trace ]] || skip 'strace may not trace here'
+	command -v systemd-analyze >/dev/null || skip 'systemd-analyze is not installed'
+	grep -q haproxy "$T/lb.trace"
+	keeps_to "$HERE/../../service/sameroot-lb.service.in" "$T/lb.trace"
+}
+
+@test "without a list of webservers the balancer is ready all the same, and says what it waits for" {
+	command -v haproxy >/dev/null || skip 'haproxy is not installed'
+	printf '%s\n' '[Global]' "Datastore=127.0.0.1:$(free_port)" Control-Secret=0123456789abcdef0123456789abcdef Bind-Addr=127.0.0.1 \
+		"Web-Port=$(free_port)" "State-Directory=$T/lb" >"$T/lb.conf"
+	launch manager python3 "$HERE/manager.py" "$T/notify" "$T/told.lb"
+	NOTIFY_SOCKET=$T/notify "$BIN/sameroot-lb" -c "$T/lb.conf" </dev/null >"$T/lb.log" 2>&1 3>&- &
+	PID[lb]=$!
+	wait_for 'it is ready' grep -qx READY=1 "$T/told.lb"
+	[ "$(head -n 1 "$T/told.lb")" = "STATUS=waiting for the datastore's list of webservers" ]
+	stop lb
 }

@@ -55,8 +55,7 @@ programs() {
 	for page in "$SAMEROOT_SOURCE"/$PAGES; do
 		[ "$(stat -c %a "share/man/man${page##*.}/${page##*/}")" = 644 ] || { echo "$page"; return 1; }
 	done
-	[ -f lib/sysusers.d/sameroot.conf ]
-	[ -f lib/tmpfiles.d/sameroot.conf ]
+	for name in sameroot sameroot-lb; do [ -f lib/sysusers.d/$name.conf ] && [ -f lib/tmpfiles.d/$name.conf ]; done
 
 	# nothing outside the prefix, nothing left of what is replaced, and the paths follow
 	[ "$(ls -A "$ROOT")" = opt ]
@@ -106,6 +105,9 @@ programs() {
 		grep -qx WantedBy=multi-user.target "$unit"
 	done
 	grep -qx User=sameroot sameroot-datastore.service
+	grep -qx User=sameroot-lb sameroot-lb.service
+	grep -qx CapabilityBoundingSet=CAP_NET_BIND_SERVICE sameroot-lb.service
+	grep -qx KillMode=process sameroot-lb.service # HAProxy outlives it
 	grep -qx CapabilityBoundingSet= sameroot-datastore.service
 	grep -qx 'CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER' sameroot-sync.service
 	run ! grep -q ^User= sameroot-sync.service
@@ -122,22 +124,36 @@ programs() {
 	[ "$(id -u)" -eq 0 ] || skip 'only root can make files of others'
 	systemd-sysusers --root="$T/root"
 	grep -q '^sameroot:x:.*:/var/lib/sameroot:.*nologin$' "$T/root/etc/passwd"
-	systemd-tmpfiles --root="$T/root" --create sameroot.conf
+	grep -q '^sameroot-lb:x:.*nologin$' "$T/root/etc/passwd"
+	install -D -m 644 service/loadbalancer.conf "$T/root/etc/sameroot/loadbalancer.conf"
+	systemd-tmpfiles --root="$T/root" --create sameroot.conf sameroot-lb.conf
 	uid=$(grep ^sameroot: "$T/root/etc/passwd" | cut -d: -f3)
 	[ "$(stat -c '%a %u' "$T/root/var/lib/sameroot")" = "755 $uid" ]
 	[ "$(stat -c '%a %u' "$T/root/etc/sameroot")" = '755 0' ]
+	gid=$(grep ^sameroot-lb: "$T/root/etc/group" | cut -d: -f3)
+	[ "$(stat -c '%a %u %g' "$T/root/etc/sameroot/loadbalancer.conf")" = "640 0 $gid" ]
 }
 
-@test "the packages' configuration: what is commented out is the default, and nothing is set" {
-	local line
-	"$BIN/sameroot-datastore" --check-config -c /dev/null >"$T/defaults"
-	[ "$(grep -v '^#' "$T/defaults")" = "$("$BIN/sameroot-datastore" --check-config -c service/sameroot.conf | grep -v '^#')" ]
-	[ "$(grep -c '^#[A-Z]' service/sameroot.conf)" -ge 10 ]
+# PROGRAM FILE SET...: FILE sets nothing, and what is commented out in it is the default, but for keys that are SET to be named
+check_example() {
+	local program=$1 file=$2 line
+	shift 2
+	"$BIN/$program" --check-config -c "$file.defaults" | grep -v '^#' >"$T/defaults"
+	[ "$(cat "$T/defaults")" = "$({ cat "$file" && printf '%s\n' "$@"; } >"$T/example.conf" && "$BIN/$program" --check-config -c "$T/example.conf" | grep -v '^#')" ]
+	[ "$(grep -c '^#[A-Z]' "$file")" -ge 5 ]
 	while read -r line; do
 		grep -qixF "$line" "$T/defaults" || [[ $line == *= ]] || { echo "$line is not the default"; return 1; }
-	done < <(sed -n 's/^#\([A-Z]\)/\1/p' service/sameroot.conf)
-	sed 's/^#\([A-Z][^=]*=.\)/\1/' service/sameroot.conf >"$T/all.conf" # each key exists
-	"$BIN/sameroot-datastore" --check-config -c "$T/all.conf" >/dev/null
+	done < <(sed -n 's/^#\([A-Z]\)/\1/p' "$file")
+	sed 's/^#\([A-Z][^=]*=.\)/\1/' "$T/example.conf" >"$T/all.conf" # each key exists
+	"$BIN/$program" --check-config -c "$T/all.conf" >"$T/said"
+}
+
+@test "the packages' configurations: what is commented out is the default, and nothing is set" {
+	cp service/*.conf "$T/"
+	: >"$T/sameroot.conf.defaults"
+	check_example sameroot-datastore "$T/sameroot.conf"
+	printf '[Global]\nDatastore=a\n' >"$T/loadbalancer.conf.defaults"
+	check_example sameroot-lb "$T/loadbalancer.conf" Datastore=a
 }
 
 # COMMAND LINE: what completion offers for its last word, one a line
