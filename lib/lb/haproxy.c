@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -30,7 +31,8 @@ struct sr_lb_haproxy {
 	const struct sr_lb_conf *conf;
 	char *config, *state, *socket, *certificate;
 	pid_t pid; /* of the master; 0: none, or not ours */
-	bool child; /* else it was taken over */
+	bool child; /* else it was taken over, and ... */
+	int end;    /* ... this can be read once it has ended; -1: none */
 	bool stale; /* it may run with something else than what the file says */
 };
 
@@ -155,6 +157,7 @@ static enum sr_status ask(const struct sr_lb_haproxy *h, const char *command, st
 
 struct processes {
 	pid_t master, worker; /* 0: none */
+	unsigned failed;      /* reloads since the last one that did not */
 };
 
 /* show proc:   PID type ...   under "# workers" and "# old workers". */
@@ -172,10 +175,12 @@ static enum sr_status look(const struct sr_lb_haproxy *h, struct processes *p, s
 		old |= strncmp(line, "# old", 5) == 0;
 		if (old || sscanf(line, "%d %15s", &pid, type) != 2)
 			continue;
-		if (!strcmp(type, "master"))
+		if (!strcmp(type, "master")) {
 			p->master = pid;
-		else if (!strcmp(type, "worker") && !p->worker)
+			sscanf(line, "%*d %*s %*u [failed: %u]", &p->failed);
+		} else if (!strcmp(type, "worker") && !p->worker) {
 			p->worker = pid;
+		}
 	}
 	if (rc == SR_OK && !p->master)
 		rc = sr_err_set(err, SR_E_UNAVAILABLE, "%s is no socket of a HAProxy's master (haproxy -W -S): it does not know `show proc`", h->socket);
@@ -188,8 +193,8 @@ static void nap(int ms)
 	poll(NULL, 0, ms);
 }
 
-/* Until there is a worker other than `old`.  A reload that failed leaves the old one in place. */
-static enum sr_status wait_for_worker(struct sr_lb_haproxy *h, pid_t old, struct sr_err *err)
+/* Until there is another worker than before.  A reload that failed leaves the old one in place, and is counted. */
+static enum sr_status wait_for_worker(struct sr_lb_haproxy *h, const struct processes *before, struct sr_err *err)
 {
 	int64_t end = sr_ticks_ms() + START_MS;
 	struct processes p;
@@ -197,14 +202,14 @@ static enum sr_status wait_for_worker(struct sr_lb_haproxy *h, pid_t old, struct
 	for (;;) {
 		enum sr_status rc = look(h, &p, err);
 
-		if (rc == SR_OK && p.worker && p.worker != old) {
+		if (rc == SR_OK && p.worker && p.worker != before->worker) {
 			if (is_own(h))
 				h->pid = p.master;
 			return SR_OK;
 		}
 		if (sr_lb_haproxy_ended(h))
 			return sr_err_set(err, SR_E_UNAVAILABLE, "HAProxy ended at once: what it said stands above");
-		if (sr_ticks_ms() > end)
+		if (sr_ticks_ms() > end || (rc == SR_OK && p.failed > before->failed))
 			return rc != SR_OK ? rc : sr_err_set(err, SR_E_UNAVAILABLE, "HAProxy did not take its new configuration: what it said is in its log");
 		nap(20);
 	}
@@ -301,10 +306,10 @@ static enum sr_status start(struct sr_lb_haproxy *h, struct sr_err *err)
 		return rc;
 	h->pid = pid;
 	h->child = true;
-	return wait_for_worker(h, 0, err);
+	return wait_for_worker(h, &(struct processes){0}, err);
 }
 
-static enum sr_status reload(struct sr_lb_haproxy *h, const struct sr_lb_list *list, pid_t worker, struct sr_err *err)
+static enum sr_status reload(struct sr_lb_haproxy *h, const struct sr_lb_list *list, const struct processes *before, struct sr_err *err)
 {
 	struct sr_buf shown = {0};
 	enum sr_status rc = ask(h, "@1 show servers state " SR_LB_HEALTH, &shown, err);
@@ -314,7 +319,7 @@ static enum sr_status reload(struct sr_lb_haproxy *h, const struct sr_lb_list *l
 	if (rc == SR_OK)
 		rc = ask(h, "reload", &shown, err);
 	if (rc == SR_OK)
-		rc = wait_for_worker(h, worker, err);
+		rc = wait_for_worker(h, before, err);
 	sr_buf_free(&shown);
 	return rc;
 }
@@ -338,12 +343,13 @@ enum sr_status sr_lb_haproxy_open(struct sr_lb_haproxy **out, const struct sr_lb
 	struct sr_err none;
 
 	h->conf = conf;
+	h->end = -1;
 	set_paths(h);
 	if (sr_file_parents(h->config, err) != SR_OK) {
 		sr_lb_haproxy_close(h);
 		return err->code;
 	}
-	if (is_own(h) && access(h->socket, F_OK) == 0 && look(h, &p, &none) == SR_OK) {
+	if (is_own(h) && access(h->socket, F_OK) == 0 && look(h, &p, &none) == SR_OK && (h->end = pidfd_open(p.master, 0)) >= 0) {
 		h->pid = p.master;
 		sr_info("the HAProxy that was left running is taken over (pid %d)", (int)h->pid);
 	}
@@ -356,6 +362,8 @@ void sr_lb_haproxy_close(struct sr_lb_haproxy *h)
 {
 	if (!h)
 		return;
+	if (h->end >= 0)
+		close(h->end);
 	free(h->config);
 	free(h->socket);
 	free(h->state);
@@ -409,21 +417,21 @@ static enum sr_status install(const struct sr_lb_haproxy *h, struct sr_bytes tex
 }
 
 /* What is in the file is what runs, or will: what a reload does not take is taken back. */
-static enum sr_status change(struct sr_lb_haproxy *h, const struct sr_lb_list *list, struct sr_bytes text, pid_t worker, struct sr_err *err)
+static enum sr_status change(struct sr_lb_haproxy *h, const struct sr_lb_list *list, struct sr_bytes text, const struct processes *before, struct sr_err *err)
 {
 	bool running = !is_own(h) || h->pid > 0;
-	struct sr_buf before = {0};
+	struct sr_buf former = {0};
 	struct sr_err second;
 	enum sr_status rc;
 
-	read_file(h->config, &before);
+	read_file(h->config, &former);
 	rc = install(h, text, err);
 	if (rc == SR_OK)
-		rc = running ? reload(h, list, worker, err) : start(h, err);
+		rc = running ? reload(h, list, before, err) : start(h, err);
 	h->stale = rc != SR_OK;
-	if (rc != SR_OK && running && before.len && write_file(h->config, sr_buf_view(&before), &second) != SR_OK)
+	if (rc != SR_OK && running && former.len && write_file(h->config, sr_buf_view(&former), &second) != SR_OK)
 		sr_error("%s is not what runs: %s", h->config, second.text);
-	sr_buf_free(&before);
+	sr_buf_free(&former);
 	return rc;
 }
 
@@ -439,7 +447,7 @@ enum sr_status sr_lb_haproxy_apply(struct sr_lb_haproxy *h, const struct sr_lb_l
 		rc = look(h, &p, err);
 	read_file(h->config, &there);
 	if (rc == SR_OK && !(running && !h->stale && sr_bytes_eq(sr_buf_view(&text), sr_buf_view(&there)))) {
-		rc = change(h, list, sr_buf_view(&text), p.worker, err);
+		rc = change(h, list, sr_buf_view(&text), &p, err);
 		*changed = rc == SR_OK;
 	}
 	sr_buf_free(&there);
@@ -447,18 +455,27 @@ enum sr_status sr_lb_haproxy_apply(struct sr_lb_haproxy *h, const struct sr_lb_l
 	return rc;
 }
 
+/* Of one that is not our child only a descriptor tells: somebody else has to bury it, and takes his time. */
+static bool has_ended(const struct sr_lb_haproxy *h, int *status)
+{
+	struct pollfd end = {.fd = h->end, .events = POLLIN};
+
+	return h->child ? waitpid(h->pid, status, WNOHANG) == h->pid : poll(&end, 1, 0) == 1;
+}
+
 bool sr_lb_haproxy_ended(struct sr_lb_haproxy *h)
 {
 	int status = 0;
 
-	if (h->pid <= 0)
-		return false;
-	if (h->child ? waitpid(h->pid, &status, WNOHANG) != h->pid : kill(h->pid, 0) == 0 || errno != ESRCH)
+	if (h->pid <= 0 || !has_ended(h, &status))
 		return false;
 	if (WIFSIGNALED(status))
 		sr_info("HAProxy (pid %d) was ended by signal %d", (int)h->pid, WTERMSIG(status));
 	else if (h->child)
 		sr_info("HAProxy (pid %d) ended with status %d", (int)h->pid, WEXITSTATUS(status));
+	if (h->end >= 0)
+		close(h->end);
+	h->end = -1;
 	h->pid = 0;
 	h->child = false;
 	return true;

@@ -1,6 +1,7 @@
 """webapp.py - a web application in front of which a balancer is put, and those who use it.
 
-  webapp.py serve NAME PORT     says NAME to every request; /headers says what it was asked with, /slow takes a second
+  webapp.py serve NAME PORT [CERTIFICATE KEY]
+                                says NAME to every request; /headers says what it was asked with, /slow takes a second
   webapp.py use URL N FILE      N users with a cookie jar each ask without pause until FILE exists; FILE.begun: all were served; then a line of JSON on stdout:
                                 {"requests": n, "failed": n, "why": [...], "users": [["A"], ["A", "B"], ...]}, for each user whom he was served by, one after the other
 """
@@ -9,13 +10,14 @@ import http.client
 import http.cookies
 import json
 import os
+import ssl
 import sys
 import threading
 import time
 import urllib.parse
 
 
-async def serve(name, port):
+async def serve(name, port, *tls):
     async def answer(reader, writer):
         try:
             while True:
@@ -30,7 +32,10 @@ async def serve(name, port):
             pass
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", port, backlog=512)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
+    if tls:
+        context.load_cert_chain(*tls)
+    server = await asyncio.start_server(answer, "127.0.0.1", port, backlog=512, ssl=context)
     print("listening on 127.0.0.1:%d" % server.sockets[0].getsockname()[1], file=sys.stderr, flush=True)
     async with server:
         await server.serve_forever()
@@ -82,6 +87,6 @@ def use(url, n, end):
 
 
 if sys.argv[1] == "serve":
-    asyncio.run(serve(sys.argv[2], int(sys.argv[3])))
+    asyncio.run(serve(sys.argv[2], int(sys.argv[3]), *sys.argv[4:]))
 else:
     use(sys.argv[2], int(sys.argv[3]), sys.argv[4])
