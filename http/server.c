@@ -45,8 +45,15 @@ struct sr_server {
 	atomic_bool stopping, draining;
 	char *why; /* it drains */
 	atomic_uint under_way;
-	atomic_ullong requests, by_class[6];
+	atomic_ullong requests, by_class[6], received, sent;
+	atomic_ullong *by_route; /* TOLD_APART for each route, and once more for none */
+	size_t counted_routes;
 };
+
+/* The statuses that are told apart. */
+static const int told_apart[] = {0,   200, 202, 204, 206, 304, 400, 401, 403, 404, 405, 409, 410,
+			      413, 416, 429, 500, 502, 503, 507, SR_STATUS_OTHER};
+#define TOLD_APART (sizeof(told_apart) / sizeof(*told_apart))
 
 /* --- what request.c needs; req->lock is held ---------------------------------------------------------------------- */
 
@@ -350,6 +357,54 @@ static void begin(struct sr_request *req, const char *method, const char *versio
 	pthread_mutex_unlock(&req->lock);
 }
 
+/* --- counting ----------------------------------------------------------------------------------------------------- */
+
+/* Of all routes, table by table; that of none is the last. */
+static size_t place_of(const struct sr_server *server, const struct sr_route *route)
+{
+	size_t before = 0;
+
+	for (size_t t = 0; route && t < server->routes_n; t++) {
+		if (route >= server->routes[t].at && route < server->routes[t].at + server->routes[t].n)
+			return before + (size_t)(route - server->routes[t].at);
+		before += server->routes[t].n;
+	}
+	return server->counted_routes - 1;
+}
+
+static void add_up(struct sr_server *server, const struct sr_request *req, int status)
+{
+	unsigned class = status / 100 < 6 ? (unsigned)status / 100 : 0;
+	size_t k = 0;
+
+	while (told_apart[k] != status && told_apart[k] != SR_STATUS_OTHER)
+		k++;
+	atomic_fetch_add(&server->requests, 1);
+	atomic_fetch_add(&server->by_class[class], 1);
+	atomic_fetch_add(&server->by_route[place_of(server, req->route) * TOLD_APART + k], 1);
+	atomic_fetch_add(&server->received, req->received);
+	if (status && !req->head_only)
+		atomic_fetch_add(&server->sent, req->streamed ? req->written : req->body.len);
+}
+
+static void tell_counts(const struct sr_server *server, const struct sr_route *route,
+                        void (*each)(void *ctx, const struct sr_route *route, int status, uint64_t n), void *ctx)
+{
+	const atomic_ullong *n = server->by_route + place_of(server, route) * TOLD_APART;
+
+	for (size_t k = 0; k < TOLD_APART; k++)
+		if (n[k])
+			each(ctx, route, told_apart[k], n[k]);
+}
+
+void sr_server_count_routes(struct sr_server *server, void (*each)(void *ctx, const struct sr_route *route, int status, uint64_t n), void *ctx)
+{
+	for (size_t t = 0; t < server->routes_n; t++)
+		for (size_t r = 0; r < server->routes[t].n; r++)
+			tell_counts(server, &server->routes[t].at[r], each, ctx);
+	tell_counts(server, NULL, each, ctx);
+}
+
 /* --- libmicrohttpd's callbacks ------------------------------------------------------------------------------------ */
 
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **ctx, enum MHD_ConnectionNotificationCode what)
@@ -408,7 +463,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **ctx, enum
 {
 	struct sr_server *server = cls;
 	struct sr_request *req = *ctx;
-	unsigned class;
+	int status;
 
 	(void)mhd, (void)why;
 	if (!req)
@@ -417,12 +472,11 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **ctx, enum
 	sr_keeper_busy(req->conn, NULL, server->limits.idle_ms);
 	req->mhd = NULL;
 	req->conn = NULL;
-	class = req->queued && req->status / 100 < 6 ? (unsigned)req->status / 100 : 0;
+	status = req->queued ? req->status : 0;
 	pthread_cond_broadcast(&req->changed);
+	add_up(server, req, status);
 	pthread_mutex_unlock(&req->lock);
 	uncount(req);
-	atomic_fetch_add(&server->requests, 1);
-	atomic_fetch_add(&server->by_class[class], 1);
 	sr_request_unref(req);
 	*ctx = NULL;
 }
@@ -480,8 +534,12 @@ static void apply(struct sr_server *server, const struct sr_server_options *o)
 	};
 	server->routes_n = o->routes_count;
 	server->routes = sr_alloc((o->routes_count + 1) * sizeof(*server->routes));
-	if (o->routes_count)
-		memcpy(server->routes, o->routes, o->routes_count * sizeof(*server->routes));
+	server->counted_routes = 1;
+	for (size_t t = 0; t < o->routes_count; t++) {
+		server->routes[t] = o->routes[t];
+		server->counted_routes += o->routes[t].n;
+	}
+	server->by_route = sr_alloc(server->counted_routes * TOLD_APART * sizeof(*server->by_route));
 	server->authorize = o->authorize;
 	server->authorize_ctx = o->authorize_ctx;
 }
@@ -536,6 +594,7 @@ static void server_free(struct sr_server *server)
 	free(server->address);
 	free(server->why);
 	free(server->routes);
+	free(server->by_route);
 	free(server);
 }
 
@@ -609,7 +668,7 @@ bool sr_server_stopping(const struct sr_server *server)
 
 void sr_server_counts(struct sr_server *server, struct sr_server_counts *out)
 {
-	*out = (struct sr_server_counts){ .requests = server->requests };
+	*out = (struct sr_server_counts){ .requests = server->requests, .received = server->received, .sent = server->sent };
 	for (size_t i = 0; i < sizeof(out->by_class) / sizeof(*out->by_class); i++)
 		out->by_class[i] = server->by_class[i];
 	sr_keeper_counts(server->keeper, &out->connections, &out->open, &out->parked);

@@ -92,6 +92,7 @@ struct sr_server_counts {
 	uint64_t requests;       /* answered ones, and those cut */
 	uint64_t by_class[6];    /* [2]: 2xx ... [5]: 5xx; [0]: cut without an answer */
 	uint64_t connections;    /* ever accepted */
+	uint64_t received, sent; /* bytes of bodies that were taken in, and given */
 	unsigned open, parked;   /* now */
 };
 void sr_server_counts(struct sr_server *server, struct sr_server_counts *out);
@@ -101,6 +102,11 @@ void sr_server_counts(struct sr_server *server, struct sr_server_counts *out);
 void sr_server_drain(struct sr_server *server, const char *why);
 /* Requests that are under way, those of SR_ROUTE_LAST not counted. */
 unsigned sr_server_under_way(const struct sr_server *server);
+
+/* How many requests each route has had, by the status of the answer: only what is not 0.  route NULL: no such path.  status 0: cut without an answer;
+ * SR_STATUS_OTHER: one of those that are not told apart. */
+#define SR_STATUS_OTHER 999
+void sr_server_count_routes(struct sr_server *server, void (*each)(void *ctx, const struct sr_route *route, int status, uint64_t n), void *ctx);
 
 /* Stop taking connections, answer parked requests with 503, close idle connections, give running requests `ms` to end, cut what is left, join
  * all threads.  A handler that computes without reading or writing is waited for.  CONSUMES server; NULL is a no-op.  Not from a handler. */

@@ -114,6 +114,8 @@ enum sr_status sr_datastore_open(struct sr_datastore **out, const struct sr_conf
 	d->serve = (struct sr_serve){.replica = d->r, .ready = serve_ready, .older = sr_ds_older, .ctx = d};
 	d->hello = (struct sr_hello){.secret = d->admit.control, .role = "datastore"};
 	d->conflicts = (struct sr_conflict_routes){.replica = d->r, .restore = sr_ds_conflicts_restore, .ctx = d};
+	d->metrics = (struct sr_metrics){
+		.role = "datastore", .balance = d->balance, .archive = d->r->archive, .tell = sr_ds_tell_metrics, .ctx = d};
 	*out = d;
 	return SR_OK;
 }
@@ -202,12 +204,15 @@ enum sr_status sr_datastore_tick(struct sr_datastore *d, struct sr_err *err)
 	struct sr_err own = {0};
 	enum sr_status rc = SR_OK;
 
+	int64_t began = sr_ticks_ms();
+
 	pthread_mutex_lock(&d->writer);
 	if (sr_datastore_broken(d, &own))
 		rc = own.code;
 	else
 		rc = turn(d, &own);
 	pthread_mutex_unlock(&d->writer);
+	sr_ds_count_scan(d, rc, sr_ticks_ms() - began);
 	if (rc != SR_OK && err)
 		*err = own;
 	return rc;
@@ -421,7 +426,7 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 {
 	struct sr_routes routes[] = {{.ctx = d},          {.ctx = &d->serve}, {.ctx = &d->hello},  {.ctx = &d->conflicts},
 				     {.ctx = d->balance}, {.ctx = &d->relay}, {.ctx = d->results},
-				     {.ctx = d->shutdown}, {.ctx = d->page}};
+				     {.ctx = d->shutdown}, {.ctx = d->page},    {.ctx = &d->metrics}};
 	struct sr_server_options o = {.address = d->config->datastore_listen_address,
 				      .port = d->config->datastore_port,
 				      .routes = routes,
@@ -448,6 +453,7 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 	routes[6].at = sr_results_routes(&routes[6].n);
 	routes[7].at = sr_shutdown_routes(&routes[7].n);
 	routes[8].at = sr_page_routes(&routes[8].n);
+	routes[9].at = sr_metrics_routes(&routes[9].n);
 	rc = sr_server_start(&server, &o, err);
 	if (rc != SR_OK)
 		return rc;

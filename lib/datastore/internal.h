@@ -16,6 +16,7 @@
  *   schema.c     tables that are to lose columns, or were built anew
  *   conflicts.c  archived versions come back
  *   backup.c     one root, written out             page.c      what its status page shows
+ *   metrics.c    what is counted
  *
  * Two locks, taken in this order: `writer` (stores, state.db, `at`, pushes) and `face` (what quick handlers look at; held for moments,
  * never over disk work).  The replica's own lock is innermost but one: face may not be held when it is taken. */
@@ -24,6 +25,7 @@
 
 #include "lib/datastore/datastore.h"
 #include "lib/node/balance.h"
+#include "lib/node/metrics.h"
 #include "lib/node/page.h"
 #include "lib/node/peers.h"
 #include "lib/node/relay.h"
@@ -202,6 +204,8 @@ struct sr_datastore {
 	int64_t started_ticks;
 	struct sr_trash trash; /* at the last trim */
 	bool trash_waits;      /* nothing of it ages, for the clock leapt */
+	struct sr_histogram scan_duration; /* since the start */
+	uint64_t scans_ok, scans_failed;
 
 	pthread_mutex_t old_lock; /* of the reader below */
 	struct sr_state *old;     /* read-only, for records of older roots */
@@ -215,6 +219,7 @@ struct sr_datastore {
 	struct sr_conflict_routes conflicts;
 	struct sr_peers *peers;
 	struct sr_relay relay;
+	struct sr_metrics metrics;
 	struct sr_results *results; /* it has none of its own, and passes on those of the webservers */
 	struct sr_server *server;
 };
@@ -530,6 +535,11 @@ bool sr_ds_is_listed(const struct sr_ds_webserver *w);
  * Webserver-Trim-Days. */
 SR_MUST enum sr_status sr_ds_seen_keep(struct sr_datastore *d, bool all, struct sr_err *err);
 SR_MUST enum sr_status sr_ds_seen_trim(struct sr_datastore *d, struct sr_err *err);
+
+/* --- metrics.c ----------------------------------------------------------------------------------------------------- */
+
+void sr_ds_count_scan(struct sr_datastore *d, enum sr_status rc, int64_t ms); /* takes face */
+void sr_ds_tell_metrics(void *ctx, struct sr_metrics_page *p); /* ctx: the datastore */
 
 /* --- clones.c ------------------------------------------------------------------------------------------------------ */
 

@@ -5,6 +5,7 @@
 #include "http/server.h"
 #include "lib/node/balance.h"
 #include "lib/node/health.h"
+#include "lib/node/metrics.h"
 #include "lib/node/page.h"
 #include "lib/node/peers.h"
 #include "lib/node/relay.h"
@@ -33,6 +34,7 @@ struct sr_sync_daemon {
 	struct sr_relay relay;
 	struct sr_results *results;
 	struct sr_shutdown *shutdown; /* BORROWED */
+	struct sr_metrics metrics;
 	struct sr_server *server;
 
 	pthread_mutex_t lock;

@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "lib/node/metrics.h"
 #include "lib/replica/tally.h"
 #include "lib/sync/chunks.h"
 #include "lib/sync/contact.h"
@@ -70,6 +71,15 @@ struct sr_told_conflicts { /* what the datastore was told of the archive; see te
 	struct sr_archive_ids ids;
 };
 
+struct sr_round_counts { /* since the start */
+	uint64_t ok, held, unavailable, failed; /* rounds */
+	struct sr_sync_result sum;
+	struct sr_histogram duration;
+	bool in_sync; /* these as of the end of the last one */
+	int64_t last_ok_ms;
+	struct sr_anchor at;
+};
+
 struct sr_sync {
 	const struct sr_config *config;
 	const struct sr_config *exclusions; /* of the stores here: `config`, or what a reload brought */
@@ -124,6 +134,7 @@ struct sr_sync {
 	struct sr_sync_result result; /* of the round under way */
 	struct sr_progress progress;  /* and how far it is */
 	pthread_mutex_t report_lock;
+	struct sr_round_counts counts;
 	struct sr_buf report; /* JSON text, made at the end of each round */
 	struct sr_tree_info tree; /* as is this */
 	int64_t scanned_ms;       /* when sr_sync_scan_alone last did it; 0: a round did since */
@@ -132,6 +143,9 @@ struct sr_sync {
 	int64_t trouble_since_ms, last_ok_ms;
 	uint64_t rounds;
 };
+
+/* metrics.c */
+void sr_sync_count_round(struct sr_sync *s, enum sr_status rc, int64_t ms);
 
 /* state.c: what is kept in state.db's meta */
 SR_MUST enum sr_status sr_sync_load(struct sr_sync *s, struct sr_err *err);

@@ -265,6 +265,13 @@ static enum sr_status get_verify(void *ctx, struct sr_request *req, struct sr_er
 	return with_pin(ctx, req, true, err);
 }
 
+static void tell_metrics(void *ctx, struct sr_metrics_page *p)
+{
+	struct sr_sync_daemon *d = ctx;
+
+	sr_sync_tell_metrics(d->sync, p);
+}
+
 /* --- all of them --------------------------------------------------------------------------------------------------------- */
 
 static const struct sr_route own_routes[] = {
@@ -301,7 +308,8 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 				     {.ctx = &d->relay},
 				     {.ctx = d->results},
 				     {.ctx = d->shutdown},
-				     {.ctx = d->page}};
+				     {.ctx = d->page},
+				     {.ctx = &d->metrics}};
 	struct sr_server_options o = {.address = c->sync_listen_address,
 				      .port = c->sync_port,
 				      .routes = routes,
@@ -318,6 +326,8 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 	d->conflicts = (struct sr_conflict_routes){
 		.replica = sr_sync_replica(d->sync), .restore = restore, .changed = tell_of_conflicts, .ctx = d};
 	d->relay = (struct sr_relay){.peers = d->peers, .balance = d->balance};
+	d->metrics = (struct sr_metrics){
+		.role = "webserver", .balance = d->balance, .archive = sr_sync_replica(d->sync)->archive, .tell = tell_metrics, .ctx = d};
 	routes[1].at = sr_serve_routes(&routes[1].n);
 	routes[2].at = sr_hello_routes(&routes[2].n);
 	routes[3].at = sr_conflict_routes(&routes[3].n);
@@ -326,6 +336,7 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 	routes[6].at = sr_results_routes(&routes[6].n);
 	routes[7].at = sr_shutdown_routes(&routes[7].n);
 	routes[8].at = sr_page_routes(&routes[8].n);
+	routes[9].at = sr_metrics_routes(&routes[9].n);
 	o.certificate = cert;
 	o.key = key;
 	if (rc == SR_OK)

@@ -669,6 +669,7 @@ static enum sr_status tell(struct sr_sync *s, enum sr_status rc, struct sr_err *
 enum sr_status sr_sync_round(struct sr_sync *s, struct sr_sync_result *result, struct sr_err *err)
 {
 	struct sr_client_counts before, after;
+	int64_t began = sr_ticks_ms();
 	enum sr_status rc;
 
 	memset(&s->result, 0, sizeof s->result);
@@ -694,6 +695,7 @@ enum sr_status sr_sync_round(struct sr_sync *s, struct sr_sync_result *result, s
 		s->scanned_ms = 0;
 	}
 	s->rounds++;
+	sr_sync_count_round(s, rc, sr_ticks_ms() - began);
 	sr_sync_make_report(s);
 	sr_sync_publish_tree(s);
 	*result = s->result;

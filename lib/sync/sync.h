@@ -88,6 +88,10 @@ SR_MUST enum sr_status sr_sync_tree(struct sr_sync *s, bool want_key, struct sr_
 /* For how long this webserver has not had all that the datastore has (lag.h).  Thread-safe. */
 int64_t sr_sync_lag_ms(struct sr_sync *s);
 
+/* What GET /metrics tells of rounds and stores.  Thread-safe. */
+struct sr_metrics_page;
+void sr_sync_tell_metrics(struct sr_sync *s, struct sr_metrics_page *p);
+
 /* What to tell an operator, as JSON: datastore, anchor, last round, stores, skipped items, outbox.  Thread-safe. */
 void sr_sync_report(struct sr_sync *s, struct sr_buf *out);
 

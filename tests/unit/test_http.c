@@ -541,6 +541,14 @@ static void test_secret(void **state)
 	free(text);
 }
 
+static void add_route_count(void *ctx, const struct sr_route *route, int status, uint64_t n)
+{
+	if (route)
+		sr_buf_printf(ctx, "%s %s %d: %llu\n", route->methods, route->path, status, (unsigned long long)n);
+	else
+		sr_buf_printf(ctx, "none %d: %llu\n", status, (unsigned long long)n);
+}
+
 static void test_kept_connection(void **state)
 {
 	struct fixture *f = *state;
@@ -548,6 +556,7 @@ static void test_kept_connection(void **state)
 	struct sr_answer answer = { 0 };
 	struct sr_client_counts counts;
 	struct sr_server_counts served;
+	struct sr_buf told = { 0 };
 	struct sr_err err = { 0 };
 	static const uint8_t body[600];
 
@@ -573,6 +582,13 @@ static void test_kept_connection(void **state)
 	assert_int_equal(served.requests, 15);
 	assert_int_equal(served.by_class[2], 10);
 	assert_int_equal(served.by_class[4], 5);
+	assert_int_equal(served.received, 5 * 600);
+	assert_in_range(served.sent, 5 * 600, 5 * 600 + 10 * 100);
+	sr_server_count_routes(f->server, add_route_count, &told);
+	assert_non_null(strstr(sr_buf_text(&told), "GET /hello 200: 5\n"));
+	assert_non_null(strstr(sr_buf_text(&told), "POST|PUT /echo 200: 5\n"));
+	assert_non_null(strstr(sr_buf_text(&told), "none 404: 5\n"));
+	sr_buf_free(&told);
 }
 
 /* A check-in that finds nothing new has to fit in 500 bytes, both ways together. */
