@@ -52,7 +52,7 @@ static bool webserver_is_well(const json_t *w)
 {
 	const json_t *waiting = json_object_get(w, "status");
 
-	return !sr_waiting_is_history(text(w, "history")) && !text(w, "clone") && sr_waiting_is_empty(waiting);
+	return !sr_waiting_is_history(text(w, "history")) && !text(w, "clone") && !text(w, "refused") && sr_waiting_is_empty(waiting);
 }
 
 /* The others are for the datastore to look after; a webserver only shows them. */

@@ -256,8 +256,10 @@ enum sr_status sr_ds_token_put(void *ctx, struct sr_request *req, struct sr_err 
 	struct sr_buf body = {0};
 	json_t *o = NULL;
 	char why[256];
-	enum sr_status rc = sr_request_read_all(req, &body, MOST_BODY, err);
+	enum sr_status rc = sr_ds_protocol_check(d, req, err);
 
+	if (rc == SR_OK)
+		rc = sr_request_read_all(req, &body, MOST_BODY, err);
 	if (rc == SR_OK && !sr_ds_parse_uuid(sr_request_arg_text(req, 0), &x.webserver))
 		rc = sr_err_set(err, SR_E_DATA, "a webserver is named by its UUID");
 	if (rc == SR_OK && !(o = json_loadb(body.at ? (const char *)body.at : "", body.len, JSON_REJECT_DUPLICATES, NULL)))

@@ -9,7 +9,7 @@
  *   edit.c       an operator's change              restore.c   a path as it was
  *   journal.c    what changed when
  *   registry.c   webservers                       routes.c    HTTP
- *   seen.c       when they were seen last
+ *   seen.c       when they were seen last          protocol.c  who speaks another one
  *   clones.c     two with one identity
  *   admin.c      HTTP for the operator             limit.c     too many deletions
  *   fork.c       a history that was lost and one that went on: where they parted
@@ -90,6 +90,7 @@ struct sr_ds_webserver {
 	int64_t seen_ticks;          /* when it was seen in this start; 0: not yet */
 	int64_t kept_ms;             /* row.seen_ms as it is in state.db */
 	uint64_t interval;           /* seconds between its check-ins, as it told; 0: not yet */
+	char *speaks;                /* "protocol 2 (version 9.9)": refused for it; OWNED, or NULL */
 	bool trimmed;                /* not seen for so long that it is not listed any more */
 	struct sr_ds_refused {       /* who was refused beside it, the last of them, and when */
 		char *who;           /* OWNED, or NULL */
@@ -202,6 +203,7 @@ struct sr_datastore {
 	uint64_t trash_days, trash_max_bytes; /* written with writer and face held */
 	uint64_t trim_days;       /* Webserver-Trim-Days; the same */
 	int64_t started_ticks;
+	char stranger[160]; /* who was refused last for its protocol and did not say who it is */
 	struct sr_trash trash; /* at the last trim */
 	bool trash_waits;      /* nothing of it ages, for the clock leapt */
 	struct sr_histogram scan_duration; /* since the start */
@@ -540,6 +542,14 @@ SR_MUST enum sr_status sr_ds_seen_trim(struct sr_datastore *d, struct sr_err *er
 
 void sr_ds_count_scan(struct sr_datastore *d, enum sr_status rc, int64_t ms); /* takes face */
 void sr_ds_tell_metrics(void *ctx, struct sr_metrics_page *p); /* ctx: the datastore */
+
+/* --- protocol.c ----------------------------------------------------------------------------------------------------- */
+
+/* First of all: SR_E_HELD if who asks speaks another protocol.  Takes face. */
+SR_MUST enum sr_status sr_ds_protocol_check(struct sr_datastore *d, const struct sr_request *req, struct sr_err *err);
+/* With face held: */
+void sr_ds_protocol_agrees(struct sr_ds_webserver *w);
+char *sr_ds_refused(const struct sr_datastore *d, const struct sr_ds_webserver *w); /* why it is refused now, or NULL; OWNED BY CALLER (free) */
 
 /* --- clones.c ------------------------------------------------------------------------------------------------------ */
 

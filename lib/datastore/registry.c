@@ -141,6 +141,7 @@ void sr_ds_registry_free(struct sr_datastore *d)
 		free_row(&d->webservers[i].row);
 		free(d->webservers[i].token.addr);
 		free(d->webservers[i].token_peer);
+		sr_ds_protocol_agrees(&d->webservers[i]);
 		sr_ds_forget_clones(&d->webservers[i]);
 	}
 	free(d->webservers);
@@ -187,7 +188,7 @@ static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_w
 {
 	char uuid[SR_UUID_TEXT], instance[SR_UUID_TEXT], root[SR_HASH_TEXT];
 	json_t *o = json_object(), *status;
-	char *clone = sr_ds_clone(d, w);
+	char *clone = sr_ds_clone(d, w), *refused = sr_ds_refused(d, w);
 
 	sr_uuid_text(uuid, &w->row.uuid);
 	sr_hash_text(root, &w->reported.root);
@@ -206,6 +207,8 @@ static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_w
 	json_object_set_new(o, "history", w->row.seen_ms ? json_string(sr_history_text(w->verdict)) : json_null());
 	json_object_set_new(o, "clone", text_or_null(clone));
 	free(clone);
+	json_object_set_new(o, "refused", text_or_null(refused));
+	free(refused);
 	json_object_set_new(o, "seen", seen_json(w->row.seen_ms));
 	json_object_set_new(o, "interval", json_integer((json_int_t)sr_ds_interval_of(d, w)));
 	json_object_set_new(o, "stale", json_boolean(sr_ds_is_stale(d, w)));

@@ -67,6 +67,7 @@ static enum sr_status note_visit(struct sr_datastore *d, const struct visit *v, 
 	w->reported = v->c.known;
 	w->verdict = verdict;
 	sr_ds_note_seen(w);
+	sr_ds_protocol_agrees(w);
 	*push = w->push;
 	return SR_OK;
 }
@@ -156,8 +157,10 @@ static enum sr_status get_tree(void *ctx, struct sr_request *req, struct sr_err 
 	struct visit v;
 	bool ready, same;
 	char why[256];
-	enum sr_status rc = read_visit(req, &v, err);
+	enum sr_status rc = sr_ds_protocol_check(d, req, err);
 
+	if (rc == SR_OK)
+		rc = read_visit(req, &v, err);
 	if (rc != SR_OK)
 		return rc;
 	pthread_mutex_lock(&d->face);

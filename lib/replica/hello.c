@@ -59,7 +59,7 @@ static enum sr_status check(const char *proof, const char *expect, const json_t 
 	if (!sr_bytes_same_secret(sr_bytes_of(expect), sr_bytes_of(proof)))
 		return sr_err_set(err, SR_E_AUTH, "the proof is wrong");
 	if (proto != PROTO)
-		return sr_err_set(err, SR_E_CONFIG, "it speaks protocol %lld, and this program %d", (long long)proto, PROTO);
+		return sr_err_set(err, SR_E_CONFIG, "it speaks protocol %lld, and this program protocol %d: upgrade the older of both", (long long)proto, PROTO);
 	if (strcmp(theirs, role) != 0)
 		return sr_err_set(err, SR_E_CONFIG, "it is a %.40s, not a %s", theirs, role);
 	return SR_OK;

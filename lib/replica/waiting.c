@@ -35,6 +35,8 @@
 static const struct remedy {
 	const char *says, *webserver, *datastore;
 } remedies[] = {
+	{"speaks protocol", "upgrade the older of both: `sameroot --version` says what is there. Nothing is changed meanwhile, and it goes on by itself",
+	 "upgrade the older of both: `sameroot --version` says what is there. Nothing is changed meanwhile, and it goes on by itself"},
 	{"history is", "`sameroot adopt --union` on the datastore unites both; `sameroot adopt --mirror` on the webserver takes the datastore's state as it is. Nothing is deleted meanwhile",
 	 "`sameroot adopt --union` on the datastore unites both; `sameroot adopt --mirror` on that webserver takes the datastore's state as it is. Nothing is deleted meanwhile"},
 	{"does not know whose it is", NULL,
@@ -258,7 +260,10 @@ static void list_webserver(json_t *list, const json_t *w)
 {
 	const char *node = text_or(w, "name", text_or(w, "uuid", "-")), *history = text_of(w, "history"), *clone = text_of(w, "clone");
 	const json_t *waiting = json_object_get(w, "status");
+	const char *refused = text_of(w, "refused");
 
+	if (refused)
+		list_seen(list, node, sr_format("refused: %s", refused), "speaks protocol");
 	if (sr_waiting_is_history(history) && !json_array_size(json_object_get(waiting, "held")))
 		list_seen(list, node, sr_format("held: its history is %s to this datastore", history), NULL);
 	if (clone)

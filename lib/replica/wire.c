@@ -3,8 +3,11 @@
 
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "lib/base/version.h"
 
 /* --- small texts ----------------------------------------------------------------------------------------------------- */
 
@@ -43,6 +46,52 @@ const char *sr_history_text(enum sr_history h)
 const char *sr_refusal_text(enum sr_refusal why)
 {
 	return refusals[why];
+}
+
+/* --- the protocol ------------------------------------------------------------------------------------------------------- */
+
+void sr_protocol_header(struct sr_buf *out, const char *version)
+{
+	sr_buf_printf(out, SR_HEADER_PROTOCOL ": %d %s", SR_PROTO, version);
+}
+
+bool sr_protocol_is_ours(const char *value)
+{
+	char ours[16];
+	size_t len = strcspn(value, " ");
+
+	snprintf(ours, sizeof ours, "%d", SR_PROTO);
+	return len == strlen(ours) && memcmp(value, ours, len) == 0;
+}
+
+void sr_protocol_text(char out[SR_PROTOCOL_TEXT], const char *value)
+{
+	int len = (int)strcspn(value, " ");
+
+	if (value[len])
+		snprintf(out, SR_PROTOCOL_TEXT, "protocol %.*s (version %.40s)", len < 20 ? len : 20, value, value + len + 1);
+	else
+		snprintf(out, SR_PROTOCOL_TEXT, "protocol %.*s", len < 20 ? len : 20, value);
+	for (char *at = out; *at; at++)
+		if (*at < ' ' || *at > '~')
+			*at = '?';
+}
+
+/* Another one than ours, in an answer. */
+static enum sr_status other_protocol(const json_t *o, struct sr_err *err)
+{
+	const char *version = json_string_value(json_object_get(o, "version"));
+	char theirs[SR_PROTOCOL_TEXT], *value;
+
+	if (!json_is_integer(json_object_get(o, "proto")))
+		return sr_err_set(err, SR_E_DATA, "answer of /api/tree: it does not say which protocol that is");
+	value = sr_format("%lld%s%s", (long long)json_integer_value(json_object_get(o, "proto")), version ? " " : "", version ? version : "");
+	sr_protocol_text(theirs, value);
+	free(value);
+	return sr_err_set(err, SR_E_DATA,
+			  "answer of /api/tree: the other side speaks %s, and this program protocol %d (version " SR_VERSION
+			  "): upgrade the older of both; it goes on by itself after that",
+			  theirs, SR_PROTO);
 }
 
 /* --- the check-in header ----------------------------------------------------------------------------------------------- */
@@ -291,6 +340,7 @@ void sr_tree_info_print(struct sr_buf *out, const struct sr_tree_info *info)
 	json_t *o = json_object(), *stores = json_array();
 
 	json_object_set_new(o, "proto", json_integer(SR_PROTO));
+	json_object_set_new(o, "version", json_string(SR_VERSION));
 	add_anchor(o, &info->at);
 	json_object_set_new(o, "node", json_uuid(&info->node));
 	json_object_set_new(o, "start", json_uuid(&info->start));
@@ -399,8 +449,9 @@ enum sr_status sr_tree_info_parse(struct sr_bytes json, struct sr_tree_info *out
 	if (!o)
 		return SR_E_DATA;
 	if (!read_u64(o, "proto", &proto) || proto != SR_PROTO) {
+		other_protocol(o, err);
 		json_decref(o);
-		return sr_err_set(err, SR_E_DATA, "answer of /api/tree: the peer does not speak protocol %d", SR_PROTO);
+		return SR_E_DATA;
 	}
 	ok = read_anchor(o, &info.at) && read_uuid(o, "node", &info.node) && read_uuid(o, "start", &info.start) &&
 	     read_uuid(o, "push", &info.push) && read_hash(o, "key_id", &info.key_id) &&

@@ -5,6 +5,7 @@
  *         What the webserver knows: the last (instance, epoch, seq, root) that supports its bases, and the id of its last settled push.
  *     If-None-Match: the ETag of the last answer, when a 304 will do: "<root>-<8 digits>", which are others after a start and when
  *         exclusions are others
+ *     Sameroot-Protocol: <number> <version>     which protocol the webserver speaks; not said: the first
  *     Sameroot-Key: want     only when it has no tree key yet, or another one
  *   304 when the datastore is at (instance, epoch, root) of the check-in, seq is its seq, and the last push agrees; else 200 with
  * sr_tree_info as JSON.  503 while it does not know its own tree. ?wait=S parks until the root differs. POST /api/tree/nodes      body: up
@@ -25,6 +26,7 @@
 
 #define SR_PROTO               1
 #define SR_HEADER_CHECK_IN     "Sameroot-Check-In"
+#define SR_HEADER_PROTOCOL     "Sameroot-Protocol"
 #define SR_HEADER_KEY          "Sameroot-Key"
 #define SR_HEADER_ROOT         "Sameroot-Root"
 #define SR_HEADER_MTIME        "Sameroot-Mtime" /* of a blob that is a file: ns since 1970, decimal */
@@ -35,6 +37,13 @@
 #define SR_BUNDLE_WANTED_BYTES (16u << 20)
 #define SR_BUNDLE_FRAME        (256u << 20) /* bytes of one leaf's frame: the largest row */
 #define SR_BUNDLE_CONTENT      (64u << 20) /* bytes of content that a webserver asks for at once: what a cut costs it at most */
+
+/* Sameroot-Protocol: what this program says there, as "Name: value", appended; whether what another said there is the same protocol; and that in words, "protocol
+ * 2 (version 9.9)", of printable ASCII whatever it said. */
+#define SR_PROTOCOL_TEXT 80
+void sr_protocol_header(struct sr_buf *out, const char *version);
+bool sr_protocol_is_ours(const char *value);
+void sr_protocol_text(char out[SR_PROTOCOL_TEXT], const char *value);
 
 struct sr_anchor { /* a point of a datastore's history; instance none: no anchor */
 	struct sr_uuid instance;

@@ -100,7 +100,8 @@ static enum sr_status ask(struct sr_sync *s, uint64_t *n, struct sr_err *err)
 {
 	char node[SR_UUID_TEXT], *target, *text;
 	struct sr_buf check = {0}; /* a datastore that waits for the operator's word shows them who asks */
-	const char *headers[2] = {0};
+	struct sr_buf speaks = {0};
+	const char *headers[3] = {0};
 	struct sr_answer answer = {0};
 	struct sr_call call = {.method = "PUT", .headers = headers};
 	json_t *o = json_object();
@@ -108,6 +109,8 @@ static enum sr_status ask(struct sr_sync *s, uint64_t *n, struct sr_err *err)
 
 	sr_sync_check_in_header(s, &check);
 	headers[0] = sr_buf_text(&check);
+	sr_protocol_header(&speaks, s->version);
+	headers[1] = sr_buf_text(&speaks);
 
 	sr_uuid_text(node, &s->r->node);
 	target = sr_format("/api/webservers/%s/token", node);
@@ -125,6 +128,7 @@ static enum sr_status ask(struct sr_sync *s, uint64_t *n, struct sr_err *err)
 		rc = take_number(&answer, n, err);
 	sr_answer_free(&answer);
 	sr_buf_free(&check);
+	sr_buf_free(&speaks);
 	free(target);
 	free(text);
 	return rc;

@@ -54,14 +54,16 @@ void sr_sync_check_in_header(const struct sr_sync *s, struct sr_buf *out)
 
 static enum sr_status ask(struct sr_sync *s, bool want_key, struct sr_answer *answer, struct sr_err *err)
 {
-	struct sr_buf check = {0}, match = {0};
-	const char *headers[4] = {0};
+	struct sr_buf check = {0}, match = {0}, speaks = {0};
+	const char *headers[5] = {0};
 	size_t n = 0;
 	struct sr_call call = {.target = "/api/tree", .headers = headers};
 	enum sr_status rc;
 
 	sr_sync_check_in_header(s, &check);
 	headers[n++] = sr_buf_text(&check);
+	sr_protocol_header(&speaks, s->version);
+	headers[n++] = sr_buf_text(&speaks);
 	if (s->etag && s->have_info && !s->info_stale && s->have_remote && sr_hash_eq(&s->remote, &s->anchor.root) && !want_key && !any_paused(&s->info)) {
 		sr_buf_printf(&match, "If-None-Match: %s", s->etag);
 		headers[n++] = sr_buf_text(&match);
@@ -70,6 +72,7 @@ static enum sr_status ask(struct sr_sync *s, bool want_key, struct sr_answer *an
 		headers[n++] = SR_HEADER_KEY ": want";
 	rc = sr_client_call(s->client, &call, answer, err);
 	sr_buf_free(&check);
+	sr_buf_free(&speaks);
 	sr_buf_free(&match);
 	return rc;
 }

@@ -24,6 +24,8 @@ MODE-FILE holds "MODE [TIMES]"; after TIMES tamperings it is as if it said pass.
   KIND-hold          the answer to a request of that KIND (push, nodes, bundle, tree) is there, but held until DIR/go exists
   KIND-wait          the request itself is held until then
   KIND-meanwhile     DIR/meanwhile is run when the answer to a request of that KIND is there, before it is passed on
+  tree-proto         /api/tree says that it is of protocol 2
+  speaks-2           who says which protocol it speaks says 2, version 9.9
   slow               what a webserver walks, fetches and pushes comes 0.3 s later
 """
 import http.client
@@ -103,7 +105,10 @@ class Handler(httpd.Handler):
         tree = self.path.split("?")[0] == "/api/tree"
         kinds += ["slow"] * (push or bundle or nodes)
         kinds += ["push"] * push + ["bundle"] * bundle + ["nodes"] * nodes + ["tree"] * tree
+        kinds += ["speaks"] * ("Sameroot-Protocol" in self.headers)
         mode = mode_for(kinds)
+        if mode == "speaks-2":
+            self.headers.replace_header("Sameroot-Protocol", "2 9.9")
         if mode == "busy":
             return self.reply(503, [("Content-Type", "application/json")], b'{"error": "unavailable", "detail": "not ready"}')
         if mode == "error":
@@ -159,6 +164,8 @@ class Handler(httpd.Handler):
         if mode == "tree-root" and b'"root":"' in data:
             at = data.index(b'"root":"') + 8
             data = data[:at] + (b"0" if data[at:at + 1] != b"0" else b"1") + data[at + 1:]
+        if mode == "tree-proto":
+            data = data.replace(b'"proto":1,', b'"proto":2,')
         if mode == "tree-cut":
             data = data[: len(data) // 2]
         self.reply(status, headers, data)
