@@ -178,6 +178,19 @@ const char *sr_request_header(const struct sr_request *req, const char *name)
 	return sr_fields_get(&req->headers, name);
 }
 
+bool sr_request_header_all(const struct sr_request *req, const char *name, struct sr_buf *out)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < req->headers.n; i++) {
+		if (strcasecmp(req->headers.at[i].name, name) != 0)
+			continue;
+		sr_buf_printf(out, "%s%s", any ? ", " : "", req->headers.at[i].value);
+		any = true;
+	}
+	return any;
+}
+
 int64_t sr_request_length(const struct sr_request *req)
 {
 	return req->length;

@@ -137,6 +137,9 @@ bool sr_request_query(const struct sr_request *req, const char *name, struct sr_
 const char *sr_request_query_text(const struct sr_request *req, const char *name); /* NULL: not there */
 const char *sr_request_header(const struct sr_request *req, const char *name);     /* any case; the first; NULL: not there */
 
+/* All lines of that name, in order, appended to *out with ", " between.  false: there is none. */
+bool sr_request_header_all(const struct sr_request *req, const char *name, struct sr_buf *out);
+
 /* The body's length as announced, or -1 (chunked). */
 int64_t sr_request_length(const struct sr_request *req);
 

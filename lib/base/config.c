@@ -54,6 +54,7 @@ static const struct sr_config_key keys[] = {
 	GLOBAL("Max-Lag", NUMBER, max_lag, "0", 0, 86400, "seconds behind the datastore after which balancers are told DEAD; 0: never"),
 	GLOBAL("Wal-Limit", NUMBER, wal_limit, "67108864", 0, BYTES_MOST, "bytes of a write-ahead log before we checkpoint it; 0: never"),
 	GLOBAL("Conflict-Max-Bytes", NUMBER, conflict_max_bytes, "1073741824", 0, BYTES_MOST, "bytes of the conflict archive; 0: no limit"),
+	GLOBAL("Trusted-Proxies", NETWORKS, trusted_proxies, NULL, 0, 0, "addresses or networks of reverse proxies that are believed; repeatable"),
 	GLOBAL("Admin-Query", TEXT, admin_query, NULL, 0, 0, "SELECT of name, password hash, is-admin in an application's own users database"),
 	GLOBAL("Lb-Recognition-Period", NUMBER, lb_recognition_period, "3", 0, 3600, "seconds of a shutdown in which requests are still served"),
 	GLOBAL("Shutdown-Timeout", NUMBER, shutdown_timeout, "30", 1, 86400, "seconds that a graceful shutdown takes at most"),

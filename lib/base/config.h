@@ -93,6 +93,7 @@ struct sr_config {
 	uint64_t lb_recognition_period;                /* seconds */
 	uint64_t shutdown_timeout;                     /* seconds */
 	struct sr_config_list shutdown_hook;           /* commands */
+	struct sr_config_list trusted_proxies;         /* addresses or networks (network.h) */
 	char *admin_query;                             /* NULL: users.db has the reference schema */
 	enum sr_log_level log_level;
 	bool log_json;

@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "lib/base/account.h"
+#include "lib/base/network.h"
 
 #define DATASTORE_PORT 9405
 
@@ -465,6 +466,31 @@ static void text_list(const void *at, size_t i, struct sr_buf *out)
 	sr_buf_printf(out, "%s", list->at[i]);
 }
 
+/* One or several, with blanks or commas between. */
+static bool set_networks(const struct sr_config_key *key, void *at, const char *text, struct sr_buf *why)
+{
+	struct sr_config_list *list = at;
+	size_t had = list->count, len;
+
+	(void)key;
+	for (text += strspn(text, ", \t"); *text; text += len + strspn(text + len, ", \t")) {
+		struct sr_network network;
+		char *one;
+
+		len = strcspn(text, ", \t");
+		one = sr_text(sr_bytes(text, len));
+		list->at = sr_realloc(list->at, (list->count + 1) * sizeof(*list->at));
+		list->at[list->count++] = one;
+		if (sr_network_parse(one, &network))
+			continue;
+		sr_buf_printf(why, "must be addresses or networks (192.0.2.7, 10.0.0.0/8, 2001:db8::/32), and %.80s is none", one);
+		while (list->count > had)
+			free(list->at[--list->count]);
+		return false;
+	}
+	return list->count > had || no(why, "must not be empty");
+}
+
 static bool set_limit(const struct sr_config_key *key, void *at, const char *text, struct sr_buf *why)
 {
 	struct sr_config_limit *limit = at;
@@ -529,6 +555,7 @@ static const struct {
 	[SR_VALUE_KIND] = {set_kind, text_kind, false},
 	[SR_VALUE_PROTOCOL] = {set_protocol, text_protocol, false},
 	[SR_VALUE_LIST] = {set_list, text_list, false},
+	[SR_VALUE_NETWORKS] = {set_networks, text_list, false},
 	[SR_VALUE_LIMIT] = {set_limit, text_limit, false},
 };
 
@@ -556,6 +583,7 @@ size_t sr_value_count(const struct sr_config_key *key, const void *at)
 	case SR_VALUE_ADDRESS:
 		return ((const struct sr_config_address *)at)->text != NULL;
 	case SR_VALUE_LIST:
+	case SR_VALUE_NETWORKS:
 		return ((const struct sr_config_list *)at)->count;
 	case SR_VALUE_LIMIT:
 		return 1 + ((const struct sr_config_limit *)at)->count;
@@ -571,7 +599,7 @@ void sr_value_text(const struct sr_config_key *key, const void *at, size_t i, st
 
 bool sr_value_repeats(const struct sr_config_key *key)
 {
-	return key->type == SR_VALUE_LIST || key->type == SR_VALUE_LIMIT;
+	return key->type == SR_VALUE_LIST || key->type == SR_VALUE_NETWORKS || key->type == SR_VALUE_LIMIT;
 }
 
 bool sr_value_plain(const struct sr_config_key *key)
@@ -609,6 +637,7 @@ void sr_value_free(const struct sr_config_key *key, void *at)
 		free(address->host);
 		break;
 	case SR_VALUE_LIST:
+	case SR_VALUE_NETWORKS:
 		for (size_t i = 0; i < list->count; i++)
 			free(list->at[i]);
 		free(list->at);

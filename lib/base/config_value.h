@@ -24,6 +24,7 @@ enum sr_value_type {
 	SR_VALUE_KIND,     /* enum sr_config_kind */
 	SR_VALUE_PROTOCOL, /* an enum: 0 auto, 1 http, 2 https */
 	SR_VALUE_LIST,     /* struct sr_config_list; each line adds one */
+	SR_VALUE_NETWORKS, /* struct sr_config_list, of addresses and networks; each line adds one or several */
 	SR_VALUE_LIMIT,    /* struct sr_config_limit; each line adds NUMBER or TABLE:NUMBER */
 	SR_VALUE_TYPES
 };

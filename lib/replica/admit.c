@@ -23,6 +23,7 @@ enum sr_status sr_admit_open(struct sr_admit *out, const struct sr_config *confi
 	free(path);
 	if (rc == SR_OK && users_db)
 		a.login = sr_login_new(users_db, config->admin_query);
+	sr_proxies_open(&a.proxies, &config->trusted_proxies);
 	if (rc == SR_OK)
 		*out = a;
 	else
@@ -35,6 +36,7 @@ void sr_admit_close(struct sr_admit *a)
 	sr_secret_free(a->control);
 	sr_secret_free(a->admin);
 	sr_login_free(a->login);
+	sr_proxies_close(&a->proxies);
 	*a = (struct sr_admit){0};
 }
 
@@ -48,19 +50,19 @@ static bool is_login(const char *header)
 	return strncasecmp(header, "Basic ", 6) == 0;
 }
 
-static bool is_here(const char *peer)
-{
-	return !strncmp(peer, "127.", 4) || !strcmp(peer, "::1") || !strncmp(peer, "::ffff:127.", 11);
-}
-
 /* May a password be sent this way, and can it be checked there? */
 static enum sr_status take_login(const struct sr_admit *a, const struct sr_request *req, const struct sr_route *route, struct sr_err *err)
 {
+	struct sr_origin from;
+
 	if (!a->login || (route->flags & SR_ROUTE_QUICK))
 		return sr_err_set(err, SR_E_AUTH, "no login is taken here: Authorization: Bearer is needed");
-	if (!sr_request_tls(req) && !is_here(sr_request_peer(req)))
-		return sr_err_set(err, SR_E_FORBIDDEN, "a login is taken over TLS, or from the machine itself: this password went over the network unencrypted");
-	return SR_OK;
+	sr_origin_of(&a->proxies, req, &from);
+	if (from.tls || from.here)
+		return SR_OK;
+	if (from.strange_proxy)
+		return sr_err_set(err, SR_E_FORBIDDEN, "a login is taken over TLS: this came by a proxy at %s, which Trusted-Proxies does not name", from.peer);
+	return sr_err_set(err, SR_E_FORBIDDEN, "a login is taken over TLS, or from the machine itself: this password went over the network unencrypted");
 }
 
 enum sr_status sr_admit_check(void *ctx, struct sr_request *req, const struct sr_route *route, struct sr_err *err)
@@ -99,15 +101,20 @@ enum sr_status sr_admit_verify(void *ctx, struct sr_request *req, const struct s
 	const struct sr_admit *a = ctx;
 	const char *header = sr_request_header(req, "Authorization");
 	char *name = NULL, *password = NULL;
+	const char *method = sr_request_method(req);
+	struct sr_origin from;
 	struct sr_login_who who = {0};
 	unsigned wait_s = 0;
 	enum sr_status rc;
 
 	if (!header || !is_login(header))
 		return SR_OK;
+	if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0 && sr_same_origin(&a->proxies, req, err) != SR_OK)
+		return err->code;
+	sr_origin_of(&a->proxies, req, &from);
 	rc = sr_login_credentials(header, &name, &password, err);
 	if (rc == SR_OK)
-		rc = sr_login_check(a->login, name, password, sr_request_peer(req), &who, &wait_s, err);
+		rc = sr_login_check(a->login, name, password, from.peer, &who, &wait_s, err);
 	sr_login_credentials_free(name, password);
 	if (rc == SR_E_AGAIN)
 		retry_after(req, wait_s);

@@ -2,13 +2,15 @@
  *
  * Control-Auth is the shared secret of datastore, webservers and balancer; it carries no admin right.  The admin token is this node's own,
  * in its state directory (admin-token, 0600), read by `sameroot` on the same machine.  Secrets are compared in constant time and never
- * logged.  People come with the Basic login of a user in this node's own users.db (lib/users): over TLS, or from the machine itself.  An admin
+ * logged.  People come with the Basic login of a user in this node's own users.db (lib/users): over TLS, or from the machine itself; a reverse proxy
+ * that Trusted-Proxies names tells how they came to it, and what another site's page has a browser change is refused (forwarded.h).  An admin
  * may ask everything but what is answered on the event threads (SR_ROUTE_QUICK), where no password can be checked.  Thread-safe once open. */
 #ifndef SR_REPLICA_ADMIT_H
 #define SR_REPLICA_ADMIT_H
 
 #include "http/server.h"
 #include "lib/base/config.h"
+#include "lib/replica/forwarded.h"
 #include "lib/users/login.h"
 
 #define SR_ROUTE_ADMIN  SR_ROUTE_USER        /* route flag: admins only */
@@ -21,6 +23,7 @@ struct sr_admit {
 	char *control; /* OWNED */
 	char *admin;
 	struct sr_login *login;
+	struct sr_proxies proxies;
 };
 
 /* Control-Auth as configured (SR_E_CONFIG or SR_E_NOINPUT with what to do) and the admin token, made when absent.  users_db: this node's. */

@@ -24,6 +24,25 @@ page() {
 	curl -sS --max-time 10 -o "$T/answer" -D "$T/head" -w '%{http_code}' -u "$login" "$@" "${URL[$name]}$path"
 }
 
+# In front of the datastore, as its manual page says
+start_nginx() {
+	local port
+	command -v nginx >/dev/null || skip 'there is no nginx: scripts/setup installs it'
+	port=$(free_port)
+	mkdir -p "$T/nginx"
+	{
+		echo "daemon off; master_process off; pid $T/nginx/pid; error_log $T/nginx.log; events { }"
+		echo "http { access_log off; client_body_temp_path $T/nginx; proxy_temp_path $T/nginx; fastcgi_temp_path $T/nginx; uwsgi_temp_path $T/nginx; scgi_temp_path $T/nginx;"
+		echo "server { listen 127.0.0.1:$port;"
+		sed -n '/^location \/ops\/sameroot\/ {/,/^}/p' "$SAMEROOT_SOURCE/man/sameroot-datastore.8" | sed "s|https://127.0.0.1:9405/|${URL[datastore]}/|"
+		echo '} }'
+	} >"$T/nginx.conf"
+	nginx -p "$T/nginx" -c "$T/nginx.conf" >>"$T/nginx.log" 2>&1 3>&- &
+	PID["nginx"]=$!
+	URL["nginx"]=http://127.0.0.1:$port/ops/sameroot
+	wait_for 'nginx answers' curl -sS -o /dev/null "${URL[nginx]}/healthz"
+}
+
 need_browser() {
 	local page=$SAMEROOT_SOURCE/tests/page
 	command -v chromium node >/dev/null || skip 'there is no chromium or no node: scripts/setup installs them'
@@ -117,4 +136,42 @@ waits_for() {
 	drive fits datastore "$ADA"
 	drive without_script datastore "$ADA"
 	drive falls_silent datastore "$ADA" datastore "kill -STOP ${PID[datastore]}" "kill -CONT ${PID[datastore]}"
+}
+
+@test "what another site's page has a browser change is refused; so is a login by a proxy that is not trusted, and a trusted one tells who tries" {
+	local put=(-X PUT) to=/api/system/lbstatus/override/drain
+	write_config datastore 'Trusted-Proxies=127.0.0.1/32, ::1'
+	begin_with_users
+	[ "$(page datastore "$ADA" "$to" "${put[@]}" -H 'Sec-Fetch-Site: cross-site' -H 'X-Sameroot-Page: 1')" = 403 ]
+	[ "$(page datastore "$ADA" "$to" "${put[@]}" -H 'Origin: https://evil.example' -H 'X-Sameroot-Page: 1')" = 403 ]
+	[ "$(page datastore "$ADA" "$to" "${put[@]}" -H 'Sec-Fetch-Site: same-origin' -H "Origin: ${URL[datastore]}")" = 403 ] # a form, for instance
+	[ "$(curl -sS -o /dev/null -w '%{http_code}' "${URL[datastore]}/api/system/lbstatus")" = 200 ]
+	[ "$(page datastore "$ADA" / -H 'Sec-Fetch-Site: cross-site')" = 200 ] # a link
+	[ "$(page datastore "$ADA" "$to" "${put[@]}")" = 204 ]                 # no browser
+	[ "$(page datastore "$ADA" "$to" "${put[@]}" -H 'Sec-Fetch-Site: same-origin' -H "Origin: ${URL[datastore]}" -H 'X-Sameroot-Page: 1')" = 204 ]
+
+	[ "$(page datastore "$ADA" / -H 'X-Forwarded-For: 203.0.113.9')" = 403 ] # plain HTTP from elsewhere
+	[ "$(page datastore "$ADA" / -H 'X-Forwarded-For: 203.0.113.9' -H 'X-Forwarded-Proto: https')" = 200 ]
+	for _ in {1..5}; do
+		[ "$(page datastore ada:guess /api/page -H 'X-Forwarded-For: 203.0.113.9' -H 'X-Forwarded-Proto: https')" = 401 ]
+	done
+	[ "$(page datastore ada:guess /api/page -H 'X-Forwarded-For: 203.0.113.9' -H 'X-Forwarded-Proto: https')" = 429 ]
+	[ "$(page datastore "$ADA" /api/page -H 'X-Forwarded-For: 203.0.113.9, 203.0.113.10' -H 'X-Forwarded-Proto: https')" = 200 ]
+}
+
+@test "behind nginx, below a path of its own: to look at and to change; not before the proxy is trusted" {
+	begin_with_users
+	start_nginx
+	[ "$(page nginx "$ADA" /)" = 403 ]
+	grep -q 'Trusted-Proxies does not name' "$T/answer"
+	stop datastore
+	sed -i 's/^\[global\]$/&\nTrusted-Proxies=127.0.0.1/' "$T/datastore.conf"
+	start_datastore
+	start_webserver A
+	wait_for 'A is known' known 127.0.0.1:8075
+	[ "$(page nginx "$ADA" /api/page)" = 200 ]
+	[ "$(curl -sS -o /dev/null -w '%{http_code} %{redirect_url}' "${URL[nginx]}")" = "301 ${URL[nginx]}/" ]
+	need_browser
+	drive drains nginx "$ADA" 127.0.0.1:8075
+	drive reads nginx "$GRACE" datastore api/system/lbstatus/override/dead
 }

@@ -279,6 +279,18 @@ static void words(void **state)
 	}
 }
 
+static void proxies_that_are_trusted(void **state)
+{
+	struct sr_config *c = taken("Trusted-Proxies=127.0.0.1, ::1\t10.0.0.0/8\nTrusted-Proxies=2001:db8::/32\n");
+	static const char *const expected[] = {"127.0.0.1", "::1", "10.0.0.0/8", "2001:db8::/32"};
+
+	(void)state;
+	assert_int_equal(c->trusted_proxies.count, 4);
+	for (size_t i = 0; i < 4; i++)
+		assert_string_equal(c->trusted_proxies.at[i], expected[i]);
+	sr_config_free(c);
+}
+
 static void stores_of_ones_own(void **state)
 {
 	struct sr_config *c = taken("Max-Delete-Count=7\n"
@@ -352,6 +364,8 @@ static void what_is_refused(void **state)
 		{"[store \"a\"]\nPath=/a\n", "t.conf:1: store \"a\" needs Kind"},
 		{"[store \"a\"]\nKind=files\n", "t.conf:1: store \"a\" needs Path"},
 		{"[store \"a\"]\nKind=file\n", "t.conf:2: Kind: must be sqlite or files"},
+		{"Trusted-Proxies=\n", "t.conf:1: Trusted-Proxies: must not be empty"},
+		{"Trusted-Proxies=::1, proxy.example\n", "t.conf:1: Trusted-Proxies: must be addresses or networks (192.0.2.7, 10.0.0.0/8, 2001:db8::/32), and proxy.example is none"},
 		{"[store \"a\"]\nExclude=\n", "t.conf:2: Exclude: must not be empty"},
 		{"[store \"a\"]\nOwner=\"\"\n", "t.conf:2: Owner: must not be empty"},
 		{"[store \"a\"]\n\nOwner=no such user\n", "t.conf:3: Owner: there is no user called no such user"},
@@ -564,7 +578,7 @@ static void what_is_printed_is_taken_again(void **state)
 	static const char *const cases[] = {
 		"",
 		"Datastore=[::1]:1\nExternal-Addr=w\nResults-Directory=\"/a \\\"#b\\\\ \"\nLog-Format=json\nInsecure-Disable-HTTPS=on\n"
-		"Datastore-Key-Pin=sha256//0123456789012345678901234567890123456789abc=\n"
+		"Datastore-Key-Pin=sha256//0123456789012345678901234567890123456789abc=\nTrusted-Proxies=10.0.0.0/8 ::1\n"
 		"[store \"x\"]\nKind=files\nPath=/x y\nExclude=*.tmp\nExclude=\" ;\"\nMax-Delete-Count=a b:5\nOwner=65533\n"
 		"[store \"users.db\"]\nPath=/other\n",
 	};
@@ -719,6 +733,7 @@ int main(void)
 		cmocka_unit_test(addresses),
 		cmocka_unit_test(listen_addresses),
 		cmocka_unit_test(words),
+		cmocka_unit_test(proxies_that_are_trusted),
 		cmocka_unit_test(stores_of_ones_own),
 		cmocka_unit_test(a_fixed_store_has_one_path),
 		cmocka_unit_test(what_is_refused),
