@@ -280,10 +280,10 @@ static char *ask_secret(void *ctx, const char *question)
 	char answer[1024] = "", *out;
 
 	(void)ctx;
-	fprintf(stderr, "%s", question);
 	quiet = was;
 	quiet.c_lflag &= ~(tcflag_t)ECHO;
-	changed = changed && tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet) == 0;
+	changed = changed && tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet) == 0; /* it throws away what was typed before, so not after the question */
+	fprintf(stderr, "%s", question);
 	if (!fgets(answer, sizeof answer, stdin))
 		answer[0] = '\0';
 	if (changed)
