@@ -56,8 +56,14 @@ detail() {
 	jq -er .detail "$T/answer"
 }
 
-connections() { # NAME: the sockets that it has
-	find "/proc/${PID[$1]}/fd" -lname 'socket:*' 2>/dev/null | wc -l
+talks() { # NAME: somebody has a connection to it
+	local port
+	port=$(printf '%04X' "${URL[$1]##*:}")
+	awk -v port=":$port" '$4 == "01" && substr($2, length($2) - 4) == port { found = 1 } END { exit !found }' /proc/net/tcp
+}
+
+silent() {
+	! talks "$1"
 }
 
 hwm() { # NAME: the most memory that it ever had, KiB
@@ -125,7 +131,8 @@ hwm() { # NAME: the most memory that it ever had, KiB
 }
 
 @test "200 MB made on A are read through B, and through the datastore, without memory for them" {
-	local name before
+	local name before most=6000
+	[[ $BIN != */san-* ]] || most=100000 # what is freed is kept for a while
 	begin_results
 	truncate -s 200000000 "$T/A/results/q1/large"
 	echo end >>"$T/A/results/q1/large"
@@ -134,7 +141,7 @@ hwm() { # NAME: the most memory that it ever had, KiB
 		before=$(hwm $name)
 		curl -sS --max-time 60 -H "Authorization: Bearer $(<"$T/control-auth")" "${URL[$name]}/api/results/q1/large" | cmp - "$T/A/results/q1/large"
 		echo "# $name: $before KiB before, $(hwm $name) after" >&3
-		[ $(($(hwm $name) - before)) -lt 6000 ]
+		[ $(($(hwm $name) - before)) -lt $most ]
 	done
 }
 
@@ -204,36 +211,23 @@ reads() { # NAME ID/FILE
 }
 
 @test "who goes away lets go of the owner's connection" {
-	local before pid
+	local pid
 	begin_results
 	truncate -s 200000000 "$T/A/results/q1/large"
-	[ "$(control B q1/out)" = 200 ]
-	before=$(connections A)
+	wait_for 'nobody asks A for anything' silent A
 	curl -sS --limit-rate 100K -o /dev/null -H "Authorization: Bearer $(<"$T/control-auth")" "${URL[B]}/api/results/q1/large" 3>&- &
 	pid=$!
-	wait_for 'A sends' more_connections A "$before"
+	wait_for 'A sends' talks A
 	kill "$pid"
 	wait "$pid" || true
-	wait_for 'A is let go of' fewer_connections A $((before + 1))
-}
-
-more_connections() {
-	(($(connections "$1") > $2))
-}
-
-fewer_connections() {
-	(($(connections "$1") < $2))
+	wait_for 'A is let go of' silent A
 }
 
 @test "more slow readers than there is room for are told to wait, and the rest goes on" {
-	local i pids=() busy
+	local pids=()
 	begin_results
-	truncate -s 50000000 "$T/A/results/q1/large"
-	for i in {1..8}; do
-		curl -sS --limit-rate 10K -o /dev/null -H "Authorization: Bearer $(<"$T/control-auth")" "${URL[B]}/api/results/q1/large" 3>&- &
-		pids+=($!)
-	done
-	wait_for 'there is no room' full B
+	truncate -s 200000000 "$T/A/results/q1/large"
+	wait_for 'there is no room' one_more_is_too_many
 	grep -qi '^Retry-After: 1' "$T/head"
 	[ "$(control B q3/out)" = 200 ]
 	[ "$(control A q1/out)" = 200 ]
@@ -243,8 +237,10 @@ fewer_connections() {
 	wait_for 'there is room again' reads B q2/out
 }
 
-full() {
-	[[ $(control "$1" q2/out) == 503 ]]
+one_more_is_too_many() {
+	curl -sS --limit-rate 10K -o /dev/null -H "Authorization: Bearer $(<"$T/control-auth")" "${URL[B]}/api/results/q1/large" 3>&- &
+	pids+=($!)
+	[[ $(control B q2/out) == 503 ]]
 }
 
 @test "over TLS the owner is known by the key that the registry has of it" {
