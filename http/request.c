@@ -339,18 +339,27 @@ void sr_reply_text(struct sr_request *req, int status, const char *text)
 	sr_reply_bytes(req, status, "text/plain; charset=utf-8", sr_bytes_of(text));
 }
 
-void sr_reply_error(struct sr_request *req, const struct sr_err *err)
+void sr_reply_error_as(struct sr_request *req, int status, enum sr_status code, const char *detail)
 {
-	bool utf8 = sr_utf8_valid(sr_bytes_of(err->text));
-	json_t *json = json_pack("{s:s, s:s}", "error", sr_status_name(err->code), "detail", utf8 ? err->text : "(not UTF-8)");
-	char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-	int status = sr_status_http(err->code);
+	char *printable = sr_strdup(detail), *text = NULL;
+	json_t *json;
 
+	for (char *at = printable; !sr_utf8_valid(sr_bytes_of(printable)) && *at; at++)
+		if ((unsigned char)*at >= 0x80)
+			*at = '?';
+	json = json_pack("{s:s, s:s}", "error", sr_status_name(code), "detail", printable);
+	text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 	if (status == 401 && !sr_fields_get(&req->extra, "WWW-Authenticate"))
 		sr_reply_header(req, "WWW-Authenticate", req->limits->challenge);
 	sr_reply_bytes(req, status, "application/json", sr_bytes_of(text ? text : "{}"));
 	free(text);
 	json_decref(json);
+	free(printable);
+}
+
+void sr_reply_error(struct sr_request *req, const struct sr_err *err)
+{
+	sr_reply_error_as(req, sr_status_http(err->code), err->code, err->text);
 }
 
 void sr_reply_start(struct sr_request *req, int status, const char *type, int64_t length)

@@ -164,6 +164,8 @@ void sr_reply_header(struct sr_request *req, const char *name, const char *value
 void sr_reply_bytes(struct sr_request *req, int status, const char *type, struct sr_bytes body);
 void sr_reply_text(struct sr_request *req, int status, const char *text); /* text/plain */
 void sr_reply_error(struct sr_request *req, const struct sr_err *err);
+/* The same with an HTTP status that is none of ours, as 502: it is another's fault.  detail: any bytes. */
+void sr_reply_error_as(struct sr_request *req, int status, enum sr_status code, const char *detail);
 
 /* A streamed answer (not from quick handlers).  length -1: unknown, sent chunked. */
 void sr_reply_start(struct sr_request *req, int status, const char *type, int64_t length);

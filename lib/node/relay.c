@@ -1,7 +1,6 @@
 /* relay.c - see relay.h. */
 #include "lib/node/relay.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -124,19 +123,10 @@ static void forget(char *login)
 
 /* --- the answer ------------------------------------------------------------------------------------------------------------ */
 
+/* CONSUMES detail. */
 static enum sr_status reply_error(struct sr_request *req, int status, enum sr_status code, char *detail)
 {
-	json_t *o;
-	char *text;
-
-	for (char *at = detail; !sr_utf8_valid(sr_bytes_of(detail)) && *at; at++)
-		if ((unsigned char)*at >= 0x80)
-			*at = '?';
-	o = json_pack("{ssss}", "error", sr_status_name(code), "detail", detail);
-	text = json_dumps(o, JSON_COMPACT);
-	sr_reply_bytes(req, status, "application/json", sr_bytes_of(text));
-	free(text);
-	json_decref(o);
+	sr_reply_error_as(req, status, code, detail);
 	free(detail);
 	return SR_OK;
 }

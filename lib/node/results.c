@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -365,19 +364,11 @@ static enum sr_status pass_on(struct sr_request *req, const struct sr_search *s,
 	return rc;
 }
 
-/* 502 is none of our own errors: it is another's. */
 static enum sr_status reply_silent(struct sr_request *req, const char *before, const char *what, const char *after)
 {
-	char *text = sr_format("%s%s%s", before, what, after), *json = NULL;
-	json_t *o;
+	char *text = sr_format("%s%s%s", before, what, after);
 
-	for (char *c = text; !sr_utf8_valid(sr_bytes_of(text)) && *c; c++) /* it may have been cut within a character */
-		*c = (unsigned char)*c < 127 ? *c : '?';
-	o = json_pack("{s:s, s:s}", "error", sr_status_name(SR_E_UNAVAILABLE), "detail", text);
-	json = o ? json_dumps(o, JSON_COMPACT) : NULL;
-	sr_reply_bytes(req, 502, "application/json", sr_bytes_of(json ? json : "{}"));
-	json_decref(o);
-	free(json);
+	sr_reply_error_as(req, 502, SR_E_UNAVAILABLE, text);
 	free(text);
 	return SR_OK;
 }
