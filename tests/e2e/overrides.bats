@@ -178,3 +178,19 @@ grep_status() { # NAME PATTERN
 	run ! grep -q 'a good password' "$T/said"
 	says B '404 DEAD'
 }
+
+@test "a webserver that does not come any more is marked stale on every node, and no more when it is back" {
+	local b name
+	start_with_users
+	b=$(address_of B)
+	stop B KILL
+	for name in datastore A; do
+		wait_for "B is stale by $name" eval "'$BIN/sameroot' status -c '$T/$name.conf' | grep -q '^$b  *stale, was ALIVE  *20'"
+		"$BIN/sameroot" status -c "$T/$name.conf" | grep -q "^$(address_of A)  *ALIVE  *20"
+		lb_of "$name" status | grep -q "^$b .*Z, stale"
+	done
+	[ "$(api datastore /api/conflicts | jq -c "map(select(.name == \"$b\"))[0].stale")" = true ]
+	start_webserver B
+	wait_for 'B is back' in_registry 'all(.stale == false)'
+	"$BIN/sameroot" status -c "$T/datastore.conf" | grep -q "^$b  *ALIVE  *20"
+}
