@@ -15,6 +15,8 @@
 #include "lib/base/bytes.h"
 #include "lib/base/log.h"
 
+#define SLACK_S 15 /* beyond what a stop may take, for a process to be gone */
+
 /* The address that NOTIFY_SOCKET names; 0: none that is one. */
 static socklen_t address(struct sockaddr_un *out)
 {
@@ -60,9 +62,12 @@ void sr_notify_reloading(void)
 	tell(text);
 }
 
-void sr_notify_stopping(void)
+void sr_notify_stopping(uint64_t most_s)
 {
-	tell("STOPPING=1");
+	char text[80];
+
+	snprintf(text, sizeof text, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRIu64, (most_s + SLACK_S) * 1000000);
+	tell(text);
 }
 
 void sr_notify_status(const char *fmt, ...)

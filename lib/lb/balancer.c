@@ -253,7 +253,7 @@ static void run(struct balancer *b, const sigset_t *signals, sr_lb_reload_fn *fn
 		apply(b);
 	} while (true);
 	sr_info("stopping (%s)", strsignal(sig));
-	sr_notify_stopping();
+	sr_notify_stopping(b->conf->shutdown_timeout);
 	stop_haproxy(b, signals);
 }
 

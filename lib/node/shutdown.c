@@ -333,7 +333,7 @@ void sr_shutdown_begin(struct sr_shutdown *s, const char *by)
 		s->end_ms = quarter(s, 4) + LAST_MS;
 		s->starting = sr_balance_is_starting(s->balance);
 		sr_info("shutting down (%s), within %llu s", by, (unsigned long long)s->config->shutdown_timeout);
-		sr_notify_stopping();
+		sr_notify_stopping(s->config->shutdown_timeout);
 		sr_balance_stopping(s->balance);
 		s->threaded = pthread_create(&s->thread, NULL, run, s) == 0;
 		if (!s->threaded)

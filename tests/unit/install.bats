@@ -129,6 +129,7 @@ programs() {
 	systemd-tmpfiles --root="$T/root" --create sameroot.conf sameroot-lb.conf
 	uid=$(grep ^sameroot: "$T/root/etc/passwd" | cut -d: -f3)
 	[ "$(stat -c '%a %u' "$T/root/var/lib/sameroot")" = "755 $uid" ]
+	[ "$(stat -c '%a %u' "$T/root/var/lib/sameroot/resources")" = "755 $uid" ]
 	[ "$(stat -c '%a %u' "$T/root/etc/sameroot")" = '755 0' ]
 	gid=$(grep ^sameroot-lb: "$T/root/etc/group" | cut -d: -f3)
 	[ "$(stat -c '%a %u %g' "$T/root/etc/sameroot/loadbalancer.conf")" = "640 0 $gid" ]
