@@ -72,6 +72,7 @@ sr_admin_command sr_admin_lb_alive; /* alive, dead, auto, drain: an override of 
 sr_admin_command sr_admin_lb_dead;
 sr_admin_command sr_admin_lb_auto;
 sr_admin_command sr_admin_lb_drain;
+sr_admin_command sr_admin_shutdown;
 sr_admin_command sr_admin_adopt; /* SR_E_HELD: the question was answered with no */
 
 /* Does this command speak of the datastore on this machine? */

@@ -441,7 +441,7 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 
 	if (rc != SR_OK)
 		return rc;
-	d->relay = (struct sr_relay){.peers = d->peers, .balance = d->balance};
+	d->relay = (struct sr_relay){.peers = d->peers, .balance = d->balance, .shutdown = d->shutdown};
 	o.certificate = d->certificate;
 	o.key = d->key;
 	routes[0].at = sr_ds_routes(&routes[0].n);

@@ -219,10 +219,22 @@ static enum sr_status put_override(void *ctx, struct sr_request *req, struct sr_
 	return rc == SR_OK && here ? sr_balance_put(r->balance, req, word, err) : rc;
 }
 
+static enum sr_status post_shutdown(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	const struct sr_relay *r = ctx;
+	bool here = false;
+	enum sr_status rc = sr_relay_pass(r->peers, req, sr_request_arg_text(req, 0), "POST", SR_SHUTDOWN_TARGET, &here, err);
+
+	if (rc != SR_OK || !here)
+		return rc;
+	return r->shutdown ? sr_shutdown_post(r->shutdown, req, err) : sr_err_set(err, SR_E_NOTFOUND, "this node is not shut down in this way");
+}
+
 const struct sr_route *sr_relay_routes(size_t *n)
 {
 	static const struct sr_route routes[] = {
 		{"PUT", "/api/webservers/{}/lbstatus/override/{}", put_override, SR_ROUTE_ADMIN, 0},
+		{"POST", "/api/webservers/{}/shutdown", post_shutdown, SR_ROUTE_ADMIN, 0},
 	};
 
 	*n = sizeof routes / sizeof *routes;

@@ -1,6 +1,7 @@
 /* relay.h - what an admin asks of one node and is meant for another is passed on to that webserver's daemon.
  *
  *     PUT /api/webservers/{WEBSERVER}/lbstatus/override/{WORD}    as PUT /api/system/lbstatus/override/{WORD} there.  Admins.
+ *     POST /api/webservers/{WEBSERVER}/shutdown                   as POST /api/system/shutdown/shutdown there.  Admins.
  *
  * WEBSERVER is a name, an External-Addr or a UUID, or the beginning of one.
  *
@@ -19,12 +20,14 @@
 #include "http/server.h"
 #include "lib/node/balance.h"
 #include "lib/node/peers.h"
+#include "lib/node/shutdown.h"
 
 #define SR_RELAY_MS 10000
 
 struct sr_relay { /* all BORROWED; sr_relay_routes' ctx */
 	struct sr_peers *peers;
-	struct sr_balance *balance; /* of this node */
+	struct sr_balance *balance;   /* of this node */
+	struct sr_shutdown *shutdown; /* NULL: it is not shut down in this way */
 };
 
 /* Answer req, of an admin, by what `webserver` answers to method and target, which are the caller's own words (COPIES) and have no body.  SR_OK and *here:

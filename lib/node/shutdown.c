@@ -374,10 +374,9 @@ bool sr_shutdown_wait(struct sr_shutdown *s, unsigned ms)
 
 /* --- the route --------------------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status post_shutdown(void *ctx, struct sr_request *req, struct sr_err *err)
+enum sr_status sr_shutdown_post(struct sr_shutdown *s, struct sr_request *req, struct sr_err *err)
 {
 	const char *by = sr_request_user(req);
-	struct sr_shutdown *s = ctx;
 	char text[64];
 	int64_t left;
 
@@ -391,10 +390,15 @@ static enum sr_status post_shutdown(void *ctx, struct sr_request *req, struct sr
 	return SR_OK;
 }
 
+static enum sr_status post_shutdown(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	return sr_shutdown_post(ctx, req, err);
+}
+
 const struct sr_route *sr_shutdown_routes(size_t *n)
 {
 	static const struct sr_route routes[] = {
-		{"POST", "/api/system/shutdown/shutdown", post_shutdown, SR_ROUTE_ADMIN | SR_ROUTE_LAST, 0},
+		{"POST", SR_SHUTDOWN_TARGET, post_shutdown, SR_ROUTE_ADMIN | SR_ROUTE_LAST, 0},
 	};
 
 	*n = sizeof routes / sizeof *routes;

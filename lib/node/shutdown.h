@@ -20,6 +20,8 @@
 #include "lib/base/config.h"
 #include "lib/node/balance.h"
 
+#define SR_SHUTDOWN_TARGET "/api/system/shutdown/shutdown"
+
 struct sr_shutdown; /* opaque */
 
 struct sr_shutdown_steps { /* called by the shutdown's thread, with ctx; all but end return at once */
@@ -48,6 +50,8 @@ void sr_shutdown_signal(struct sr_shutdown *s, int sig);
 /* For main functions: true: all steps were done, or ms have passed (false). */
 bool sr_shutdown_wait(struct sr_shutdown *s, unsigned ms);
 
+/* Answer req, of an admin, as the route does. */
+SR_MUST enum sr_status sr_shutdown_post(struct sr_shutdown *s, struct sr_request *req, struct sr_err *err);
 /* The routes, with ctx = the struct sr_shutdown. */
 const struct sr_route *sr_shutdown_routes(size_t *n);
 

@@ -325,7 +325,7 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 	d->hello = (struct sr_hello){.secret = d->admit.control, .role = "webserver"};
 	d->conflicts = (struct sr_conflict_routes){
 		.replica = sr_sync_replica(d->sync), .restore = restore, .changed = tell_of_conflicts, .ctx = d};
-	d->relay = (struct sr_relay){.peers = d->peers, .balance = d->balance};
+	d->relay = (struct sr_relay){.peers = d->peers, .balance = d->balance, .shutdown = d->shutdown};
 	d->metrics = (struct sr_metrics){
 		.role = "webserver", .balance = d->balance, .archive = sr_sync_replica(d->sync)->archive, .tell = tell_metrics, .ctx = d};
 	routes[1].at = sr_serve_routes(&routes[1].n);

@@ -73,7 +73,7 @@ write_config() {
 		echo "Insecure-Disable-HTTPS=${TLS_OFF:-true}"
 		echo "Datastore-Update-Interval=${INTERVAL:-1}"
 		echo "Lb-Recognition-Period=${RECOGNITION:-0}"
-		echo "Shutdown-Timeout=${SHUTDOWN:-5}"
+		echo "Shutdown-Timeout=${SHUTDOWN:-3}"
 		if [[ $name == datastore ]]; then
 			echo 'Datastore-Listen-Address=127.0.0.1'
 			echo "Datastore-Port=${DATASTORE_PORT:-0}"

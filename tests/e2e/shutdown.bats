@@ -384,3 +384,39 @@ token() { # NAME
 	run ! grep -E ' (warn|error) ' <(grep -hv 'asked again until it answers' "$T/A.log" "$T/B.log" "$T/datastore.log")
 	no_conflicts
 }
+
+address_of() { # NAME
+	sed -n 's/^External-Addr=//p' "$T/$1.conf"
+}
+
+@test "sameroot shutdown: this node by its token, another by an admin's login, through any node" {
+	export SHUTDOWN=600
+	local b name
+	for name in datastore A B; do write_config "$name"; done
+	start_with_users
+	b=$(address_of B)
+	run "$BIN/sameroot" shutdown "$b" -c "$T/A.conf" </dev/null
+	[ "$status" -eq 64 ]
+	[[ $output == *'wants an admin'* ]]
+	run "$BIN/sameroot" shutdown "$b" --user grace -c "$T/A.conf" <<<'a good password'
+	[ "$status" -eq 77 ]
+	run "$BIN/sameroot" shutdown nowhere --user ada -c "$T/A.conf" <<<'a good password'
+	[ "$status" -ne 0 ]
+	[[ $output == *'no webserver is called nowhere'* ]]
+	says B '200 ALIVE'
+	[ "$("$BIN/sameroot" shutdown "$b" --user ada -c "$T/A.conf" <<<'a good password')" = "$b: shuts down, within 600 s" ]
+	ends B
+	logged B 'shutting down (ada)'
+	start_webserver B
+	wait_for 'B is alive' says B '200 ALIVE'
+	[ "$("$BIN/sameroot" shutdown "$b" --user ada --json -c "$T/datastore.conf" <<<'a good password')" = "{\"within_s\":600,\"webserver\":\"$b\"}" ]
+	ends B
+	[ "$("$BIN/sameroot" shutdown "$(address_of A)" -c "$T/A.conf")" = "$(address_of A): shuts down, within 600 s" ] # this very node
+	ends A
+	logged A 'shutting down (admin-token)'
+	run "$BIN/sameroot" shutdown -c "$T/A.conf"
+	[ "$status" -eq 75 ]
+	[[ $output == *'the sync daemon is not running'* ]]
+	[ "$("$BIN/sameroot" shutdown -c "$T/datastore.conf")" = 'this node: shuts down, within 600 s' ]
+	ends datastore
+}
