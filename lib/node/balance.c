@@ -215,7 +215,7 @@ void sr_balance_fault(struct sr_balance *b, enum sr_fault which, const char *why
 		b->fault[which] = why ? sr_strdup(why) : NULL;
 	}
 	pthread_mutex_unlock(&b->lock);
-	if (changed && phase == STARTING)
+	if (changed && phase != RUNNING) /* nobody would be sent here anyway */
 		sr_debug("balancer status: %s", why ? why : was);
 	else if (changed && why)
 		sr_warn("balancer status: %s", why);

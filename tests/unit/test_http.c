@@ -220,6 +220,7 @@ static enum sr_status bearer_only(void *ctx, struct sr_request *req, const struc
 
 static const struct sr_route routes[] = {
 	{ "GET", "/hello", hello, SR_ROUTE_OPEN | SR_ROUTE_QUICK, 0 },
+	{ "GET", "/last", hello, SR_ROUTE_OPEN | SR_ROUTE_LAST, 0 },
 	{ "GET", "/slow-hello", hello, SR_ROUTE_OPEN, 0 },
 	{ "POST|PUT", "/echo", echo, SR_ROUTE_OPEN, 1000 },
 	{ "POST", "/mirror", mirror, SR_ROUTE_OPEN, 10 << 20 },
@@ -1048,6 +1049,79 @@ static void test_stop_with_everything_open(void **state)
 	sr_client_free(client);
 }
 
+/* No new requests, but what is under way goes on, and what is parked is answered as when its time is up. */
+static void test_drain(void **state)
+{
+	struct fixture *f = *state;
+	struct waiter parked[3];
+	struct sr_client *client = new_client(f, (struct sr_client_options){ 0 }), *kept = new_client(f, (struct sr_client_options){ 0 });
+	struct sr_answer answer = { 0 }, other = { 0 };
+	struct sr_err err = { 0 };
+	struct sr_stream *stream;
+	char some[4096];
+	size_t got = 1, all = 0;
+
+	assert_int_equal(get(kept, "/hello", &other, &err), SR_OK);
+	start_waiters(parked, 3, f, "/wait?ms=60000");
+	assert_int_equal(sr_client_open(client, &(struct sr_call){ .target = "/source/3000000" }, &answer, &stream, &err), SR_OK);
+	until_parked(f, 3);
+	assert_int_equal(sr_server_under_way(f->server), 4);
+	sr_server_drain(f->server, "it is late");
+	for (int i = 0; i < 3; i++) {
+		pthread_join(parked[i].thread, NULL);
+		assert_int_equal(parked[i].http, 304);
+	}
+	for (int i = 0; i < 2; i++) { /* on the kept connection, and on a new one */
+		assert_int_equal(get(kept, i ? "/nothing" : "/hello", &other, &err), SR_E_UNAVAILABLE);
+		assert_int_equal(other.status, 503);
+		assert_string_equal(sr_answer_header(&other, "Connection"), "close");
+		assert_non_null(strstr(err.text, "it is late"));
+	}
+	assert_get(f, "/last", 200, "hello");
+	for (; got; all += got)
+		assert_int_equal(sr_stream_read(stream, some, sizeof(some), &got, &err), SR_OK);
+	assert_int_equal(all, 3000000);
+	sr_stream_close(stream);
+	while (sr_server_under_way(f->server))
+		usleep(1000);
+	sr_answer_free(&answer);
+	sr_answer_free(&other);
+	sr_client_free(client);
+	sr_client_free(kept);
+}
+
+static void *interrupt(void *client)
+{
+	sr_client_interrupt(client);
+	return NULL;
+}
+
+static void test_interrupted(void **state)
+{
+	struct fixture *f = *state;
+	struct sr_client *client = new_client(f, (struct sr_client_options){ 0 });
+	struct sr_answer answer = { 0 };
+	struct sr_err err = { 0 };
+	struct sr_stream *stream;
+	enum sr_status status;
+	char some[4096];
+	pthread_t thread;
+	size_t got;
+
+	assert_int_equal(sr_client_open(client, &(struct sr_call){ .target = "/source/999999999999" }, &answer, &stream, &err), SR_OK);
+	assert_int_equal(pthread_create(&thread, NULL, interrupt, client), 0);
+	while ((status = sr_stream_read(stream, some, sizeof(some), &got, &err)) == SR_OK)
+		;
+	pthread_join(thread, NULL);
+	assert_int_equal(status, SR_E_UNAVAILABLE);
+	assert_non_null(strstr(err.text, "interrupted"));
+	sr_stream_close(stream);
+	assert_int_equal(get(client, "/hello", &answer, &err), SR_E_UNAVAILABLE); /* for good */
+	sr_answer_free(&answer);
+	sr_client_free(client);
+	assert_get(f, "/hello", 200, "hello"); /* the others go on */
+}
+
 /* --- tests: many, slow, wrong ------------------------------------------------------------------------------------- */
 
 static void test_many(void **state)
@@ -1299,6 +1373,8 @@ int main(void)
 		PLAIN(test_stubborn_senders),
 		PLAIN(test_park),
 		PLAIN(test_stop_with_everything_open),
+		PLAIN(test_drain),
+		PLAIN(test_interrupted),
 		PLAIN(test_many),
 		PLAIN(test_wrong_addresses),
 		PLAIN(test_all_interfaces),
@@ -1311,6 +1387,8 @@ int main(void)
 		TLS(test_park),
 		TLS(test_many),
 		TLS(test_stop_with_everything_open),
+		TLS(test_drain),
+		TLS(test_interrupted),
 		TLS(test_plain_on_tls_port),
 		TLS(test_certificate),
 	};
