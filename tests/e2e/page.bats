@@ -125,9 +125,10 @@ waits_for() {
 	drive keys datastore "$ADA" datastore
 }
 
-@test "in a browser: a webserver called <script> does no harm; dark, and on a phone; without JavaScript; and when the daemon does not answer" {
+@test "in a browser: a webserver called <script> does no harm; dark, and on a phone; without JavaScript; when the daemon does not answer, and when it is shut down" {
 	need_browser
 	local evil='<script>alert(1)</script>'
+	RECOGNITION=4 SHUTDOWN=30 write_config datastore
 	begin_with_users
 	api datastore "/api/webservers/$(python3 -c 'import uuid; print(uuid.uuid4())')" -X PUT -d "$(jq -cn --arg evil "$evil" '{name: $evil,
 		external_addr: "<img src=x onerror=alert(2)>", version: "<b>1", status: {held: [{what: $evil, why: $evil, since_ms: 0, command: "`\($evil)`"}],
@@ -136,6 +137,8 @@ waits_for() {
 	drive fits datastore "$ADA"
 	drive without_script datastore "$ADA"
 	drive falls_silent datastore "$ADA" datastore "kill -STOP ${PID[datastore]}" "kill -CONT ${PID[datastore]}"
+	drive shuts_down datastore "$ADA" datastore
+	wait_for 'the datastore ends' gone "${PID[datastore]}"
 }
 
 @test "what another site's page has a browser change is refused; so is a login by a proxy that is not trusted, and a trusted one tells who tries" {

@@ -152,6 +152,18 @@ const scenarios = {
 		await is(page, name, 'ALIVE');
 	},
 
+	// NAME: shut down by button and dialog; it says so, and then that it does not answer
+	async shuts_down(name) {
+		excused = /ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|status of 50[23]/;
+		const page = await open();
+		await is(page, name, 'ALIVE');
+		await choose(page, name, 'Shut down');
+		await page.getByRole('button', {name: `Shut down ${name}`}).click();
+		await is(page, name, 'DEAD');
+		assert.match(await row(page, name).textContent(), /shutting down/);
+		await page.getByRole('alert').getByText('does not answer any more').waitFor();
+	},
+
 	// Without JavaScript it says what it needs
 	async without_script() {
 		const page = await open({javaScriptEnabled: false});

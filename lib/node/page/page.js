@@ -1,7 +1,7 @@
 // page.js - asks the daemon every second how things are, and shows it.  Every URL is a relative one, every text is set as a text.
 'use strict';
 
-const EVERY_MS = 1000, HIDDEN_MS = 10000, PATIENCE_MS = 8000;
+const EVERY_MS = 1000, HIDDEN_MS = 10000, PATIENCE_MS = 5000;
 const $ = (id) => document.getElementById(id);
 
 let tag = null;      // ETag of what is shown
