@@ -115,11 +115,11 @@ static const struct command {
 	 "Make what this machine needs and does not have: configuration, secret, directories, stores without content.",
 	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_ADDRESS | OPT_INIT, 0, sr_admin_init},
 	{"join", NULL,
-	 "[-c FILE] [--json] [--new-key | --new-uuid [--yes]]\n       sameroot join LINE | - [--external-addr HOST:PORT] [--yes] [--json] [-c FILE]\n"
+	 "[-c FILE] [--json] [--new-key | --new-uuid [--yes]]\n       sameroot join LINE | - [--external-addr HOST:PORT] [--no-schema] [--yes] [--json] [-c FILE]\n"
 	 "       sameroot join --line [--address HOST[:PORT]] [--json] [-c FILE]",
 	 "How this webserver knows its datastore: 0 the last round went through, 1 it did not, 75 the daemon does not run.\n"
 	 "With LINE, or one from the standard input: set this machine up as a webserver.  --line, on the datastore: print that line.",
-	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_NEW_KEY | OPT_JOIN | OPT_ADDRESS, 1, sr_admin_join},
+	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_NEW_KEY | OPT_JOIN | OPT_ADDRESS | OPT_INIT, 1, sr_admin_join},
 	{"log", NULL, "[-c FILE] [--json] [--since TIME] [--limit N] [--datastore | --webserver] [PATH]",
 	 "What changed at or below PATH, when, by whom, and whether what it was is kept; the newest first.", OPT_CONFIG | OPT_JSON | OPT_SIDE | OPT_LOG, 1,
 	 sr_admin_log},

@@ -30,6 +30,7 @@ struct enter {
 	struct sr_buf conf; /* as it is to be */
 	struct sr_bytes was; /* its beginning: what was there */
 	bool found, added;
+	bool untabled; /* neither database of the datastore has a table */
 	struct sr_config *config;
 	struct sr_setup setup;
 	struct sr_contact *contact;
@@ -208,6 +209,15 @@ static enum sr_status prove(struct enter *e, struct sr_err *err)
 	return rc;
 }
 
+/* Has it any content, as far as the datastore knows? */
+static bool is_filled(const struct sr_tree_info *info, const char *store)
+{
+	for (size_t i = 0; i < info->n; i++)
+		if (strcmp(info->stores[i].name, store) == 0)
+			return info->stores[i].leaves > 0;
+	return false;
+}
+
 static enum sr_status ask_tree(struct enter *e, struct sr_err *err)
 {
 	struct sr_client *client = sr_contact_client(e->contact);
@@ -220,6 +230,8 @@ static enum sr_status ask_tree(struct enter *e, struct sr_err *err)
 		rc = sr_err_set(err, rc,
 				"the datastore at %s does not take the secret of the join line: take the line anew from `sameroot join --line` there",
 				e->line.address);
+	else if (rc == SR_OK)
+		e->untabled = !is_filled(&info, e->config->stores[SR_STORE_USERS].name) && !is_filled(&info, e->config->stores[SR_STORE_WEBSTORE].name);
 	sr_tree_info_free(&info);
 	return rc;
 }
@@ -252,14 +264,23 @@ static enum sr_status meet(struct enter *e, struct sr_err *err)
 
 /* --- setting up ------------------------------------------------------------------------------------------------------------------ */
 
+/* Nobody has users or dashboards yet, here or there: then the first webserver brings Sameroot's own tables.  A database of an application that is here
+ * says that more of it may come. */
+static bool brings_tables(const struct enter *e)
+{
+	return e->untabled && !e->a.no_schema && sr_setup_misses(&e->setup, SR_STORE_USERS) && sr_setup_misses(&e->setup, SR_STORE_WEBSTORE);
+}
+
 static enum sr_status set_up(struct enter *e, struct sr_err *err)
 {
 	enum sr_status rc;
 
 	e->setup = (struct sr_setup){.config = e->config, .conf = sr_buf_view(&e->conf), .secret = e->line.secret};
 	rc = sr_setup_look(&e->setup, !e->found ? SR_SETUP_MISSING : e->added ? SR_SETUP_ADDED : SR_SETUP_THERE, err);
-	if (rc == SR_OK)
+	if (rc == SR_OK) {
+		e->setup.schema = brings_tables(e);
 		rc = sr_setup_make(&e->setup, err);
+	}
 	if (!e->a.json)
 		sr_setup_show(&e->setup, true, e->a.out);
 	return rc;

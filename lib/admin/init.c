@@ -77,7 +77,7 @@ static void show(const struct init *in)
 			"Whoever has this line has the cluster's secret: `sameroot join -` takes it from the standard input instead, where\n"
 			"no list of processes shows it.  `sameroot join --line` prints it again.\n",
 			(int)in->line.len, (const char *)in->line.at, in->address);
-	else
+	else if (!in->config->datastore.host)
 		fprintf(out, "\nNext: sameroot join LINE, with the line that `sameroot join --line` prints on the datastore.\n");
 }
 

@@ -195,6 +195,14 @@ bool sr_setup_any(const struct sr_setup *s, enum sr_setup_is is)
 	return false;
 }
 
+bool sr_setup_misses(const struct sr_setup *s, size_t store)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->items[i].store == &s->config->stores[store])
+			return s->items[i].is == SR_SETUP_MISSING;
+	return false;
+}
+
 bool sr_setup_units_changed(const struct sr_setup *s)
 {
 	for (size_t i = 0; i < s->n; i++)

@@ -45,6 +45,8 @@ SR_MUST enum sr_status sr_setup_look(struct sr_setup *s, enum sr_setup_is conf_i
 /* systemd has to read its units anew: to be said to whoever started this. */
 bool sr_setup_units_changed(const struct sr_setup *s);
 bool sr_setup_any(const struct sr_setup *s, enum sr_setup_is is);
+/* Is that store (its place in config->stores) MISSING? */
+bool sr_setup_misses(const struct sr_setup *s, size_t store);
 /* Make what is MISSING, to be ADDED or STALE; on a failure what was made until then says so. */
 SR_MUST enum sr_status sr_setup_make(struct sr_setup *s, struct sr_err *err);
 /* A line an item; made: it has been done, else it is about to be. */

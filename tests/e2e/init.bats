@@ -279,6 +279,27 @@ fill_here() { # NAME
 	check_databases
 }
 
+@test "join: the first webserver of a cluster without tables brings Sameroot's own, unless they are not wanted or an application is here" {
+	place C
+	place D
+	begin_datastore
+	tool C join "$LINE" --external-addr 127.0.0.1:445 --no-schema --yes >"$T/join.out"
+	grep -q 'this webserver is in sync' "$T/join.out"
+	mkdir "$T/D"
+	sql "$T/D/users.db" 'CREATE VIEW nobody AS SELECT 1' # an application begins to make it, and its webstore.db is to come
+	tool D join "$LINE" --external-addr 127.0.0.1:446 --yes >"$T/join.out"
+	[ -z "$(dump_schema "$T/C/users.db")$(dump_schema "$T/C/webstore.db")$(dump_schema "$T/D/webstore.db")$(dump_schema "$T/datastore/webstore.db")" ]
+
+	tool A join "$LINE" --external-addr 127.0.0.1:443 --yes >"$T/join.out"
+	grep -q 'this webserver is in sync' "$T/join.out"
+	[ "$(sql "$T/A/users.db" 'SELECT count(*) FROM members')$(sql "$T/A/webstore.db" 'SELECT count(*) FROM dashboards')" = 00 ]
+	echo 'a good password' | "$BIN/sameroot" user add --admin ada -c "$T/A.conf"
+	"$BIN/sameroot-sync" --once -c "$T/A.conf"
+	tool B join "$LINE" --external-addr 127.0.0.1:444 --yes >"$T/join.out"
+	"$BIN/sameroot" user list -c "$T/B.conf" | grep -q '^ada  *admin'
+	[ "$(dump_schema "$T/A/webstore.db")" = "$(dump_schema "$T/B/webstore.db")" ]
+}
+
 @test "join refuses a wrong line, secret, key, role and what contradicts, and changes nothing" {
 	begin_datastore
 	fill_here A
@@ -326,7 +347,7 @@ fill_here() { # NAME
 	refused 78 'control-auth holds another secret' "$LINE" "$@"
 	echo Nonsense=1 >>"$T/A.conf"
 	before=$(state_of_A)
-	refused 78 'A.conf:11: unknown key Nonsense' "$LINE" "$@"
+	refused 78 'A.conf:12: unknown key Nonsense' "$LINE" "$@"
 }
 
 @test "join without a pin: first contact, or plain HTTP" {
