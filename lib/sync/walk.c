@@ -62,11 +62,13 @@ static enum sr_status ask(struct sr_sync *s, bool want_key, struct sr_answer *an
 
 	sr_sync_check_in_header(s, &check);
 	headers[n++] = sr_buf_text(&check);
-	sr_protocol_header(&speaks, s->version);
-	headers[n++] = sr_buf_text(&speaks);
 	if (s->etag && s->have_info && !s->info_stale && s->have_remote && sr_hash_eq(&s->remote, &s->anchor.root) && !want_key && !any_paused(&s->info)) {
 		sr_buf_printf(&match, "If-None-Match: %s", s->etag);
 		headers[n++] = sr_buf_text(&match);
+	}
+	if (!match.len || s->trouble[0]) { /* a 304 comes only from the very start that took it, and every 200 tells its own */
+		sr_protocol_header(&speaks, s->version);
+		headers[n++] = sr_buf_text(&speaks);
 	}
 	if (want_key)
 		headers[n++] = SR_HEADER_KEY ": want";

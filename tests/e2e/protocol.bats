@@ -36,8 +36,9 @@ says_of() { # NAME PATTERN: `sameroot status` there
 	wait_same datastore A
 	in_registry '.[0].refused == null'
 	says_of A '^in sync  *yes'
-	# and while it runs
+	stop A # and now it has a name
 	tamper speaks-2
+	start_webserver A
 	wait_for 'A is refused' in_registry '.[0].refused != null and .[0].name != null'
 	wait_for 'the datastore names it' eval "[ \"\$(grep -c 'webserver 127.0.0.1[0-9:]*, from .* speaks protocol 2' '$T/datastore.log')\" -eq 1 ]"
 	tamper pass

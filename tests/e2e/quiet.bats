@@ -39,7 +39,7 @@ begin_quiet() {
 	done
 	for name in A B; do
 		[ "$(status_of $name .last_round.requests)" -eq 1 ]
-		[ "$(status_of $name '.last_round | .sent + .received')" -lt 1000 ]
+		[ "$(status_of $name '.last_round | .sent + .received')" -lt 500 ]
 		status_of $name .in_sync
 	done
 }
