@@ -159,6 +159,11 @@ static void look_after(struct balancer *b)
 
 /* --- signals ------------------------------------------------------------------------------------------------------------------------------- */
 
+static bool differ(const char *a, const char *b)
+{
+	return strcmp(a ? a : "", b ? b : "") != 0;
+}
+
 static void reload(struct balancer *b, sr_lb_reload_fn *fn, void *ctx)
 {
 	struct sr_lb_conf *fresh = fn(ctx), *old = b->conf;
@@ -166,8 +171,10 @@ static void reload(struct balancer *b, sr_lb_reload_fn *fn, void *ctx)
 
 	if (!fresh)
 		return;
-	if (strcmp(fresh->state_directory, old->state_directory) != 0 || !fresh->haproxy_socket != !old->haproxy_socket) {
-		sr_error("reload: the new configuration is refused and the old one kept: another State-Directory or HAProxy-Socket needs a restart");
+	if (differ(fresh->state_directory, old->state_directory) || differ(fresh->haproxy_socket, old->haproxy_socket) ||
+	    differ(fresh->haproxy_config, old->haproxy_config)) {
+		sr_error("reload: the new configuration is refused and the old one kept: another State-Directory, HAProxy-Socket or HAProxy-Config "
+			 "needs a restart");
 		sr_lb_conf_free(fresh);
 		return;
 	}

@@ -294,5 +294,10 @@ bool sr_lb_conf_asks(const struct sr_lb_conf *conf)
 
 enum sr_status sr_lb_conf_secret(const struct sr_lb_conf *conf, char **out, struct sr_err *err)
 {
-	return sr_ini_secret(conf->control_secret, "Control-Secret-File", conf->control_secret_file, out, err);
+	enum sr_status rc = sr_ini_secret(conf->control_secret, "Control-Secret-File", conf->control_secret_file, out, err);
+
+	if (rc != SR_E_NOINPUT)
+		return rc;
+	return sr_err_set(err, SR_E_CONFIG, "%s: no Control-Secret, and no file %s: give Control-Secret, the content of the datastore's control-auth",
+			  conf->file, conf->control_secret_file);
 }

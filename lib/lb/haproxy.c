@@ -502,7 +502,7 @@ void sr_lb_haproxy_hard_stop(struct sr_lb_haproxy *h)
 void sr_lb_haproxy_print(struct sr_buf *out, const struct sr_lb_conf *conf, const struct sr_lb_list *list)
 {
 	char *certificate = sr_format("%s/tls.pem", conf->state_directory);
-	struct sr_lb_haproxy_options o = {.certificate = conf->disable_https ? NULL : certificate};
+	struct sr_lb_haproxy_options o = {.certificate = conf->disable_https ? NULL : certificate, .left_out = true};
 
 	sr_lb_haproxy_config(out, conf, list, &o);
 	free(certificate);

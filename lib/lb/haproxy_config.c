@@ -161,7 +161,7 @@ static void add_health(struct sr_buf *out, const struct sr_lb_list *list, const 
 void sr_lb_haproxy_config(struct sr_buf *out, const struct sr_lb_conf *c, const struct sr_lb_list *list, const struct sr_lb_haproxy_options *o)
 {
 	sr_buf_printf(out, "# Made by sameroot-lb, of loadbalancer.conf(5) and the datastore's list of webservers.\n");
-	for (size_t i = 0; i < list->left_n; i++)
+	for (size_t i = 0; o->left_out && i < list->left_n; i++)
 		sr_buf_printf(out, "# left out: %s\n", list->left[i]);
 	if (o->global)
 		add_global(out, o);

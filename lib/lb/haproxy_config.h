@@ -14,6 +14,7 @@ struct sr_lb_haproxy_options {
 	const char *stamp;       /* when the certificate is another, this is: HAProxy has to read it again; NULL: none */
 	const char *state_file;  /* of sr_lb_haproxy_states; NULL: none */
 	const char *user, *group; /* whom its workers run as; NULL: as the one who starts it */
+	bool left_out;           /* with a comment for each webserver that is left out */
 	bool global;             /* with a section [global]: for a HAProxy of our own */
 };
 

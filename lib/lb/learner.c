@@ -70,7 +70,7 @@ static enum sr_status recall(struct sr_state *state, struct known *k, struct sr_
 /* Only what a list is made of: what a webserver knows of itself otherwise changes all the time. */
 static json_t *essence(const json_t *answer)
 {
-	static const char *const members[] = {"uuid", "name", "external_addr", "sync_port", "pin", "seen"};
+	static const char *const members[] = {"uuid", "name", "external_addr", "sync_port", "pin", "seen", "stale"};
 	json_t *all = json_array(), *o;
 	size_t i;
 

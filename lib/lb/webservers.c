@@ -114,10 +114,15 @@ static char *address_of(const char *host, json_t *addresses)
 
 /* --- one more -------------------------------------------------------------------------------------------------------------------------- */
 
-/* Of two at one address the override counts, else the one that was seen last: a machine that was set up anew has a new UUID. */
-static bool newer(const struct sr_lb_webserver *a, const struct sr_lb_webserver *b)
+/* Which of two at one address counts?  An override; one that is seen; of two that are not the one that was seen last: a machine that was set up anew has
+ * a new UUID.  Of two that are, always the same one. */
+static bool counts(const struct sr_lb_webserver *a, const struct sr_lb_webserver *b)
 {
-	return !a->seen || (b->seen && strcmp(a->seen, b->seen) > 0);
+	if (!a->seen || !b->seen)
+		return !a->seen;
+	if (a->stale != b->stale)
+		return b->stale;
+	return a->stale && strcmp(a->seen, b->seen) != 0 ? strcmp(a->seen, b->seen) > 0 : strcmp(a->cookie, b->cookie) < 0;
 }
 
 /* CONSUMES what *w holds. */
@@ -128,8 +133,8 @@ static void add(struct sr_lb_list *list, struct sr_lb_webserver *w)
 
 		if (o->port != w->port || strcmp(o->address, w->address) != 0)
 			continue;
-		leave_out(list, newer(w, o) ? o->id : w->id, "another webserver at the same address was seen later, or is an override");
-		if (newer(w, o)) {
+		leave_out(list, counts(w, o) ? o->id : w->id, "another webserver, or an override, has the same External-Addr");
+		if (counts(w, o)) {
 			struct sr_lb_webserver old = *o;
 
 			*o = *w;
@@ -199,6 +204,7 @@ static const char *take(struct sr_lb_webserver *w, const struct sr_lb_conf *conf
 	w->sync_tls = json_is_string(json_object_get(o, "pin"));
 	w->verify = !conf->skip_tls_verify;
 	w->seen = sr_strdup(seen ? seen : "");
+	w->stale = json_is_true(json_object_get(o, "stale"));
 	return place(w, external, conf->webserver_protocol, addresses);
 }
 

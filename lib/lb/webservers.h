@@ -21,6 +21,7 @@ struct sr_lb_webserver {
 	uint16_t sync_port;      /* of the sync daemon, which says whether it is alive; 0: nobody is asked */
 	bool sync_tls;
 	char *seen;              /* of the registry: when, ISO 8601; NULL: an override */
+	bool stale;              /* of the registry: it has not been seen for some intervals */
 };
 
 struct sr_lb_list {

@@ -276,16 +276,37 @@ static void names_become_plain_letters(void **state)
 	unmake(&m);
 }
 
-static void of_two_at_one_address_the_newer_counts(void **state)
-{
-	struct made m = make(ENOUGH, "[" ENTRY(UUID_A, "\"old\"", "\"10.0.0.1:80\"", "1", "null", "2026-01-01T00:00:00Z") ","
-					 ENTRY(UUID_B, "\"new\"", "\"10.0.0.1\"", "2", "null", "2026-02-01T00:00:00Z") "]");
+#define TWIN(uuid, port, seen, stale) \
+	"{\"uuid\":\"" uuid "\",\"name\":\"n\",\"external_addr\":\"10.0.0.1:80\",\"sync_port\":" port ",\"seen\":\"" seen "\",\"stale\":" stale "}"
 
-	(void)state;
+static unsigned one_of(const char *first, const char *second)
+{
+	char *text = sr_format("[%s,%s]", first, second);
+	struct made m = make(ENOUGH, text);
+	unsigned port = m.list.at[0].sync_port;
+
 	assert_int_equal(m.list.n, 1);
-	assert_int_equal(m.list.at[0].sync_port, 2);
 	assert_int_equal(m.list.left_n, 1);
 	unmake(&m);
+	free(text);
+	return port;
+}
+
+static void of_two_at_one_address_one_counts(void **state)
+{
+	const char *old = TWIN(UUID_A, "1", "2026-01-01T00:00:00Z", "true"), *older = TWIN(UUID_B, "2", "2025-01-01T00:00:00Z", "true");
+	const char *here = TWIN(UUID_A, "3", "2026-02-01T00:00:01Z", "false"), *too = TWIN(UUID_B, "4", "2026-02-01T00:00:02Z", "false");
+	const char *later = TWIN(UUID_A, "3", "2026-02-01T00:00:03Z", "false");
+	struct made m;
+
+	(void)state;
+	assert_int_equal(one_of(old, older), 1);
+	assert_int_equal(one_of(older, old), 1);
+	assert_int_equal(one_of(old, too), 4);
+	assert_int_equal(one_of(here, older), 3);
+	/* Both are there: it is the same one whoever was seen last, for each change would be a reload. */
+	assert_int_equal(one_of(here, too), one_of(too, here));
+	assert_int_equal(one_of(here, too), one_of(later, too));
 	m = make(ENOUGH "[override \"o\"]\nWebserver=10.0.0.1:80\nSync-Port=3\n",
 		 "[" ENTRY(UUID_A, "\"a\"", "\"10.0.0.1:80\"", "1", "null", "2026-01-01T00:00:00Z") "]");
 	assert_int_equal(m.list.n, 1);
@@ -337,6 +358,18 @@ static void assert_has(const char *text, const char *want)
 {
 	if (!strstr(text, want))
 		fail_msg("no\n%s\nin\n%s", want, text);
+}
+
+static void without_a_secret_it_says_what_to_give(void **state)
+{
+	struct sr_lb_conf *c = taken("Datastore=d\nControl-Secret-File=/nonexistent/secret\n");
+	struct sr_err err = {0};
+	char *secret;
+
+	(void)state;
+	assert_int_equal(sr_lb_conf_secret(c, &secret, &err), SR_E_CONFIG);
+	assert_has(err.text, "t.conf: no Control-Secret, and no file /nonexistent/secret: give Control-Secret");
+	sr_lb_conf_free(c);
 }
 
 static void a_configuration_says_what_the_list_says(void **state)
@@ -397,8 +430,9 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_used_is_left_out_and_named),
 		cmocka_unit_test(other_entries_that_are_left_out),
 		cmocka_unit_test(names_become_plain_letters),
-		cmocka_unit_test(of_two_at_one_address_the_newer_counts),
+		cmocka_unit_test(of_two_at_one_address_one_counts),
 		cmocka_unit_test(the_last_known_address_stays),
+		cmocka_unit_test(without_a_secret_it_says_what_to_give),
 		cmocka_unit_test(a_configuration_says_what_the_list_says),
 		cmocka_unit_test(what_the_old_one_knew_is_handed_on),
 	};
