@@ -258,6 +258,16 @@ no_webserver() { # PORT: of an application
 	wait_for 'it is refused' grep -q 'refused and the old one kept: .*unknown key Nonsense' "$T/lb.log"
 	served_by 'A B'
 
+	# A reload forgets no drain: nobody new comes to B, not even before the first check.
+	override B drain
+	wait_for 'nobody new comes to B' served_by A
+	write_lb 'Session-Timeout=2'
+	kill -HUP "${PID[lb]}"
+	wait_for 'it is reloaded' eval '[ "$(grep -c "HAProxy runs with 2" "$T/lb.log")" = 2 ]'
+	served_by A
+	override B auto
+	wait_for 'B is back' served_by 'A B'
+
 	old=${URL[lb]}
 	LB_PORT=$(free_port)
 	write_lb 'Session-Timeout=1'
