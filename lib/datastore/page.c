@@ -20,7 +20,7 @@ static enum sr_status conflicts(void *ctx, json_t **out, struct sr_err *err)
 
 struct sr_page *sr_ds_page(struct sr_datastore *d)
 {
-	static const char *const actions[] = {"override", "webserver-override", "shutdown", NULL};
+	static const char *const actions[] = {"override", "webserver-override", "shutdown", "webserver-shutdown", NULL};
 	struct sr_page_parts parts = {.name = "datastore",
 				      .status = status,
 				      .changes = changes,

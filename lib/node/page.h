@@ -30,7 +30,7 @@ struct sr_page_parts {
 	/* As GET /api/conflicts, with SR_PAGE_CONFLICTS entries of each node at most. */
 	enum sr_status (*conflicts)(void *ctx, struct json_t **out, struct sr_err *err);
 	const char *const *actions; /* what admins may do by this page, NULL at the end; NULL: nothing: "override" of this node,
-	                             * "webserver-override" of another one (lib/node/relay.h), "shutdown" of this node */
+	                             * "shutdown" of it; "webserver-override" and "webserver-shutdown" of another one (lib/node/relay.h) */
 	void *ctx;
 };
 

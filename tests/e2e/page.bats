@@ -162,7 +162,7 @@ waits_for() {
 	[ "$(page datastore "$ADA" /api/page -H 'X-Forwarded-For: 203.0.113.9, 203.0.113.10' -H 'X-Forwarded-Proto: https')" = 200 ]
 }
 
-@test "behind nginx, below a path of its own: to look at and to change; not before the proxy is trusted" {
+@test "behind nginx, below a path of its own: to look at, to change, and to shut down a webserver; not before the proxy is trusted" {
 	begin_with_users
 	start_nginx
 	[ "$(page nginx "$ADA" /)" = 403 ]
@@ -177,4 +177,5 @@ waits_for() {
 	need_browser
 	drive drains nginx "$ADA" 127.0.0.1:8075
 	drive reads nginx "$GRACE" datastore api/system/lbstatus/override/dead
+	drive ends nginx "$ADA" 127.0.0.1:8075 "timeout 30 tail --pid=${PID[A]} -f /dev/null"
 }

@@ -152,6 +152,17 @@ const scenarios = {
 		await is(page, name, 'ALIVE');
 	},
 
+	// NAME COMMAND: shut down by button and dialog, and what COMMAND waits for came of it
+	async ends(name, command) {
+		const page = await open();
+		await is(page, name, 'ALIVE');
+		await choose(page, name, 'Shut down');
+		await page.getByRole('button', {name: `Shut down ${name}`}).click();
+		await page.getByRole('dialog').waitFor({state: 'hidden'});
+		await run(command);
+		await word(page, name).getByText(/^(DEAD|silent)$/).waitFor();
+	},
+
 	// NAME: shut down by button and dialog; it says so, and then that it does not answer
 	async shuts_down(name) {
 		excused = /ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|status of 50[23]/;

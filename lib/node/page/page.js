@@ -270,6 +270,7 @@ function show_conflicts(view) {
 	}
 	list.sort((a, b) => b.at - a.at);
 	put($('conflicts-of'), total > list.length ? `the newest of ${count(total)}` : total ? count(total) : '');
+	$('conflicts-how').hidden = !list.length;
 	fill_table($('conflicts'), list.slice(0, 20), (e) => e.node + ' ' + e.id, (row, e) => {
 		fill_row(row, [e.at ? {main: ago(e.at), title: moment(e.at)} : e.when, e.node, e.path, e.reason, '']);
 		const box = row.cells[4];
