@@ -138,7 +138,7 @@ end_load() {
 
 @test "under load one shuts down gracefully, comes back, and the other is drained: no request fails, and users stay until their server goes" {
 	local port
-	edit_config A Lb-Recognition-Period= Lb-Recognition-Period=3
+	RECOGNITION=3 SHUTDOWN=10 write_config A
 	start_world
 	port=${URL[app-A]##*:}
 	begin_load
