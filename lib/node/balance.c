@@ -233,7 +233,10 @@ enum sr_status sr_balance_override(struct sr_balance *b, enum sr_override word, 
 
 	snprintf(who, sizeof who, "%s", by);
 	pthread_mutex_lock(&b->lock);
-	rc = keep(b, word, now, who, err);
+	if (b->phase == STOPPING)
+		rc = sr_err_set(err, SR_E_UNAVAILABLE, "it is shutting down: say it again when it has started");
+	else
+		rc = keep(b, word, now, who, err);
 	if (rc == SR_OK) {
 		b->override = word;
 		b->since_ms = word == SR_OVERRIDE_AUTO ? 0 : now;

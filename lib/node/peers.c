@@ -1,18 +1,26 @@
 /* peers.c - see peers.h. */
 #include "lib/node/peers.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "lib/base/config.h"
 #include "lib/base/door.h"
+#include "lib/base/file.h"
+#include "lib/base/log.h"
 #include "lib/state/secret.h"
 
-#define AGAIN_MS 1000 /* after a failure */
+#define AGAIN_MS 1000  /* after a failure */
+#define WRITE_MS 60000 /* how old the file may be while they are the same that it has */
 
 struct list {                     /* what a struct sr_peer_list is the face of */
 	struct sr_peer_list face; /* has to be the first */
@@ -27,7 +35,8 @@ struct sr_peers {
 	pthread_mutex_t lock;      /* everything below */
 	pthread_cond_t answered;
 	struct list *list;
-	bool asking;
+	bool asking, doubted;
+	int64_t written_ms; /* of sr_ticks_ms(); 0: not yet */
 	int64_t failed_ms; /* of sr_ticks_ms(); 0: the last one did not fail */
 	struct sr_err failure;
 };
@@ -67,7 +76,7 @@ void sr_peer_list_free(struct sr_peer_list *face)
 }
 
 /* TAKES registry, an array; NULL: nothing is known. */
-static struct list *list_new(json_t *registry, const char *self)
+static struct list *list_new(json_t *registry, const char *self, int64_t learnt_ms)
 {
 	struct list *l = sr_alloc(sizeof *l);
 	size_t n = json_array_size(registry);
@@ -76,7 +85,7 @@ static struct list *list_new(json_t *registry, const char *self)
 	l->registry = registry;
 	l->peers = sr_alloc((n + 1) * sizeof *l->peers);
 	l->hosts = sr_alloc((n + 1) * sizeof *l->hosts);
-	l->face = (struct sr_peer_list){.at = l->peers, .n = n, .learnt_ms = registry ? sr_ticks_ms() : 0};
+	l->face = (struct sr_peer_list){.at = l->peers, .n = n, .learnt_ms = registry ? learnt_ms : 0};
 	for (size_t i = 0; i < n; i++) {
 		const json_t *row = json_array_get(registry, i);
 		json_int_t port = json_integer_value(json_object_get(row, "sync_port"));
@@ -96,7 +105,7 @@ static struct list *list_new(json_t *registry, const char *self)
 }
 
 /* NULL: it is none. */
-static struct list *parse(struct sr_bytes json, const char *self, struct sr_err *err)
+static struct list *parse(struct sr_bytes json, const char *self, int64_t learnt_ms, struct sr_err *err)
 {
 	json_t *registry = json_loadb((const char *)json.at, json.len, JSON_REJECT_DUPLICATES, NULL);
 	bool good = json_is_array(registry);
@@ -104,7 +113,7 @@ static struct list *parse(struct sr_bytes json, const char *self, struct sr_err 
 	for (size_t i = 0; good && i < json_array_size(registry); i++)
 		good = text(json_array_get(registry, i), "uuid") != NULL;
 	if (good)
-		return list_new(registry, self);
+		return list_new(registry, self, learnt_ms);
 	json_decref(registry);
 	sr_err_set(err, SR_E_DATA, "what the datastore says of its webservers makes no sense");
 	return NULL;
@@ -124,6 +133,66 @@ const struct sr_peer *sr_peer_find(const struct sr_peer_list *list, const char *
 	return NULL;
 }
 
+/* --- the file ------------------------------------------------------------------------------------------------------------ */
+
+/* NULL: there is none, or none that is good. */
+static struct list *load(const char *path, const char *self)
+{
+	struct sr_buf json = {0};
+	struct list *l = NULL;
+	struct sr_err err;
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	int64_t age_ms;
+	char part[4096];
+	ssize_t n = 0;
+
+	while (fd >= 0 && (n = read(fd, part, sizeof part)) > 0)
+		sr_buf_add(&json, part, (size_t)n);
+	if (fd >= 0 && n == 0 && fstat(fd, &st) == 0) {
+		age_ms = sr_now_ms() - (int64_t)st.st_mtim.tv_sec * 1000;
+		if (age_ms < 1)
+			age_ms = 1;
+		l = parse(sr_buf_view(&json), self, sr_ticks_ms() - age_ms, &err);
+	}
+	if (fd >= 0)
+		close(fd);
+	sr_buf_free(&json);
+	return l;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* The same ones, at the same places? */
+static bool same_peers(const struct sr_peer_list *a, const struct sr_peer_list *b)
+{
+	for (size_t i = 0; a->n == b->n && i < a->n; i++)
+		if (!same_text(a->at[i].uuid, b->at[i].uuid) || !same_text(a->at[i].name, b->at[i].name) ||
+		    !same_text(a->at[i].external_addr, b->at[i].external_addr) || !same_text(a->at[i].pin, b->at[i].pin) ||
+		    a->at[i].sync_port != b->at[i].sync_port)
+			return false;
+	return a->n == b->n;
+}
+
+/* With it nothing is lost but what is asked again: it is not synced, and a full disk is no fault of this. */
+static void save(const char *path, const json_t *registry)
+{
+	char *draft = sr_format("%s.new", path), *text = json_dumps(registry, JSON_COMPACT);
+	int fd = text ? open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600) : -1;
+
+	if (fd < 0 || !sr_file_write(fd, sr_bytes_of(text)) || rename(draft, path) != 0) {
+		sr_debug("write %s: %s", path, strerror(errno));
+		unlink(draft);
+	}
+	if (fd >= 0)
+		close(fd);
+	free(text);
+	free(draft);
+}
+
 /* --- life ---------------------------------------------------------------------------------------------------------------- */
 
 struct sr_peers *sr_peers_new(const struct sr_peers_options *o)
@@ -133,9 +202,12 @@ struct sr_peers *sr_peers_new(const struct sr_peers_options *o)
 	p->o = *o;
 	p->o.self = o->self ? sr_strdup(o->self) : NULL;
 	p->o.secret = o->secret ? sr_strdup(o->secret) : NULL;
+	p->o.file = o->file ? sr_strdup(o->file) : NULL;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->answered, NULL);
-	p->list = list_new(NULL, NULL);
+	p->list = o->file ? load(o->file, o->self) : NULL;
+	if (!p->list)
+		p->list = list_new(NULL, NULL, 0);
 	return p;
 }
 
@@ -146,6 +218,7 @@ void sr_peers_free(struct sr_peers *p)
 	sr_peer_list_free(&p->list->face);
 	sr_secret_free((char *)p->o.secret);
 	free((char *)p->o.self);
+	free((char *)p->o.file);
 	pthread_cond_destroy(&p->answered);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
@@ -156,6 +229,13 @@ void sr_peers_free(struct sr_peers *p)
 /* With the lock held.  CONSUMES l. */
 static void put(struct sr_peers *p, struct list *l)
 {
+	bool write = p->o.file && (!p->written_ms || sr_ticks_ms() - p->written_ms >= WRITE_MS || !same_peers(&l->face, &p->list->face));
+
+	if (write) {
+		save(p->o.file, l->registry);
+		p->written_ms = sr_ticks_ms();
+	}
+	p->doubted = false;
 	sr_peer_list_free(&p->list->face);
 	p->list = l;
 	p->failed_ms = 0;
@@ -163,7 +243,7 @@ static void put(struct sr_peers *p, struct list *l)
 
 enum sr_status sr_peers_learn(struct sr_peers *p, struct sr_bytes json, struct sr_err *err)
 {
-	struct list *l = parse(json, p->o.self, err);
+	struct list *l = parse(json, p->o.self, sr_ticks_ms(), err);
 
 	if (!l)
 		return SR_E_DATA;
@@ -183,7 +263,7 @@ static void ask(struct sr_peers *p)
 	p->asking = true;
 	pthread_mutex_unlock(&p->lock);
 	if (p->o.ask(p->o.ctx, &json, &err) == SR_OK)
-		l = parse(sr_buf_view(&json), p->o.self, &err);
+		l = parse(sr_buf_view(&json), p->o.self, sr_ticks_ms(), &err);
 	sr_buf_free(&json);
 	pthread_mutex_lock(&p->lock);
 	p->asking = false;
@@ -196,9 +276,16 @@ static void ask(struct sr_peers *p)
 	pthread_cond_broadcast(&p->answered);
 }
 
+void sr_peers_doubt(struct sr_peers *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->doubted = true;
+	pthread_mutex_unlock(&p->lock);
+}
+
 static bool young(const struct sr_peers *p, unsigned max_age_ms)
 {
-	return p->list->face.learnt_ms && sr_ticks_ms() - p->list->face.learnt_ms <= max_age_ms;
+	return p->list->face.learnt_ms && !p->doubted && sr_ticks_ms() - p->list->face.learnt_ms <= max_age_ms;
 }
 
 struct sr_peer_list *sr_peers_take(struct sr_peers *p, unsigned max_age_ms, struct sr_err *why)

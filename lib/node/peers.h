@@ -1,7 +1,8 @@
 /* peers.h - the other webservers: the registry as this node last learnt it, and a client to each of them.
  *
- * The registry is the datastore's (GET /api/webservers).  It is asked when somebody wants to know, not in advance, and what it said is kept, also
- * while the datastore does not answer.  One asks at a time; who comes meanwhile waits for that answer.
+ * The registry is the datastore's (GET /api/webservers).  It is asked when somebody wants to know, and what it said is kept, also while the datastore
+ * does not answer, and in a file beyond a restart: the day on which the datastore is gone is the day on which the others are looked for.  One asks at a
+ * time; who comes meanwhile waits for that answer.
  *
  * Control-Auth goes to a peer under the key that the registry has of it; over plain HTTP only if this node's own daemons speak that, too.
  *
@@ -30,7 +31,7 @@ struct sr_peer { /* one webserver; strings of it are OWNED by the list, and NULL
 struct sr_peer_list {
 	const struct sr_peer *at;
 	size_t n;
-	int64_t learnt_ms; /* sr_ticks_ms() when the datastore was asked; 0: never, and there is nobody in it */
+	int64_t learnt_ms; /* sr_ticks_ms() when the datastore was asked; of what a restart brought it may be below 0; 0: never, and there is nobody in it */
 };
 
 /* --- learning it ------------------------------------------------------------------------------------------------------- */
@@ -42,6 +43,7 @@ struct sr_peers_options {
 	const char *self;   /* this node's UUID; NULL: the datastore */
 	const char *secret; /* Control-Auth */
 	bool plain;         /* Insecure-Disable-HTTPS: a secret may go over plain HTTP */
+	const char *file;   /* in which it outlives a restart; one that cannot be read or written is as none [none] */
 };
 struct sr_peers *sr_peers_new(const struct sr_peers_options *options); /* COPIES */
 void sr_peers_free(struct sr_peers *p); /* CONSUMES; NULL is a no-op.  Nobody asks any more; lists that are out stay what they are */
@@ -52,6 +54,8 @@ struct sr_peer_list *sr_peers_take(struct sr_peers *p, unsigned max_age_ms, stru
 /* Somebody has just asked, in another way.  SR_E_DATA: that is no registry; nothing changed. */
 SR_MUST enum sr_status sr_peers_learn(struct sr_peers *p, struct sr_bytes json, struct sr_err *err);
 void sr_peer_list_free(struct sr_peer_list *list);
+/* One of them was made another than the registry says: whoever takes it next asks. */
+void sr_peers_doubt(struct sr_peers *p);
 
 /* By UUID, name (any case) or External-Addr; NULL: there is none.  VALID with the list. */
 const struct sr_peer *sr_peer_find(const struct sr_peer_list *list, const char *text);

@@ -177,6 +177,7 @@ static enum sr_status call(struct sr_peers *peers, struct sr_request *req, const
 	if (rc != SR_OK)
 		return rc;
 	rc = sr_client_call(client, c, &answer, &said);
+	sr_peers_doubt(peers); /* what it says of itself is another thing now */
 	if (rc == SR_OK)
 		reply_same(req, &answer);
 	else

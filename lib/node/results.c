@@ -20,7 +20,7 @@
 
 #define OWNERS       4096  /* IDs whose owner is remembered */
 #define LIST_MS      60000 /* how old the registry may be to know where the owner listens ... */
-#define FRESH_MS     2000  /* ... and to say that nobody has it */
+#define FRESH_MS     0     /* ... and to say that nobody has it: who has it may have come a moment ago */
 #define OWNER_MS     1500  /* all in all, a second for the registry included, it has to be less than five seconds until a 502 */
 #define OTHERS_MS    1800
 #define NAME_LONGEST 255

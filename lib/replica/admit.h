@@ -22,6 +22,7 @@
 struct sr_admit {
 	char *control; /* OWNED */
 	char *admin;
+	char *root; /* who has that: "root@HOST" */
 	struct sr_login *login;
 	struct sr_proxies proxies;
 };

@@ -10,6 +10,7 @@
 #include "lib/replica/address.h"
 
 #define BACKOFF_MAX_MS 60000
+#define REGISTRY_MS    60000 /* so old may be what is known of the others on the day on which the datastore is gone */
 #define FLUSH_MAX_MS   1000 /* between the rounds of a flush */
 #define FLUSH_IDLE     3    /* rounds of it that push nothing */
 
@@ -118,9 +119,12 @@ static void open_peers(struct sr_sync_daemon *d)
 				     .self = self,
 				     .secret = d->admit.control,
 				     .plain = d->config->insecure_disable_https};
+	char *file = sr_format("%s/registry", d->config->state_directory);
 
+	o.file = file;
 	sr_uuid_text(self, &sr_sync_replica(d->sync)->node);
 	d->peers = sr_peers_new(&o);
+	free(file);
 	d->results = sr_results_new(&(struct sr_results_options){.dir = d->config->results_directory,
 								 .peers = d->peers,
 								 .most = SR_SYNC_WORKERS * 2 / 3,
@@ -383,6 +387,19 @@ static void say_what_is_left(struct sr_sync_daemon *d)
 	sr_buf_free(&what);
 }
 
+/* Between rounds.  That it cannot be had is no fault of theirs. */
+static void learn_registry(struct sr_sync_daemon *d)
+{
+	struct sr_buf json = {0};
+	struct sr_err err;
+
+	if (d->learnt_ms && sr_ticks_ms() - d->learnt_ms < REGISTRY_MS)
+		return;
+	if (sr_sync_registry(d->sync, &json, &err) == SR_OK && sr_peers_learn(d->peers, sr_buf_view(&json), &err) == SR_OK)
+		d->learnt_ms = sr_ticks_ms();
+	sr_buf_free(&json);
+}
+
 void sr_sync_daemon_run(struct sr_sync_daemon *d)
 {
 	unsigned failures = 0, idle = 0;
@@ -408,6 +425,8 @@ void sr_sync_daemon_run(struct sr_sync_daemon *d)
 		if (sr_sync_has_tree(d->sync)) /* also without a datastore: the application has what it had */
 			sr_balance_running(d->balance);
 		tell_status(d, rc, &result, &err);
+		if (rc == SR_OK && !flush)
+			learn_registry(d);
 		failures = rc == SR_OK ? 0 : failures + 1;
 		pthread_mutex_lock(&d->lock);
 		d->one_round |= rc == SR_OK;

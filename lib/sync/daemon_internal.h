@@ -31,6 +31,7 @@ struct sr_sync_daemon {
 	struct sr_page *page;
 	struct sr_health *health;
 	struct sr_peers *peers;
+	int64_t learnt_ms; /* by the loop, of sr_ticks_ms(): when it asked for the registry; 0: not yet */
 	struct sr_relay relay;
 	struct sr_results *results;
 	struct sr_shutdown *shutdown; /* BORROWED */

@@ -12,7 +12,6 @@
 
 #define BORROW_S  600
 #define MOST_BODY 4096
-#define REGISTRY_MS 2000 /* so old may be what is told of the others */
 
 /* --- the tree, status, orders -------------------------------------------------------------------------------------------- */
 
@@ -77,7 +76,7 @@ static enum sr_status get_tree(void *ctx, struct sr_request *req, struct sr_err 
 /* Of the others, as this node knows them.  *age_s -1: nothing was ever learnt; *why as of sr_peers_take.  OWNED BY CALLER (json_decref). */
 static json_t *registry_json(struct sr_sync_daemon *d, int64_t *age_s, struct sr_err *why)
 {
-	struct sr_peer_list *list = sr_peers_take(d->peers, REGISTRY_MS, why);
+	struct sr_peer_list *list = sr_peers_take(d->peers, 0, why);
 	json_t *rows = json_array();
 
 	for (size_t i = 0; i < list->n; i++)

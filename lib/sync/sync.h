@@ -79,6 +79,8 @@ void sr_sync_show_progress(struct sr_sync *s, void (*show)(void *ctx, const stru
 
 /* The datastore's registry, as GET /api/webservers answers it; within a second, or not.  Thread-safe. */
 SR_MUST enum sr_status sr_sync_ask_registry(struct sr_sync *s, struct sr_buf *out, struct sr_err *err);
+/* The same over the rounds' own connection, by their owner, between two. */
+SR_MUST enum sr_status sr_sync_registry(struct sr_sync *s, struct sr_buf *out, struct sr_err *err);
 
 /* The answer to GET /api/tree, as of the end of the last round, whether or not it went through: `at` is the anchor with the root here, and each
  * store tells as of when it is.  SR_E_UNAVAILABLE: there is none yet.  Thread-safe. */

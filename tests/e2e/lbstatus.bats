@@ -80,7 +80,7 @@ probe() { # NAME TEXT: what a probe of other making sends; the whole answer
 	stop datastore
 	start_datastore
 	start_webserver A
-	grep -q 'the balancer status is overridden by admin-token: dead' "$T/A.log"
+	grep -q 'the balancer status is overridden by root@.*: dead' "$T/A.log"
 	wait_for 'A knows its tree' ready A
 	for name in datastore A; do
 		says "$name" '503 DEAD'
@@ -100,7 +100,7 @@ probe() { # NAME TEXT: what a probe of other making sends; the whole answer
 	start_webserver A
 	wait_for 'A is in the registry' in_registry '.[0].status.balancer.state == "running"'
 	[ "$(as_admin A drain)" = 204 ]
-	wait_for 'the datastore knows it' in_registry '.[0].status.balancer | .state == "draining" and .answer == "DRAIN" and .by == "admin-token" and .since_ms > 0'
+	wait_for 'the datastore knows it' in_registry '.[0].status.balancer | .state == "draining" and .answer == "DRAIN" and (.by | startswith("root@")) and .since_ms > 0'
 	[ "$(as_admin A auto)" = 204 ]
 	wait_for 'the datastore knows it' in_registry '.[0].status.balancer | .state == "running" and .answer == "ALIVE" and .by == null'
 }

@@ -103,7 +103,7 @@ lb_of() { # NAME WORDS: `sameroot lb` there
 	b=$(address_of B)
 	[ "$(lb_of A drain)" = 'this node: drain' ]
 	says A '404 DEAD'
-	lb_of A status | grep -q "^$(address_of A) .*draining  draining  here, now  .*drain, admin-token, 20"
+	lb_of A status | grep -q "^$(address_of A) .*draining  draining  here, now  .*drain, root@$(hostname), 20"
 	lb_of A auto
 	says A '200 ALIVE'
 	lb_of B dead "$b" # this very node
@@ -135,6 +135,13 @@ lb_of() { # NAME WORDS: `sameroot lb` there
 	lb_of A status 2>&1 | grep -q 'the datastore does not tell of the others now: .*Connection refused'
 	"$BIN/sameroot" status -c "$T/A.conf" >"$T/status" || [ $? -eq 75 ]
 	grep -q 'the webservers, as the datastore told .* ago' "$T/status"
+	# the day on which the datastore is gone is no day to have forgotten the others, not even after a restart
+	stop A
+	start_webserver A
+	wait_for 'A is alive' says A '200 ALIVE'
+	lb_of A status 2>/dev/null | grep -q "^$(address_of A) .*here, now"
+	lb_of A dead "$b" --user ada <<<'a good password'
+	says B '503 DEAD'
 }
 
 grep_status() { # NAME PATTERN

@@ -179,6 +179,10 @@ reads() { # NAME ID/FILE
 	stop B
 	start_webserver B
 	[ "$(control B q3/out)" = 200 ]
+	[ "$(control B q1/out)" = 200 ] # who there is outlives a restart
+	stop B
+	rm "$T/B/state/registry"
+	start_webserver B
 	[ "$(control B q1/out --max-time 5)" = 502 ]
 	[[ $(detail) == 'which webservers there are is not known: '* ]]
 }

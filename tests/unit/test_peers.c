@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -235,6 +236,48 @@ static void test_calls(void **state)
 	free(json);
 }
 
+/* What a restart without a datastore finds; and whoever doubts asks again. */
+static void test_file(void **state)
+{
+	struct world *w = *state;
+	char path[] = "/tmp/test_peers.XXXXXX";
+	struct sr_peers_options o = {.ask = ask, .ctx = w, .self = A, .file = path};
+	struct sr_peers *first, *second;
+	struct sr_peer_list *list;
+	struct sr_err err;
+
+	assert_true(mkdtemp(path) && rmdir(path) == 0);
+	first = sr_peers_new(&o);
+	list = sr_peers_take(first, 1000, &err);
+	assert_int_equal(list->n, 3);
+	sr_peer_list_free(list);
+	assert_int_equal(w->asked, 1);
+	sr_peers_doubt(first);
+	sr_peer_list_free(sr_peers_take(first, 1000, &err));
+	sr_peer_list_free(sr_peers_take(first, 1000, &err));
+	assert_int_equal(w->asked, 2);
+
+	w->answer = NULL;
+	second = sr_peers_new(&o);
+	list = sr_peers_take(second, 0, &err);
+	assert_int_equal(err.code, SR_E_UNAVAILABLE);
+	assert_int_equal(list->n, 3);
+	assert_true(list->learnt_ms && list->learnt_ms < w->ticks);
+	assert_true(sr_peer_find(list, "b.example") && sr_peer_find(list, A)->self);
+	sr_peer_list_free(list);
+	sr_peers_free(second);
+
+	assert_int_equal(truncate(path, 10), 0);
+	second = sr_peers_new(&o);
+	list = sr_peers_take(second, 0, &err);
+	assert_int_equal(list->n, 0);
+	assert_int_equal(list->learnt_ms, 0);
+	sr_peer_list_free(list);
+	sr_peers_free(second);
+	sr_peers_free(first);
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -242,6 +285,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_ages, begin, end),
 		cmocka_unit_test_setup_teardown(test_old_is_better_than_nothing, begin, end),
 		cmocka_unit_test_setup_teardown(test_never_learnt, begin, end),
+		cmocka_unit_test_setup_teardown(test_file, begin, end),
 		cmocka_unit_test_setup_teardown(test_clients, begin, end),
 		cmocka_unit_test_setup_teardown(test_calls, begin, end),
 	};
