@@ -108,6 +108,7 @@ static enum sr_status open_contact(struct sr_contact **out, const struct sr_lb_c
 		.key_pin = c->datastore_key_pin,
 		.file = c->file,
 		.renewed = "give its pin, which `sameroot join --line` shows on the datastore, as Datastore-Key-Pin in loadbalancer.conf",
+		.secret = "give the datastore's Control-Auth as Control-Secret, or its file as Control-Secret-File, in loadbalancer.conf",
 		.total_ms = CALL_MS,
 	};
 	char *secret = NULL;
@@ -147,8 +148,9 @@ static enum sr_status fetch(struct sr_contact *contact, struct sr_state *state, 
 	if (rc == SR_OK || !sr_client_distrusts(sr_contact_client(contact)))
 		return rc;
 	rc = keeps ? sr_contact_retry(contact, state, err) : sr_contact_prove(contact, pin, err);
-	if (rc == SR_OK)
-		rc = call(contact, out, err);
+	if (rc != SR_OK)
+		return rc;
+	rc = call(contact, out, err);
 	return rc == SR_OK || keeps ? rc : sr_contact_explain(contact, err);
 }
 

@@ -151,6 +151,7 @@ enum sr_status sr_contact_open(struct sr_contact **out, const struct sr_config *
 		.key_pin = config->datastore_key_pin,
 		.file = config->file,
 		.renewed = "run `sameroot join --new-key` on this webserver",
+		.secret = "copy the datastore's control-auth to this machine",
 	};
 
 	return sr_contact_open_to(out, &to, state, err);
@@ -246,9 +247,9 @@ static enum sr_status unproven(const struct sr_contact *c, enum sr_status rc, st
 {
 	if (rc == SR_E_AUTH)
 		return sr_err_set(err, rc,
-				  "the server at %s does not hold this cluster's Control-Auth: it is an impostor, or the control-auth files differ "
-				  "(copy the datastore's to this machine); no secret was sent to it",
-				  c->address);
+				  "the server at %s does not hold this cluster's Control-Auth: it is an impostor, or the secrets differ (%s); no secret was "
+				  "sent to it",
+				  c->address, c->to.secret);
 	if (rc == SR_E_DATA)
 		return sr_err_set(err, SR_E_AUTH,
 				  "the server at %s has a certificate that no CA of this machine vouches for, and does not prove itself: what it "

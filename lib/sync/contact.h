@@ -28,6 +28,7 @@ struct sr_contact_to {
 	const char *key_pin;
 	const char *file;    /* in which Datastore-Key-Pin is given */
 	const char *renewed; /* for a person: what to do when the datastore's key was changed on purpose */
+	const char *secret;  /* for a person: what to do when the datastore has another secret */
 	unsigned total_ms;   /* for a call of its client; 0: no limit */
 };
 

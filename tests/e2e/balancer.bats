@@ -356,6 +356,11 @@ other_certificate() {
 	grep -q 'first contact: the datastore at .* holds this cluster' "$T/lb.log"
 	wait_for 'A has users' served_by_tls A
 
+	# A wrong secret is called so, by whoever makes first contact anew.
+	sed "s|^Control-Secret.*|Control-Secret=$(head -c 24 /dev/urandom | base64 -w 0)|; s|^State-Directory=.*|State-Directory=$T/none|" "$T/lb.conf" >"$T/other.conf"
+	run -77 "$BIN/sameroot-lb" -c "$T/other.conf" --print
+	[[ $output == *'the secrets differ (give the datastore'*'Control-Secret'* ]]
+
 	# A certificate that is replaced in place is seen by itself.
 	serial=$(certificate_of)
 	rm "$T/lb/certificate.pem" "$T/lb/key.pem"

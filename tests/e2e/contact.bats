@@ -238,7 +238,7 @@ troubled() { # NAME TEXT
 	edit_config A Control-Auth-File= "Control-Auth-File=$T/other-auth"
 	run once A
 	[ "$status" -eq 1 ]
-	grep -q 'the control-auth files differ.*no secret was sent' "$T/A.once"
+	grep -q 'the secrets differ (copy the datastore.s control-auth.*no secret was sent' "$T/A.once"
 	edit_config A Control-Auth-File= "Control-Auth-File=$T/control-auth"
 	rounds A
 }
