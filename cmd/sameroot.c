@@ -154,6 +154,8 @@ static const struct command {
 	 "Have this node, or WEBSERVER, judge for itself again.", OPT_CONFIG | OPT_JSON | OPT_SIDE | OPT_LOGIN, 1, sr_admin_lb_auto},
 	{"lb", "drain", "[-c FILE] [--json] [--user NAME] [--datastore | --webserver] [WEBSERVER]",
 	 "Have load balancers send this node, or WEBSERVER, no new users; those that are there finish.", OPT_CONFIG | OPT_JSON | OPT_SIDE | OPT_LOGIN, 1, sr_admin_lb_drain},
+	{"forget", NULL, "[-c FILE] [--json] [--user NAME] [--yes] [--datastore | --webserver] WEBSERVER",
+	 "On the datastore: have a webserver that was taken out of service not listed any more.", OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_LOGIN, 1, sr_admin_forget_webserver},
 	{"shutdown", NULL, "[-c FILE] [--json] [--user NAME] [--datastore | --webserver] [WEBSERVER]",
 	 "Shut down this node's daemon, or WEBSERVER's, gracefully.", OPT_CONFIG | OPT_JSON | OPT_SIDE | OPT_LOGIN, 1, sr_admin_shutdown},
 };

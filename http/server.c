@@ -323,6 +323,15 @@ static enum sr_status admit(struct sr_request *req, const char *version, struct 
 	return status;
 }
 
+/* Which methods there are stands in the text, which is made of nothing that was sent. */
+static void reply_method(struct sr_request *req, const struct sr_err *err)
+{
+	char *body = sr_format("{\"error\":\"method\",\"detail\":\"%s\"}", err->text);
+
+	sr_reply_bytes(req, 405, "application/json", sr_bytes_of(body));
+	free(body);
+}
+
 static void uncount(struct sr_request *req)
 {
 	if (req->counted)
@@ -349,7 +358,7 @@ static void begin(struct sr_request *req, const char *method, const char *versio
 	if (status || req->route->flags & SR_ROUTE_LAST)
 		uncount(req);
 	if (status == SR_E_USAGE) /* the path is there, the method is not */
-		sr_reply_bytes(req, 405, "application/json", sr_bytes_of("{\"error\":\"method\",\"detail\":\"see Allow\"}"));
+		reply_method(req, &err);
 	else if (status)
 		sr_reply_error(req, &err);
 	pthread_mutex_lock(&req->lock);

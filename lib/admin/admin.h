@@ -73,6 +73,7 @@ sr_admin_command sr_admin_lb_dead;
 sr_admin_command sr_admin_lb_auto;
 sr_admin_command sr_admin_lb_drain;
 sr_admin_command sr_admin_shutdown;
+sr_admin_command sr_admin_forget_webserver; /* SR_E_HELD: the question was answered with no */
 sr_admin_command sr_admin_adopt; /* SR_E_HELD: the question was answered with no */
 
 /* Does this command speak of the datastore on this machine? */

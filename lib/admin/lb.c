@@ -23,6 +23,8 @@ static void told(const struct sr_admin *a, const char *node, const char *word)
 
 	if (!a->json) {
 		fprintf(a->out, "%s: %s\n", node, strcmp(word, "auto") == 0 ? "judges for itself again" : word);
+		if (!a->n_args && sr_admin_is_datastore(a))
+			fputs("this is the datastore's own status: no balancer sends users there; of a webserver: `sameroot lb`, the word, and its name\n", a->notes);
 		return;
 	}
 	o = json_pack("{ss*ss}", "webserver", a->n_args ? node : NULL, "override", word);
@@ -42,7 +44,7 @@ static enum sr_status say(const struct sr_admin *a, const char *word, int *statu
 	else
 		rc = sr_elsewhere_say(a, webserver, "PUT", own, other, &answer, err);
 	if (rc == SR_OK)
-		told(a, webserver ? webserver : "this node", word);
+		told(a, webserver ? webserver : sr_admin_is_datastore(a) ? "the datastore" : "this node", word);
 	sr_buf_free(&answer);
 	free(own);
 	free(other);
@@ -108,11 +110,19 @@ static json_t *all_nodes(const json_t *status)
 	return list;
 }
 
+static bool is_host(const char *external_addr, const char *wanted)
+{
+	size_t len = strlen(wanted);
+
+	return len && !strncasecmp(external_addr, wanted, len) && external_addr[len] == ':' && !strchr(external_addr + len + 1, ':');
+}
+
 static bool is_called(const json_t *o, const char *wanted)
 {
 	size_t len = strlen(wanted);
 
-	return !strcasecmp(text_or(o, "name", ""), wanted) || !strcasecmp(text_or(o, "external_addr", ""), wanted) ||
+	return is_host(text_or(o, "external_addr", ""), wanted) ||
+	        !strcasecmp(text_or(o, "name", ""), wanted) || !strcasecmp(text_or(o, "external_addr", ""), wanted) ||
 	       (len >= 4 && !strncasecmp(text_or(o, "uuid", ""), wanted, len));
 }
 
@@ -161,16 +171,28 @@ static void print_nodes(const json_t *list, FILE *out)
 		sr_table_add(&t, "%s", *h);
 	for (i = 0; (o = json_array_get(list, i)); i++) {
 		const json_t *b = json_object_get(o, "balancer");
-		bool here = json_is_true(json_object_get(o, "here"));
+		bool here = json_is_true(json_object_get(o, "here")), stale = !here && json_is_true(json_object_get(o, "stale"));
+		char *answer = sr_balancer_heard(b, stale), *state = sr_balancer_state(b, stale);
 
 		sr_table_add(&t, "%s", text_or(o, "name", "-"));
-		sr_table_add(&t, "%s", sr_balancer_word(b));
-		sr_table_add(&t, "%s", text_or(b, "state", "-"));
-		sr_table_add(&t, "%s%s", here ? "here, now" : text_or(o, "seen", "-"), json_is_true(json_object_get(o, "stale")) && !here ? ", stale" : "");
+		sr_table_add(&t, "%s", answer);
+		sr_table_add(&t, "%s", state);
+		sr_table_add(&t, "%s", here ? "here, now" : text_or(o, "seen", "-"));
 		add_override(&t, b);
 		sr_table_add(&t, "%s", text_or(b, "why", "-"));
+		free(answer);
+		free(state);
 	}
 	sr_table_print(&t, out, "");
+}
+
+static void say_how_old(const json_t *status, FILE *notes)
+{
+	json_int_t age = json_integer_value(json_object_get(status, "webservers_age"));
+
+	fprintf(notes, "the datastore does not tell of the others now: %s\n", text_or(status, "webservers_why", ""));
+	if (json_array_size(json_object_get(status, "webservers")))
+		fprintf(notes, "what is shown of them it told %lld s ago\n", (long long)age);
 }
 
 enum sr_status sr_admin_lb_status(const struct sr_admin *a, int *exit_status, struct sr_err *err)
@@ -187,7 +209,7 @@ enum sr_status sr_admin_lb_status(const struct sr_admin *a, int *exit_status, st
 	if (rc == SR_OK) {
 		list = all_nodes(status);
 		if (json_string_value(json_object_get(status, "webservers_why")))
-			fprintf(a->notes, "the datastore does not tell of the others now: %s\n", text_or(status, "webservers_why", ""));
+			say_how_old(status, a->notes);
 		if (a->n_args)
 			rc = choose(list, a->args[0], err);
 	}

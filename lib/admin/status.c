@@ -100,6 +100,28 @@ const char *sr_balancer_word(const json_t *b)
 	return is(text(b, "answer"), "DRAIN") ? "draining" : text_or(b, "answer", "-");
 }
 
+/* The last word of one that ended gracefully is that it does: nobody heard of it since. */
+static bool has_stopped(const json_t *b)
+{
+	return is(text(b, "state"), "shutting down");
+}
+
+char *sr_balancer_heard(const json_t *b, bool stale)
+{
+	if (!stale)
+		return sr_strdup(sr_balancer_word(b));
+	return has_stopped(b) ? sr_strdup("stale, stopped") : sr_format("stale, was %s", sr_balancer_word(b));
+}
+
+char *sr_balancer_state(const json_t *b, bool stale)
+{
+	const char *state = text_or(b, "state", "-");
+
+	if (!stale || is(state, "-"))
+		return sr_strdup(state);
+	return has_stopped(b) ? sr_strdup("stopped") : sr_format("was %s", state);
+}
+
 char *sr_balancer_text(const json_t *b)
 {
 	const char *word = sr_balancer_word(b), *state = text_or(b, "state", "-");
@@ -354,16 +376,12 @@ static void show_waiting(const json_t *status, FILE *out)
 
 /* --- showing: webservers ------------------------------------------------------------------------------------------------------------- */
 
-/* "ALIVE", "DEAD", "draining"; of one that is not heard of any more what it was. */
 static void add_answer(struct sr_table *t, const json_t *w)
 {
-	const json_t *b = json_object_get(json_object_get(w, "status"), "balancer");
-	const char *answer = sr_balancer_word(b);
+	char *answer = sr_balancer_heard(json_object_get(json_object_get(w, "status"), "balancer"), json_is_true(json_object_get(w, "stale")));
 
-	if (json_is_true(json_object_get(w, "stale")))
-		sr_table_add(t, "stale, was %s", answer);
-	else
-		sr_table_add(t, "%s", answer);
+	sr_table_add(t, "%s", answer);
+	free(answer);
 }
 
 static void add_row(struct sr_table *t, const json_t *w)

@@ -537,6 +537,8 @@ bool sr_ds_is_listed(const struct sr_ds_webserver *w);
  * Webserver-Trim-Days. */
 SR_MUST enum sr_status sr_ds_seen_keep(struct sr_datastore *d, bool all, struct sr_err *err);
 SR_MUST enum sr_status sr_ds_seen_trim(struct sr_datastore *d, struct sr_err *err);
+/* DELETE /api/webservers/{}: an admin lets go of one that is stale, before that time. */
+enum sr_status sr_ds_webserver_delete(void *ctx, struct sr_request *req, struct sr_err *err);
 
 /* --- metrics.c ----------------------------------------------------------------------------------------------------- */
 

@@ -184,6 +184,13 @@ const char *sr_ds_webserver_name(const struct sr_datastore *d, const struct sr_d
 	return w->row.name;
 }
 
+static json_int_t unseen_s(const struct sr_ds_webserver *w)
+{
+	int64_t ms = sr_now_ms() - w->row.seen_ms;
+
+	return ms > 0 ? ms / 1000 : 0;
+}
+
 static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_webserver *w)
 {
 	char uuid[SR_UUID_TEXT], instance[SR_UUID_TEXT], root[SR_HASH_TEXT];
@@ -210,6 +217,7 @@ static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_w
 	json_object_set_new(o, "refused", text_or_null(refused));
 	free(refused);
 	json_object_set_new(o, "seen", seen_json(w->row.seen_ms));
+	json_object_set_new(o, "unseen", w->row.seen_ms ? json_integer(unseen_s(w)) : json_null());
 	json_object_set_new(o, "interval", json_integer((json_int_t)sr_ds_interval_of(d, w)));
 	json_object_set_new(o, "stale", json_boolean(sr_ds_is_stale(d, w)));
 	json_object_set_new(o, "lag", lag_json(d, w));

@@ -1,4 +1,4 @@
-/* seen.c - when each webserver was seen last: stale after three of its intervals, off the list after Webserver-Trim-Days.
+/* seen.c - when each webserver was seen last: stale after three of its intervals, off the list after Webserver-Trim-Days, or when an admin says so.
  *
  * Stale is judged by the ticks, with the interval that the webserver told: nobody's clock has a say, and after a start everyone has three intervals
  * to come.  When it was seen is written down every few minutes and at the end, so that it outlives a restart, also where nothing else changes.
@@ -10,6 +10,7 @@
 #include "lib/datastore/internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/base/log.h"
 
@@ -131,6 +132,77 @@ static void note_trimmed(struct sr_datastore *d, const struct sr_uuid *uuid)
 	if (w)
 		w->kept_ms = 0;
 	pthread_mutex_unlock(&d->face);
+}
+
+/* Is it one that may be forgotten?  Its name is COPIED (free). */
+static enum sr_status find_stale(struct sr_datastore *d, const struct sr_uuid *uuid, char **name, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+	struct sr_ds_webserver *w = NULL;
+
+	pthread_mutex_lock(&d->face);
+	for (size_t i = 0; !w && i < d->webservers_n; i++)
+		if (memcmp(&d->webservers[i].row.uuid, uuid, sizeof *uuid) == 0 && sr_ds_is_listed(&d->webservers[i]))
+			w = &d->webservers[i];
+	if (!w)
+		rc = sr_err_set(err, SR_E_NOTFOUND, "no webserver of that UUID is listed");
+	else if (!sr_ds_is_stale(d, w))
+		rc = sr_err_set(err, SR_E_HELD, "%s is not stale, it checks in or did a moment ago: stop it first, and wait for three of its intervals (%llu s)",
+				w->row.name ? sr_ds_webserver_name(d, w) : "this webserver", (unsigned long long)sr_ds_interval_of(d, w) * INTERVALS);
+	else
+		*name = sr_strdup(w->row.name ? sr_ds_webserver_name(d, w) : "one that never told its name");
+	pthread_mutex_unlock(&d->face);
+	return rc;
+}
+
+static enum sr_status forget(struct sr_datastore *d, const struct sr_peer *peer, const char *by, struct sr_err *err)
+{
+	struct sr_uuid uuid;
+	char *name = NULL;
+	enum sr_status rc;
+
+	if (!sr_ds_parse_uuid(peer->uuid, &uuid))
+		return sr_err_set(err, SR_E_INTERNAL, "%s is no UUID", peer->uuid);
+	pthread_mutex_lock(&d->writer);
+	rc = find_stale(d, &uuid, &name, err);
+	if (rc == SR_OK)
+		rc = sr_state_webserver_drop(d->r->state, &uuid, err);
+	if (rc == SR_OK)
+		note_trimmed(d, &uuid);
+	pthread_mutex_unlock(&d->writer);
+	if (rc == SR_OK)
+		sr_info("webserver %s (%s) is forgotten, said %s; if it comes back, it goes on where it was", name, peer->uuid, by);
+	free(name);
+	return rc;
+}
+
+/* Who asked for the list a moment ago has it anew. */
+static void learn_anew(struct sr_datastore *d)
+{
+	struct sr_buf json = {0};
+	struct sr_err err;
+
+	if (sr_ds_ask_registry(d, &json, &err) != SR_OK || sr_peers_learn(d->peers, sr_buf_view(&json), &err) != SR_OK)
+		sr_warn("the registry: %s", err.text);
+	sr_buf_free(&json);
+}
+
+enum sr_status sr_ds_webserver_delete(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_datastore *d = ctx;
+	const char *by = sr_request_user(req);
+	const struct sr_peer *peer;
+	struct sr_peer_list *list;
+	enum sr_status rc = sr_relay_find(d->peers, sr_request_arg_text(req, 0), &list, &peer, err);
+
+	if (rc == SR_OK)
+		rc = forget(d, peer, by ? by : "an admin", err);
+	sr_peer_list_free(list);
+	if (rc != SR_OK)
+		return rc;
+	learn_anew(d);
+	sr_reply_bytes(req, 204, NULL, sr_bytes(NULL, 0));
+	return SR_OK;
 }
 
 enum sr_status sr_ds_seen_trim(struct sr_datastore *d, struct sr_err *err)

@@ -97,6 +97,7 @@ static struct list *list_new(json_t *registry, const char *self, int64_t learnt_
 		if (!p->name)
 			p->name = p->external_addr ? p->external_addr : p->uuid;
 		p->sync_port = port > 0 && port <= 65535 ? (unsigned)port : 0;
+		p->gone = json_is_true(json_object_get(row, "stale")) && json_integer_value(json_object_get(row, "unseen")) >= SR_PEER_GONE_S;
 		p->self = self && strcasecmp(self, p->uuid) == 0;
 		if (p->external_addr && sr_config_host(p->external_addr, &l->hosts[i]))
 			p->host = l->hosts[i];

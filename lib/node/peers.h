@@ -17,6 +17,8 @@ struct sr_peers; /* opaque */
 
 /* --- who there is ------------------------------------------------------------------------------------------------------ */
 
+#define SR_PEER_GONE_S 3600 /* who was not seen for so long is hardly about to come back */
+
 struct sr_peer { /* one webserver; strings of it are OWNED by the list, and NULL where the registry has none */
 	const char *uuid;
 	const char *name;          /* never NULL: its name; else its External-Addr, its UUID */
@@ -25,6 +27,7 @@ struct sr_peer { /* one webserver; strings of it are OWNED by the list, and NULL
 	unsigned sync_port;        /* 0: it did not tell */
 	const char *pin;           /* of its key; NULL: plain HTTP */
 	bool self;                 /* this node */
+	bool gone;                 /* stale, and not seen for SR_PEER_GONE_S */
 	const struct json_t *row;  /* all that the registry says of it; only to be read */
 };
 

@@ -18,15 +18,22 @@
 
 /* --- whom ------------------------------------------------------------------------------------------------------------------ */
 
-/* NULL: none, or several: *many. */
-static const struct sr_peer *find_beginning(const struct sr_peer_list *list, const char *text, bool *many)
+/* By the beginning of its UUID, or the host of its External-Addr, which several webservers may share. */
+static bool is_called(const struct sr_peer *peer, const char *text)
 {
-	const struct sr_peer *found = NULL;
 	size_t len = strlen(text);
 
+	return (len >= UUID_BEGINS && !strncasecmp(peer->uuid, text, len)) || (peer->host && !strcasecmp(peer->host, text));
+}
+
+/* NULL: none, or several: *many. */
+static const struct sr_peer *find_loosely(const struct sr_peer_list *list, const char *text, bool *many)
+{
+	const struct sr_peer *found = NULL;
+
 	*many = false;
-	for (size_t i = 0; len >= UUID_BEGINS && i < list->n; i++) {
-		if (strncasecmp(list->at[i].uuid, text, len) != 0)
+	for (size_t i = 0; i < list->n; i++) {
+		if (!is_called(&list->at[i], text))
 			continue;
 		*many = found != NULL;
 		if (*many)
@@ -34,6 +41,13 @@ static const struct sr_peer *find_beginning(const struct sr_peer_list *list, con
 		found = &list->at[i];
 	}
 	return found;
+}
+
+static void name_called(struct sr_buf *out, const struct sr_peer_list *list, const char *text)
+{
+	for (size_t i = 0; i < list->n; i++)
+		if (is_called(&list->at[i], text))
+			sr_buf_printf(out, "%s%s (%s)", out->len ? ", " : "", list->at[i].name, list->at[i].uuid);
 }
 
 static void name_all(struct sr_buf *out, const struct sr_peer_list *list)
@@ -50,9 +64,12 @@ static enum sr_status unknown(const struct sr_peer_list *list, const char *text,
 {
 	struct sr_buf names = {0};
 
-	name_all(&names, list);
 	if (many)
-		sr_err_set(err, SR_E_NOTFOUND, "%.60s is the beginning of several UUIDs: say more of it", text);
+		name_called(&names, list, text);
+	else
+		name_all(&names, list);
+	if (many)
+		sr_err_set(err, SR_E_NOTFOUND, "%.60s is several webservers, say which: %.400s", text, sr_buf_text(&names));
 	else
 		sr_err_set(err, SR_E_NOTFOUND, "no webserver is called %.60s; known are: %.400s", text, sr_buf_text(&names));
 	if (why->code != SR_OK && !many)
@@ -66,11 +83,10 @@ static const struct sr_peer *find(const struct sr_peer_list *list, const char *t
 {
 	const struct sr_peer *found = sr_peer_find(list, text);
 
-	return found ? found : find_beginning(list, text, many);
+	return found ? found : find_loosely(list, text, many);
 }
 
-/* Who is not known may have come a moment ago.  *list is what *out points into: sr_peer_list_free, in any case. */
-static enum sr_status find_now(struct sr_peers *peers, const char *text, struct sr_peer_list **list, const struct sr_peer **out, struct sr_err *err)
+enum sr_status sr_relay_find(struct sr_peers *peers, const char *text, struct sr_peer_list **list, const struct sr_peer **out, struct sr_err *err)
 {
 	struct sr_err why;
 	bool many = false;
@@ -192,7 +208,7 @@ enum sr_status sr_relay_pass(struct sr_peers *peers, struct sr_request *req, con
 {
 	struct sr_peer_list *list;
 	const struct sr_peer *peer;
-	enum sr_status rc = find_now(peers, webserver, &list, &peer, err);
+	enum sr_status rc = sr_relay_find(peers, webserver, &list, &peer, err);
 
 	*here = rc == SR_OK && peer->self;
 	if (rc == SR_OK && !peer->self)

@@ -456,7 +456,7 @@ static enum sr_status fetch(struct sr_results *r, struct sr_request *req, const 
 	struct sr_search *s = NULL;
 	struct sr_err why = {0};
 	enum sr_found found = ask_owner(r, w, &owner, &s);
-	bool owner_answers = owner.id && found != SR_FOUND_SILENT;
+	bool owner_answers = owner.id && found != SR_FOUND_SILENT && found != SR_FOUND_GONE;
 	enum sr_status rc;
 
 	if (found != SR_FOUND_FILE)
@@ -475,6 +475,8 @@ static enum sr_status fetch(struct sr_results *r, struct sr_request *req, const 
 		rc = reply_silent(req, "which webservers there are is not known: ", why.text, "");
 	else if (found == SR_FOUND_SILENT)
 		rc = reply_silent(req, "nobody who answers has this result; no answer came from ", sr_search_silent(s), "");
+	else if (found == SR_FOUND_GONE)
+		rc = sr_err_set(err, SR_E_NOTFOUND, "no webserver that is there has this result; no answer came from who is gone for more than an hour: %.400s", sr_search_silent(s));
 	else
 		rc = not_found(err);
 	sr_search_free(s);

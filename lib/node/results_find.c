@@ -31,7 +31,7 @@ struct question_to { /* one peer; strings OWNED */
 	char *uuid, *name;
 	struct sr_client *client; /* NULL: it was asked, or cannot be */
 	struct sr_err why;        /* it did not answer */
-	bool asked, silent;
+	bool asked, silent, gone;
 };
 
 struct sr_search {
@@ -148,7 +148,7 @@ static void add_peer(struct sr_search *s, const struct sr_peers *peers, const st
 	struct sr_peer_call how = {.connect_ms = CONNECT_MS, .stall_s = STALL_S};
 	struct question_to *to = &s->peers[s->n++];
 
-	*to = (struct question_to){.uuid = sr_strdup(peer->uuid), .name = sr_strdup(peer->name)};
+	*to = (struct question_to){.uuid = sr_strdup(peer->uuid), .name = sr_strdup(peer->name), .gone = peer->gone};
 	if (sr_peer_client(peers, peer, &how, &to->client, &to->why) != SR_OK)
 		to->asked = to->silent = true;
 }
@@ -275,15 +275,21 @@ static void wait_for_answers(struct sr_search *s)
 	s->over = true;
 }
 
-/* With the lock held.  Who was not asked in time did not answer, either. */
-static bool name_silent(struct sr_search *s)
+/* Who was not asked in time did not answer, either. */
+static bool is_silent(const struct question_to *to)
+{
+	return !to->asked || to->silent;
+}
+
+/* With the lock held.  False: there are none. */
+static bool name_silent(struct sr_search *s, bool gone)
 {
 	size_t told = 0, len = 0, more = 0;
 
 	for (size_t i = 0; i < s->n; i++) {
 		const struct question_to *to = &s->peers[i];
 
-		if (to->asked && !to->silent)
+		if (!is_silent(to) || to->gone != gone)
 			continue;
 		if (told++ < SILENT_TOLD && len < sizeof s->silent)
 			len += (size_t)snprintf(s->silent + len, sizeof s->silent - len, "%s%.64s (%.150s)", told > 1 ? ", " : "", to->name,
@@ -313,8 +319,10 @@ enum sr_found sr_search_run(struct sr_search **out, struct sr_finder *f, const s
 		found = SR_FOUND_FILE;
 	else if (s->folder)
 		found = SR_FOUND_FOLDER;
-	else if (name_silent(s))
+	else if (name_silent(s, false))
 		found = SR_FOUND_SILENT;
+	else if (name_silent(s, true))
+		found = SR_FOUND_GONE;
 	pthread_mutex_unlock(&s->lock);
 	*out = s;
 	return found;

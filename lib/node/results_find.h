@@ -19,6 +19,7 @@ enum sr_found {
 	SR_FOUND_FILE,   /* somebody has it: see sr_search_answer */
 	SR_FOUND_FOLDER, /* somebody ran that search, and has no such file */
 	SR_FOUND_SILENT, /* nobody has it, and some did not answer: see sr_search_silent */
+	SR_FOUND_GONE,   /* the same, and all of those are gone for long (struct sr_peer) */
 	SR_FOUND_NOTHING,
 };
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lib/base/door.h"
+#include "lib/base/log.h"
 #include "lib/base/sha256.h"
 #include "lib/users/password.h"
 #include "lib/users/users.h"
@@ -37,6 +38,7 @@ struct sr_login {
 	char *path, *query;
 	uint8_t salt[32];
 	pthread_mutex_t lock;
+	char *trouble; /* why users.db could not be asked the last time, as it was logged; NULL: it could */
 	struct fault faults[FAULTS];
 	struct seen seen[SEEN];
 };
@@ -59,6 +61,7 @@ void sr_login_free(struct sr_login *l)
 	pthread_mutex_destroy(&l->lock);
 	free(l->path);
 	free(l->query);
+	free(l->trouble);
 	explicit_bzero(l, sizeof *l);
 	free(l);
 }
@@ -189,6 +192,23 @@ static enum sr_status look_up(const struct sr_login *l, const char *name, struct
 	return rc;
 }
 
+/* Whoever tries need not have a name here: why it cannot be told, with its path, is for the log alone, and there once. */
+static enum sr_status note_trouble(struct sr_login *l, enum sr_status rc, struct sr_err *err)
+{
+	bool is_new;
+
+	pthread_mutex_lock(&l->lock);
+	is_new = rc != SR_OK && (!l->trouble || strcmp(l->trouble, err->text) != 0);
+	if (is_new || rc == SR_OK) {
+		free(l->trouble);
+		l->trouble = is_new ? sr_strdup(err->text) : NULL;
+	}
+	pthread_mutex_unlock(&l->lock);
+	if (is_new)
+		sr_warn("logins cannot be checked: %s", err->text);
+	return rc == SR_OK ? rc : sr_err_set(err, rc, "logins cannot be checked here at present; why is in this node's log");
+}
+
 static bool is_right(struct sr_login *l, const struct sr_user *user, const char *password, int64_t now)
 {
 	uint8_t proof[32];
@@ -221,7 +241,7 @@ enum sr_status sr_login_check(struct sr_login *l, const char *name, const char *
 	*wait_s = must_wait(l, who, now);
 	if (*wait_s)
 		return sr_err_set(err, SR_E_AGAIN, "too many failed logins: try again in %u s", *wait_s);
-	rc = look_up(l, name, &user, &found, err);
+	rc = note_trouble(l, look_up(l, name, &user, &found, err), err);
 	if (rc != SR_OK)
 		return rc;
 	right = found && user.hash ? is_right(l, &user, password, now) : sr_password_is(password, NULL);
