@@ -39,6 +39,9 @@ address_of() {
 		says B '200 ALIVE'
 	done
 	says A '200 ALIVE'
+	[ "$(pass A 127.0.0.1 dead "${ada[@]}")" = 404 ] # the host of both
+	grep -q "127.0.0.1 is several webservers, say which: .*$(address_of A).*" "$T/answer"
+	grep -q "$(address_of B)" "$T/answer"
 	[ "$(pass A "$(uuid_of B | head -c 8)" drain "${ada[@]}")" = 204 ] # the beginning of it is enough
 	says B '404 DEAD'
 }
@@ -194,10 +197,59 @@ grep_status() { # NAME PATTERN
 	for name in datastore A; do
 		wait_for "B is stale by $name" eval "'$BIN/sameroot' status -c '$T/$name.conf' | grep -q '^$b  *stale, was ALIVE  *20'"
 		"$BIN/sameroot" status -c "$T/$name.conf" | grep -q "^$(address_of A)  *ALIVE  *20"
-		lb_of "$name" status | grep -q "^$b .*Z, stale"
+		lb_of "$name" status | grep -q "^$b  *stale, was ALIVE  *was running  *20"
 	done
 	[ "$(api datastore /api/conflicts | jq -c "map(select(.name == \"$b\"))[0].stale")" = true ]
 	start_webserver B
 	wait_for 'B is back' in_registry 'all(.stale == false)'
 	"$BIN/sameroot" status -c "$T/datastore.conf" | grep -q "^$b  *ALIVE  *20"
+}
+
+forget() { # NAME WORDS: `sameroot forget` there
+	local name=$1
+	shift
+	"$BIN/sameroot" forget "$@" -c "$T/$name.conf"
+}
+
+@test "the datastore forgets a webserver that is stale, for an admin, and one that comes back goes on" {
+	local b uuid
+	start_with_users
+	b=$(address_of B)
+	uuid=$(uuid_of B)
+	run forget datastore "$b" --yes
+	[ "$status" -eq 1 ]
+	[[ $output == *"$b is not stale"*'stop it first'* ]]
+	run forget A "$b" --yes
+	[ "$status" -eq 64 ]
+	[[ $output == *'do it there'* ]]
+	run forget datastore nowhere --yes
+	[ "$status" -eq 66 ]
+	stop B
+	wait_for 'B is stale' in_registry 'any(.stale)'
+	"$BIN/sameroot" lb status -c "$T/datastore.conf" | grep -q "^$b  *stale, stopped  *stopped  *20"
+	run forget datastore "$b" </dev/null
+	[ "$status" -eq 64 ] # nobody to ask
+	[[ $output == *"$b, UUID $uuid"* ]]
+	[ "$(curl -sS -o "$T/answer" -w '%{http_code}' -X DELETE -H "Authorization: Bearer $(<"$T/control-auth")" "${URL[datastore]}/api/webservers/$uuid")" = 403 ]
+	in_registry 'length == 2'
+	[ "$(forget datastore "$b" --yes)" = "$b: forgotten" ]
+	grep -q "webserver .*($uuid) is forgotten, said root@" "$T/datastore.log"
+	in_registry 'length == 1'
+	run ! grep -q "$b" <("$BIN/sameroot" lb status -c "$T/A.conf")
+	value B "UPDATE users SET full_name = 'Grace' WHERE name = 'grace'"
+	stop datastore # which knows of it only what outlives a restart
+	start_datastore
+	wait_for 'A is there' in_registry 'length == 1 and all(.stale == false)'
+	start_webserver B
+	wait_same datastore A B
+	[ "$(value A "SELECT count(*) FROM users WHERE full_name = 'Grace'")" = 1 ]
+	in_registry 'length == 2'
+}
+
+@test "an override on the datastore says that no balancer sends users there" {
+	start_datastore
+	lb_of datastore dead >"$T/said" 2>&1
+	grep -q '^the datastore: dead$' "$T/said"
+	grep -q 'no balancer sends users there' "$T/said"
+	says datastore '503 DEAD'
 }

@@ -227,6 +227,23 @@ reads() { # NAME ID/FILE
 	wait_for 'A is let go of' silent A
 }
 
+@test "who is gone for more than an hour makes no unknown result a 502; what is known to be his is one" {
+	begin_results
+	[ "$(control B q1/out)" = 200 ]
+	stop A KILL
+	wait_for 'A is stale' eval '[[ $(api datastore /api/webservers | jq "map(select(.stale)) | length") == 1 ]]'
+	[ "$(control B q9/out)" = 502 ] # a moment ago it was there
+	stop datastore
+	sql "$T/datastore/state/state.db" 'UPDATE webserver SET seen_ms = seen_ms - 3700000'
+	start_datastore
+	wait_for 'A is gone' eval '[[ $(api datastore /api/webservers | jq -c "map(select(.stale and .unseen > 3600)) | length") == 1 ]]'
+	wait_for 'B has its datastore again' eval '[[ $(control B q9/out) == 404 ]]'
+	[[ $(detail) == *'who is gone for more than an hour: 127.0.0.1:80'* ]]
+	[ "$(control datastore q9/out)" = 404 ]
+	[ "$(control B q1/out)" = 502 ]
+	[[ $(detail) == *'are on 127.0.0.1:80'*'which does not answer' ]]
+}
+
 @test "more slow readers than there is room for are told to wait, and the rest goes on" {
 	local pids=()
 	begin_results

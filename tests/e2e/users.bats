@@ -107,6 +107,15 @@ asked() {
 	[ "$status" -eq 78 ]
 	start_webserver B
 	[ "$(asked B 'ada:an old password')" = 200 ]
+	stop B
+	sed -i 's/SELECT name, hash, admin/SELECT login, hash, admin/' "$T/B.conf"
+	start_webserver B
+	for _ in 1 2; do # whoever asks learns no path; the log has it, once
+		[ "$(asked B 'nobody:guesses that')" = 500 ]
+		[[ $(jq -r .detail "$T/answer") == 'logins cannot be checked here'* ]]
+		run ! grep -q "$T" "$T/answer"
+	done
+	[ "$(grep -c "logins cannot be checked: Admin-Query: $T/B/users.db: no such column" "$T/B.log")" = 1 ]
 }
 
 @test "init makes the tables where there is no database, --no-schema and Admin-Query= keep them away, and what is there is left alone" {

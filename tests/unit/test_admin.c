@@ -576,6 +576,29 @@ static void progress_says_how_far_how_fast_and_how_long(void **state)
 	says("sending: 4 of 4 items, waiting for the end", (struct sr_progress){.what = "sending", .leaves_done = 4, .leaves_total = 4}, 9000);
 }
 
+static void of_who_is_stale_it_is_told_what_it_was(void **state)
+{
+	json_t *runs = json_pack("{ss, ss}", "answer", "ALIVE", "state", "running"), *ends = json_pack("{ss, ss}", "answer", "DEAD", "state", "shutting down");
+	const struct {
+		const json_t *of;
+		bool stale;
+		const char *answer, *state;
+	} rows[] = {{runs, false, "ALIVE", "running"},      {runs, true, "stale, was ALIVE", "was running"}, {ends, false, "DEAD", "shutting down"},
+		    {ends, true, "stale, stopped", "stopped"}, {NULL, true, "stale, was -", "-"}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char *answer = sr_balancer_heard(rows[i].of, rows[i].stale), *what = sr_balancer_state(rows[i].of, rows[i].stale);
+
+		assert_string_equal(answer, rows[i].answer);
+		assert_string_equal(what, rows[i].state);
+		free(answer);
+		free(what);
+	}
+	json_decref(runs);
+	json_decref(ends);
+}
+
 static void progress_is_shown_to_people_only(void **state)
 {
 	int ends[2], terminal = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -599,6 +622,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_file_that_holds_no_address_is_refused, start, finish),
 		cmocka_unit_test(columns_are_aligned_and_say_nothing_to_the_terminal),
 		cmocka_unit_test(a_status_is_judged),
+		cmocka_unit_test(of_who_is_stale_it_is_told_what_it_was),
 		cmocka_unit_test(progress_says_how_far_how_fast_and_how_long),
 		cmocka_unit_test(progress_is_shown_to_people_only),
 		cmocka_unit_test(a_status_says_what_is_held_and_what_to_do),

@@ -512,6 +512,7 @@ static void test_errors_travel(void **state)
 	assert_int_equal(sr_client_call(client, &(struct sr_call){ .method = "DELETE", .target = "/echo" }, &answer, &err),
 	                 sr_status_from_http(405));
 	assert_string_equal(sr_answer_header(&answer, "Allow"), "POST,PUT");
+	assert_non_null(strstr(err.text, "the methods here are POST,PUT"));
 	sr_answer_free(&answer);
 	sr_client_free(client);
 }
