@@ -38,6 +38,7 @@ struct sr_route {
 	unsigned flags;
 	uint64_t max_body; /* bytes; more is 413.  0: no body is taken */
 };
+#define SR_BODY_IGNORED 65536 /* max_body of a route that needs none: many clients send "" or "{}" all the same */
 
 struct sr_routes { /* one room's routes, with that room's context */
 	const struct sr_route *at;

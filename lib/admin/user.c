@@ -160,9 +160,28 @@ enum sr_status sr_admin_user_passwd(const struct sr_admin *a, int *status, struc
 	return rc;
 }
 
-/* done: what is said of the user then. */
+static enum sr_status count_admin(void *ctx, const struct sr_user *user, struct sr_err *err)
+{
+	size_t *n = ctx;
+
+	(void)err;
+	*n += user->admin && user->enabled;
+	return SR_OK;
+}
+
+/* It may be meant: the admin token is there, too. */
+static void remark_last_admin(const struct sr_admin *a, struct sr_users *users)
+{
+	struct sr_err err;
+	size_t n = 0;
+
+	if (sr_users_each(users, count_admin, &n, &err) == SR_OK && !n)
+		fputs("no admin is left who may log in: `sameroot user admin NAME` makes one\n", a->notes);
+}
+
+/* done: what is said of the user then; less: there may be no admin any more. */
 static enum sr_status set(const struct sr_admin *a, enum sr_status (*fn)(struct sr_users *, const char *, bool, struct sr_err *), bool value,
-			  const char *done, int *status, struct sr_err *err)
+			  bool less, const char *done, int *status, struct sr_err *err)
 {
 	struct sr_users *users = NULL;
 	const char *name = NULL;
@@ -172,6 +191,8 @@ static enum sr_status set(const struct sr_admin *a, enum sr_status (*fn)(struct 
 		rc = fn(users, name, value, err);
 	if (rc == SR_OK)
 		fprintf(a->out, "%s: %s\n", name, done);
+	if (rc == SR_OK && less)
+		remark_last_admin(a, users);
 	sr_users_close(users);
 	*status = 0;
 	return rc;
@@ -179,17 +200,17 @@ static enum sr_status set(const struct sr_admin *a, enum sr_status (*fn)(struct 
 
 enum sr_status sr_admin_user_admin(const struct sr_admin *a, int *status, struct sr_err *err)
 {
-	return set(a, sr_users_set_admin, !a->revoke, a->revoke ? "no admin any more" : "an admin", status, err);
+	return set(a, sr_users_set_admin, !a->revoke, a->revoke, a->revoke ? "no admin any more" : "an admin", status, err);
 }
 
 enum sr_status sr_admin_user_disable(const struct sr_admin *a, int *status, struct sr_err *err)
 {
-	return set(a, sr_users_set_enabled, false, "disabled: no login is taken", status, err);
+	return set(a, sr_users_set_enabled, false, true, "disabled: no login is taken", status, err);
 }
 
 enum sr_status sr_admin_user_enable(const struct sr_admin *a, int *status, struct sr_err *err)
 {
-	return set(a, sr_users_set_enabled, true, "enabled", status, err);
+	return set(a, sr_users_set_enabled, true, false, "enabled", status, err);
 }
 
 enum sr_status sr_admin_user_delete(const struct sr_admin *a, int *status, struct sr_err *err)
@@ -199,6 +220,8 @@ enum sr_status sr_admin_user_delete(const struct sr_admin *a, int *status, struc
 	char *question = NULL;
 	enum sr_status rc = begin(a, &name, &users, err);
 
+	if (rc == SR_OK && !a->yes && !a->confirm)
+		rc = sr_err_set(err, SR_E_USAGE, "there is no terminal to ask at: --yes deletes the user %s on all webservers", name);
 	if (rc == SR_OK) {
 		question = sr_format("Delete the user %s, on all webservers?", name);
 		rc = sr_admin_agree(a, question, err);
@@ -207,6 +230,8 @@ enum sr_status sr_admin_user_delete(const struct sr_admin *a, int *status, struc
 		rc = sr_users_delete(users, name, err);
 	if (rc == SR_OK)
 		fprintf(a->out, "%s: deleted\n", name);
+	if (rc == SR_OK)
+		remark_last_admin(a, users);
 	free(question);
 	sr_users_close(users);
 	*status = 0;

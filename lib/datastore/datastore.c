@@ -512,6 +512,7 @@ void sr_datastore_close(struct sr_datastore *d)
 	if (d->running) {
 		poke(d, true);
 		pthread_join(d->thread, NULL);
+		sr_info("stopping at seq %llu: what webservers change from now on they push after the next start", (unsigned long long)d->at.seq);
 	}
 	keep_seen(d);
 	if (d->r)

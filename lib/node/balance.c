@@ -220,7 +220,7 @@ void sr_balance_fault(struct sr_balance *b, enum sr_fault which, const char *why
 	else if (changed && why)
 		sr_warn("balancer status: %s", why);
 	else if (changed)
-		sr_info("balancer status: over is: %s", was);
+		sr_info("balancer status: no longer so: %s", was);
 	free(was);
 	tell(b, changed);
 }
@@ -346,7 +346,7 @@ const struct sr_route *sr_balance_routes(size_t *n)
 {
 	static const struct sr_route routes[] = {
 		{"GET", "/api/system/lbstatus", get_status, SR_ROUTE_QUICK | SR_ROUTE_OPEN | SR_ROUTE_LAST, 0},
-		{"PUT", "/api/system/lbstatus/override/{}", put_override, SR_ROUTE_ADMIN, 0},
+		{"PUT", "/api/system/lbstatus/override/{}", put_override, SR_ROUTE_ADMIN, SR_BODY_IGNORED},
 	};
 
 	*n = sizeof routes / sizeof *routes;

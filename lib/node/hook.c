@@ -27,6 +27,7 @@ struct run {
 	int out;         /* what it prints */
 	struct sr_buf line;
 	int64_t term_ms; /* when SIGTERM was sent; 0: it was not */
+	const char *why; /* it was */
 	bool killed;
 };
 
@@ -180,12 +181,13 @@ static bool shell_has_ended(const struct run *r)
 	return waitid(P_PID, (id_t)r->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == r->pid;
 }
 
-static void press(struct run *r)
+static void press(struct run *r, const char *why)
 {
 	const struct sr_hook *h = r->hook;
 
 	if (!r->term_ms) {
-		sr_warn("%s: its time is up, it is ended", h->name);
+		sr_warn("%s: %s, it is ended", h->name, why);
+		r->why = why;
 		kill(-r->pid, SIGTERM);
 		r->term_ms = sr_ticks_ms();
 	} else if (!r->killed && sr_ticks_ms() - r->term_ms >= h->grace_ms(h->ctx)) {
@@ -199,8 +201,10 @@ static int wait_for_end(struct run *r)
 	int status = 0;
 
 	while (!shell_has_ended(r)) {
-		if (r->term_ms || r->hook->is_over(r->hook->ctx))
-			press(r);
+		const char *why = r->term_ms ? r->why : r->hook->is_over(r->hook->ctx);
+
+		if (why)
+			press(r, why);
 		listen_to(r, LOOK_MS);
 	}
 	if (r->term_ms && !r->killed) /* its children were told, too; they have had no less time than it took */
@@ -222,7 +226,7 @@ enum sr_status sr_hook_run(const struct sr_hook *hook, struct sr_err *err)
 	status = wait_for_end(&r);
 	sr_buf_free(&r.line);
 	if (r.term_ms)
-		return sr_err_set(err, SR_E_UNAVAILABLE, "%s: it did not end in time", hook->name);
+		return sr_err_set(err, SR_E_UNAVAILABLE, "%s: it had not ended by itself (%s)", hook->name, r.why);
 	if (WIFSIGNALED(status))
 		return sr_err_set(err, SR_E_IO, "%s: it was ended by signal %d (%s)", hook->name, WTERMSIG(status), strsignal(WTERMSIG(status)));
 	if (WEXITSTATUS(status))

@@ -250,8 +250,8 @@ static enum sr_status post_shutdown(void *ctx, struct sr_request *req, struct sr
 const struct sr_route *sr_relay_routes(size_t *n)
 {
 	static const struct sr_route routes[] = {
-		{"PUT", "/api/webservers/{}/lbstatus/override/{}", put_override, SR_ROUTE_ADMIN, 0},
-		{"POST", "/api/webservers/{}/shutdown", post_shutdown, SR_ROUTE_ADMIN, 0},
+		{"PUT", "/api/webservers/{}/lbstatus/override/{}", put_override, SR_ROUTE_ADMIN, SR_BODY_IGNORED},
+		{"POST", "/api/webservers/{}/shutdown", post_shutdown, SR_ROUTE_ADMIN, SR_BODY_IGNORED},
 	};
 
 	*n = sizeof routes / sizeof *routes;

@@ -119,11 +119,13 @@ static void wait_for_requests(struct sr_shutdown *s, int64_t until)
 	}
 }
 
-static bool hook_is_over(void *ctx)
+static const char *hook_is_over(void *ctx)
 {
 	struct sr_shutdown *s = ctx;
 
-	return is_hurried(s) || sr_ticks_ms() >= quarter(s, 3);
+	if (is_hurried(s))
+		return "this node stops at once";
+	return sr_ticks_ms() >= quarter(s, 3) ? "its time is up" : NULL;
 }
 
 static unsigned hook_grace_ms(void *ctx)
@@ -167,7 +169,8 @@ static void run_hooks(struct sr_shutdown *s)
 	for (; i < s->config->shutdown_hook.count && !hook_is_over(s); i++)
 		run_hook(s, i);
 	if (i < s->config->shutdown_hook.count)
-		sr_warn("Shutdown-Hook %zu and what follows it are not run: there is no time left for them", i + 1);
+		sr_warn("Shutdown-Hook %zu and what follows it are not run: %s", i + 1,
+			is_hurried(s) ? "this node stops at once" : "there is no time left for them");
 }
 
 static void flush(struct sr_shutdown *s)
@@ -398,7 +401,7 @@ static enum sr_status post_shutdown(void *ctx, struct sr_request *req, struct sr
 const struct sr_route *sr_shutdown_routes(size_t *n)
 {
 	static const struct sr_route routes[] = {
-		{"POST", SR_SHUTDOWN_TARGET, post_shutdown, SR_ROUTE_ADMIN | SR_ROUTE_LAST, 0},
+		{"POST", SR_SHUTDOWN_TARGET, post_shutdown, SR_ROUTE_ADMIN | SR_ROUTE_LAST, SR_BODY_IGNORED},
 	};
 
 	*n = sizeof routes / sizeof *routes;

@@ -389,7 +389,7 @@ static enum sr_status change(struct sr_users *u, const char *text, const char *c
 		rc = sqlite3_step(stmt);
 	sqlite3_finalize(stmt);
 	if (rc != SQLITE_DONE)
-		return (sqlite3_extended_errcode(u->db)) == SQLITE_CONSTRAINT_UNIQUE ? sr_err_set(err, SR_E_CHANGED, "there is a user of that name already")
+		return (sqlite3_extended_errcode(u->db)) == SQLITE_CONSTRAINT_UNIQUE ? sr_err_set(err, SR_E_DATA, "there is a user of that name already")
 										    : fail(err, u->db, u->path, "write");
 	*changed = sqlite3_changes(u->db);
 	return SR_OK;

@@ -44,7 +44,7 @@ SR_MUST enum sr_status sr_users_each(struct sr_users *u, sr_user_fn *fn, void *c
 
 /* --- of the reference schema alone: SR_E_CONFIG otherwise.  SR_E_NOINPUT: there is no such user -------------------------------- */
 
-/* SR_E_CHANGED: there is one of that name.  SR_E_USAGE: the name is empty, too long, has a ':', a control character or is no UTF-8. */
+/* SR_E_DATA: there is one of that name.  SR_E_USAGE: the name is empty, too long, has a ':', a control character or is no UTF-8. */
 SR_MUST enum sr_status sr_users_add(struct sr_users *u, const char *name, const char *hash, bool admin, struct sr_err *err);
 SR_MUST enum sr_status sr_users_set_hash(struct sr_users *u, const char *name, const char *hash, struct sr_err *err);
 SR_MUST enum sr_status sr_users_set_admin(struct sr_users *u, const char *name, bool admin, struct sr_err *err);

@@ -19,7 +19,7 @@ address_of() {
 @test "an admin who was made on A overrides B: by B itself, by A and by the datastore; grace does not; who and when is known to all" {
 	local ada=(-u 'ada:a good password') via
 	start_with_users
-	[ "$(override B drain "${ada[@]}")" = 204 ]
+	[ "$(override B drain "${ada[@]}" -d '')" = 204 ]
 	says B '404 DEAD'
 	wait_for 'the datastore knows who' in_registry "map(select(.external_addr == \"$(address_of B)\"))[0].status.balancer | .state == \"draining\" and .by == \"ada\" and .since_ms > 0"
 	[ "$(override B undead "${ada[@]}")" = 400 ]
@@ -30,7 +30,7 @@ address_of() {
 	for via in A datastore B; do
 		[ "$(pass "$via" "$(address_of B)" Dead "${ada[@]}")" = 204 ]
 		says B '503 DEAD'
-		[ "$(pass "$via" "$(uuid_of B)" auto "${ada[@]}")" = 204 ]
+		[ "$(pass "$via" "$(uuid_of B)" auto "${ada[@]}" -d '{}')" = 204 ]
 		says B '200 ALIVE'
 		[ "$(pass "$via" "$(uuid_of B)" undead "${ada[@]}")" = 400 ]
 		[ "$(pass "$via" "$(uuid_of B)" dead)" = 401 ]

@@ -124,7 +124,7 @@ token() { # NAME
 		logged "$name" 'requests are served for another 600 s'
 		root_of "$name" >/dev/null
 		ready "$name"
-		[ "$(ask POST /api/system/shutdown/shutdown "$name" -H "$(token "$name")")" = 202 ]
+		[ "$(ask POST /api/system/shutdown/shutdown "$name" -H "$(token "$name")" -d '{}')" = 202 ]
 		[ "$(jq '.within_s > 600 and .within_s <= 3600' "$T/answer")" = true ]
 		[ "$name" = datastore ] || wait_for 'the registry knows it' in_registry '.[0].status.balancer | .state == "shutting down" and .answer == "DEAD"'
 	done
@@ -228,7 +228,8 @@ token() { # NAME
 	logged A 'Shutdown-Hook 1: more'
 	logged A 'Shutdown-Hook 2: it ended with status 3; the shutdown goes on'
 	logged A 'Shutdown-Hook 3: it was ended by signal 9'
-	logged A 'Shutdown-Hook 5: it did not end in time'
+	logged A 'Shutdown-Hook 5: its time is up, it is ended'
+	logged A 'Shutdown-Hook 5: it had not ended by itself (its time is up)'
 	logged A 'Shutdown-Hook 6 and what follows it are not run'
 	[ ! -e "$T/never" ]
 	gone "$(<"$T/child")"
@@ -250,6 +251,7 @@ token() { # NAME
 	rounds A
 	stop datastore
 	logged datastore 'store users.db: 1 entries were changed directly'
+	tail -n 1 "$T/datastore.log" | grep -q 'stopping at seq [0-9]'
 	start_datastore
 	rounds A
 	[ "$(value A 'SELECT email FROM users WHERE uid = 1')" = last ]
@@ -275,7 +277,7 @@ token() { # NAME
 		signal "$name"
 		ends "$name"
 		wait_for 'the child of the hook is gone' gone "$(<"$T/child")"
-		logged "$name" 'Shutdown-Hook 1: it did not end in time'
+		logged "$name" 'Shutdown-Hook 1: this node stops at once, it is ended'
 		sql "$T/$name/users.db" "DELETE FROM users WHERE uid > 1000"
 	done
 	write_config A
@@ -353,7 +355,7 @@ token() { # NAME
 	[ "$(ask POST /api/system/shutdown/shutdown B -u 'grace:a good password')" = 403 ]
 	[ "$(ask GET /api/system/shutdown/shutdown B -u 'ada:a good password')" = 405 ]
 	says B '200 ALIVE'
-	[[ $(ask POST /api/system/shutdown/shutdown B -u 'ada:a good password') == 202* ]]
+	[[ $(ask POST /api/system/shutdown/shutdown B -u 'ada:a good password' -d '') == 202* ]]
 	held B
 	logged B 'shutting down (ada)'
 	[ "$(ask POST /api/system/shutdown/shutdown B -u 'ada:a good password')" = '202 close' ]

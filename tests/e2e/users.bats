@@ -36,6 +36,7 @@ asked() {
 	start_webserver B
 	[ "$(asked B 'ada:a good password')" = 200 ]
 	[ "$(asked datastore 'ada:a good password')" = 200 ]
+	[ "$(curl -sS -u 'ada:a good password' "${URL[datastore]}/api/webservers" | jq length)" -ge 1 ]
 	[ "$(asked B 'grace:another password')" = 403 ]
 	grep -q 'grace is none' "$T/answer"
 	[ "$(asked B 'ada:a bad password')" = 401 ]
@@ -51,14 +52,20 @@ asked() {
 	echo 'quite another one' | user A passwd ada
 	[ "$(asked A 'ada:a good password')" = 401 ]
 	[ "$(asked A 'ada:quite another one')" = 200 ]
-	user A admin --revoke ada
+	user A admin --revoke ada 2>"$T/remark"
+	grep -q 'no admin is left' "$T/remark"
 	[ "$(asked A 'ada:quite another one')" = 403 ]
 	user A admin ada
 	user A disable ada
 	[ "$(asked A 'ada:quite another one')" = 401 ]
-	user A enable ada
+	user A enable ada 2>"$T/remark"
+	[ ! -s "$T/remark" ]
 	[ "$(asked A 'ada:quite another one')" = 200 ]
-	user A delete --yes ada
+	run user A delete ada </dev/null
+	[ "$status" -eq 64 ]
+	[[ $output == *'--yes'* && $output != *above* ]]
+	user A delete --yes ada 2>"$T/remark"
+	grep -q 'no admin is left' "$T/remark"
 	[ "$(asked A 'ada:quite another one')" = 401 ]
 	run user A show ada
 	[ "$status" -eq 66 ]
@@ -86,7 +93,7 @@ asked() {
 	[ "$status" -eq 64 ]
 	user A add ada <<<'a good password'
 	run user A add Ada <<<'a good password'
-	[ "$status" -eq 75 ]
+	[ "$status" -eq 65 ]
 	[[ $output == *'a user of that name already'* ]]
 	[ "$(user A list --json | jq length)" = 1 ]
 }

@@ -127,7 +127,7 @@ static void test_users_are_made_changed_and_deleted(void **state)
 	OK(sr_users_add(w->users, "ada", "hash a", true, &w->err));
 	OK(sr_users_add(w->users, "grace", "hash g", false, &w->err));
 	expect_all(w, "ada+ grace ");
-	assert_int_equal(sr_users_add(w->users, "ADA", "x", false, &w->err), SR_E_CHANGED);
+	assert_int_equal(sr_users_add(w->users, "ADA", "x", false, &w->err), SR_E_DATA);
 	OK(sr_users_find(w->users, "Ada", &user, &found, &w->err));
 	assert_true(found && user.admin);
 	assert_string_equal(user.name, "ada");
