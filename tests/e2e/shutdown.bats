@@ -415,7 +415,7 @@ address_of() { # NAME
 	ends B
 	[ "$("$BIN/sameroot" shutdown "$(address_of A)" -c "$T/A.conf")" = "$(address_of A): shuts down, within 600 s" ] # this very node
 	ends A
-	logged A 'shutting down (admin-token)'
+	logged A "shutting down (root@$(hostname))"
 	run "$BIN/sameroot" shutdown -c "$T/A.conf"
 	[ "$status" -eq 75 ]
 	[[ $output == *'the sync daemon is not running'* ]]
