@@ -586,6 +586,7 @@ enum sr_status sr_client_call(struct sr_client *client, const struct sr_call *ca
 
 	if (status)
 		return status;
+	s->head_by = call->head_ms ? sr_ticks_ms() + call->head_ms : 0;
 	drive(s, false);
 	status = outcome(s, err);
 	sr_stream_close(s);

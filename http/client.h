@@ -73,7 +73,7 @@ struct sr_call {
 	sr_sink_fn *sink;           /* sr_client_call: takes the body as it comes [collected in answer->body] */
 	void *sink_ctx;
 	size_t max_answer;          /* most bytes to collect [16 MiB] */
-	unsigned head_ms;           /* sr_client_open: the answer's head has to be there by then [the client's limits] */
+	unsigned head_ms;           /* sr_client_open: the answer's head has to be there by then; sr_client_call: all of it [the client's limits] */
 	unsigned quiet_s;           /* seconds that the peer may be silent on purpose (?wait=) on top of stall_s */
 };
 

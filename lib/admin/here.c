@@ -10,6 +10,7 @@
 #include "lib/replica/address.h"
 #include "lib/replica/admit.h"
 #include "lib/state/secret.h"
+#include "lib/state/state.h"
 
 #define CONNECT_MS  5000
 #define ROUND_S     600 /* what is posted may have to wait for the end of a round */
@@ -154,28 +155,54 @@ void sr_here_close(struct sr_here *h)
 
 /* --- calls ----------------------------------------------------------------------------------------------------------------- */
 
+static const char *unit_of(const struct sr_here *h)
+{
+	return strcmp(h->name, "datastore") == 0 ? "sameroot-datastore" : "sameroot-sync";
+}
+
+/* Nobody answers: is nobody there, or does he hang?  OWNED BY CALLER (free). */
+static char *not_there(struct sr_here *h)
+{
+	h->absent = true;
+	h->pid = sr_state_holder(h->state_dir);
+	if (h->pid)
+		return sr_format("the %s does not answer, though process %ld runs with %s (`systemctl restart %s`, if that stays so)", h->name, h->pid,
+				 h->state_dir, unit_of(h));
+	return sr_format("the %s is not running (`systemctl start %s`)", h->name, unit_of(h));
+}
+
 /* Is there somebody to ask? */
 static enum sr_status check_there(struct sr_here *h, struct sr_err *err)
 {
+	char *text;
+
 	h->absent = !h->client;
 	if (!h->ever)
 		return sr_err_set(err, SR_E_UNAVAILABLE,
 				  "the %s is not running, and never ran with the state directory %s (a webserver is set up by `sameroot join LINE`, a "
 				  "datastore by `sameroot init`; -c FILE names another configuration)",
 				  h->name, h->state_dir);
-	if (!h->client)
-		return sr_err_set(err, SR_E_UNAVAILABLE, "the %s is not running: no address in %s", h->name, h->state_dir);
-	return SR_OK;
+	if (h->client)
+		return SR_OK;
+	text = not_there(h);
+	sr_err_set(err, SR_E_UNAVAILABLE, "%s: no address in %s", text, h->state_dir);
+	free(text);
+	return SR_E_UNAVAILABLE;
 }
 
 /* What a call came to, in the operator's words. */
 static void explain(struct sr_here *h, enum sr_status rc, const struct sr_answer *answer, struct sr_err *err)
 {
+	char *text;
+
 	h->absent = rc == SR_E_UNAVAILABLE && !answer->status;
-	if (h->absent)
-		sr_err_context(err, "the %s is not running", h->name);
-	else if (rc == SR_E_AUTH && !answer->status)
+	if (h->absent) {
+		text = not_there(h);
+		sr_err_context(err, "%s", text);
+		free(text);
+	} else if (rc == SR_E_AUTH && !answer->status) {
 		sr_err_context(err, "who answers is not the %s of %s", h->name, h->state_dir);
+	}
 }
 
 enum sr_status sr_here_call(struct sr_here *h, const struct sr_call *c, struct sr_buf *out, struct sr_err *err)

@@ -16,6 +16,7 @@ struct sr_here {
 	const char *state_dir;    /* BORROWED from the configuration */
 	struct sr_client *client; /* NULL: no daemon said where it listens */
 	bool ever;                /* a daemon has run here */
+	long pid;    /* after a call that nobody answered: the process that holds the state directory all the same; 0: none */
 	bool absent; /* after a call: nobody answered at all (SR_E_UNAVAILABLE is also what a daemon that is not ready answers) */
 };
 

@@ -98,6 +98,16 @@ struct count {
 	bool open;
 };
 
+static enum sr_status count_open(void *ctx, const struct sr_leaf_row *row, struct sr_err *err)
+{
+	uint64_t *n = ctx;
+
+	(void)row;
+	(void)err;
+	++*n;
+	return SR_OK;
+}
+
 static void end_directory(struct count *c)
 {
 	c->leaves += c->open;
@@ -141,8 +151,9 @@ static enum sr_status add_held(json_t *o, json_t *waiting, struct sr_state *s, c
 	return rc;
 }
 
-static enum sr_status add_store(json_t *stores, json_t *waiting, struct sr_state *s, const struct sr_config_store *st, struct sr_err *err)
+static enum sr_status add_store(json_t *stores, json_t *waiting, struct sr_state *s, const struct sr_config_store *st, bool pushes, struct sr_err *err)
 {
+	uint64_t unpushed = 0;
 	struct sr_store_row row;
 	struct count c = {0};
 	json_t *o = json_object();
@@ -151,6 +162,8 @@ static enum sr_status add_store(json_t *stores, json_t *waiting, struct sr_state
 
 	if (known)
 		rc = sr_state_leaves(s, &row, false, count_row, &c, err);
+	if (known && rc == SR_OK && pushes)
+		rc = sr_state_leaves(s, &row, true, count_open, &unpushed, err);
 	else if (rc == SR_E_NOTFOUND)
 		rc = SR_OK;
 	end_directory(&c);
@@ -160,6 +173,8 @@ static enum sr_status add_store(json_t *stores, json_t *waiting, struct sr_state
 	json_object_set_new(o, "state", json_string(known ? "known" : "new"));
 	json_object_set_new(o, "leaves", json_integer((json_int_t)c.leaves));
 	json_object_set_new(o, "bytes", json_integer((json_int_t)c.bytes));
+	if (pushes)
+		json_object_set_new(o, "unpushed", json_integer((json_int_t)unpushed));
 	json_array_append_new(stores, o);
 	return rc == SR_OK ? add_held(o, waiting, s, st->name, err) : rc;
 }
@@ -219,7 +234,7 @@ static enum sr_status fill_status(json_t *o, struct sr_state *s, const struct sr
 		const struct sr_config_store *st = &a->config->stores[i];
 
 		if (datastore ? st->datastore_path : st->path)
-			rc = add_store(stores, waiting, s, st, err);
+			rc = add_store(stores, waiting, s, st, !datastore, err);
 	}
 	if (rc == SR_OK && datastore)
 		rc = sr_state_webservers(s, add_webserver, list, err);

@@ -12,6 +12,8 @@
 #include "lib/replica/waiting.h"
 
 #define UNKNOWN_SHOWN 5
+#define ANSWER_MS     5000 /* a daemon that hangs is told from one that is slow */
+#define MOST_ANSWER   ((size_t)1 << 30)
 
 static const char *text(const json_t *o, const char *name)
 {
@@ -249,6 +251,22 @@ static void add_balancer(struct sr_table *t, const json_t *b)
 		line(t, " ", text(b, "why"));
 }
 
+/* Of a daemon that does not answer. */
+static void add_absence(struct sr_table *t, const json_t *status)
+{
+	const char *name = "not pushed";
+	size_t i;
+	json_t *s;
+
+	line(t, "running", number(status, "process") ? "it does not answer: what follows is what was last known" : "no: what follows is what was last known");
+	for (i = 0; (s = json_array_get(json_object_get(status, "stores"), i)); i++)
+		if (number(s, "unpushed")) {
+			sr_table_add(t, "%s", name);
+			sr_table_add(t, "%s: %lld items of those that were seen; they are, once it runs", text_or(s, "name", "-"), number(s, "unpushed"));
+			name = " ";
+		}
+}
+
 static void show_head(const json_t *status, long long now_ms, FILE *out)
 {
 	struct sr_table t;
@@ -256,7 +274,7 @@ static void show_head(const json_t *status, long long now_ms, FILE *out)
 	sr_table_start(&t, "ll");
 	line(&t, "role", text_or(status, "role", "-"));
 	if (json_is_false(json_object_get(status, "running")))
-		line(&t, "running", "no: what follows is what was last known");
+		add_absence(&t, status);
 	if (text(status, "node"))
 		line(&t, "node", text(status, "node"));
 	if (text(status, "version"))
@@ -442,7 +460,7 @@ void sr_status_show(const json_t *status, long long now_ms, FILE *out)
 /* The daemon's own words; without a daemon, what state.db knows. */
 static enum sr_status fetch(struct sr_here *h, const struct sr_admin *a, struct sr_buf *body, json_t **out, struct sr_err *err)
 {
-	enum sr_status rc = sr_here_get(h, "/api/admin/status", body, err);
+	enum sr_status rc = sr_here_call(h, &(struct sr_call){.target = "/api/admin/status", .max_answer = MOST_ANSWER, .head_ms = ANSWER_MS}, body, err);
 	struct sr_err gone = {0};
 
 	if (rc == SR_OK) {
@@ -453,6 +471,8 @@ static enum sr_status fetch(struct sr_here *h, const struct sr_admin *a, struct 
 		return rc;
 	if (sr_offline_status(a, out, &gone) == SR_OK) {
 		fprintf(a->notes, "%s\n", err->text);
+		if (h->pid)
+			json_object_set_new(*out, "process", json_integer(h->pid));
 		return SR_OK;
 	}
 	if (gone.code == SR_E_DATA) /* which is why it does not run */

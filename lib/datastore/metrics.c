@@ -108,7 +108,7 @@ static const struct {
 	struct sr_metric m;
 	double (*of)(const json_t *w);
 } of_webservers[] = {
-	{{"sameroot_webserver_lag_seconds", "Seconds since the datastore went beyond what the webserver has; 0: it did not.", SR_METRIC_GAUGE}, lag_of},
+	{{"sameroot_webserver_lag_seconds", "Seconds since the webserver has not had all that the datastore has; 0: it has.", SR_METRIC_GAUGE}, lag_of},
 	{{"sameroot_webserver_seen_timestamp_seconds", "When the webserver checked in last, since 1970.", SR_METRIC_GAUGE}, seen_of},
 	{{"sameroot_webserver_stale", "1 if the webserver has not checked in for three of its intervals.", SR_METRIC_GAUGE}, stale_of},
 	{{"sameroot_webserver_balancer_alive", "1 if the webserver tells load balancers ALIVE, as it said last.", SR_METRIC_GAUGE}, alive_of},

@@ -165,15 +165,19 @@ static json_t *seen_json(int64_t ms)
 	return json_string(text);
 }
 
-/* Seconds since the datastore went beyond what the webserver last reported; null: it never did. */
-static json_t *lag_json(const struct sr_datastore *d, const struct sr_ds_webserver *w)
+/* Seconds since the datastore went beyond what the webserver last reported, or since it has not had all of it by its own word, whichever is longer: what it
+ * reports is the root that it knows, which a store that is paused there keeps from nobody.  null: neither is known. */
+static json_t *lag_json(const struct sr_datastore *d, const struct sr_ds_webserver *w, const json_t *status)
 {
-	int64_t passed;
+	int64_t behind = json_integer_value(json_object_get(status, "behind_since_ms")), passed = 0;
 
-	if (sr_uuid_none(&w->reported.instance) || w->verdict > SR_HISTORY_UNION)
+	if (!sr_uuid_none(&w->reported.instance) && w->verdict <= SR_HISTORY_UNION)
+		passed = sr_ds_passed_ms(d, w->reported.epoch, w->reported.seq);
+	else if (!behind)
 		return json_null();
-	passed = sr_ds_passed_ms(d, w->reported.epoch, w->reported.seq);
-	return passed ? json_integer((sr_now_ms() - passed) / 1000) : json_integer(0);
+	if (behind && (!passed || behind < passed))
+		passed = behind;
+	return json_integer(passed && passed < sr_now_ms() ? (sr_now_ms() - passed) / 1000 : 0);
 }
 
 const char *sr_ds_webserver_name(const struct sr_datastore *d, const struct sr_ds_webserver *w)
@@ -220,8 +224,8 @@ static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_w
 	json_object_set_new(o, "unseen", w->row.seen_ms ? json_integer(unseen_s(w)) : json_null());
 	json_object_set_new(o, "interval", json_integer((json_int_t)sr_ds_interval_of(d, w)));
 	json_object_set_new(o, "stale", json_boolean(sr_ds_is_stale(d, w)));
-	json_object_set_new(o, "lag", lag_json(d, w));
 	status = w->row.status ? json_loads(w->row.status, 0, NULL) : NULL;
+	json_object_set_new(o, "lag", lag_json(d, w, status));
 	json_object_set_new(o, "status", status ? status : json_null());
 	return o;
 }

@@ -19,6 +19,7 @@
 #define LAST_MS     2000 /* from the end of the time to the end of the process */
 #define PATIENCE_MS 1000
 #define GRACE_MS    1000 /* of a hook, from SIGTERM to SIGKILL */
+#define CLOSE_MS    1000 /* of the end of the time: for closing, and to say what is left */
 #define URGENT_MS   200
 #define WHY         "this node is shutting down"
 
@@ -175,7 +176,7 @@ static void run_hooks(struct sr_shutdown *s)
 
 static void flush(struct sr_shutdown *s)
 {
-	int64_t until = quarter(s, 4);
+	int64_t all = timeout_ms(s), until = quarter(s, 4) - (all / 16 < CLOSE_MS ? all / 16 : CLOSE_MS);
 
 	if (s->starting || is_hurried(s))
 		return;
@@ -196,7 +197,7 @@ static void go_through(struct sr_shutdown *s)
 	flush(s);
 	if (!is_hurried(s))
 		wait_for_requests(s, quarter(s, 4));
-	if (s->starting || is_hurried(s) || sr_ticks_ms() >= quarter(s, 4))
+	if (s->starting || is_hurried(s) || !s->steps->is_flushed(s->ctx) || sr_ticks_ms() >= quarter(s, 4))
 		s->steps->hurry(s->ctx);
 }
 

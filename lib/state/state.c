@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -152,6 +153,24 @@ static enum sr_status lock_file(struct sr_state *s, int dirfd, struct sr_err *er
 	else
 		close(fd);
 	return status;
+}
+
+/* A live process of that id comes first: the lock is tried only where it is most likely not to be had, so that no daemon that starts stumbles over it. */
+long sr_state_holder(const char *dir)
+{
+	char *path = sr_format("%s/" LOCK_FILE, dir), text[24] = "";
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	long pid = 0;
+
+	free(path);
+	if (fd < 0)
+		return 0;
+	if (pread(fd, text, sizeof text - 1, 0) > 0)
+		pid = strtol(text, NULL, 10);
+	if (pid <= 0 || (kill((pid_t)pid, 0) != 0 && errno != EPERM) || flock(fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+		pid = 0;
+	close(fd);
+	return pid;
 }
 
 /* An empty file, 0600 whatever the umask; SQLite gives -wal and -shm the same mode.  One that is there is never opened here: closing it

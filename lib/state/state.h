@@ -23,6 +23,8 @@ SR_MUST enum sr_status sr_state_open(struct sr_state **out, const char *dir, boo
 /* A read-only one of the same file, without the lock: for another thread, or an admin command.  It sees what was committed; between begin
  * and commit it sees one moment.  SR_E_NOINPUT when there is none. */
 SR_MUST enum sr_status sr_state_reader(struct sr_state **out, const char *dir, struct sr_err *err);
+/* Who has it open by sr_state_open: the process's id; 0: nobody, or that cannot be seen. */
+long sr_state_holder(const char *dir);
 void sr_state_close(struct sr_state *s); /* CONSUMES s; NULL is a no-op; a step under way is rolled back */
 /* Is this file a state.db, wherever it lies?  What cannot be read is none. */
 bool sr_state_is_one(const char *file);

@@ -361,7 +361,7 @@ static bool is_flushed(struct sr_sync_daemon *d, enum sr_status rc, const struct
 		return (rc == SR_OK && result->in_sync) || *idle == FLUSH_IDLE;
 	}
 	any = sr_sync_left(d->sync, &what);
-	if (any && !d->waits && left > 0)
+	if (any && !d->waits && left > 0 && !sr_sync_is_interrupted(d->sync))
 		sr_warn("the datastore is waited for, for %lld s at most: it does not have %s", (long long)(left + 999) / 1000, sr_buf_text(&what));
 	d->waits = any;
 	sr_buf_free(&what);
@@ -380,10 +380,16 @@ static void say_what_is_left(struct sr_sync_daemon *d)
 {
 	struct sr_buf what = {0};
 
+	if (d->flush && !d->looked) { /* the flush never came to its turn: the round before it had no end */
+		sr_sync_look_first(d->sync);
+		d->looked = true;
+	}
 	if (sr_sync_left(d->sync, &what))
 		sr_warn("stopping; the datastore does not have %s: that is kept here, and pushed by the rounds of the next start", sr_buf_text(&what));
 	else if (d->flushed)
 		sr_info("stopping; all that is here is at the datastore, too");
+	else if (!d->looked)
+		sr_warn("stopping; what was changed here since the last round was not looked at: it is kept here, and pushed by the rounds of the next start");
 	sr_buf_free(&what);
 }
 
@@ -398,6 +404,18 @@ static void learn_registry(struct sr_sync_daemon *d)
 	if (sr_sync_registry(d->sync, &json, &err) == SR_OK && sr_peers_learn(d->peers, sr_buf_view(&json), &err) == SR_OK)
 		d->learnt_ms = sr_ticks_ms();
 	sr_buf_free(&json);
+}
+
+/* What is waited for is told now: the round that follows may have no end. */
+static void look_before_flush(struct sr_sync_daemon *d)
+{
+	struct sr_buf what = {0};
+
+	sr_sync_look_first(d->sync);
+	d->looked = true;
+	if (sr_sync_left(d->sync, &what))
+		sr_info("shutting down: the datastore gets %s", sr_buf_text(&what));
+	sr_buf_free(&what);
 }
 
 void sr_sync_daemon_run(struct sr_sync_daemon *d)
@@ -418,7 +436,9 @@ void sr_sync_daemon_run(struct sr_sync_daemon *d)
 		d->orders = (struct sr_orders){0};
 		pthread_mutex_unlock(&d->lock);
 		sr_orders_obey(&orders, d->sync);
-		if (flush)
+		if (flush && !d->looked) /* before it is asked: the datastore may hang until there is no time left for that */
+			look_before_flush(d);
+		else if (flush)
 			sr_sync_look_again(d->sync);
 		rc = sr_sync_round(d->sync, &result, &err);
 		log_round(d, rc, &result, &err);

@@ -44,6 +44,7 @@ struct sr_sync_daemon {
 	bool offered, lent;   /* to any of them; one has it */
 	bool flush, flushed;  /* of a shutdown: a round that begins from now on has to take all that is here; it did what it could */
 	bool waits;           /* for the datastore, to take what is here; it was said */
+	bool looked;          /* at the stores, for the flush */
 	int64_t flush_until_ms;
 	bool stop, now, one_round; /* one_round: at least one went through, so that the tree is known */
 	uint64_t interval_ms;

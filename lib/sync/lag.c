@@ -1,7 +1,11 @@
 /* lag.c - see lag.h. */
 #include "lib/sync/lag.h"
 
+#include <stdlib.h>
+
 #include "lib/base/door.h"
+
+#define SAME_MS 2000
 
 void sr_lag_init(struct sr_lag *l)
 {
@@ -68,4 +72,16 @@ int64_t sr_lag_ms(struct sr_lag *l)
 		ms = l->counted + (l->answers ? sr_ticks_ms() - l->mark : 0);
 	pthread_mutex_unlock(&l->lock);
 	return ms;
+}
+
+int64_t sr_lag_since(struct sr_lag *l)
+{
+	int64_t ms = sr_lag_ms(l), since = ms ? sr_now_ms() - ms : 0;
+
+	pthread_mutex_lock(&l->lock);
+	if (!since || !l->since || llabs(since - l->since) > SAME_MS)
+		l->since = since;
+	since = l->since;
+	pthread_mutex_unlock(&l->lock);
+	return since;
 }

@@ -16,6 +16,7 @@ struct sr_lag {
 	int64_t counted; /* ms up to `mark` */
 	int64_t mark;
 	int64_t told;    /* when the datastore told its root last */
+	int64_t since;   /* see sr_lag_since */
 };
 
 void sr_lag_init(struct sr_lag *l);
@@ -28,6 +29,9 @@ void sr_lag_level(struct sr_lag *l);
 void sr_lag_behind(struct sr_lag *l);
 /* It does not answer (any more). */
 void sr_lag_silent(struct sr_lag *l);
+/* Since when it is behind, in ms of sr_now_ms(), for others to count on; 0: it is level.  The same from call to call, but after a silence, which does not
+ * count, and when the clock was set. */
+int64_t sr_lag_since(struct sr_lag *l);
 int64_t sr_lag_ms(struct sr_lag *l); /* 0: it is level, as far as it knows */
 
 #endif

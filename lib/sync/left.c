@@ -66,3 +66,9 @@ void sr_sync_look_again(struct sr_sync *s)
 {
 	s->scanned_ms = 0;
 }
+
+void sr_sync_look_first(struct sr_sync *s)
+{
+	s->scanned_ms = 0;
+	sr_sync_scan_alone(s);
+}

@@ -72,6 +72,8 @@ bool sr_sync_is_interrupted(struct sr_sync *s);
 bool sr_sync_left(struct sr_sync *s, struct sr_buf *out);
 /* The next round looks at the stores also if it does not go through. */
 void sr_sync_look_again(struct sr_sync *s);
+/* Look at the stores now, without the datastore, for sr_sync_left.  By the owner, between rounds. */
+void sr_sync_look_first(struct sr_sync *s);
 
 /* Let somebody look at how far a round is; NULL: nobody.  Called in the thread that runs rounds, or while that waits: quick, and no calls
  * back. */

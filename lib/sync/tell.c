@@ -80,7 +80,7 @@ static json_t *starts_json(const struct sr_sync *s)
 }
 
 /* OWNED BY CALLER. */
-static char *print_self(const struct sr_sync *s)
+static char *print_self(struct sr_sync *s)
 {
 	const struct sr_config *c = s->config;
 	json_t *o = json_object(), *status = sr_sync_waiting(s);
@@ -95,6 +95,8 @@ static char *print_self(const struct sr_sync *s)
 	json_object_set_new(o, "interval", json_integer((json_int_t)s->exclusions->update_interval));
 	if (s->have_info && s->info.history >= SR_HISTORY_AHEAD)
 		json_object_set_new(o, "starts", starts_json(s));
+	if (sr_lag_since(&s->lag))
+		json_object_set_new(status, "behind_since_ms", json_integer((json_int_t)sr_lag_since(&s->lag)));
 	if (s->balance)
 		json_object_set_new(status, "balancer", sr_balance_report(s->balance));
 	json_object_set_new(o, "status", status);

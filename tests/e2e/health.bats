@@ -100,8 +100,10 @@ well() { # STATUS
 	mv "$T/A/webstore.db" "$T/kept.db" # lost: the store pauses
 	wait_for 'A is dead' says A '503 DEAD'
 	wait_for 'the datastore knows why' in_registry '.[0].status.balancer.why | contains("Max-Lag")'
+	in_registry '.[0].lag >= 2'
 	mv "$T/kept.db" "$T/A/webstore.db"
 	wait_for 'A is alive' says A '200 ALIVE'
+	wait_for 'it lags no more' in_registry '.[0].lag == 0'
 	stop datastore
 	wait_for 'A misses it' eval "status_of A .trouble >'$T/answer'"
 	for _ in {1..40}; do # longer than Max-Lag

@@ -91,6 +91,33 @@ token() { # NAME
 	no_conflicts
 }
 
+@test "with a datastore that hangs it ends within its time, too, and says the same" {
+	export INTERVAL=600 SHUTDOWN=3
+	write_config A
+	fill A
+	start_datastore
+	start_webserver A
+	wait_same datastore A
+	kill -STOP "${PID[datastore]}"
+	add_rows A 100 199
+	signal A
+	ends A
+	kill -CONT "${PID[datastore]}"
+	logged A 'stopping; the datastore does not have users.db: 100 rows'
+	run ! logged A 'the time is up'
+	kill -STOP "${PID[datastore]}"
+	run "$BIN/sameroot" status --datastore -c "$T/datastore.conf" --json
+	kill -CONT "${PID[datastore]}"
+	[ "$status" -eq 75 ]
+	[[ $output == *"does not answer, though process ${PID[datastore]} runs"* && $output == *"\"process\":${PID[datastore]}"* ]]
+	run "$BIN/sameroot" status -c "$T/A.conf"
+	[ "$status" -eq 75 ]
+	[[ $output == *'is not running (`systemctl start sameroot-sync`)'* && $output == *'not pushed'*'users.db: 100 items'* ]]
+	start_webserver A
+	wait_same datastore A
+	[ "$(value datastore 'SELECT count(*) FROM users')" = 103 ]
+}
+
 @test "a datastore that comes back in time gets it" {
 	export INTERVAL=600 SHUTDOWN=600
 	write_config A
