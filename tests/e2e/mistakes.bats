@@ -9,8 +9,10 @@ load disaster
 # 60 % of both are deleted at A, which does not hold it itself unless its limit says so.
 deleted_by_mistake() {
 	all_have_them
+	stop A # or a round may see a part of it, which is not too much
 	value A "DELETE FROM kept WHERE CAST(substr(key, 5) AS INT) <= 120"
 	rm "$T"/A/resources/d1/file-{1..36}
+	start_webserver A
 }
 
 all_as_before() {
@@ -59,8 +61,10 @@ all_as_before() {
 	wait_same
 	snapshot A
 	cp "$T/A.snapshot" "$T/before"
+	stop A # as above
 	rm -rf "$T"/A/resources/*
 	[ -d "$T/A/resources/.sameroot" ]
+	start_webserver A
 	wait_for 'A holds it' says A 'resources.*would be deleted'
 	[ "$(find "$T/B/resources" -name 'file-*' | wc -l)" = 60 ]
 	"$BIN/sameroot" adopt --mirror --store resources --yes -c "$T/A.conf"
