@@ -121,9 +121,8 @@ static bool is_called(const json_t *o, const char *wanted)
 {
 	size_t len = strlen(wanted);
 
-	return is_host(text_or(o, "external_addr", ""), wanted) ||
-	        !strcasecmp(text_or(o, "name", ""), wanted) || !strcasecmp(text_or(o, "external_addr", ""), wanted) ||
-	       (len >= 4 && !strncasecmp(text_or(o, "uuid", ""), wanted, len));
+	return is_host(text_or(o, "external_addr", ""), wanted) || !strcasecmp(text_or(o, "name", ""), wanted) ||
+	       !strcasecmp(text_or(o, "external_addr", ""), wanted) || (len >= 4 && !strncasecmp(text_or(o, "uuid", ""), wanted, len));
 }
 
 /* Only those that are called so stay. */

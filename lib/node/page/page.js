@@ -141,7 +141,7 @@ function balance(b, stale) {
 	const word = stale || main === 'DEAD' ? 'bad' : main === 'ALIVE' ? 'good' : 'warn';
 	const notes = [];
 	if (stale) notes.push(`it last told ${b.answer === 'DRAIN' ? 'that it drains' : b.answer}`);
-	if (b.state === 'starting' || b.state === 'shutting down') notes.push(b.state);
+	if (b.state === 'starting' || b.state === 'shutting down') notes.push(stale && b.state !== 'starting' ? 'stopped' : b.state);
 	if (said) notes.push(said);
 	if (b.why) notes.push((b.by && !stale ? 'otherwise: ' : '') + b.why);
 	return {main, word, note: notes.join('; '), title: b.by ? moment(b.since_ms) : ''};
