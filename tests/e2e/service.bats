@@ -72,7 +72,7 @@ times_told() { # NAME LINE
 	sync_now A
 	[ "$(times_told A 'STATUS=in sync')" = 1 ] # of each thing once
 	stop A
-	grep -qx 'STOPPING=1 EXTEND_TIMEOUT_USEC=20000000' "$T/A.told" # Shutdown-Timeout and a little
+	grep -qx 'STOPPING=1 EXTEND_TIMEOUT_USEC=18000000' "$T/A.told" # Shutdown-Timeout and a little
 }
 
 @test "a manager that is gone, or an address that is none, keeps nobody from working" {
