@@ -91,6 +91,7 @@ at_epoch_of_datastore() {
 }
 
 lose_datastore() {
+	sleep 1.1 # the epoch of what goes on from a copy is made of the time, in seconds: two in one second would be the same
 	stop datastore
 	rm -rf "$T/datastore"
 	mkdir "$T/datastore"
