@@ -233,7 +233,8 @@ static void become(const char *program, char *const argv[], int out)
 	} else {
 		dup2(STDERR_FILENO, STDOUT_FILENO);
 	}
-	execv(program, argv);
+	if (chdir("/") == 0) /* it goes back to where it began, which its user may not be let into */
+		execv(program, argv);
 	dprintf(STDERR_FILENO, "%s: %s\n", program, strerror(errno));
 	_exit(127);
 }

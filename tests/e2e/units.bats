@@ -137,6 +137,7 @@ webserver() { # DIRECTORY OF THE DATABASES
 	launch manager python3 "$HERE/manager.py" "@sameroot-units-$$" "$T/told.lb"
 	export NOTIFY_SOCKET=@sameroot-units-$$
 	strace -o "$T/true.trace" true 2>/dev/null && as+=(strace -f -qq -o "$T/lb.trace")
+	install -d -m 700 "$T/closed" && cd "$T/closed" # to the user, as root's home is
 	launch lb "${as[@]}" "$T/sameroot-lb" -c "$T/lb.conf"
 	unset NOTIFY_SOCKET
 	wait_for 'it is ready' grep -qx READY=1 "$T/told.lb"
