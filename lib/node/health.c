@@ -116,9 +116,10 @@ static void judge_lag(struct sr_health *h, uint64_t max_lag_s)
 	free(why);
 }
 
-/* With the lock held, which is let go meanwhile. */
+/* With the lock held, which is let go meanwhile: whoever hears of a change may be waiting for us in sr_health_set. */
 static void turn(struct sr_health *h)
 {
+	bool none;
 	char *url = h->url && h->turn % TURNS == 0 ? sr_strdup(h->url) : NULL;
 	uint64_t max_lag_s = h->max_lag_s;
 
@@ -127,10 +128,13 @@ static void turn(struct sr_health *h)
 	judge_lag(h, max_lag_s);
 	if (url)
 		look(h, url);
-	pthread_mutex_lock(&h->lock);
-	if (!h->url) /* also when it was taken away while it was asked */
-		sr_balance_fault(h->o.balance, SR_FAULT_HEALTH, NULL);
 	free(url);
+	pthread_mutex_lock(&h->lock);
+	none = !h->url; /* also when it was taken away while it was asked */
+	pthread_mutex_unlock(&h->lock);
+	if (none)
+		sr_balance_fault(h->o.balance, SR_FAULT_HEALTH, NULL);
+	pthread_mutex_lock(&h->lock);
 }
 
 static void rest(struct sr_health *h)

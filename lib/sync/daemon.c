@@ -469,9 +469,9 @@ void sr_sync_daemon_now(struct sr_sync_daemon *d)
 
 void sr_sync_daemon_reload(struct sr_sync_daemon *d, struct sr_config *fresh)
 {
+	sr_health_set(d->health, fresh->health_check_url, fresh->max_lag);
 	pthread_mutex_lock(&d->lock);
 	d->interval_ms = fresh->update_interval * 1000;
-	sr_health_set(d->health, fresh->health_check_url, fresh->max_lag);
 	sr_config_free(d->fresh);
 	d->fresh = fresh;
 	pthread_mutex_unlock(&d->lock);
