@@ -24,7 +24,8 @@
 enum phase { STARTING, RUNNING, STOPPING };
 
 struct sr_balance {
-	pthread_mutex_t lock;
+	pthread_mutex_t saying; /* one override at a time, while it is written; taken before lock */
+	pthread_mutex_t lock;   /* of what follows; never held over the disk: a balancer's probe waits for it */
 	enum phase phase;
 	char *fault[SR_FAULTS]; /* NULL: none; OWNED */
 	enum sr_override override;
@@ -125,6 +126,7 @@ enum sr_status sr_balance_open(struct sr_balance **out, const char *state_dir, v
 	struct sr_balance *b = sr_alloc(sizeof *b);
 	enum sr_status rc;
 
+	pthread_mutex_init(&b->saying, NULL);
 	pthread_mutex_init(&b->lock, NULL);
 	b->path = sr_format("%s/" OVERRIDE_FILE, state_dir);
 	b->changed = changed;
@@ -148,6 +150,7 @@ void sr_balance_close(struct sr_balance *b)
 		free(b->fault[i]);
 	free(b->path);
 	pthread_mutex_destroy(&b->lock);
+	pthread_mutex_destroy(&b->saying);
 	free(b);
 }
 
@@ -232,17 +235,19 @@ enum sr_status sr_balance_override(struct sr_balance *b, enum sr_override word, 
 	enum sr_status rc;
 
 	snprintf(who, sizeof who, "%s", by);
-	pthread_mutex_lock(&b->lock);
-	if (b->phase == STOPPING)
+	pthread_mutex_lock(&b->saying);
+	if (sr_balance_is_stopping(b))
 		rc = sr_err_set(err, SR_E_UNAVAILABLE, "it is shutting down: say it again when it has started");
 	else
 		rc = keep(b, word, now, who, err);
+	pthread_mutex_lock(&b->lock);
 	if (rc == SR_OK) {
 		b->override = word;
 		b->since_ms = word == SR_OVERRIDE_AUTO ? 0 : now;
 		memcpy(b->by, who, sizeof b->by);
 	}
 	pthread_mutex_unlock(&b->lock);
+	pthread_mutex_unlock(&b->saying);
 	if (rc == SR_OK)
 		sr_info("balancer status: %s, said %s", words[word], who);
 	tell(b, rc == SR_OK);
