@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "lib/base/bytes.h"
+#include "lib/base/network.h"
 #include "lib/replica/admit.h"
 
 #define FRESH_MS      2000 /* so old may be what is known of the others */
@@ -105,7 +106,9 @@ enum sr_status sr_relay_find(struct sr_peers *peers, const char *text, struct sr
 
 static bool is_this_machine(const char *host)
 {
-	return !strncmp(host, "127.", 4) || !strcmp(host, "::1") || !strcasecmp(host, "localhost");
+	struct sr_network address;
+
+	return !strcasecmp(host, "localhost") || (sr_network_parse_peer(sr_bytes_of(host), &address) && sr_network_is_loopback(&address));
 }
 
 /* "name:password" of who asks.  OWNED BY CALLER (forget). */
