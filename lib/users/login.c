@@ -39,7 +39,7 @@ struct sr_login {
 	uint8_t salt[32];
 	pthread_mutex_t lock;
 	char *trouble; /* why users.db could not be asked the last time, as it was logged; NULL: it could */
-	struct fault faults[FAULTS];
+	struct fault faults[WHOS][FAULTS]; /* of each kind its own: nobody's names push out addresses */
 	struct seen seen[SEEN];
 };
 
@@ -68,37 +68,44 @@ void sr_login_free(struct sr_login *l)
 
 /* --- failed tries; the lock is held ----------------------------------------------------------------------------------------- */
 
-static struct fault *fault_of(struct sr_login *l, const char *who)
+static struct fault *fault_of(struct sr_login *l, size_t kind, const char *who)
 {
 	for (size_t i = 0; i < FAULTS; i++)
-		if (l->faults[i].tries && !strcmp(l->faults[i].who, who))
-			return &l->faults[i];
+		if (l->faults[kind][i].tries && !strcmp(l->faults[kind][i].who, who))
+			return &l->faults[kind][i];
 	return NULL;
 }
 
-static unsigned wait_of(struct sr_login *l, const char *who, unsigned tries, int64_t now)
+static unsigned wait_of(struct sr_login *l, size_t kind, const char *who, int64_t now)
 {
-	struct fault *f = fault_of(l, who);
+	struct fault *f = fault_of(l, kind, who);
 	int64_t left = f ? f->since_ms + WINDOW_MS - now : 0;
 
 	if (f && left <= 0)
 		f->tries = 0;
-	return f && f->tries >= tries ? (unsigned)(left + 999) / 1000 : 0;
+	return f && f->tries >= tries_of[kind] ? (unsigned)(left + 999) / 1000 : 0;
 }
 
-/* The place of one that is over, else of the oldest: whoever floods it with names is stopped by his address. */
-static void note_fault(struct sr_login *l, const char who[WHO], int64_t now)
+/* Which one tells less? */
+static bool is_weaker(const struct fault *a, const struct fault *b, int64_t now)
 {
-	struct fault *f = fault_of(l, who);
+	unsigned tries_a = a->since_ms + WINDOW_MS > now ? a->tries : 0, tries_b = b->since_ms + WINDOW_MS > now ? b->tries : 0;
 
-	for (size_t i = 0; !f && i < FAULTS; i++)
-		if (!l->faults[i].tries || l->faults[i].since_ms + WINDOW_MS <= now)
-			f = &l->faults[i], f->tries = 0;
-	for (size_t i = 0; !f && i < FAULTS; i++)
-		if (i == 0 || l->faults[i].since_ms < f->since_ms)
-			f = &l->faults[i], f->tries = 0;
-	if (!f->tries) {
+	return tries_a < tries_b || (tries_a == tries_b && a->since_ms < b->since_ms);
+}
+
+/* In the place of one that is over, else of the oldest of those that failed least: a flood of others, each of which fails once, hides nobody who goes on. */
+static void note_fault(struct sr_login *l, size_t kind, const char who[WHO], int64_t now)
+{
+	struct fault *f = fault_of(l, kind, who), *weakest = &l->faults[kind][0];
+
+	for (size_t i = 1; !f && i < FAULTS; i++)
+		if (is_weaker(&l->faults[kind][i], weakest, now))
+			weakest = &l->faults[kind][i];
+	if (!f) {
+		f = weakest;
 		memcpy(f->who, who, WHO);
+		f->tries = 0;
 		f->since_ms = now;
 	}
 	f->tries++;
@@ -121,7 +128,7 @@ static unsigned must_wait(struct sr_login *l, char who[WHOS][WHO], int64_t now)
 
 	pthread_mutex_lock(&l->lock);
 	for (size_t i = 0; i < WHOS; i++) {
-		unsigned wait = wait_of(l, who[i], tries_of[i], now);
+		unsigned wait = wait_of(l, i, who[i], now);
 
 		most = wait > most ? wait : most;
 	}
@@ -135,8 +142,8 @@ static void note(struct sr_login *l, char who[WHOS][WHO], bool right, int64_t no
 
 	pthread_mutex_lock(&l->lock);
 	for (size_t i = 0; !right && i < WHOS; i++)
-		note_fault(l, who[i], now);
-	f = right ? fault_of(l, who[0]) : NULL;
+		note_fault(l, i, who[i], now);
+	f = right ? fault_of(l, 0, who[0]) : NULL;
 	if (f)
 		f->tries = 0;
 	pthread_mutex_unlock(&l->lock);

@@ -323,6 +323,30 @@ static void test_many_names_from_one_address(void **state)
 	sr_login_free(l);
 }
 
+/* Whoever fills what is remembered with other names does not make it forget his guesses at one. */
+static void test_a_flood_of_names_hides_no_guesses(void **state)
+{
+	struct world *w = *state;
+	struct sr_login *l;
+	char name[32], peer[32];
+	bool admin;
+
+	sql(w, "CREATE TABLE t(n, h, a); WITH RECURSIVE k(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM k WHERE i < 400) "
+	       "INSERT INTO t SELECT iif(i = 400, 'ada', 'user ' || i), '$5$rounds=1000$x$no', 1 FROM k");
+	l = sr_login_new(w->path, "SELECT n, h, a FROM t");
+	for (int i = 0; i < 400; i++) {
+		snprintf(name, sizeof name, "user %d", i);
+		snprintf(peer, sizeof peer, "192.0.2.%d", i / 40);
+		assert_int_equal(login(w, l, name, "guess", peer, &admin), SR_E_AUTH);
+	}
+	for (int i = 0; i < 10 * SR_LOGIN_TRIES; i++) {
+		snprintf(peer, sizeof peer, "198.51.100.%d", i);
+		assert_int_equal(login(w, l, "ada", "guess", peer, &admin), SR_E_AUTH);
+	}
+	assert_int_equal(login(w, l, "ada", "guess", "203.0.113.1", &admin), SR_E_AGAIN);
+	sr_login_free(l);
+}
+
 static void test_the_header(void **state)
 {
 	static const char *const bad[] = {"Basic", "Basic ", "Bearer QTpi", "Basic !!!!", "Basic QUI", "Basic QToA"};
@@ -356,6 +380,7 @@ int main(void)
 		T(test_passwords),
 		T(test_logins),
 		T(test_many_names_from_one_address),
+		T(test_a_flood_of_names_hides_no_guesses),
 		T(test_the_header),
 	};
 
