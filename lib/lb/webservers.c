@@ -61,7 +61,7 @@ static void name_it(struct sr_lb_webserver *w, const char *name, const char *key
 	memcpy(w->cookie, text, sizeof w->cookie - 1);
 	for (size_t i = 0; i < n; i++)
 		w->id[i] = isalnum((unsigned char)name[i]) || strchr(".-", name[i]) ? name[i] : '_';
-	snprintf(w->id + n, sizeof w->id - n, "-%.8s", text);
+	snprintf(w->id + n, sizeof w->id - n, "-%.16s", text); /* two with one id, and HAProxy would take none */
 }
 
 /* --- where it is -------------------------------------------------------------------------------------------------------------------- */

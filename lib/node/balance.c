@@ -111,7 +111,7 @@ static enum sr_status keep(const struct sr_balance *b, enum sr_override word, in
 	if (word == SR_OVERRIDE_AUTO) {
 		if (unlink(b->path) != 0 && errno != ENOENT)
 			return sr_err_sys(err, SR_E_IO, "remove %s", b->path);
-		return SR_OK;
+		return sr_file_sync_parent(b->path, err);
 	}
 	line = sr_format("%s %lld %s\n", words[word], (long long)since_ms, by);
 	rc = write_line(b->path, line, err);
