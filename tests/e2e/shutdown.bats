@@ -52,7 +52,7 @@ token() { # NAME
 }
 
 @test "10,000 rows that no round has pushed are at the datastore when SIGTERM has ended the webserver" {
-	export INTERVAL=600
+	export INTERVAL=600 SHUTDOWN=25
 	write_config A
 	fill A
 	start_datastore
