@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "lib/base/door.h"
+#include "lib/base/wait.h"
 
 enum {
 	LINGER_MS = 2000,
@@ -42,20 +43,6 @@ struct sr_keeper {
 	int64_t next_look; /* when the thread looks again */
 	bool stopping, quit;
 };
-
-static struct timespec after(int64_t ms)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += ms / 1000;
-	t.tv_nsec += ms % 1000 * 1000000;
-	if (t.tv_nsec >= 1000000000) {
-		t.tv_sec++;
-		t.tv_nsec -= 1000000000;
-	}
-	return t;
-}
 
 /* Something becomes due at `when`: see to it that the thread is awake then. */
 static void look_at(struct sr_keeper *k, int64_t when)
@@ -299,7 +286,7 @@ static void *watch(void *arg)
 			pthread_mutex_lock(&k->lock);
 			continue; /* what changed meanwhile is looked at again */
 		}
-		until = after(k->next_look - now);
+		until = sr_after_ms(k->next_look - now);
 		pthread_cond_timedwait(&k->changed, &k->lock, &until);
 	}
 	pthread_mutex_unlock(&k->lock);
@@ -309,14 +296,10 @@ static void *watch(void *arg)
 struct sr_keeper *sr_keeper_start(void)
 {
 	struct sr_keeper *k = sr_alloc(sizeof(*k));
-	pthread_condattr_t attr;
 
 	pthread_mutex_init(&k->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&k->changed, &attr);
-	pthread_cond_init(&k->emptied, &attr);
-	pthread_condattr_destroy(&attr);
+	sr_cond_init(&k->changed);
+	sr_cond_init(&k->emptied);
 	if (!pthread_create(&k->thread, NULL, watch, k))
 		return k;
 	free(k);
@@ -353,7 +336,7 @@ void sr_keeper_stopping(struct sr_keeper *k)
 
 bool sr_keeper_wait(struct sr_keeper *k, int64_t ms)
 {
-	struct timespec until = after(ms);
+	struct timespec until = sr_after_ms(ms);
 	bool empty;
 
 	pthread_mutex_lock(&k->lock);

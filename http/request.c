@@ -11,6 +11,7 @@
 
 #include "lib/base/door.h"
 #include "lib/base/log.h"
+#include "lib/base/wait.h"
 
 enum { LOOK_MS = 500 }; /* of silence, before we look whether the client is still there */
 
@@ -57,17 +58,13 @@ void sr_fields_free(struct sr_fields *f)
 struct sr_request *sr_request_new(struct sr_server *server, const struct sr_limits *limits, const char *raw)
 {
 	struct sr_request *req = sr_alloc(sizeof(*req));
-	pthread_condattr_t attr;
 
 	req->server = server;
 	req->limits = limits;
 	req->refs = 1;
 	req->raw = sr_strdup(raw ? raw : "");
 	pthread_mutex_init(&req->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&req->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	sr_cond_init(&req->changed);
 	return req;
 }
 
@@ -216,13 +213,7 @@ static bool wait_for_client(struct sr_request *req, int64_t *waited, uint64_t mo
 		return false;
 	}
 	left = left < LOOK_MS ? left : LOOK_MS;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += left / 1000;
-	until.tv_nsec += left % 1000 * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
+	until = sr_after_ms(left);
 	if (pthread_cond_timedwait(&req->changed, &req->lock, &until) && waited == &req->waited_in)
 		sr_conn_look(req); /* one who only reads may have closed his side */
 	*waited += sr_ticks_ms() - before;

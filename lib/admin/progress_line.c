@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/base/door.h"
+#include "lib/base/wait.h"
 
 #define PATIENCE_MS 2000 /* shorter rounds show nothing */
 #define EVERY_MS    500
@@ -112,10 +113,7 @@ static void *run(void *arg)
 			draw(line, &line->now, now - line->began_ms);
 		else if (!line->now.what && line->drawn)
 			draw(line, NULL, 0);
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += EVERY_MS * 1000000L;
-		until.tv_sec += until.tv_nsec / 1000000000L;
-		until.tv_nsec %= 1000000000L;
+		until = sr_after_ms(EVERY_MS);
 		if (line->now.what || line->drawn)
 			pthread_cond_timedwait(&line->wake, &line->lock, &until);
 		else
@@ -135,15 +133,11 @@ bool sr_progress_line_wanted(int fd, bool json)
 struct sr_progress_line *sr_progress_line_new(int fd)
 {
 	struct sr_progress_line *line = sr_alloc(sizeof *line);
-	pthread_condattr_t attr;
 
 	line->fd = fd;
 	line->ended_ms = -PAUSE_MS;
 	pthread_mutex_init(&line->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&line->wake, &attr);
-	pthread_condattr_destroy(&attr);
+	sr_cond_init(&line->wake);
 	line->running = pthread_create(&line->thread, NULL, run, line) == 0; /* else there is no line */
 	return line;
 }

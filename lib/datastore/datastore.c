@@ -9,6 +9,7 @@
 
 #include "http/certificate.h"
 #include "lib/base/log.h"
+#include "lib/base/wait.h"
 #include "lib/replica/address.h"
 #include "lib/state/datastore_state.h"
 #include "lib/state/secret.h"
@@ -81,7 +82,6 @@ static bool serve_ready(void *ctx, char why[256])
 enum sr_status sr_datastore_open(struct sr_datastore **out, const struct sr_config *config, struct sr_err *err)
 {
 	struct sr_datastore *d = sr_alloc(sizeof(*d));
-	pthread_condattr_t attr;
 	enum sr_status rc;
 
 	d->config = config;
@@ -95,10 +95,7 @@ enum sr_status sr_datastore_open(struct sr_datastore **out, const struct sr_conf
 	pthread_mutex_init(&d->writer, NULL);
 	pthread_mutex_init(&d->face, NULL);
 	pthread_mutex_init(&d->old_lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&d->turn, &attr);
-	pthread_condattr_destroy(&attr);
+	sr_cond_init(&d->turn);
 	snprintf(d->why, sizeof(d->why), "starting: the stores are being looked at");
 	rc = load(d, err);
 	if (rc == SR_OK)
@@ -243,9 +240,8 @@ static bool wait_turn(struct sr_datastore *d)
 	struct timespec at;
 	bool go_on;
 
-	clock_gettime(CLOCK_MONOTONIC, &at);
 	pthread_mutex_lock(&d->face);
-	at.tv_sec += (time_t)d->interval;
+	at = sr_after_ms((int64_t)d->interval * 1000);
 	while (!d->stopping && !d->asked && pthread_cond_timedwait(&d->turn, &d->face, &at) != ETIMEDOUT)
 		;
 	d->asked = false;

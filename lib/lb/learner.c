@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "lib/base/log.h"
+#include "lib/base/wait.h"
 #include "lib/state/secret.h"
 #include "lib/sync/contact.h"
 
@@ -232,11 +233,9 @@ static void hand_over(struct sr_lb_learner *l)
 /* false: it is over. */
 static bool wait_for(struct sr_lb_learner *l, uint64_t seconds)
 {
-	struct timespec end;
+	struct timespec end = sr_after_ms((int64_t)seconds * 1000);
 	bool on;
 
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_sec += (time_t)seconds;
 	pthread_mutex_lock(&l->lock);
 	while (!l->stop && !l->now && pthread_cond_timedwait(&l->wake, &l->lock, &end) != ETIMEDOUT)
 		;
@@ -284,7 +283,6 @@ enum sr_status sr_lb_learner_start(struct sr_lb_learner **out, const struct sr_l
 				   struct sr_err *err)
 {
 	struct sr_lb_learner *l = sr_alloc(sizeof *l);
-	pthread_condattr_t attr;
 	enum sr_status rc;
 
 	l->conf = conf;
@@ -292,10 +290,7 @@ enum sr_status sr_lb_learner_start(struct sr_lb_learner **out, const struct sr_l
 	l->owner = pthread_self();
 	l->sig = sig;
 	pthread_mutex_init(&l->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&l->wake, &attr);
-	pthread_condattr_destroy(&attr);
+	sr_cond_init(&l->wake);
 	rc = recall(state, &l->known, err);
 	if (rc == SR_OK && pthread_create(&l->thread, NULL, run, l) != 0)
 		rc = sr_err_set(err, SR_E_INTERNAL, "no thread can be started");

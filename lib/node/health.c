@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "http/client.h"
+#include "lib/base/wait.h"
 
 #define TURN_S     1
 #define TURNS      2 /* from one look to the next */
@@ -139,10 +140,8 @@ static void turn(struct sr_health *h)
 
 static void rest(struct sr_health *h)
 {
-	struct timespec until;
+	struct timespec until = sr_after_ms(TURN_S * 1000);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += TURN_S;
 	while (!h->stop && pthread_cond_timedwait(&h->wake, &h->lock, &until) != ETIMEDOUT)
 		;
 }
@@ -173,14 +172,10 @@ static void free_all(struct sr_health *h)
 enum sr_status sr_health_start(struct sr_health **out, const struct sr_health_options *options, const char *url, uint64_t max_lag_s, struct sr_err *err)
 {
 	struct sr_health *h = sr_alloc(sizeof *h);
-	pthread_condattr_t attr;
 
 	h->o = *options;
 	pthread_mutex_init(&h->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&h->wake, &attr);
-	pthread_condattr_destroy(&attr);
+	sr_cond_init(&h->wake);
 	h->url = url ? sr_strdup(url) : NULL;
 	h->max_lag_s = max_lag_s;
 	if (url)

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "lib/base/door.h"
+#include "lib/base/wait.h"
 #include "lib/node/results.h"
 
 #define THREADS     32 /* of one search */
@@ -91,7 +92,6 @@ static void count_thread(struct sr_finder *f, int by)
 static struct sr_search *search_new(struct sr_finder *f, const struct sr_question *q, unsigned ms)
 {
 	struct sr_search *s = sr_alloc(sizeof *s);
-	pthread_condattr_t attr;
 	size_t n = 0;
 
 	s->finder = f;
@@ -105,10 +105,7 @@ static struct sr_search *search_new(struct sr_finder *f, const struct sr_questio
 	s->call = (struct sr_call){
 		.method = sr_strdup(q->method), .target = sr_strdup(q->target), .headers = (const char *const *)s->headers};
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&s->moved, &attr);
-	pthread_condattr_destroy(&attr);
+	sr_cond_init(&s->moved);
 	return s;
 }
 
@@ -259,17 +256,8 @@ static void start(struct sr_search *s)
 /* With the lock held: until somebody has it, all were asked, or the time is over. */
 static void wait_for_answers(struct sr_search *s)
 {
-	struct timespec until;
-	int64_t ms = s->until + SLACK_MS - sr_ticks_ms();
+	struct timespec until = sr_after_ms(s->until + SLACK_MS - sr_ticks_ms());
 
-	ms = ms > 0 ? ms : 0;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)(ms / 1000);
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
 	while (!s->winner && s->running && pthread_cond_timedwait(&s->moved, &s->lock, &until) == 0)
 		;
 	s->over = true;

@@ -12,6 +12,7 @@
 #include "lib/base/door.h"
 #include "lib/base/log.h"
 #include "lib/base/notify.h"
+#include "lib/base/wait.h"
 #include "lib/node/hook.h"
 #include "lib/replica/admit.h"
 
@@ -56,15 +57,8 @@ static int64_t quarter(const struct sr_shutdown *s, int n)
 
 static void wait_changed(struct sr_shutdown *s, int64_t ms)
 {
-	struct timespec until;
+	struct timespec until = sr_after_ms(ms);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += ms % 1000 * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
 	pthread_cond_timedwait(&s->changed, &s->lock, &until);
 }
 
@@ -246,15 +240,11 @@ static void *run(void *arg)
 struct sr_shutdown *sr_shutdown_new(const struct sr_config *config, const char *role)
 {
 	struct sr_shutdown *s = sr_alloc(sizeof *s);
-	pthread_condattr_t attr;
 
 	s->config = config;
 	s->role = role;
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&s->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	sr_cond_init(&s->changed);
 	return s;
 }
 

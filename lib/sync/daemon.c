@@ -7,6 +7,7 @@
 
 #include "lib/base/log.h"
 #include "lib/base/notify.h"
+#include "lib/base/wait.h"
 #include "lib/replica/address.h"
 
 #define BACKOFF_MAX_MS 60000
@@ -135,18 +136,14 @@ enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_
 				   struct sr_shutdown *shutdown, struct sr_err *err)
 {
 	struct sr_sync_daemon *d = sr_alloc(sizeof *d);
-	pthread_condattr_t attr;
 	enum sr_status rc;
 
 	d->config = config;
 	d->shutdown = shutdown;
 	d->interval_ms = config->update_interval * 1000;
 	pthread_mutex_init(&d->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&d->wake, &attr);
-	pthread_cond_init(&d->lending, &attr);
-	pthread_condattr_destroy(&attr);
+	sr_cond_init(&d->wake);
+	sr_cond_init(&d->lending);
 	rc = open_sync(&d->sync, &d->admit, config, version, err);
 	if (rc == SR_OK)
 		rc = open_balance(d, err);
@@ -212,8 +209,7 @@ enum sr_status sr_sync_daemon_borrow(struct sr_sync_daemon *d, unsigned most_s, 
 	struct timespec until;
 	bool got, stop;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += most_s;
+	until = sr_after_ms((int64_t)most_s * 1000);
 	pthread_mutex_lock(&d->lock);
 	d->borrowers++;
 	pthread_cond_signal(&d->wake);
@@ -314,15 +310,8 @@ static uint64_t pause_ms(const struct sr_sync_daemon *d, unsigned failures)
 
 static void wait_for(struct sr_sync_daemon *d, uint64_t ms)
 {
-	struct timespec until;
+	struct timespec until = sr_after_ms((int64_t)ms);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)(ms / 1000);
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
 	for (bool late = false; !late || d->borrowers;) {
 		if (d->borrowers)
 			lend(d);
