@@ -607,6 +607,15 @@ static void server_free(struct sr_server *server)
 	free(server);
 }
 
+struct sr_routes sr_routes_of(const struct sr_route *(*table)(size_t *n), void *ctx)
+{
+	struct sr_routes routes = {.ctx = ctx};
+
+	if (ctx)
+		routes.at = table(&routes.n);
+	return routes;
+}
+
 enum sr_status sr_server_start(struct sr_server **out, const struct sr_server_options *options, struct sr_err *err)
 {
 	struct sr_server *server = sr_alloc(sizeof(*server));

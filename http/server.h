@@ -45,6 +45,8 @@ struct sr_routes { /* one room's routes, with that room's context */
 	size_t n;
 	void *ctx; /* given to the handlers */
 };
+/* Those of a room that hands out its table; ctx NULL: it is not here, and there are none. */
+struct sr_routes sr_routes_of(const struct sr_route *(*table)(size_t *n), void *ctx);
 
 /* Asked before any of the body is read, on an event thread: it must not block (a slow password check belongs in the handler).  Anything but
  * SR_OK is the answer.  SR_E_AUTH is a 401 with the WWW-Authenticate challenge.

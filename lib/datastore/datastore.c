@@ -420,13 +420,20 @@ static enum sr_status certificate(struct sr_datastore *d, struct sr_err *err)
 
 enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 {
-	struct sr_routes routes[] = {{.ctx = d},          {.ctx = &d->serve}, {.ctx = &d->hello},  {.ctx = &d->conflicts},
-				     {.ctx = d->balance}, {.ctx = &d->relay}, {.ctx = d->results},
-				     {.ctx = d->shutdown}, {.ctx = d->page},    {.ctx = &d->metrics}};
+	struct sr_routes routes[] = {sr_routes_of(sr_ds_routes, d),
+				     sr_routes_of(sr_serve_routes, &d->serve),
+				     sr_routes_of(sr_hello_routes, &d->hello),
+				     sr_routes_of(sr_conflict_routes, &d->conflicts),
+				     sr_routes_of(sr_balance_routes, d->balance),
+				     sr_routes_of(sr_relay_routes, &d->relay),
+				     sr_routes_of(sr_results_routes, d->results),
+				     sr_routes_of(sr_shutdown_routes, d->shutdown),
+				     sr_routes_of(sr_page_routes, d->page),
+				     sr_routes_of(sr_metrics_routes, &d->metrics)};
 	struct sr_server_options o = {.address = d->config->datastore_listen_address,
 				      .port = d->config->datastore_port,
 				      .routes = routes,
-				      .routes_count = sizeof(routes) / sizeof(*routes) - !d->shutdown, /* the last one */
+				      .routes_count = sizeof(routes) / sizeof(*routes),
 				      .authorize = sr_admit_check,
 				      .verify = sr_admit_verify,
 				      .challenge = SR_ADMIT_CHALLENGE,
@@ -440,16 +447,6 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 	d->relay = (struct sr_relay){.peers = d->peers, .balance = d->balance, .shutdown = d->shutdown};
 	o.certificate = d->certificate;
 	o.key = d->key;
-	routes[0].at = sr_ds_routes(&routes[0].n);
-	routes[1].at = sr_serve_routes(&routes[1].n);
-	routes[2].at = sr_hello_routes(&routes[2].n);
-	routes[3].at = sr_conflict_routes(&routes[3].n);
-	routes[4].at = sr_balance_routes(&routes[4].n);
-	routes[5].at = sr_relay_routes(&routes[5].n);
-	routes[6].at = sr_results_routes(&routes[6].n);
-	routes[7].at = sr_shutdown_routes(&routes[7].n);
-	routes[8].at = sr_page_routes(&routes[8].n);
-	routes[9].at = sr_metrics_routes(&routes[9].n);
 	rc = sr_server_start(&server, &o, err);
 	if (rc != SR_OK)
 		return rc;

@@ -300,15 +300,15 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 	const struct sr_config *c = d->config;
 	char *cert = NULL, *key = NULL;
 	struct sr_routes routes[] = {{.at = own_routes, .n = sizeof own_routes / sizeof *own_routes, .ctx = d},
-				     {.ctx = &d->serve},
-				     {.ctx = &d->hello},
-				     {.ctx = &d->conflicts},
-				     {.ctx = d->balance},
-				     {.ctx = &d->relay},
-				     {.ctx = d->results},
-				     {.ctx = d->shutdown},
-				     {.ctx = d->page},
-				     {.ctx = &d->metrics}};
+				     sr_routes_of(sr_serve_routes, &d->serve),
+				     sr_routes_of(sr_hello_routes, &d->hello),
+				     sr_routes_of(sr_conflict_routes, &d->conflicts),
+				     sr_routes_of(sr_balance_routes, d->balance),
+				     sr_routes_of(sr_relay_routes, &d->relay),
+				     sr_routes_of(sr_results_routes, d->results),
+				     sr_routes_of(sr_shutdown_routes, d->shutdown),
+				     sr_routes_of(sr_page_routes, d->page),
+				     sr_routes_of(sr_metrics_routes, &d->metrics)};
 	struct sr_server_options o = {.address = c->sync_listen_address,
 				      .port = c->sync_port,
 				      .routes = routes,
@@ -327,15 +327,6 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 	d->relay = (struct sr_relay){.peers = d->peers, .balance = d->balance, .shutdown = d->shutdown};
 	d->metrics = (struct sr_metrics){
 		.role = "webserver", .balance = d->balance, .archive = sr_sync_replica(d->sync)->archive, .tell = tell_metrics, .ctx = d};
-	routes[1].at = sr_serve_routes(&routes[1].n);
-	routes[2].at = sr_hello_routes(&routes[2].n);
-	routes[3].at = sr_conflict_routes(&routes[3].n);
-	routes[4].at = sr_balance_routes(&routes[4].n);
-	routes[5].at = sr_relay_routes(&routes[5].n);
-	routes[6].at = sr_results_routes(&routes[6].n);
-	routes[7].at = sr_shutdown_routes(&routes[7].n);
-	routes[8].at = sr_page_routes(&routes[8].n);
-	routes[9].at = sr_metrics_routes(&routes[9].n);
 	o.certificate = cert;
 	o.key = key;
 	if (rc == SR_OK)
