@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define ALL_BITS  128
 #define IPV4_BITS 96 /* that stand before an IPv4 address */
@@ -97,6 +98,17 @@ bool sr_network_is_loopback(const struct sr_network *address)
 	static const struct sr_network ipv4 = {{[10] = 0xff, [11] = 0xff, [12] = 127}, IPV4_BITS + 8}, ipv6 = {{[15] = 1}, ALL_BITS};
 
 	return sr_network_has(&ipv4, address) || sr_network_has(&ipv6, address);
+}
+
+bool sr_network_is_here(const char *text)
+{
+	static const char name[] = "localhost";
+	size_t n = sizeof name - 1;
+	struct sr_network address;
+
+	if (strncasecmp(text, name, n) == 0)
+		return text[n] == '\0' || text[n] == ':';
+	return sr_network_parse_peer(sr_bytes_of(text), &address) && sr_network_is_loopback(&address);
 }
 
 void sr_network_text(const struct sr_network *address, char out[SR_NETWORK_TEXT])

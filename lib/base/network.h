@@ -19,6 +19,8 @@ SR_MUST bool sr_network_parse_peer(struct sr_bytes text, struct sr_network *out)
 
 bool sr_network_has(const struct sr_network *network, const struct sr_network *address);
 bool sr_network_is_loopback(const struct sr_network *address);
+/* Is "HOST", "HOST:PORT" or "[V6]:PORT" the machine itself: localhost, or an address of the loopback?  Other names are never looked up: they are not. */
+bool sr_network_is_here(const char *text);
 /* "192.0.2.7", "2001:db8::1": one text for each address, without its bits. */
 #define SR_NETWORK_TEXT 46
 void sr_network_text(const struct sr_network *address, char out[SR_NETWORK_TEXT]);

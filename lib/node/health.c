@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "http/client.h"
+#include "lib/base/network.h"
 #include "lib/base/wait.h"
 
 #define TURN_S     1
@@ -41,16 +42,9 @@ static void cut(const char *url, char **base, char **target)
 	*target = sr_format("%s%s", host[len] == '/' ? "" : "/", host + len);
 }
 
-static bool is_loopback(const char *base)
-{
-	const char *host = strstr(base, "//") + 2;
-
-	return !strncmp(host, "127.", 4) || !strncmp(host, "[::1]", 5) || (!strncasecmp(host, "localhost", 9) && (host[9] == ':' || !host[9]));
-}
-
 static enum sr_status ask(const char *base, const char *target, struct sr_err *err)
 {
-	struct sr_client_options o = {.url = base, .insecure = is_loopback(base), .connect_ms = CONNECT_MS, .total_ms = LOOK_MS};
+	struct sr_client_options o = {.url = base, .insecure = sr_network_is_here(strstr(base, "//") + 2), .connect_ms = CONNECT_MS, .total_ms = LOOK_MS};
 	struct sr_client *client = NULL;
 	struct sr_answer answer = {0};
 	struct sr_stream *body = NULL;

@@ -104,13 +104,6 @@ enum sr_status sr_relay_find(struct sr_peers *peers, const char *text, struct sr
 
 /* --- with what ------------------------------------------------------------------------------------------------------------- */
 
-static bool is_this_machine(const char *host)
-{
-	struct sr_network address;
-
-	return !strcasecmp(host, "localhost") || (sr_network_parse_peer(sr_bytes_of(host), &address) && sr_network_is_loopback(&address));
-}
-
 /* "name:password" of who asks.  OWNED BY CALLER (forget). */
 static enum sr_status login_of(const struct sr_request *req, const struct sr_peer *peer, char **out, struct sr_err *err)
 {
@@ -121,7 +114,7 @@ static enum sr_status login_of(const struct sr_request *req, const struct sr_pee
 	if (!header || strncasecmp(header, "Basic ", 6) != 0)
 		return sr_err_set(err, SR_E_FORBIDDEN, "%s is another node, where the admin token of this one counts for nothing: it needs an admin's login (--user NAME)",
 				  peer->name);
-	if (!peer->pin && peer->host && !is_this_machine(peer->host))
+	if (!peer->pin && peer->host && !sr_network_is_here(peer->host))
 		return sr_err_set(err, SR_E_FORBIDDEN,
 				  "%s serves plain HTTP (Insecure-Disable-HTTPS), and no password is sent over the network unencrypted: do it on that machine",
 				  peer->name);

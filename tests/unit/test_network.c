@@ -81,9 +81,24 @@ static void peers(void **state)
 	assert_true(sr_network_parse_peer(sr_bytes_of("::2"), &p) && !sr_network_is_loopback(&p));
 }
 
+static void the_machine_itself(void **state)
+{
+	static const char *const here[] = {"localhost", "LocalHost:80", "127.0.0.1", "127.9.9.9:8080", "::1", "[::1]:443", "::ffff:127.0.0.1"};
+	static const char *const elsewhere[] = {"127.evil.example", "127.evil.example:80", "localhost.example", "localhosts:80", "192.0.2.7", "[2001:db8::1]:80", "web1", ""};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof here / sizeof *here; i++)
+		if (!sr_network_is_here(here[i]))
+			fail_msg("not here: %s", here[i]);
+	for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
+		if (sr_network_is_here(elsewhere[i]))
+			fail_msg("here: %s", elsewhere[i]);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(what_is_none), cmocka_unit_test(who_is_in_it), cmocka_unit_test(peers)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(what_is_none), cmocka_unit_test(who_is_in_it), cmocka_unit_test(peers),
+					   cmocka_unit_test(the_machine_itself)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
