@@ -10,17 +10,11 @@
 #include "lib/admin/preview.h"
 #include "lib/admin/table.h"
 #include "lib/admin/union.h"
+#include "lib/base/json.h"
 
 #define QUESTION "Adopt a union? [y/N] "
 
 /* --- what it will do ---------------------------------------------------------------------------------------------------------- */
-
-static const char *text_or(const json_t *o, const char *name, const char *otherwise)
-{
-	const char *t = json_string_value(json_object_get(o, name));
-
-	return t ? t : otherwise;
-}
 
 static long long number(const json_t *o, const char *name)
 {
@@ -35,7 +29,7 @@ static void add_compared(struct sr_table *t, const json_t *w)
 		sr_table_add(t, "%lld equal, %lld only at the datastore, %lld only there, %lld different", number(c, "equal"), number(c, "here"),
 			     number(c, "there"), number(c, "different"));
 	else
-		sr_table_add(t, "not compared (%s): its state is united when it checks in", text_or(w, "why_not", "it was not asked"));
+		sr_table_add(t, "not compared (%s): its state is united when it checks in", sr_json_text(w, "why_not", "it was not asked"));
 }
 
 static void show_webservers(const json_t *list, FILE *out)
@@ -47,11 +41,11 @@ static void show_webservers(const json_t *list, FILE *out)
 	fputs(json_array_size(list) ? "Webservers that are known here:\n" : "No webserver is known here yet.\n", out);
 	sr_table_start(&t, "lllll");
 	for (i = 0; (w = json_array_get(list, i)); i++) {
-		sr_table_add(&t, "%s", text_or(w, "name", text_or(w, "uuid", "-")));
-		sr_table_add(&t, "history %s", text_or(w, "history", "not seen since the start"));
+		sr_table_add(&t, "%s", sr_json_text(w, "name", sr_json_text(w, "uuid", "-")));
+		sr_table_add(&t, "history %s", sr_json_text(w, "history", "not seen since the start"));
 		sr_table_add(&t, "epoch %lld, seq %lld", (long long)json_integer_value(json_object_get(w, "epoch")),
 			     (long long)json_integer_value(json_object_get(w, "seq")));
-		sr_table_add(&t, "seen %s", text_or(w, "seen", "never"));
+		sr_table_add(&t, "seen %s", sr_json_text(w, "seen", "never"));
 		add_compared(&t, w);
 	}
 	sr_table_print(&t, out, "  ");
@@ -59,7 +53,7 @@ static void show_webservers(const json_t *list, FILE *out)
 
 static bool is_held(const json_t *w)
 {
-	const char *history = text_or(w, "history", "");
+	const char *history = sr_json_text(w, "history", "");
 
 	return !strcmp(history, "ahead") || !strcmp(history, "fork") || !strcmp(history, "foreign");
 }
@@ -76,9 +70,9 @@ static long long show_predecessors(const json_t *list, long long epoch, FILE *ou
 		if (!is_held(w))
 			continue;
 		epoch = theirs > epoch ? theirs : epoch;
-		if (!strcmp(text_or(w, "history", ""), "foreign"))
+		if (!strcmp(sr_json_text(w, "history", ""), "foreign"))
 			fprintf(out, "Instance %s becomes its predecessor: webserver %s, which is held, reports it at epoch %lld, seq %lld.\n",
-				text_or(w, "instance", "-"), text_or(w, "name", text_or(w, "uuid", "-")), theirs,
+				sr_json_text(w, "instance", "-"), sr_json_text(w, "name", sr_json_text(w, "uuid", "-")), theirs,
 				(long long)json_integer_value(json_object_get(w, "seq")));
 	}
 	return epoch;
@@ -96,20 +90,20 @@ static void show_stores(const json_t *list, bool counted, FILE *out)
 	fputs("What is united here:\n", out);
 	sr_table_start(&t, "lrrl");
 	for (i = 0; (s = json_array_get(list, i)); i++) {
-		bool paused = !strcmp(text_or(s, "mode", ""), "paused");
+		bool paused = !strcmp(sr_json_text(s, "mode", ""), "paused");
 
-		sr_table_add(&t, "%s", text_or(s, "name", "-"));
+		sr_table_add(&t, "%s", sr_json_text(s, "name", "-"));
 		sr_table_add(&t, counted ? "%lld leaves" : "", (long long)json_integer_value(json_object_get(s, "leaves")));
 		sr_table_add(&t, counted ? "%lld bytes" : "not counted yet", (long long)json_integer_value(json_object_get(s, "bytes")));
 		sr_table_add(&t, !paused ? "%s" : counted ? "it is paused, and stays so: %s" : "it is paused, and nothing is founded before it is well: %s",
-			     paused ? text_or(s, "why", "it does not say why") : "");
+			     paused ? sr_json_text(s, "why", "it does not say why") : "");
 	}
 	sr_table_print(&t, out, "  ");
 }
 
 static void preview(const json_t *status, FILE *out)
 {
-	const char *instance = text_or(status, "instance", NULL);
+	const char *instance = sr_json_text(status, "instance", NULL);
 	long long epoch = (long long)json_integer_value(json_object_get(status, "epoch"));
 	long long highest = show_predecessors(json_object_get(status, "webservers"), epoch, out);
 
@@ -119,7 +113,7 @@ static void preview(const json_t *status, FILE *out)
 			instance, epoch, (long long)json_integer_value(json_object_get(status, "seq")), highest + 1);
 	else
 		fprintf(out, "This datastore has no history yet (%s).  A new one will be founded on what lies in its stores.\n",
-			text_or(status, "why", "it is new"));
+			sr_json_text(status, "why", "it is new"));
 	show_stores(json_object_get(status, "stores"), instance != NULL, out);
 	show_webservers(json_object_get(status, "webservers"), out);
 	fputs("Every webserver then unites its state with the datastore's: what is missing on a side is copied there, nothing is deleted, "
@@ -175,7 +169,7 @@ static enum sr_status adopt(const struct sr_admin *a, struct sr_here *h, struct 
 		rc = parse(&after, &result, err);
 	if (rc == SR_OK && !a->json)
 		fprintf(a->out, "Adopted: instance %s, epoch %lld.  Webservers unite at their next check-in; `sameroot status` lists who is held after it.\n",
-			text_or(result, "instance", "-"), (long long)json_integer_value(json_object_get(result, "epoch")));
+			sr_json_text(result, "instance", "-"), (long long)json_integer_value(json_object_get(result, "epoch")));
 	if (status)
 		sr_preview_answer(a, "union", preview_json(status), rc == SR_OK ? &after : NULL);
 	json_decref(status);

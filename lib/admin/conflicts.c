@@ -5,12 +5,13 @@
 
 #include "lib/admin/conflicts.h"
 #include "lib/admin/table.h"
+#include "lib/base/json.h"
 
 /* --- which are wanted ------------------------------------------------------------------------------------------------------------ */
 
 static bool is_wanted(const char *prefix, const json_t *entry)
 {
-	return strncmp(sr_conflicts_text(entry, "path", ""), prefix, strlen(prefix)) == 0;
+	return strncmp(sr_json_text(entry, "path", ""), prefix, strlen(prefix)) == 0;
 }
 
 /* Just what is promised, in this order, whatever else a daemon says; behind `node`, if there is one. */
@@ -20,7 +21,7 @@ static void add(json_t *out, const json_t *entry, const json_t *node)
 	json_t *o = json_object();
 
 	if (node) {
-		json_object_set_new(o, "node", json_string(sr_conflicts_text(node, "name", "-")));
+		json_object_set_new(o, "node", json_string(sr_json_text(node, "name", "-")));
 		json_object_set(o, "uuid", json_object_get(node, "uuid"));
 	}
 	for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
@@ -55,9 +56,9 @@ static void heads(struct sr_table *t, const char *const *h)
 static void add_row(struct sr_table *t, const json_t *o)
 {
 	for (const char *const *h = (const char *const[]){"id", "when", "reason", NULL}; *h; h++)
-		sr_table_add(t, "%s", sr_conflicts_text(o, *h, "-"));
+		sr_table_add(t, "%s", sr_json_text(o, *h, "-"));
 	sr_table_add(t, "%lld", (long long)json_integer_value(json_object_get(o, "size")));
-	sr_table_add(t, "%s", sr_conflicts_text(o, "path", "-"));
+	sr_table_add(t, "%s", sr_json_text(o, "path", "-"));
 }
 
 static void show(const json_t *list, FILE *out)
@@ -107,12 +108,12 @@ static void show_nodes(const struct sr_admin *a, const json_t *nodes)
 	sr_table_start(&t, "lllrrl");
 	heads(&t, (const char *const[]){"NODE", "UUID", "ROLE", "ENTRIES", "BYTES", "AS OF", NULL});
 	for (i = 0; (n = json_array_get(nodes, i)); i++) {
-		sr_table_add(&t, "%s", sr_conflicts_text(n, "name", "-"));
-		sr_table_add(&t, "%.8s", sr_conflicts_text(n, "uuid", "-"));
-		sr_table_add(&t, "%s", sr_conflicts_text(n, "role", "-"));
+		sr_table_add(&t, "%s", sr_json_text(n, "name", "-"));
+		sr_table_add(&t, "%.8s", sr_json_text(n, "uuid", "-"));
+		sr_table_add(&t, "%s", sr_json_text(n, "role", "-"));
 		sr_table_add(&t, "%lld", (long long)json_integer_value(json_object_get(n, "total")));
 		sr_table_add(&t, "%lld", (long long)json_integer_value(json_object_get(n, "bytes")));
-		sr_table_add(&t, "%s%s", sr_conflicts_text(n, "reported", "never told"),
+		sr_table_add(&t, "%s%s", sr_json_text(n, "reported", "never told"),
 			     json_is_true(json_object_get(n, "stale")) ? ", not seen since: it may hold others by now" : "");
 	}
 	sr_table_print(&t, a->out, "");
@@ -131,8 +132,8 @@ static void show_everywhere(const struct sr_admin *a, const json_t *nodes, const
 	sr_table_start(&t, "lllllrl");
 	heads(&t, (const char *const[]){"NODE", "UUID", "ID", "WHEN", "REASON", "SIZE", "PATH", NULL});
 	for (i = 0; (o = json_array_get(list, i)); i++) {
-		sr_table_add(&t, "%s", sr_conflicts_text(o, "node", "-"));
-		sr_table_add(&t, "%.8s", sr_conflicts_text(o, "uuid", "-"));
+		sr_table_add(&t, "%s", sr_json_text(o, "node", "-"));
+		sr_table_add(&t, "%.8s", sr_json_text(o, "uuid", "-"));
 		add_row(&t, o);
 	}
 	sr_table_print(&t, a->out, "");
@@ -142,7 +143,7 @@ static void show_everywhere(const struct sr_admin *a, const json_t *nodes, const
 
 		if (more > 0)
 			fprintf(a->out, "and %lld older ones on %s: `sameroot conflicts list` there names all\n", more,
-				sr_conflicts_text(o, "name", "-"));
+				sr_json_text(o, "name", "-"));
 	}
 }
 

@@ -34,7 +34,4 @@ SR_MUST enum sr_status sr_conflicts_everywhere(const struct sr_admin *a, struct 
 /* Columns of the record with this hash, at `path` (in text), out of the datastore's history; NULL: it is not kept any more, or cannot be had. */
 struct json_t *sr_conflicts_columns(const struct sr_admin *a, const char *hash, const char *path);
 
-/* A member that is a text; `otherwise` where it is none. */
-const char *sr_conflicts_text(const struct json_t *o, const char *name, const char *otherwise);
-
 #endif

@@ -7,6 +7,7 @@
 #include "lib/admin/conflicts.h"
 #include "lib/admin/table.h"
 #include "lib/base/door.h"
+#include "lib/base/json.h"
 
 #define SHOWN 20    /* of those that will go */
 #define CHUNK 10000 /* ids in one request */
@@ -36,14 +37,14 @@ static enum sr_status look_at(struct sr_conflicts *c, const char *given, json_t 
 	now = json_object_get(o, "now");
 	if (a->as) {
 		json_array_append_new(ids, json_pack("{s:O}", "id", json_object_get(o, "id")));
-	} else if (sr_conflicts_text(now, "unknown", NULL)) {
-		rc = sr_err_set(err, SR_E_UNAVAILABLE, "%s: %s", sr_conflicts_text(o, "path", "-"), sr_conflicts_text(now, "unknown", ""));
+	} else if (sr_json_text(now, "unknown", NULL)) {
+		rc = sr_err_set(err, SR_E_UNAVAILABLE, "%s: %s", sr_json_text(o, "path", "-"), sr_json_text(now, "unknown", ""));
 	} else {
 		json_array_append_new(ids, json_pack("{s:O, s:O}", "id", json_object_get(o, "id"), "over", json_object_get(o, "over")));
 		if (was_changed(o)) {
 			++*changed;
 			fprintf(talk(a), "%s was changed since: what is there now is not what won then, and will be replaced (%s shows both).\n",
-				sr_conflicts_text(o, "path", "-"), "`sameroot conflicts show`");
+				sr_json_text(o, "path", "-"), "`sameroot conflicts show`");
 		}
 	}
 	json_decref(o);
@@ -67,14 +68,14 @@ static void show_restored(const struct sr_conflicts *c, const json_t *list)
 	json_t *o;
 
 	for (i = 0; (o = json_array_get(list, i)); i++) {
-		bool made = strcmp(sr_conflicts_text(o, "result", ""), "restored") == 0;
-		const char *later = sr_conflicts_text(o, "later", NULL);
+		bool made = strcmp(sr_json_text(o, "result", ""), "restored") == 0;
+		const char *later = sr_json_text(o, "later", NULL);
 
 		if (later)
 			fprintf(c->a->out, "%s: %s stays in the archive, for %s of the same path is the later one\n",
-				sr_conflicts_text(o, "path", "-"), sr_conflicts_text(o, "id", "-"), later);
+				sr_json_text(o, "path", "-"), sr_json_text(o, "id", "-"), later);
 		else
-			fprintf(c->a->out, "%s: %s%s%s\n", sr_conflicts_text(o, "path", "-"), sr_conflicts_text(o, "result", "-"),
+			fprintf(c->a->out, "%s: %s%s%s\n", sr_json_text(o, "path", "-"), sr_json_text(o, "result", "-"),
 				made ? "; " : "", made ? how : "");
 	}
 }
@@ -114,7 +115,7 @@ enum sr_status sr_admin_conflicts_restore(const struct sr_admin *a, int *status,
 static int64_t when_ms(const json_t *entry)
 {
 	struct tm tm = {0};
-	const char *text = sr_conflicts_text(entry, "when", "");
+	const char *text = sr_json_text(entry, "when", "");
 
 	return strptime(text, "%Y-%m-%dT%H:%M:%S", &tm) ? (int64_t)timegm(&tm) * 1000 : INT64_MAX;
 }
@@ -155,7 +156,7 @@ static enum sr_status pick_all(struct sr_conflicts *c, json_t *picked, struct sr
 	if (rc == SR_OK)
 		rc = sr_conflicts_list(c, &list, err);
 	for (size_t i = 0; rc == SR_OK && (o = json_array_get(list, i)); i++)
-		if ((!a->older_than || when_ms(o) < before_ms) && (!a->all_of || strcmp(sr_conflicts_text(o, "store", ""), a->all_of) == 0))
+		if ((!a->older_than || when_ms(o) < before_ms) && (!a->all_of || strcmp(sr_json_text(o, "store", ""), a->all_of) == 0))
 			json_array_append(picked, o);
 	json_decref(list);
 	return rc;
@@ -169,7 +170,7 @@ static void show_picked(const struct sr_admin *a, const json_t *picked)
 	sr_table_start(&t, "lll");
 	for (size_t i = 0; i < n && i < SHOWN; i++)
 		for (const char *const *h = (const char *const[]){"id", "reason", "path", NULL}; *h; h++)
-			sr_table_add(&t, "%s", sr_conflicts_text(json_array_get(picked, i), *h, "-"));
+			sr_table_add(&t, "%s", sr_json_text(json_array_get(picked, i), *h, "-"));
 	fprintf(talk(a), "%zu archived version%s will be gone for good:\n", n, n == 1 ? "" : "s");
 	sr_table_print(&t, talk(a), "  ");
 	if (n > SHOWN)

@@ -5,6 +5,7 @@
 
 #include "lib/admin/conflicts.h"
 #include "lib/admin/table.h"
+#include "lib/base/json.h"
 
 #define SHOWN 200 /* bytes of a value */
 
@@ -14,7 +15,7 @@ struct sides { /* columns, or NULL: nothing is known of that side */
 
 static const char *member(const json_t *o, const char *name)
 {
-	return sr_conflicts_text(o, name, "-");
+	return sr_json_text(o, name, "-");
 }
 
 /* --- a row ------------------------------------------------------------------------------------------------------------------------- */
@@ -81,7 +82,7 @@ static void show_row(const struct sides *s, FILE *out)
 static void add_side(struct sr_table *t, const char *side, const json_t *v)
 {
 	sr_table_add(t, "%s", side);
-	if (sr_conflicts_text(v, "unknown", NULL)) {
+	if (sr_json_text(v, "unknown", NULL)) {
 		sr_table_add(t, "not known: %s", member(v, "unknown"));
 		for (int k = 0; k < 3; k++)
 			sr_table_add(t, " ");
@@ -135,7 +136,7 @@ static void show(const json_t *o, const json_t *won, FILE *out)
 static json_t *won_of(const struct sr_admin *a, const json_t *o)
 {
 	const json_t *winner = json_object_get(o, "winner");
-	const char *hash = sr_conflicts_text(winner, "hash", NULL);
+	const char *hash = sr_json_text(winner, "hash", NULL);
 
 	if (!json_object_get(o, "columns") || !hash || strcmp(member(winner, "kind"), "row") != 0)
 		return NULL;

@@ -8,19 +8,13 @@
 
 #include "lib/admin/conflicts.h"
 #include "lib/admin/offline.h"
+#include "lib/base/json.h"
 #include "lib/leaf/leaf_json.h"
 #include "lib/replica/conflict.h"
 #include "lib/replica/report.h"
 
 #define ARCHIVE     "archive" /* below the state directory: lib/state/archive.h */
 #define RECORD_MOST ((size_t)64 << 20)
-
-const char *sr_conflicts_text(const json_t *o, const char *name, const char *otherwise)
-{
-	const char *t = json_string_value(json_object_get(o, name));
-
-	return t ? t : otherwise;
-}
 
 enum sr_status sr_conflicts_open(struct sr_conflicts *c, const struct sr_admin *a, struct sr_err *err)
 {
@@ -108,10 +102,10 @@ static enum sr_status say_where(const struct sr_admin *a, const char *given, str
 		return err->code;
 	for (i = 0; (node = json_array_get(all, i)); i++)
 		for (k = 0; (e = json_array_get(json_object_get(node, "entries"), k)); k++)
-			if (strncmp(sr_conflicts_text(e, "id", ""), given, strlen(given)) == 0) {
+			if (strncmp(sr_json_text(e, "id", ""), given, strlen(given)) == 0) {
 				sr_err_set(err, SR_E_NOTFOUND, "%.64s: this version lies on the %s %s (%.8s): run it there", given,
-					   sr_conflicts_text(node, "role", "node"), sr_conflicts_text(node, "name", "-"),
-					   sr_conflicts_text(node, "uuid", "-"));
+					   sr_json_text(node, "role", "node"), sr_json_text(node, "name", "-"),
+					   sr_json_text(node, "uuid", "-"));
 				goto out;
 			}
 out:

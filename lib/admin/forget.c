@@ -6,20 +6,14 @@
 
 #include "lib/admin/elsewhere.h"
 #include "lib/admin/status.h"
-
-static const char *text_or(const json_t *o, const char *name, const char *otherwise)
-{
-	const char *t = json_string_value(json_object_get(o, name));
-
-	return t ? t : otherwise;
-}
+#include "lib/base/json.h"
 
 static const json_t *find_row(const json_t *rows, const char *field, const char *wanted)
 {
 	const json_t *row;
 
 	for (size_t i = 0; (row = json_array_get(rows, i)); i++)
-		if (strcasecmp(text_or(row, field, ""), wanted) == 0)
+		if (strcasecmp(sr_json_text(row, field, ""), wanted) == 0)
 			return row;
 	return NULL;
 }
@@ -39,8 +33,8 @@ static void show(const struct sr_admin *a, const json_t *row)
 	char *state =
 		sr_balancer_heard(json_object_get(json_object_get(row, "status"), "balancer"), json_is_true(json_object_get(row, "stale")));
 
-	fprintf(a->notes, "%s, UUID %s, last seen %s: %s\n", text_or(row, "name", "-"), text_or(row, "uuid", "-"),
-		text_or(row, "seen", "never"), state);
+	fprintf(a->notes, "%s, UUID %s, last seen %s: %s\n", sr_json_text(row, "name", "-"), sr_json_text(row, "uuid", "-"),
+		sr_json_text(row, "seen", "never"), state);
 	fputs("It is not listed any more, load balancers do not ask it, and nobody looks there for the results of searches.  What only it "
 	      "has, edits that it did not\n"
 	      "push and its conflict archive, is not touched.  If it comes back, it goes on where it was, and is listed again.\n",
@@ -105,9 +99,9 @@ enum sr_status sr_admin_forget_webserver(const struct sr_admin *a, int *status, 
 				"no webserver is called %.60s, by its whole name, External-Addr or UUID; `sameroot status` names them",
 				a->args[0]);
 	if (rc == SR_OK)
-		rc = sr_elsewhere_say(a, text_or(row, "uuid", ""), "DELETE", "", "", &answer, err);
+		rc = sr_elsewhere_say(a, sr_json_text(row, "uuid", ""), "DELETE", "", "", &answer, err);
 	if (rc == SR_OK)
-		told(a, text_or(row, "name", "-"), text_or(row, "uuid", "-"));
+		told(a, sr_json_text(row, "name", "-"), sr_json_text(row, "uuid", "-"));
 	sr_buf_free(&answer);
 	json_decref(rows);
 	return rc;

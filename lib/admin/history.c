@@ -10,14 +10,13 @@
 #include "lib/admin/here.h"
 #include "lib/admin/table.h"
 #include "lib/admin/when.h"
+#include "lib/base/json.h"
 
 #define MOST_LOG ((size_t)256 << 20)
 
 static const char *text_of(const json_t *o, const char *name)
 {
-	const char *t = json_string_value(json_object_get(o, name));
-
-	return t ? t : "-";
+	return sr_json_text(o, name, "-");
 }
 
 static uint64_t number_of(const json_t *o, const char *name)

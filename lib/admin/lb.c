@@ -7,13 +7,7 @@
 #include "lib/admin/elsewhere.h"
 #include "lib/admin/status.h"
 #include "lib/admin/table.h"
-
-static const char *text_or(const json_t *o, const char *name, const char *otherwise)
-{
-	const char *t = json_string_value(json_object_get(o, name));
-
-	return t ? t : otherwise;
-}
+#include "lib/base/json.h"
 
 /* --- overriding ------------------------------------------------------------------------------------------------------------- */
 
@@ -90,18 +84,18 @@ static json_t *node_json(const char *name, const json_t *balancer, const json_t 
 static json_t *all_nodes(const json_t *status)
 {
 	const json_t *live = json_object_get(status, "balancer"), *rows = json_object_get(status, "webservers"), *row;
-	const char *node = text_or(status, "node", "-"), *role = text_or(status, "role", "-");
+	const char *node = sr_json_text(status, "node", "-"), *role = sr_json_text(status, "role", "-");
 	json_t *list = json_array(), *here = node_json(role, live, NULL);
 	size_t i;
 
 	json_array_append(list, here);
 	for (i = 0; (row = json_array_get(rows, i)); i++) {
-		if (strcmp(role, "webserver") == 0 && strcasecmp(text_or(row, "uuid", ""), node) == 0) {
+		if (strcmp(role, "webserver") == 0 && strcasecmp(sr_json_text(row, "uuid", ""), node) == 0) {
 			json_decref(here);
-			here = node_json(text_or(row, "name", role), live, row);
+			here = node_json(sr_json_text(row, "name", role), live, row);
 			json_array_set(list, 0, here);
 		} else {
-			json_array_append_new(list, node_json(text_or(row, "name", text_or(row, "uuid", "-")),
+			json_array_append_new(list, node_json(sr_json_text(row, "name", sr_json_text(row, "uuid", "-")),
 							      json_object_get(json_object_get(row, "status"), "balancer"), row));
 		}
 	}
@@ -121,8 +115,8 @@ static bool is_called(const json_t *o, const char *wanted)
 {
 	size_t len = strlen(wanted);
 
-	return is_host(text_or(o, "external_addr", ""), wanted) || !strcasecmp(text_or(o, "name", ""), wanted) ||
-	       !strcasecmp(text_or(o, "external_addr", ""), wanted) || (len >= 4 && !strncasecmp(text_or(o, "uuid", ""), wanted, len));
+	return is_host(sr_json_text(o, "external_addr", ""), wanted) || !strcasecmp(sr_json_text(o, "name", ""), wanted) ||
+	       !strcasecmp(sr_json_text(o, "external_addr", ""), wanted) || (len >= 4 && !strncasecmp(sr_json_text(o, "uuid", ""), wanted, len));
 }
 
 /* Only those that are called so stay. */
@@ -136,7 +130,7 @@ static enum sr_status choose(json_t *list, const char *wanted, struct sr_err *er
 
 		if (is_called(o, wanted))
 			continue;
-		sr_buf_printf(&names, "%s%s", names.len ? ", " : "", text_or(o, "name", "-"));
+		sr_buf_printf(&names, "%s%s", names.len ? ", " : "", sr_json_text(o, "name", "-"));
 		json_array_remove(list, i);
 	}
 	if (!json_array_size(list))
@@ -156,7 +150,7 @@ static void add_override(struct sr_table *t, const json_t *b)
 		return;
 	}
 	sr_when_text(since, (int64_t)json_integer_value(json_object_get(b, "since_ms")));
-	sr_table_add(t, "%s, %s, %s", text_or(b, "override", "-"), text_or(b, "by", "-"), since);
+	sr_table_add(t, "%s, %s, %s", sr_json_text(b, "override", "-"), sr_json_text(b, "by", "-"), since);
 }
 
 static void print_nodes(const json_t *list, FILE *out)
@@ -173,12 +167,12 @@ static void print_nodes(const json_t *list, FILE *out)
 		bool here = json_is_true(json_object_get(o, "here")), stale = !here && json_is_true(json_object_get(o, "stale"));
 		char *answer = sr_balancer_heard(b, stale), *state = sr_balancer_state(b, stale);
 
-		sr_table_add(&t, "%s", text_or(o, "name", "-"));
+		sr_table_add(&t, "%s", sr_json_text(o, "name", "-"));
 		sr_table_add(&t, "%s", answer);
 		sr_table_add(&t, "%s", state);
-		sr_table_add(&t, "%s", here ? "here, now" : text_or(o, "seen", "-"));
+		sr_table_add(&t, "%s", here ? "here, now" : sr_json_text(o, "seen", "-"));
 		add_override(&t, b);
-		sr_table_add(&t, "%s", text_or(b, "why", "-"));
+		sr_table_add(&t, "%s", sr_json_text(b, "why", "-"));
 		free(answer);
 		free(state);
 	}
@@ -189,7 +183,7 @@ static void say_how_old(const json_t *status, FILE *notes)
 {
 	json_int_t age = json_integer_value(json_object_get(status, "webservers_age"));
 
-	fprintf(notes, "the datastore does not tell of the others now: %s\n", text_or(status, "webservers_why", ""));
+	fprintf(notes, "the datastore does not tell of the others now: %s\n", sr_json_text(status, "webservers_why", ""));
 	if (json_array_size(json_object_get(status, "webservers")))
 		fprintf(notes, "what is shown of them it told %lld s ago\n", (long long)age);
 }

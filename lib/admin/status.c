@@ -9,6 +9,7 @@
 #include "lib/admin/offline.h"
 #include "lib/admin/restore.h"
 #include "lib/admin/table.h"
+#include "lib/base/json.h"
 #include "lib/replica/waiting.h"
 
 #define UNKNOWN_SHOWN 5
@@ -18,13 +19,6 @@
 static const char *text(const json_t *o, const char *name)
 {
 	return json_string_value(json_object_get(o, name)); /* NULL: not there, or null */
-}
-
-static const char *text_or(const json_t *o, const char *name, const char *otherwise)
-{
-	const char *t = text(o, name);
-
-	return t ? t : otherwise;
 }
 
 static long long number(const json_t *o, const char *name)
@@ -41,7 +35,7 @@ static bool is(const char *word, const char *other)
 
 static const char *state_of(const json_t *store)
 {
-	return text_or(store, "state", text_or(store, "mode", "-"));
+	return sr_json_text(store, "state", sr_json_text(store, "mode", "-"));
 }
 
 static bool store_is_well(const json_t *store)
@@ -99,7 +93,7 @@ int sr_status_judge(const json_t *status)
 
 const char *sr_balancer_word(const json_t *b)
 {
-	return is(text(b, "answer"), "DRAIN") ? "draining" : text_or(b, "answer", "-");
+	return is(text(b, "answer"), "DRAIN") ? "draining" : sr_json_text(b, "answer", "-");
 }
 
 /* The last word of one that ended gracefully is that it does: nobody heard of it since. */
@@ -117,7 +111,7 @@ char *sr_balancer_heard(const json_t *b, bool stale)
 
 char *sr_balancer_state(const json_t *b, bool stale)
 {
-	const char *state = text_or(b, "state", "-");
+	const char *state = sr_json_text(b, "state", "-");
 
 	if (!stale || is(state, "-"))
 		return sr_strdup(state);
@@ -126,7 +120,7 @@ char *sr_balancer_state(const json_t *b, bool stale)
 
 char *sr_balancer_text(const json_t *b)
 {
-	const char *word = sr_balancer_word(b), *state = text_or(b, "state", "-");
+	const char *word = sr_balancer_word(b), *state = sr_json_text(b, "state", "-");
 	char since[SR_WHEN_TEXT];
 
 	if (is(state, "running"))
@@ -220,7 +214,7 @@ static void add_webserver_head(struct sr_table *t, const json_t *status, long lo
 	if (text(d, "url"))
 		line(t, "datastore", text(d, "url"));
 	add_history(t, d, "last in step");
-	line(t, "its root", text_or(d, "root", "-"));
+	line(t, "its root", sr_json_text(d, "root", "-"));
 	if (!json_is_false(json_object_get(status, "running")))
 		add_in_sync(t, status);
 	add_last_round(t, status, now_ms);
@@ -235,7 +229,7 @@ static void add_datastore_head(struct sr_table *t, const json_t *status)
 	if (json_is_boolean(ready))
 		line(t, "ready", json_is_true(ready) ? "yes" : "no");
 	if (json_is_false(ready))
-		line(t, " ", text_or(status, "why", "it does not say why"));
+		line(t, " ", sr_json_text(status, "why", "it does not say why"));
 }
 
 static void add_balancer(struct sr_table *t, const json_t *b)
@@ -262,7 +256,7 @@ static void add_absence(struct sr_table *t, const json_t *status)
 	for (i = 0; (s = json_array_get(json_object_get(status, "stores"), i)); i++)
 		if (number(s, "unpushed")) {
 			sr_table_add(t, "%s", name);
-			sr_table_add(t, "%s: %lld items of those that were seen; they are, once it runs", text_or(s, "name", "-"), number(s, "unpushed"));
+			sr_table_add(t, "%s: %lld items of those that were seen; they are, once it runs", sr_json_text(s, "name", "-"), number(s, "unpushed"));
 			name = " ";
 		}
 }
@@ -272,7 +266,7 @@ static void show_head(const json_t *status, long long now_ms, FILE *out)
 	struct sr_table t;
 
 	sr_table_start(&t, "ll");
-	line(&t, "role", text_or(status, "role", "-"));
+	line(&t, "role", sr_json_text(status, "role", "-"));
 	if (json_is_false(json_object_get(status, "running")))
 		add_absence(&t, status);
 	if (text(status, "node"))
@@ -323,8 +317,8 @@ static void show_stores(const json_t *stores, FILE *out)
 	for (const char *const *h = (const char *const[]){"STORE", "KIND", "STATE", "LEAVES", "BYTES", "UNKNOWN", "SKIPPED", NULL}; *h; h++)
 		sr_table_add(&t, "%s", *h);
 	for (i = 0; (s = json_array_get(stores, i)); i++) {
-		sr_table_add(&t, "%s", text_or(s, "name", "-"));
-		sr_table_add(&t, "%s", text_or(s, "kind", "-"));
+		sr_table_add(&t, "%s", sr_json_text(s, "name", "-"));
+		sr_table_add(&t, "%s", sr_json_text(s, "kind", "-"));
 		sr_table_add(&t, "%s", state_of(s));
 		add_count(&t, s, "leaves");
 		add_count(&t, s, "bytes");
@@ -345,12 +339,12 @@ static void show_unknown_of(const json_t *store, FILE *out)
 
 	if (!n)
 		return;
-	fprintf(out, "\n%s: %lld path%s not synchronised:\n", text_or(store, "name", "-"), n, n == 1 ? " is" : "s are");
+	fprintf(out, "\n%s: %lld path%s not synchronised:\n", sr_json_text(store, "name", "-"), n, n == 1 ? " is" : "s are");
 	sr_table_start(&t, "ll");
 	for (i = 0; (u = json_array_get(list, i)); i++) {
 		if (i == UNKNOWN_SHOWN)
 			break;
-		line(&t, json_is_string(u) ? json_string_value(u) : text_or(u, "path", "-"), text_or(u, "why", ""));
+		line(&t, json_is_string(u) ? json_string_value(u) : sr_json_text(u, "path", "-"), sr_json_text(u, "why", ""));
 	}
 	if (n > (long long)i)
 		sr_table_add(&t, "and %lld more", n - (long long)i);
@@ -404,17 +398,17 @@ static void add_answer(struct sr_table *t, const json_t *w)
 
 static void add_row(struct sr_table *t, const json_t *w)
 {
-	sr_table_add(t, "%s", text_or(w, "name", text_or(w, "uuid", "-")));
+	sr_table_add(t, "%s", sr_json_text(w, "name", sr_json_text(w, "uuid", "-")));
 	add_answer(t, w);
-	sr_table_add(t, "%s", text_or(w, "seen", "-"));
+	sr_table_add(t, "%s", sr_json_text(w, "seen", "-"));
 	if (json_is_integer(json_object_get(w, "lag")))
 		sr_table_add(t, "%lld s", number(w, "lag"));
 	else
 		sr_table_add(t, "-");
-	sr_table_add(t, "%s", text_or(w, "history", "-"));
+	sr_table_add(t, "%s", sr_json_text(w, "history", "-"));
 	sr_table_add(t, "%lld", number(w, "epoch"));
 	sr_table_add(t, "%lld", number(w, "seq"));
-	sr_table_add(t, "%s", text_or(w, "root", "-"));
+	sr_table_add(t, "%s", sr_json_text(w, "root", "-"));
 }
 
 static void show_webservers(const json_t *status, FILE *out)

@@ -1,5 +1,6 @@
 /* waiting.c - see waiting.h. */
 #include "lib/replica/waiting.h"
+#include "lib/base/json.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -206,13 +207,6 @@ void sr_waiting_deletions(json_t *waiting, const char *store, const json_t *held
 
 /* --- all of it ---------------------------------------------------------------------------------------------------------------------- */
 
-static const char *text_or(const json_t *o, const char *name, const char *otherwise)
-{
-	const char *text = text_of(o, name);
-
-	return text ? text : otherwise;
-}
-
 static void list_one(json_t *list, const char *node, const char *what, const char *why, int64_t since_ms, const char *command)
 {
 	json_t *o = json_object();
@@ -230,8 +224,8 @@ static void list_told(json_t *list, const char *node, const json_t *from, const 
 	const json_t *o;
 
 	for (size_t i = 0; (o = json_array_get(from, i)); i++)
-		list_one(list, node, text_or(o, name, "-"), text_or(o, "why", "it does not say why"), number_of(o, "since_ms"),
-			 text_or(o, "command", "see to what the reason names"));
+		list_one(list, node, sr_json_text(o, name, "-"), sr_json_text(o, "why", "it does not say why"), number_of(o, "since_ms"),
+			 sr_json_text(o, "command", "see to what the reason names"));
 }
 
 static void list_waiting(json_t *list, const char *node, const json_t *waiting)
@@ -258,7 +252,7 @@ bool sr_waiting_is_history(const char *history)
 /* What it told last; and what is seen of it here that it could not tell yet. */
 static void list_webserver(json_t *list, const json_t *w)
 {
-	const char *node = text_or(w, "name", text_or(w, "uuid", "-")), *history = text_of(w, "history"), *clone = text_of(w, "clone");
+	const char *node = sr_json_text(w, "name", sr_json_text(w, "uuid", "-")), *history = text_of(w, "history"), *clone = text_of(w, "clone");
 	const json_t *waiting = json_object_get(w, "status");
 	const char *refused = text_of(w, "refused");
 
