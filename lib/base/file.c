@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -54,6 +55,26 @@ bool sr_file_write(int fd, struct sr_bytes text)
 		text.len -= (size_t)n;
 	}
 	return true;
+}
+
+enum sr_status sr_file_replace(const char *path, struct sr_bytes text, unsigned mode, bool durable, struct sr_err *err)
+{
+	char *draft = sr_format("%s.new", path);
+	int fd = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	enum sr_status rc = SR_OK;
+
+	if (fd < 0 || !sr_file_write(fd, text) || fchmod(fd, (mode_t)mode) != 0 || (durable && fsync(fd) != 0))
+		rc = sr_err_sys(err, SR_E_IO, "write %s", draft);
+	if (fd >= 0)
+		close(fd);
+	if (rc == SR_OK && rename(draft, path) != 0)
+		rc = sr_err_sys(err, SR_E_IO, "rename %s", draft);
+	if (rc != SR_OK)
+		unlink(draft);
+	else if (durable)
+		rc = sr_file_sync_parent(path, err);
+	free(draft);
+	return rc;
 }
 
 const char *sr_file_tmp(void)

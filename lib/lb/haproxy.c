@@ -43,22 +43,6 @@ static bool is_own(const struct sr_lb_haproxy *h)
 
 /* --- its files ------------------------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status write_file(const char *path, struct sr_bytes text, struct sr_err *err)
-{
-	char *draft = sr_format("%s.new", path);
-	int fd = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	enum sr_status rc = SR_OK;
-
-	if (fd < 0 || !sr_file_write(fd, text) || fsync(fd) != 0)
-		rc = sr_err_sys(err, SR_E_IO, "write %s", draft);
-	if (fd >= 0)
-		close(fd);
-	if (rc == SR_OK && rename(draft, path) != 0)
-		rc = sr_err_sys(err, SR_E_IO, "rename %s", draft);
-	free(draft);
-	return rc;
-}
-
 /* Nothing: it is not there, or cannot be read. */
 static void read_file(const char *path, struct sr_buf *out)
 {
@@ -283,7 +267,7 @@ static enum sr_status write_states(const struct sr_lb_haproxy *h, const struct s
 	enum sr_status rc;
 
 	sr_lb_haproxy_states(&states, list, shown);
-	rc = write_file(h->state, sr_buf_view(&states), err);
+	rc = sr_file_replace(h->state, sr_buf_view(&states), 0600, true, err);
 	sr_buf_free(&states);
 	return rc;
 }
@@ -408,13 +392,13 @@ static enum sr_status make(struct sr_lb_haproxy *h, const struct sr_lb_list *lis
 static enum sr_status install(const struct sr_lb_haproxy *h, struct sr_bytes text, struct sr_err *err)
 {
 	char *draft = sr_format("%s/haproxy.draft", h->conf->state_directory);
-	enum sr_status rc = write_file(draft, text, err);
+	enum sr_status rc = sr_file_replace(draft, text, 0600, true, err);
 
 	if (rc == SR_OK)
 		rc = check(h, draft, err);
 	unlink(draft);
 	free(draft);
-	return rc == SR_OK ? write_file(h->config, text, err) : rc;
+	return rc == SR_OK ? sr_file_replace(h->config, text, 0600, true, err) : rc;
 }
 
 /* What is in the file is what runs, or will: what a reload does not take is taken back. */
@@ -430,7 +414,7 @@ static enum sr_status change(struct sr_lb_haproxy *h, const struct sr_lb_list *l
 	if (rc == SR_OK)
 		rc = running ? reload(h, list, before, err) : start(h, err);
 	h->stale = rc != SR_OK;
-	if (rc != SR_OK && running && former.len && write_file(h->config, sr_buf_view(&former), &second) != SR_OK)
+	if (rc != SR_OK && running && former.len && sr_file_replace(h->config, sr_buf_view(&former), 0600, true, &second) != SR_OK)
 		sr_error("%s is not what runs: %s", h->config, second.text);
 	sr_buf_free(&former);
 	return rc;

@@ -87,22 +87,6 @@ static enum sr_status load(struct sr_balance *b, struct sr_err *err)
 	return rc;
 }
 
-static enum sr_status write_line(const char *path, const char *line, struct sr_err *err)
-{
-	char *draft = sr_format("%s.new", path);
-	int fd = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
-	enum sr_status rc = SR_OK;
-
-	if (fd < 0 || !sr_file_write(fd, sr_bytes_of(line)) || fsync(fd) != 0 || rename(draft, path) != 0)
-		rc = sr_err_sys(err, SR_E_IO, "write %s", path);
-	if (fd >= 0)
-		close(fd);
-	if (rc != SR_OK)
-		unlink(draft);
-	free(draft);
-	return rc == SR_OK ? sr_file_sync_parent(path, err) : rc;
-}
-
 static enum sr_status keep(const struct sr_balance *b, enum sr_override word, int64_t since_ms, const char *by, struct sr_err *err)
 {
 	char *line;
@@ -114,7 +98,7 @@ static enum sr_status keep(const struct sr_balance *b, enum sr_override word, in
 		return sr_file_sync_parent(b->path, err);
 	}
 	line = sr_format("%s %lld %s\n", words[word], (long long)since_ms, by);
-	rc = write_line(b->path, line, err);
+	rc = sr_file_replace(b->path, sr_bytes_of(line), 0644, true, err);
 	free(line);
 	return rc;
 }

@@ -1,12 +1,10 @@
 /* peers.c - see peers.h. */
 #include "lib/node/peers.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -181,17 +179,12 @@ static bool same_peers(const struct sr_peer_list *a, const struct sr_peer_list *
 /* With it nothing is lost but what is asked again: it is not synced, and a full disk is no fault of this. */
 static void save(const char *path, const json_t *registry)
 {
-	char *draft = sr_format("%s.new", path), *text = json_dumps(registry, JSON_COMPACT);
-	int fd = text ? open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600) : -1;
+	char *text = json_dumps(registry, JSON_COMPACT);
+	struct sr_err err;
 
-	if (fd < 0 || !sr_file_write(fd, sr_bytes_of(text)) || rename(draft, path) != 0) {
-		sr_debug("write %s: %s", path, strerror(errno));
-		unlink(draft);
-	}
-	if (fd >= 0)
-		close(fd);
+	if (text && sr_file_replace(path, sr_bytes_of(text), 0600, false, &err) != SR_OK)
+		sr_debug("%s", err.text);
 	free(text);
-	free(draft);
 }
 
 /* --- life ---------------------------------------------------------------------------------------------------------------- */

@@ -3,13 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/bytes.h"
+#include "lib/base/file.h"
 
 #define LONGEST 300 /* a URL of a host and a port */
 
@@ -28,25 +28,10 @@ all_interfaces(const char *address)
 	return strncmp(address, "[::]:", 5) == 0 || strncmp(address, "0.0.0.0:", 8) == 0;
 }
 
-static enum sr_status
-write_line(const char *path, const char *line, struct sr_err *err)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
-	size_t len = strlen(line);
-	enum sr_status rc = SR_OK;
-
-	/* Nothing is lost with it in a crash, so nothing is synced. */
-	if (fd < 0 || fchmod(fd, 0644) != 0 || write(fd, line, len) != (ssize_t)len)
-		rc = sr_err_sys(err, SR_E_IO, "write %s", path);
-	if (fd >= 0)
-		close(fd);
-	return rc;
-}
-
 enum sr_status
 sr_address_write(const char *state_dir, bool tls, const char *listening, struct sr_err *err)
 {
-	char *path = sr_format("%s/" SR_ADDRESS_FILE, state_dir), *draft = sr_format("%s.new", path), *line = NULL;
+	char *path = sr_format("%s/" SR_ADDRESS_FILE, state_dir), *line = NULL;
 	const char *port = port_of(listening), *scheme = tls ? "https" : "http";
 	enum sr_status rc = SR_OK;
 
@@ -55,14 +40,9 @@ sr_address_write(const char *state_dir, bool tls, const char *listening, struct 
 		goto out;
 	}
 	line = all_interfaces(listening) ? sr_format("%s://127.0.0.1:%s\n", scheme, port) : sr_format("%s://%s\n", scheme, listening);
-	rc = write_line(draft, line, err);
-	if (rc == SR_OK && rename(draft, path) != 0)
-		rc = sr_err_sys(err, SR_E_IO, "rename %s", draft);
-	if (rc != SR_OK)
-		unlink(draft);
+	rc = sr_file_replace(path, sr_bytes_of(line), 0644, false, err); /* nothing is lost with it in a crash */
 out:
 	free(line);
-	free(draft);
 	free(path);
 	return rc;
 }
