@@ -7,13 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "lib/base/door.h"
 #include "lib/base/log.h"
 #include "lib/base/notify.h"
 #include "lib/base/wait.h"
 #include "lib/node/hook.h"
+#include "lib/node/last_resort.h"
 #include "lib/replica/admit.h"
 
 #define LOOK_MS     20
@@ -31,10 +31,11 @@ struct sr_shutdown {
 	pthread_cond_t changed;
 	pthread_t thread;
 	bool begun, threaded, starting; /* starting: it began before the node knew its tree */
-	unsigned signals;
+	struct sr_last_resort *last; /* asked without the lock, or with it */
+	_Atomic unsigned signals;
 	bool hurried;  /* nothing is waited for any more */
-	bool attached, ended, freed; /* ended: no step is called any more */
-	int64_t begun_ms, end_ms; /* end_ms: the process ends then, if it has not by itself */
+	bool attached, ended; /* ended: no step is called any more */
+	int64_t begun_ms;
 	char *by;
 	struct sr_balance *balance;
 	struct sr_server *server;
@@ -86,6 +87,13 @@ static bool linger(struct sr_shutdown *s, int64_t until, int64_t ms)
 }
 
 /* --- the steps -------------------------------------------------------------------------------------------------------------- */
+
+static void announce(struct sr_shutdown *s)
+{
+	sr_info("shutting down (%s), within %llu s", s->by, (unsigned long long)s->config->shutdown_timeout);
+	sr_notify_stopping(s->config->shutdown_timeout);
+	sr_balance_stopping(s->balance);
+}
 
 static void recognition(struct sr_shutdown *s)
 {
@@ -182,6 +190,7 @@ static void flush(struct sr_shutdown *s)
 /* All that is done while there is a daemon. */
 static void go_through(struct sr_shutdown *s)
 {
+	announce(s);
 	recognition(s);
 	if (!is_hurried(s)) {
 		sr_server_drain(s->server, WHY);
@@ -195,31 +204,6 @@ static void go_through(struct sr_shutdown *s)
 		s->steps->hurry(s->ctx);
 }
 
-/* --- the last resort ----------------------------------------------------------------------------------------------------------- */
-
-static void shorten(struct sr_shutdown *s)
-{
-	int64_t end = sr_ticks_ms() + LAST_MS;
-
-	if (end < s->end_ms)
-		s->end_ms = end;
-}
-
-/* Until the main function has closed everything. */
-static void watch_the_end(struct sr_shutdown *s)
-{
-	pthread_mutex_lock(&s->lock);
-	if (s->starting)
-		shorten(s);
-	while (!s->freed && sr_ticks_ms() < s->end_ms)
-		wait_changed(s, s->end_ms - sr_ticks_ms() + 1);
-	if (!s->freed) {
-		sr_warn("the time is up: this process ends in the middle of something; the next start decides by evidence what came of it");
-		_exit(0);
-	}
-	pthread_mutex_unlock(&s->lock);
-}
-
 static void *run(void *arg)
 {
 	struct sr_shutdown *s = arg;
@@ -231,7 +215,8 @@ static void *run(void *arg)
 	s->ended = true;
 	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
-	watch_the_end(s);
+	if (s->starting)
+		sr_last_resort_within(s->last, LAST_MS);
 	return NULL;
 }
 
@@ -243,6 +228,7 @@ struct sr_shutdown *sr_shutdown_new(const struct sr_config *config, const char *
 
 	s->config = config;
 	s->role = role;
+	s->last = sr_last_resort_new();
 	pthread_mutex_init(&s->lock, NULL);
 	sr_cond_init(&s->changed);
 	return s;
@@ -252,12 +238,9 @@ void sr_shutdown_free(struct sr_shutdown *s)
 {
 	if (!s)
 		return;
-	pthread_mutex_lock(&s->lock);
-	s->freed = true;
-	pthread_cond_broadcast(&s->changed);
-	pthread_mutex_unlock(&s->lock);
 	if (s->threaded)
 		pthread_join(s->thread, NULL);
+	sr_last_resort_free(s->last);
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->lock);
 	free(s->by);
@@ -283,7 +266,7 @@ void sr_shutdown_detach(struct sr_shutdown *s)
 	s->attached = false;
 	if (s->threaded && !s->ended) {
 		s->hurried = true;
-		shorten(s);
+		sr_last_resort_within(s->last, LAST_MS);
 		pthread_cond_broadcast(&s->changed);
 	}
 	while (s->threaded && !s->ended)
@@ -307,6 +290,7 @@ unsigned sr_shutdown_patience_ms(struct sr_shutdown *s, unsigned otherwise)
 static void end_without_thread(struct sr_shutdown *s)
 {
 	sr_error("no thread for the shutdown: this daemon stops without its steps");
+	announce(s);
 	s->steps->hurry(s->ctx);
 	if (s->steps->end)
 		s->steps->end(s->ctx);
@@ -324,11 +308,8 @@ void sr_shutdown_begin(struct sr_shutdown *s, const char *by)
 		s->begun = true;
 		s->by = sr_strdup(by);
 		s->begun_ms = sr_ticks_ms();
-		s->end_ms = quarter(s, 4) + LAST_MS;
+		sr_last_resort_within(s->last, timeout_ms(s) + LAST_MS); /* before anything that could hang */
 		s->starting = sr_balance_is_starting(s->balance);
-		sr_info("shutting down (%s), within %llu s", by, (unsigned long long)s->config->shutdown_timeout);
-		sr_notify_stopping(s->config->shutdown_timeout);
-		sr_balance_stopping(s->balance);
 		s->threaded = pthread_create(&s->thread, NULL, run, s) == 0;
 		if (!s->threaded)
 			end_without_thread(s);
@@ -336,20 +317,25 @@ void sr_shutdown_begin(struct sr_shutdown *s, const char *by)
 	pthread_mutex_unlock(&s->lock);
 }
 
-void sr_shutdown_signal(struct sr_shutdown *s, int sig)
+static void hurry(struct sr_shutdown *s, int sig)
 {
 	bool first;
 
+	sr_last_resort_within(s->last, LAST_MS); /* before the lock: who has it may be what hangs */
 	pthread_mutex_lock(&s->lock);
-	first = !s->signals++;
-	if (!first && !s->hurried) {
-		sr_info("stopping at once (%s)", strsignal(sig));
-		s->hurried = true;
-		shorten(s);
-		pthread_cond_broadcast(&s->changed);
-	}
+	first = !s->hurried;
+	s->hurried = true;
+	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
 	if (first)
+		sr_info("stopping at once (%s)", strsignal(sig));
+}
+
+void sr_shutdown_signal(struct sr_shutdown *s, int sig)
+{
+	if (s->signals++)
+		hurry(s, sig);
+	else
 		sr_shutdown_begin(s, sig == SIGINT ? "SIGINT" : "SIGTERM");
 }
 

@@ -9,7 +9,8 @@
  *     7  the daemon's main function closes everything
  *
  * A second signal skips what is left of 2 to 6, and cuts what is under way, as the end of Shutdown-Timeout does.  Two seconds after that the
- * process ends, with status 0, in whatever it is stuck: what that leaves is what kill -9 leaves, and decided by evidence at the next start.
+ * process ends, with status 0, in whatever it is stuck, one of these steps included (last_resort.h): what that leaves is what kill -9 leaves, and decided by
+ * evidence at the next start.
  *
  *     POST /api/system/shutdown/shutdown     admins; 202 {"within_s": N}; asked again: 202 again
  *
