@@ -12,10 +12,14 @@ struct sr_signals {
 	void (*reload)(void *ctx);
 	void (*now)(void *ctx);
 	void *ctx;
-	pthread_t thread;
-	pthread_mutex_t lock; /* held while reload or now run */
+	pthread_t taker, doer;
+	pthread_mutex_t lock; /* of what follows; never held while reload or now run */
+	pthread_cond_t changed;
+	bool wants_reload, wants_now, busy; /* busy: one of them runs */
 	bool mute, stop;
 };
+
+/* --- the thread that takes them: it waits for nothing else, so that SIGTERM is always heard ----------------------------------------- */
 
 /* False: the thread is to end. */
 static bool take(struct sr_signals *s, int sig)
@@ -28,13 +32,13 @@ static bool take(struct sr_signals *s, int sig)
 	}
 	pthread_mutex_lock(&s->lock);
 	go_on = !s->stop;
-	if (go_on && !s->mute)
-		(sig == SIGHUP ? s->reload : s->now)(s->ctx);
+	*(sig == SIGHUP ? &s->wants_reload : &s->wants_now) = true;
+	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
 	return go_on;
 }
 
-static void *run(void *arg)
+static void *run_taker(void *arg)
 {
 	struct sr_signals *s = arg;
 	int sig = 0;
@@ -44,19 +48,78 @@ static void *run(void *arg)
 	return NULL;
 }
 
+/* --- the thread that does what they ask for ------------------------------------------------------------------------------------------ */
+
+/* With the lock held: the next thing to do, or NULL.  What came first as a reload is done first: whoever sends both wants the new one to count. */
+static void (*next(struct sr_signals *s))(void *ctx)
+{
+	bool *wanted = s->wants_reload ? &s->wants_reload : &s->wants_now;
+
+	if (s->mute || !*wanted)
+		return NULL;
+	*wanted = false;
+	return wanted == &s->wants_reload ? s->reload : s->now;
+}
+
+static void *run_doer(void *arg)
+{
+	struct sr_signals *s = arg;
+
+	pthread_mutex_lock(&s->lock);
+	while (!s->stop) {
+		void (*todo)(void *ctx) = next(s);
+
+		if (!todo) {
+			pthread_cond_wait(&s->changed, &s->lock);
+			continue;
+		}
+		s->busy = true;
+		pthread_mutex_unlock(&s->lock);
+		todo(s->ctx);
+		pthread_mutex_lock(&s->lock);
+		s->busy = false;
+		pthread_cond_broadcast(&s->changed);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return NULL;
+}
+
+/* --- the interface --------------------------------------------------------------------------------------------------------------------- */
+
+static void free_all(struct sr_signals *s)
+{
+	pthread_cond_destroy(&s->changed);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+static void stop_doer(struct sr_signals *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->stop = true;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	pthread_join(s->doer, NULL);
+}
+
 enum sr_status sr_signals_start(struct sr_signals **out, const sigset_t *set, struct sr_shutdown *shutdown, void (*reload)(void *ctx),
 				void (*now)(void *ctx), void *ctx, struct sr_err *err)
 {
 	struct sr_signals *s = sr_alloc(sizeof *s);
+	bool doing;
 
 	*s = (struct sr_signals){.set = *set, .shutdown = shutdown, .reload = reload, .now = now, .ctx = ctx};
 	pthread_mutex_init(&s->lock, NULL);
-	if (pthread_create(&s->thread, NULL, run, s) != 0) {
-		free(s);
-		return sr_err_set(err, SR_E_INTERNAL, "no thread for signals");
+	pthread_cond_init(&s->changed, NULL);
+	doing = pthread_create(&s->doer, NULL, run_doer, s) == 0;
+	if (doing && pthread_create(&s->taker, NULL, run_taker, s) == 0) {
+		*out = s;
+		return SR_OK;
 	}
-	*out = s;
-	return SR_OK;
+	if (doing)
+		stop_doer(s);
+	free_all(s);
+	return sr_err_set(err, SR_E_INTERNAL, "no thread for signals");
 }
 
 void sr_signals_mute(struct sr_signals *s)
@@ -65,6 +128,8 @@ void sr_signals_mute(struct sr_signals *s)
 		return;
 	pthread_mutex_lock(&s->lock);
 	s->mute = true;
+	while (s->busy)
+		pthread_cond_wait(&s->changed, &s->lock);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -72,11 +137,8 @@ void sr_signals_stop(struct sr_signals *s)
 {
 	if (!s)
 		return;
-	pthread_mutex_lock(&s->lock);
-	s->stop = true;
-	pthread_mutex_unlock(&s->lock);
-	pthread_kill(s->thread, SIGUSR1);
-	pthread_join(s->thread, NULL);
-	pthread_mutex_destroy(&s->lock);
-	free(s);
+	stop_doer(s);
+	pthread_kill(s->taker, SIGUSR1);
+	pthread_join(s->taker, NULL);
+	free_all(s);
 }

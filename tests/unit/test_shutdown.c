@@ -6,12 +6,15 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "http/server.h"
+#include "lib/admin/cli.h"
+#include "lib/admin/signals.h"
 #include "lib/node/shutdown.h"
 
 #define MOST_S 60 /* far beyond what any of them takes */
@@ -109,6 +112,43 @@ static void its_main_function_hangs(void)
 	hang(NULL);
 }
 
+static sem_t reached;
+
+static void reach(void *ctx)
+{
+	(void)ctx;
+	sem_post(&reached);
+}
+
+static void reach_and_hang(void *ctx)
+{
+	reach(ctx);
+	hang(ctx);
+}
+
+static void send_and_wait(int sig)
+{
+	kill(getpid(), sig);
+	while (sem_wait(&reached) != 0)
+		;
+}
+
+static void a_reload_hangs_and_it_is_told_to_stop(void)
+{
+	struct sr_signals *signals;
+	struct sr_err err;
+	sigset_t set;
+
+	sem_init(&reached, 0, 0);
+	sr_cli_block_signals(&set);
+	if (sr_signals_start(&signals, &set, node(3600, reach, nothing), reach_and_hang, nothing, NULL, &err) != SR_OK)
+		_exit(1);
+	send_and_wait(SIGHUP);
+	send_and_wait(SIGTERM);
+	kill(getpid(), SIGTERM);
+	sr_signals_mute(signals);
+}
+
 /* --- the test ---------------------------------------------------------------------------------------------------------------------- */
 
 static pid_t start(void (*live)(void))
@@ -135,6 +175,7 @@ static void whatever_hangs_it_ends(void **state)
 		{"its beginning hangs, and it is told to hurry", its_beginning_hangs_and_it_is_told_to_hurry},
 		{"nobody reads its log", nobody_reads_its_log},
 		{"its main function hangs", its_main_function_hangs},
+		{"a reload hangs, and it is told to stop, twice", a_reload_hangs_and_it_is_told_to_stop},
 	};
 	enum { N = sizeof cases / sizeof *cases };
 	pid_t pid[N];
