@@ -181,6 +181,13 @@ static bool shell_has_ended(const struct run *r)
 	return waitid(P_PID, (id_t)r->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == r->pid;
 }
 
+/* Its group, and the shell itself, or what that has become: it may have gone to another group. */
+static void tell(const struct run *r, int sig)
+{
+	kill(-r->pid, sig);
+	kill(r->pid, sig);
+}
+
 static void press(struct run *r, const char *why)
 {
 	const struct sr_hook *h = r->hook;
@@ -188,10 +195,10 @@ static void press(struct run *r, const char *why)
 	if (!r->term_ms) {
 		sr_warn("%s: %s, it is ended", h->name, why);
 		r->why = why;
-		kill(-r->pid, SIGTERM);
+		tell(r, SIGTERM);
 		r->term_ms = sr_ticks_ms();
 	} else if (!r->killed && sr_ticks_ms() - r->term_ms >= h->grace_ms(h->ctx)) {
-		kill(-r->pid, SIGKILL);
+		tell(r, SIGKILL);
 		r->killed = true;
 	}
 }

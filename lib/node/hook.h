@@ -2,7 +2,8 @@
  *
  * /bin/sh -c, in a process group of its own, standard input from /dev/null, nothing else of the daemon's open.  What it prints goes into the log,
  * line by line.  It is over when the shell has ended, whatever that left in the background.  When it has to end (is_over) the whole group gets SIGTERM,
- * and SIGKILL after that, so that nothing of it is left.  Any thread may run one; the process must not wait for children of its own otherwise. */
+ * and SIGKILL after that, and so does the shell, wherever it went: nothing of it is left but children that left its group, which nobody waits for, though
+ * they hold its output.  Any thread may run one; the process must not wait for children of its own otherwise. */
 #ifndef SR_NODE_HOOK_H
 #define SR_NODE_HOOK_H
 
