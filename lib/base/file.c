@@ -57,13 +57,13 @@ bool sr_file_write(int fd, struct sr_bytes text)
 	return true;
 }
 
-enum sr_status sr_file_replace(const char *path, struct sr_bytes text, unsigned mode, bool durable, struct sr_err *err)
+enum sr_status sr_file_put(const char *path, struct sr_bytes text, unsigned mode, bool synced, struct sr_err *err)
 {
 	char *draft = sr_format("%s.new", path);
 	int fd = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	enum sr_status rc = SR_OK;
 
-	if (fd < 0 || !sr_file_write(fd, text) || fchmod(fd, (mode_t)mode) != 0 || (durable && fsync(fd) != 0))
+	if (fd < 0 || !sr_file_write(fd, text) || fchmod(fd, (mode_t)mode) != 0 || (synced && fsync(fd) != 0))
 		rc = sr_err_sys(err, SR_E_IO, "write %s", draft);
 	if (fd >= 0)
 		close(fd);
@@ -71,10 +71,15 @@ enum sr_status sr_file_replace(const char *path, struct sr_bytes text, unsigned 
 		rc = sr_err_sys(err, SR_E_IO, "rename %s", draft);
 	if (rc != SR_OK)
 		unlink(draft);
-	else if (durable)
-		rc = sr_file_sync_parent(path, err);
 	free(draft);
 	return rc;
+}
+
+enum sr_status sr_file_replace(const char *path, struct sr_bytes text, unsigned mode, bool durable, struct sr_err *err)
+{
+	enum sr_status rc = sr_file_put(path, text, mode, durable, err);
+
+	return rc == SR_OK && durable ? sr_file_sync_parent(path, err) : rc;
 }
 
 const char *sr_file_tmp(void)

@@ -12,9 +12,10 @@ SR_MUST enum sr_status sr_file_parents(const char *path, struct sr_err *err);
 SR_MUST enum sr_status sr_file_sync_parent(const char *path, struct sr_err *err);
 /* All of it; false: errno says why not. */
 SR_MUST bool sr_file_write(int fd, struct sr_bytes text);
-/* Put text at `path`, whole or not at all, by PATH.new beside it; with that mode, whatever the umask.  durable: also after a power cut, once it is SR_OK;
- * without it the old one, the new one or none may be there then.  SR_E_IO, SR_E_FULL: what was there is there still, but for a directory that cannot be
- * synced. */
+/* Put text at `path`, whole or not at all, by PATH.new beside it; with that mode, whatever the umask.  synced: after a power cut the old one or the new one is
+ * there, and the new one once sr_file_sync_parent is SR_OK; without it it may be none.  SR_E_IO, SR_E_FULL: what was there is there still. */
+SR_MUST enum sr_status sr_file_put(const char *path, struct sr_bytes text, unsigned mode, bool synced, struct sr_err *err);
+/* That and, if it is to be durable, synced, and sr_file_sync_parent: not SR_OK may also be the new one in a directory that cannot be synced. */
 SR_MUST enum sr_status sr_file_replace(const char *path, struct sr_bytes text, unsigned mode, bool durable, struct sr_err *err);
 
 /* $TMPDIR, or /tmp if that is not set or empty.  VALID UNTIL the environment changes. */

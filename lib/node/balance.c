@@ -87,20 +87,27 @@ static enum sr_status load(struct sr_balance *b, struct sr_err *err)
 	return rc;
 }
 
+/* The word lies there when it is SR_OK, for the next start, too; else nothing has changed. */
 static enum sr_status keep(const struct sr_balance *b, enum sr_override word, int64_t since_ms, const char *by, struct sr_err *err)
 {
 	char *line;
 	enum sr_status rc;
 
-	if (word == SR_OVERRIDE_AUTO) {
-		if (unlink(b->path) != 0 && errno != ENOENT)
-			return sr_err_sys(err, SR_E_IO, "remove %s", b->path);
-		return sr_file_sync_parent(b->path, err);
-	}
+	if (word == SR_OVERRIDE_AUTO)
+		return unlink(b->path) != 0 && errno != ENOENT ? sr_err_sys(err, SR_E_IO, "remove %s", b->path) : SR_OK;
 	line = sr_format("%s %lld %s\n", words[word], (long long)since_ms, by);
-	rc = sr_file_replace(b->path, sr_bytes_of(line), 0644, true, err);
+	rc = sr_file_put(b->path, sr_bytes_of(line), 0644, true, err);
 	free(line);
 	return rc;
+}
+
+/* The word holds, whatever comes of this: a node that is to get no more users because its disk fails is not to be refused that by its disk. */
+static void settle(const struct sr_balance *b, enum sr_override word)
+{
+	struct sr_err err;
+
+	if (sr_file_sync_parent(b->path, &err) != SR_OK)
+		sr_warn("balancer status: %s holds, but a power cut may undo that: %s", words[word], err.text);
 }
 
 /* --- open, close ---------------------------------------------------------------------------------------------------------- */
@@ -231,6 +238,8 @@ enum sr_status sr_balance_override(struct sr_balance *b, enum sr_override word, 
 		memcpy(b->by, who, sizeof b->by);
 	}
 	pthread_mutex_unlock(&b->lock);
+	if (rc == SR_OK)
+		settle(b, word);
 	pthread_mutex_unlock(&b->saying);
 	if (rc == SR_OK)
 		sr_info("balancer status: %s, said %s", words[word], who);

@@ -50,7 +50,8 @@ bool sr_balance_is_stopping(struct sr_balance *b);
  * Logged, once it is running. */
 void sr_balance_fault(struct sr_balance *b, enum sr_fault which, const char *why);
 
-/* by: who said so, for the operator, COPIED.  Not SR_OK: it could not be kept, or it is shutting down (SR_E_UNAVAILABLE), and nothing changed. */
+/* by: who said so, for the operator, COPIED.  Not SR_OK: it could not be kept, or it is shutting down (SR_E_UNAVAILABLE), and nothing changed.
+ * What a directory that cannot be synced leaves to a power cut is logged. */
 SR_MUST enum sr_status sr_balance_override(struct sr_balance *b, enum sr_override word, const char *by, struct sr_err *err);
 bool sr_override_parse(const char *word, enum sr_override *out); /* "Alive", "DRAIN", ...; false: it is none */
 
