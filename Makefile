@@ -93,6 +93,11 @@ $(B)/tests/sim_%: $(B)/obj/tests/sim/sim_%.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@ $(PACKAGE_LIBS)
 
+# The disk of a test stands between libc and the program, its libraries too: tests/sim/disk.h.
+DISK := $(patsubst tests/sim/%.c,$(B)/obj/tests/sim/%.o,$(sort $(wildcard tests/sim/disk*.c)))
+$(B)/tests/test_disk: $(DISK)
+$(B)/tests/test_disk: ALL_LDFLAGS += -rdynamic
+
 # A target with replay.c runs the files of its corpus; with libFuzzer it makes new ones.
 FUZZ_MAIN := $(if $(filter fuzzer,$(SAN)),,$(B)/obj/tests/fuzz/replay.o)
 $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(LIB)
