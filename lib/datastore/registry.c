@@ -21,6 +21,20 @@ static char *copy(const char *text)
 	return text ? sr_strdup(text) : NULL;
 }
 
+/* Its strings are OWNED BY CALLER (free_row). */
+static struct sr_webserver_row copy_row(const struct sr_webserver_row *row)
+{
+	struct sr_webserver_row out = *row;
+
+	out.name = copy(row->name);
+	out.external_addr = copy(row->external_addr);
+	out.peer = copy(row->peer);
+	out.version = copy(row->version);
+	out.pin = copy(row->pin);
+	out.status = copy(row->status);
+	return out;
+}
+
 static void free_row(struct sr_webserver_row *row)
 {
 	free(row->name);
@@ -81,14 +95,8 @@ static enum sr_status load_row(void *ctx, const struct sr_webserver_row *row, st
 	(void)err;
 	if (!w)
 		return SR_OK;
-	w->row = *row;
+	w->row = copy_row(row);
 	w->kept_ms = row->seen_ms;
-	w->row.name = copy(row->name);
-	w->row.external_addr = copy(row->external_addr);
-	w->row.peer = copy(row->peer);
-	w->row.version = copy(row->version);
-	w->row.pin = copy(row->pin);
-	w->row.status = copy(row->status);
 	return SR_OK;
 }
 
@@ -264,6 +272,13 @@ enum sr_status sr_ds_webservers_get(void *ctx, struct sr_request *req, struct sr
 
 /* --- PUT /api/webservers/{} ---------------------------------------------------------------------------------------- */
 
+struct told { /* what one is after a PUT: taken from the row as it was, changed, and put in its place when all of it was good and is kept */
+	struct sr_webserver_row row; /* strings OWNED */
+	struct sr_uuid starts[SR_STARTS_TOLD];
+	size_t starts_n;
+	uint64_t interval;
+};
+
 /* Replaces *out when the field is there.  false: it is no text, or no good one. */
 static bool take_text(const json_t *o, const char *name, char **out)
 {
@@ -316,14 +331,31 @@ static bool take_row(const json_t *o, struct sr_webserver_row *row)
 	return true;
 }
 
-static bool take_interval(const json_t *o, struct sr_ds_webserver *w)
+static bool take_interval(const json_t *o, struct told *t)
 {
 	const json_t *v = json_object_get(o, "interval");
 
 	if (v && (!json_is_integer(v) || json_integer_value(v) < 1 || json_integer_value(v) > MOST_SECONDS))
 		return false;
 	if (v)
-		w->interval = (uint64_t)json_integer_value(v);
+		t->interval = (uint64_t)json_integer_value(v);
+	return true;
+}
+
+/* Of one that is held; else none are told. */
+static bool take_starts(const json_t *o, struct told *t)
+{
+	const json_t *list = json_object_get(o, "starts");
+
+	t->starts_n = json_array_size(list);
+	if ((list && !json_is_array(list)) || t->starts_n > SR_STARTS_TOLD)
+		return false;
+	for (size_t k = 0; k < t->starts_n; k++) {
+		const char *text = json_string_value(json_array_get(list, k));
+
+		if (!text || !sr_ds_parse_uuid(text, &t->starts[k]))
+			return false;
+	}
 	return true;
 }
 
@@ -351,60 +383,73 @@ void sr_ds_note_refused(struct sr_ds_push *p)
 	pthread_mutex_unlock(&p->d->face);
 }
 
-/* Of one that is held; else none are told. */
-static bool take_starts(const json_t *o, struct sr_ds_webserver *w)
+/* SR_E_LIMIT: there is no room for one more.  Takes face. */
+static enum sr_status begin_told(struct sr_datastore *d, const struct sr_uuid *uuid, struct told *t, struct sr_err *err)
 {
-	const json_t *list = json_object_get(o, "starts");
-	struct sr_uuid starts[SR_STARTS_TOLD];
-	size_t n = json_array_size(list);
+	struct sr_ds_webserver *w;
 
-	if ((list && !json_is_array(list)) || n > SR_STARTS_TOLD)
-		return false;
-	for (size_t k = 0; k < n; k++) {
-		const char *text = json_string_value(json_array_get(list, k));
-
-		if (!text || !sr_ds_parse_uuid(text, &starts[k]))
-			return false;
+	pthread_mutex_lock(&d->face);
+	w = sr_ds_webserver(d, uuid);
+	if (w) {
+		t->row = copy_row(&w->row);
+		t->row.epoch = w->reported.epoch;
+		t->row.seq = w->reported.seq;
+		t->row.root = w->reported.root;
+		t->interval = w->interval;
 	}
-	memcpy(w->starts, starts, n * sizeof(*starts));
-	w->starts_n = n;
-	return true;
+	pthread_mutex_unlock(&d->face);
+	return w ? SR_OK : sr_err_set(err, SR_E_LIMIT, "more than %d webservers", MOST_WEBSERVERS);
+}
+
+static enum sr_status take_told(const json_t *o, const char *peer, struct told *t, struct sr_err *err)
+{
+	if (!take_row(o, &t->row) || !take_starts(o, t) || !take_interval(o, t))
+		return sr_err_set(err, SR_E_DATA,
+				  "a webserver is {\"name\", \"external_addr\", \"sync_port\", \"version\", \"pin\", \"interval\", \"starts\", \"status\"}");
+	free(t->row.peer);
+	t->row.peer = sr_strdup(peer);
+	return SR_OK;
+}
+
+/* With face held.  What was seen of it meanwhile stays; what it was before is in *t now. */
+static void put_told(struct sr_ds_webserver *w, struct told *t)
+{
+	struct sr_webserver_row old = w->row;
+
+	w->kept_ms = t->row.seen_ms;
+	t->row.seen_ms = old.seen_ms;
+	w->row = t->row;
+	t->row = old;
+	memcpy(w->starts, t->starts, sizeof w->starts);
+	w->starts_n = t->starts_n;
+	w->interval = t->interval;
+	w->refused &= holds_something(&w->row);
 }
 
 static enum sr_status put_row(struct sr_datastore *d, const struct sr_uuid *uuid, const json_t *o, const char *peer, struct sr_err *err)
 {
-	struct sr_webserver_row row;
-	struct sr_ds_webserver *w;
+	struct told t = {0};
 	bool was_refused = any_refused(d), let_go;
-	enum sr_status rc = SR_OK;
+	enum sr_status rc;
 
-	pthread_mutex_lock(&d->writer);
-	pthread_mutex_lock(&d->face);
-	w = sr_ds_webserver(d, uuid);
-	if (!w) {
-		rc = sr_err_set(err, SR_E_LIMIT, "more than %d webservers", MOST_WEBSERVERS);
-	} else if (!take_row(o, &w->row) || !take_starts(o, w) || !take_interval(o, w)) {
-		rc = sr_err_set(err, SR_E_DATA,
-				"a webserver is {\"name\", \"external_addr\", \"sync_port\", \"version\", \"pin\", \"interval\", \"starts\", \"status\"}");
-	} else {
-		free(w->row.peer);
-		w->row.peer = sr_strdup(peer);
-		w->row.epoch = w->reported.epoch;
-		w->row.seq = w->reported.seq;
-		w->row.root = w->reported.root;
-		w->kept_ms = w->row.seen_ms;
-		row = w->row;
-		w->refused &= holds_something(&row);
+	pthread_mutex_lock(&d->writer); /* only with it are texts of rows changed */
+	rc = begin_told(d, uuid, &t, err);
+	if (rc == SR_OK)
+		rc = take_told(o, peer, &t, err);
+	if (rc == SR_OK)
+		rc = sr_state_webserver_put(d->r->state, &t.row, err);
+	if (rc == SR_OK) {
+		pthread_mutex_lock(&d->face);
+		put_told(sr_ds_webserver(d, uuid), &t);
+		pthread_mutex_unlock(&d->face);
 	}
-	pthread_mutex_unlock(&d->face);
-	if (rc == SR_OK) /* its texts change only under writer */
-		rc = sr_state_webserver_put(d->r->state, &row, err);
 	let_go = was_refused && rc == SR_OK && !any_refused(d);
 	if (let_go)
 		sr_ledger_let_go(d->ledger, SR_WAY_RECEIVE);
 	pthread_mutex_unlock(&d->writer);
 	if (let_go)
 		sr_datastore_scan_now(d); /* the status is made anew */
+	free_row(&t.row);
 	return rc;
 }
 

@@ -1611,6 +1611,16 @@ static void test_registry(void **state)
 	assert_int_equal(
 		call(w, "PUT", target, NULL, sr_bytes_of("{\"name\":\"web1\",\"external_addr\":\"web1:8080\",\"sync_port\":9406}")), 204);
 	assert_int_equal(call(w, "PUT", target, NULL, sr_bytes_of("{\"name\":5}")), 400);
+	/* Nothing of what is refused is taken, whatever of it was good. */
+	assert_int_equal(call(w, "PUT", target, NULL, sr_bytes_of("{\"name\":\"evil\",\"external_addr\":\"evil:1\",\"sync_port\":1,\"starts\":[7]}")), 400);
+	assert_int_equal(call(w, "PUT", target, NULL, sr_bytes_of("{\"sync_port\":1,\"status\":{\"held\":[]},\"interval\":0}")), 400);
+	assert_int_equal(call(w, "GET", "/api/webservers", NULL, sr_bytes(NULL, 0)), 200);
+	list = json_loadb((const char *)w->body.at, w->body.len, 0, NULL);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(list, 0), "name")), "web1");
+	assert_string_equal(json_string_value(json_object_get(json_array_get(list, 0), "external_addr")), "web1:8080");
+	assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 0), "sync_port")), 9406);
+	assert_true(json_is_null(json_object_get(json_array_get(list, 0), "status")));
+	json_decref(list);
 	shut(w);
 	open_world(w);
 	assert_int_equal(call(w, "GET", "/api/webservers", NULL, sr_bytes(NULL, 0)), 200);
