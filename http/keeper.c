@@ -10,16 +10,20 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "http/crowd.h"
 #include "lib/base/door.h"
+#include "lib/base/log.h"
 #include "lib/base/wait.h"
 
 enum {
 	LINGER_MS = 2000,
 	LINGER_LOOK_MS = 20,
-	LINGERERS = 64,
+	LINGERERS = SR_KEEPER_LINGERERS,
+	SAY_MS = 60000,
 };
 
 struct sr_conn {
+	struct sr_member member; /* the first: of the keeper's crowd */
 	struct sr_keeper *keeper;
 	struct sr_conn *next, **link; /* *link is this one */
 	int fd;
@@ -28,11 +32,18 @@ struct sr_conn {
 	struct sr_request *req; /* what runs here, or NULL */
 };
 
+struct rarely { /* said once a minute, however often it happens */
+	int64_t next;     /* not before */
+	uint64_t n, said; /* how often it happened, and as of the last line */
+};
+
 struct sr_keeper {
 	pthread_mutex_t lock;
 	pthread_cond_t changed, emptied;
 	pthread_t thread;
 	struct sr_conn *conns;
+	struct sr_crowd crowd;
+	struct rarely shed, refused;
 	struct sr_request *parked;
 	struct lingerer {
 		int fd;
@@ -60,9 +71,53 @@ static void set_deadline(struct sr_conn *conn, int64_t ms)
 		look_at(conn->keeper, conn->deadline);
 }
 
-struct sr_conn *sr_keeper_open(struct sr_keeper *k, int fd, int64_t deadline_ms)
+/* It has happened again, to one from there.  The text is to be logged without the lock, which a slow log would hold up; NULL: nothing is said. */
+static char *note(const struct sr_keeper *k, struct rarely *r, const char *why, const struct sr_place *place)
+{
+	int64_t now = sr_ticks_ms();
+	char *text;
+
+	r->n++;
+	if (now < r->next)
+		return NULL;
+	text = sr_format("http: %s of %s, which has %u open, %u of them without a request (Max-Connections is %u); %llu such since the last line",
+	                 why, place->text, place->open, place->loose, k->crowd.most, (unsigned long long)(r->n - r->said));
+	r->next = now + SAY_MS;
+	r->said = r->n;
+	return text;
+}
+
+static void say(char *text)
+{
+	if (text)
+		sr_warn("%s", text);
+	free(text);
+}
+
+static char *shed_one(struct sr_keeper *k, const char *why)
+{
+	struct sr_member *member = sr_crowd_send_one(&k->crowd);
+
+	if (!member)
+		return NULL;
+	shutdown(((struct sr_conn *)member)->fd, SHUT_RDWR);
+	return note(k, &k->shed, why, member->place);
+}
+
+void sr_keeper_no_files(struct sr_keeper *k)
+{
+	char *text;
+
+	pthread_mutex_lock(&k->lock);
+	text = shed_one(k, "no more files may be open: closed a connection");
+	pthread_mutex_unlock(&k->lock);
+	say(text);
+}
+
+struct sr_conn *sr_keeper_open(struct sr_keeper *k, int fd, const struct sockaddr *from, int64_t deadline_ms)
 {
 	struct sr_conn *conn = sr_alloc(sizeof(*conn));
+	char *text = NULL;
 
 	*conn = (struct sr_conn){ .keeper = k, .fd = fd };
 	pthread_mutex_lock(&k->lock);
@@ -73,9 +128,29 @@ struct sr_conn *sr_keeper_open(struct sr_keeper *k, int fd, int64_t deadline_ms)
 	k->conns = conn;
 	k->open++;
 	k->connections++;
+	sr_crowd_join(&k->crowd, &conn->member, from);
+	if (sr_crowd_excess(&k->crowd))
+		text = shed_one(k, "Max-Connections is reached: closed a connection");
 	set_deadline(conn, k->stopping ? 0 : deadline_ms);
 	pthread_mutex_unlock(&k->lock);
+	say(text);
 	return conn;
+}
+
+enum sr_status sr_keeper_hold(struct sr_conn *conn, struct sr_err *err)
+{
+	struct sr_keeper *k = conn->keeper;
+	char *text = NULL;
+	bool held, gone;
+
+	pthread_mutex_lock(&k->lock);
+	gone = conn->member.gone;
+	held = sr_crowd_hold(&k->crowd, &conn->member);
+	if (!held && !gone)
+		text = note(k, &k->refused, "Max-Connections is reached: refused a request", conn->member.place);
+	pthread_mutex_unlock(&k->lock);
+	say(text);
+	return held ? SR_OK : sr_err_set(err, SR_E_UNAVAILABLE, "Max-Connections: %u requests are under way", k->crowd.most);
 }
 
 void sr_keeper_deadline(struct sr_conn *conn, int64_t ms)
@@ -89,6 +164,8 @@ void sr_keeper_busy(struct sr_conn *conn, struct sr_request *req, int64_t ms)
 {
 	pthread_mutex_lock(&conn->keeper->lock);
 	conn->req = req;
+	if (!req)
+		sr_crowd_loosen(&conn->keeper->crowd, &conn->member);
 	set_deadline(conn, !req && conn->keeper->stopping ? 0 : ms);
 	pthread_mutex_unlock(&conn->keeper->lock);
 }
@@ -135,6 +212,7 @@ void sr_keeper_close(struct sr_conn *conn)
 	*conn->link = conn->next;
 	if (conn->next)
 		conn->next->link = conn->link;
+	sr_crowd_leave(&k->crowd, &conn->member);
 	if (conn->linger)
 		add_lingerer(k, conn->fd);
 	if (!--k->open)
@@ -293,10 +371,11 @@ static void *watch(void *arg)
 	return NULL;
 }
 
-struct sr_keeper *sr_keeper_start(void)
+struct sr_keeper *sr_keeper_start(unsigned most)
 {
 	struct sr_keeper *k = sr_alloc(sizeof(*k));
 
+	k->crowd.most = most;
 	pthread_mutex_init(&k->lock, NULL);
 	sr_cond_init(&k->changed);
 	sr_cond_init(&k->emptied);
@@ -371,11 +450,13 @@ void sr_keeper_cut_all(struct sr_keeper *k)
 	free(reqs);
 }
 
-void sr_keeper_counts(struct sr_keeper *k, uint64_t *connections, unsigned *open, unsigned *parked)
+void sr_keeper_counts(struct sr_keeper *k, struct sr_server_counts *out)
 {
 	pthread_mutex_lock(&k->lock);
-	*connections = k->connections;
-	*open = k->open;
-	*parked = k->parked_n;
+	out->connections = k->connections;
+	out->shed = k->shed.n;
+	out->open = k->open;
+	out->most = k->crowd.most;
+	out->parked = k->parked_n;
 	pthread_mutex_unlock(&k->lock);
 }

@@ -200,23 +200,29 @@ bool sr_request_quick(const struct sr_request *req)
 
 /* --- waiting for the client --------------------------------------------------------------------------------------- */
 
-/* Wait for a change, but not for ever: only the time spent waiting counts, and what has moved earns more of it.  False: patience is at its
- * end, and the connection with it. */
-static bool wait_for_client(struct sr_request *req, int64_t *waited, uint64_t moved)
+/* Wait for a change, but not for ever: only the time spent waiting counts, and what has moved earns more of it, but nothing earns a standstill of
+ * more than still_ms: a worker is tied up meanwhile.  False: patience is at its end, and the connection with it. */
+static bool wait_for_client(struct sr_request *req, struct sr_patience *p, uint64_t moved)
 {
 	const struct sr_limits *l = req->limits;
-	int64_t left = l->stall_ms + (int64_t)(moved * 1000 / l->min_rate) - *waited, before = sr_ticks_ms();
+	int64_t left = l->stall_ms + (int64_t)(moved * 1000 / l->min_rate) - p->waited, before = sr_ticks_ms(), took;
 	struct timespec until;
 
-	if (left <= 0) {
+	if (moved != p->moved)
+		p->still = 0;
+	p->moved = moved;
+	if (left <= 0 || p->still >= l->still_ms) {
 		sr_conn_cut(req);
 		return false;
 	}
+	left = left < l->still_ms - p->still ? left : l->still_ms - p->still;
 	left = left < LOOK_MS ? left : LOOK_MS;
 	until = sr_after_ms(left);
-	if (pthread_cond_timedwait(&req->changed, &req->lock, &until) && waited == &req->waited_in)
+	if (pthread_cond_timedwait(&req->changed, &req->lock, &until) && p == &req->patience_in)
 		sr_conn_look(req); /* one who only reads may have closed his side */
-	*waited += sr_ticks_ms() - before;
+	took = sr_ticks_ms() - before;
+	p->waited += took;
+	p->still += took;
 	return true;
 }
 
@@ -236,7 +242,7 @@ static enum sr_status read_locked(struct sr_request *req, void *buf, size_t n, s
 		sr_conn_resume(req);
 	}
 	while (!req->in.len && !req->body_end && !req->body_over && !gone(req))
-		if (!wait_for_client(req, &req->waited_in, req->received))
+		if (!wait_for_client(req, &req->patience_in, req->received))
 			return sr_err_set(err, SR_E_UNAVAILABLE, "%s sends too slowly", req->peer);
 	if (req->body_over)
 		return sr_err_set(err, SR_E_LIMIT, "request body over %llu bytes", (unsigned long long)req->route->max_body);
@@ -377,7 +383,7 @@ static enum sr_status write_locked(struct sr_request *req, const uint8_t *at, si
 			return sr_err_set(err, SR_E_UNAVAILABLE, "%s went away in the middle of the answer", req->peer);
 		if (part)
 			sr_conn_resume(req);
-		else if (!wait_for_client(req, &req->waited_out, req->written))
+		else if (!wait_for_client(req, &req->patience_out, req->written))
 			return sr_err_set(err, SR_E_UNAVAILABLE, "%s reads too slowly", req->peer);
 		req->written += part;
 		at += part;

@@ -31,10 +31,15 @@ void sr_fields_free(struct sr_fields *f);
 struct sr_limits { /* the options, completed */
 	size_t max_header, ring;
 	uint64_t max_drain;
-	unsigned head_ms, idle_ms, stall_ms, min_rate;
+	unsigned head_ms, idle_ms, stall_ms, still_ms, min_rate;
 	const char *challenge;
 	sr_authorize_fn *verify; /* NULL: none */
 	void *verify_ctx;
+};
+
+struct sr_patience { /* with the client, one way */
+	int64_t waited, still; /* ms that we waited for him: in all, and since the last byte */
+	uint64_t moved;        /* bytes as of then */
 };
 
 struct sr_request {
@@ -69,7 +74,7 @@ struct sr_request {
 	bool discard;     /* nobody will */
 	bool body_end, body_over; /* all came; more than max_body came */
 	uint64_t received, dropped;
-	int64_t waited_in, waited_out; /* ms that we waited for the client */
+	struct sr_patience patience_in, patience_out;
 	struct sr_ring in;
 
 	bool ready;  /* an answer is there to be sent */

@@ -8,7 +8,9 @@
  *   on_body and on_whole are these three times;
  * - upload data left lying without suspending hangs: on_body suspends then, and only then;
  * - a content callback must not fail: break_off;
- * - its timeouts and its closing are too kind or too rude: keeper.c. */
+ * - its timeouts and its closing are too kind or too rude: keeper.c;
+ * - its limit of connections lets whoever is in keep everyone else out: crowd.c.  Its threads share the limit out and the excess waits, so that
+ *   it lies above ours; without a file descriptor left it does not accept until a connection ends: fit_files, on_log. */
 #include <errno.h>
 #include <fcntl.h>
 #include <microhttpd.h>
@@ -18,16 +20,19 @@
 #include <unistd.h>
 
 #include "http/certificate.h"
+#include "http/crowd.h"
 #include "http/head.h"
 #include "http/keeper.h"
 #include "http/listen.h"
 #include "http/pool.h"
+#include "lib/base/file_limit.h"
 #include "lib/base/log.h"
 
 enum {
 	CONNECTION_MEMORY = 96 * 1024, /* real memory; half of it is the size of upload chunks */
 	SMALL_BODY = 16 * 1024,        /* not worth a connection: an early answer waits for it */
 	LAST_WAIT_MS = 10000,
+	OTHER_FILES = 256, /* databases, files and other machines' servers that handlers and the rest of the daemon have open */
 };
 
 struct sr_server {
@@ -320,6 +325,8 @@ static enum sr_status admit(struct sr_request *req, const char *version, struct 
 		status = server->authorize(server->authorize_ctx, req, req->route, err);
 	if (!status && (req->length < 0 ? !req->route->max_body : (uint64_t)req->length > req->route->max_body))
 		status = sr_err_set(err, SR_E_LIMIT, "request body over %llu bytes", (unsigned long long)req->route->max_body);
+	if (!status && !(req->route->flags & SR_ROUTE_OPEN))
+		status = sr_keeper_hold(req->conn, err);
 	return status;
 }
 
@@ -423,7 +430,9 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **ctx, enu
 	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
 		int fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 
-		*ctx = sr_keeper_open(server->keeper, fd, server->limits.head_ms);
+		const struct sockaddr *from = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+
+		*ctx = sr_keeper_open(server->keeper, fd, from, server->limits.head_ms);
 	} else if (*ctx) {
 		sr_keeper_close(*ctx);
 		*ctx = NULL;
@@ -492,10 +501,12 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **ctx, enum
 
 static void on_log(void *cls, const char *fmt, va_list args)
 {
+	struct sr_server *server = cls;
 	char text[512];
 	int n = vsnprintf(text, sizeof(text), fmt, args);
 
-	(void)cls;
+	if (strstr(fmt, "resource limit")) /* EMFILE or ENFILE, told in no other way; it accepts again when a connection has ended */
+		sr_keeper_no_files(server->keeper);
 	if (n > 0)
 		sr_debug("http: %.*s", (int)strcspn(text, "\n"), text);
 }
@@ -536,6 +547,7 @@ static void apply(struct sr_server *server, const struct sr_server_options *o)
 		.head_ms = o->head_ms ? o->head_ms : 10000,
 		.idle_ms = o->idle_ms ? o->idle_ms : 75000,
 		.stall_ms = o->stall_ms ? o->stall_ms : 30000,
+		.still_ms = o->still_ms ? o->still_ms : 60000,
 		.min_rate = o->min_rate ? o->min_rate : 1024,
 		.challenge = o->challenge ? o->challenge : "Bearer",
 		.verify = o->verify,
@@ -562,7 +574,21 @@ static enum MHD_Result on_accept(void *ctx, const struct sockaddr *peer, socklen
 	return server->stopping ? MHD_NO : MHD_YES;
 }
 
-static struct MHD_Daemon *start_daemon(struct sr_server *server, const struct sr_server_options *o, int fd)
+/* As many as asked for, if the process may have so many files open, for which its soft limit is raised as far as need be. */
+static unsigned fit_files(unsigned most)
+{
+	uint64_t beside = 2 * sr_crowd_spare(most) + SR_KEEPER_LINGERERS + OTHER_FILES, have = sr_files_allow(most + beside), fit = have / 4;
+
+	if (have > beside && have - beside > fit)
+		fit = have - beside;
+	if (fit >= most)
+		return most;
+	sr_warn("http: Max-Connections (%u) is lowered to %llu: this process may have only %llu files open (RLIMIT_NOFILE)", most,
+	        (unsigned long long)fit, (unsigned long long)have);
+	return (unsigned)fit;
+}
+
+static struct MHD_Daemon *start_daemon(struct sr_server *server, const struct sr_server_options *o, unsigned most, int fd)
 {
 	unsigned threads = o->event_threads ? o->event_threads : 2, flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME;
 	struct MHD_OptionItem tls[] = {
@@ -577,9 +603,9 @@ static struct MHD_Daemon *start_daemon(struct sr_server *server, const struct sr
 	};
 
 	return MHD_start_daemon(flags | MHD_USE_ERROR_LOG | (server->certificate ? MHD_USE_TLS : 0), 0, on_accept, server, on_access, server,
-	                        MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, /* has to be the first */
+	                        MHD_OPTION_EXTERNAL_LOGGER, on_log, server, /* has to be the first */
 	                        MHD_OPTION_LISTEN_SOCKET, fd,
-	                        MHD_OPTION_CONNECTION_LIMIT, o->max_connections ? o->max_connections : 512u,
+	                        MHD_OPTION_CONNECTION_LIMIT, most + 2 * sr_crowd_spare(most), /* within it the keeper's counts */
 	                        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
 	                        MHD_OPTION_CONNECTION_TIMEOUT, 0u, /* the keeper's */
 	                        MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
@@ -620,6 +646,7 @@ enum sr_status sr_server_start(struct sr_server **out, const struct sr_server_op
 {
 	struct sr_server *server = sr_alloc(sizeof(*server));
 	enum sr_status status = SR_OK;
+	unsigned most;
 	int fd = -1;
 
 	apply(server, options);
@@ -638,13 +665,14 @@ enum sr_status sr_server_start(struct sr_server **out, const struct sr_server_op
 	if (status)
 		goto out;
 	server->address = sr_listen_text(fd, &server->port);
-	server->keeper = sr_keeper_start();
+	most = fit_files(options->max_connections ? options->max_connections : 512);
+	server->keeper = sr_keeper_start(most);
 	server->pool = sr_pool_start(options->workers ? options->workers : 4);
 	if (!server->keeper || !server->pool) {
 		status = sr_err_set(err, SR_E_UNAVAILABLE, "no thread for the server");
 		goto out;
 	}
-	server->daemon = start_daemon(server, options, fd);
+	server->daemon = start_daemon(server, options, most, fd);
 	fd = -1; /* libmicrohttpd's; when it fails it has mostly closed it */
 	if (!server->daemon)
 		status = sr_err_set(err, SR_E_UNAVAILABLE, "the server does not start; the debug log says why");
@@ -689,7 +717,7 @@ void sr_server_counts(struct sr_server *server, struct sr_server_counts *out)
 	*out = (struct sr_server_counts){ .requests = server->requests, .received = server->received, .sent = server->sent };
 	for (size_t i = 0; i < sizeof(out->by_class) / sizeof(*out->by_class); i++)
 		out->by_class[i] = server->by_class[i];
-	sr_keeper_counts(server->keeper, &out->connections, &out->open, &out->parked);
+	sr_keeper_counts(server->keeper, out);
 }
 
 void sr_server_drain(struct sr_server *server, const char *why)

@@ -8,6 +8,9 @@
  * requests that two parsers could frame in two ways (both Content-Length and Transfer-Encoding, either twice, spaces in header names, a
  * second Host).  HEAD is answered by GET routes; the server keeps the body to itself.  Unknown path: 404; known path, other method: 405 with Allow.
  *
+ * Beyond max_connections the one that was longest without a request that authorize let through is closed, of the address that has most such; a
+ * request for what is not open to anyone is answered with 503 when so many are under way.  Both are logged, at most once a minute.
+ *
  * Errors go out as {"error": sr_status_name, "detail": text} with sr_status_http(code).  Times are milliseconds of sr_ticks_ms(). */
 #ifndef SR_HTTP_SERVER_H
 #define SR_HTTP_SERVER_H
@@ -70,7 +73,7 @@ struct sr_server_options { /* zero, or NULL, means the default in brackets */
 	const char *challenge;    /* WWW-Authenticate of every 401 ["Bearer"]; must outlive the server */
 	unsigned workers;         /* threads that run handlers [4] */
 	unsigned event_threads;   /* [2] */
-	unsigned max_connections; /* more wait in the kernel's queue [512] */
+	unsigned max_connections; /* fewer if so many files may not be open [512] */
 	size_t max_header;        /* bytes of request line and headers [16384] */
 	size_t ring;              /* bytes buffered each way for a streaming request [65536] */
 	uint64_t max_drain;       /* an answer given in mid-body waits for at most so many more bytes of it, then it is cut [1 MiB] */
@@ -78,6 +81,7 @@ struct sr_server_options { /* zero, or NULL, means the default in brackets */
 	unsigned idle_ms;         /* a kept connection without a request [75000] */
 	unsigned stall_ms;        /* grace: how long a body or answer may stand still in all ... [30000] */
 	unsigned min_rate;        /* ... on top of what this many bytes a second need [1024] */
+	unsigned still_ms;        /* how long it may stand still at a time, however much it has moved before [60000] */
 };
 
 /* Listen and serve.  COPIES *options (see the notes on strings).  SR_E_BUSY: the port is taken; SR_E_CONFIG: address, certificate or key
@@ -95,8 +99,10 @@ struct sr_server_counts {
 	uint64_t requests;       /* answered ones, and those cut */
 	uint64_t by_class[6];    /* [2]: 2xx ... [5]: 5xx; [0]: cut without an answer */
 	uint64_t connections;    /* ever accepted */
+	uint64_t shed;           /* of them closed for others' sake */
 	uint64_t received, sent; /* bytes of bodies that were taken in, and given */
 	unsigned open, parked;   /* now */
+	unsigned most;           /* max_connections, as it fits */
 };
 void sr_server_counts(struct sr_server *server, struct sr_server_counts *out);
 

@@ -26,6 +26,7 @@ static const struct sr_config_key keys[] = {
 	GLOBAL("Datastore-Port", PORT, datastore_port, "9405", 0, 65535, "port of the datastore; 0: any free one"),
 	GLOBAL("Sync-Listen-Address", LISTEN, sync_listen_address, "", 0, 0, "address of the sync daemon; empty: all interfaces"),
 	GLOBAL("Sync-Port", PORT, sync_port, "9406", 0, 65535, "port of the sync daemon; 0: any free one"),
+	GLOBAL("Max-Connections", NUMBER, max_connections, "512", 16, 16384, "connections that a daemon serves at a time"),
 	GLOBAL("Control-Auth", SECRET, control_auth, NULL, 0, 0, "the shared secret, at least 32 characters"),
 	GLOBAL("Control-Auth-File", PATH, control_auth_file, HERE "/control-auth", 0, 0, "file that holds the shared secret"),
 	GLOBAL("Datastore-Insecure-Disable-TLS", BOOL, datastore_insecure_disable_tls, "false", 0, 0, "the datastore speaks plain HTTP"),

@@ -70,6 +70,7 @@ struct sr_config {
 	uint16_t datastore_port;            /* 0: any free one */
 	char *sync_listen_address;
 	uint16_t sync_port;
+	uint64_t max_connections;           /* of a daemon's server */
 
 	char *control_auth; /* NULL: in control_auth_file.  Use sr_config_secret() */
 	char *control_auth_file;

@@ -438,7 +438,8 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 				      .verify = sr_admit_verify,
 				      .challenge = SR_ADMIT_CHALLENGE,
 				      .authorize_ctx = &d->admit,
-				      .workers = WORKERS};
+				      .workers = WORKERS,
+				      .max_connections = (unsigned)d->config->max_connections};
 	struct sr_server *server = NULL;
 	enum sr_status rc = certificate(d, err);
 

@@ -188,6 +188,10 @@ static const struct sr_metric requests = {"sameroot_http_requests_total",
 			      sent = {"sameroot_http_sent_bytes_total", "Bytes of the bodies of answers.", SR_METRIC_COUNTER},
 			      connects = {"sameroot_http_connections_total", "Connections accepted.", SR_METRIC_COUNTER},
 			      connections = {"sameroot_http_connections", "Connections that are open.", SR_METRIC_GAUGE},
+			      limit_of_connections = {"sameroot_http_connections_limit", "Max-Connections, as far as files may be open.",
+						      SR_METRIC_GAUGE},
+			      shed = {"sameroot_http_connections_shed_total",
+				      "Connections without a request that were closed for others' sake.", SR_METRIC_COUNTER},
 			      waiting = {"sameroot_http_waiting_requests", "Requests that wait for a change, as they asked to.",
 					 SR_METRIC_GAUGE};
 
@@ -214,6 +218,8 @@ static void tell_http(struct sr_metrics_page *p, struct sr_server *server)
 	sr_metrics_one(p, &sent, (double)c.sent);
 	sr_metrics_one(p, &connects, (double)c.connections);
 	sr_metrics_one(p, &connections, c.open);
+	sr_metrics_one(p, &limit_of_connections, c.most);
+	sr_metrics_one(p, &shed, (double)c.shed);
 	sr_metrics_one(p, &waiting, c.parked);
 }
 

@@ -317,7 +317,8 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 				      .verify = sr_admit_verify,
 				      .challenge = SR_ADMIT_CHALLENGE,
 				      .authorize_ctx = &d->admit,
-				      .workers = SR_SYNC_WORKERS};
+				      .workers = SR_SYNC_WORKERS,
+				      .max_connections = (unsigned)c->max_connections};
 	enum sr_status rc = ensure_certificate(c, &cert, &key, err);
 
 	d->serve = (struct sr_serve){.replica = sr_sync_replica(d->sync), .ready = has_tree, .ctx = d};

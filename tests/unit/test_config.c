@@ -396,6 +396,7 @@ static void what_is_refused(void **state)
 		{"Trash-Max-Bytes=1G\n", "t.conf:1: Trash-Max-Bytes: must be a number"},
 		{"Wal-Limit=18446744073709551616\n", "t.conf:1: Wal-Limit: must be a number"},
 		{"Wal-Limit=99999999999999999999999\n", "t.conf:1: Wal-Limit: must be a number"},
+		{"Max-Connections=15\n", "t.conf:1: Max-Connections: must be a number from 16 to 16384"},
 		{"Conflict-Max-Bytes=1G\n", "t.conf:1: Conflict-Max-Bytes: must be a number"},
 		{"Insecure-Disable-HTTPS=maybe\n", "t.conf:1: Insecure-Disable-HTTPS: must be true or false"},
 		{"Insecure-Disable-HTTPS=\n", "t.conf:1: Insecure-Disable-HTTPS: must be true or false"},

@@ -234,6 +234,7 @@ static const struct sr_route routes[] = {
 	{ "GET", "/tail/{}/*", args, SR_ROUTE_OPEN, 0 },
 	{ "GET", "/file", own_file, SR_ROUTE_OPEN, 0 },
 	{ "GET", "/secret", hello, 0, 0 },
+	{ "GET", "/secret/wait", wait_root, SR_ROUTE_QUICK, 0 },
 	{ "POST", "/secret/push", echo, 0, 4 * BIG },
 	{ "GET", "/", hello, SR_ROUTE_OPEN | SR_ROUTE_QUICK, 0 },
 };
@@ -296,6 +297,32 @@ static int setup_hasty(void **state)
 
 	*state = f;
 	start(f, (struct sr_server_options){ .head_ms = 100, .idle_ms = 100, .stall_ms = 100, .min_rate = 1 << 26, .max_drain = 64 * 1024 });
+	return 0;
+}
+
+/* A byte a second is enough, but never none for long. */
+static int setup_patient(void **state)
+{
+	struct fixture *f = prepare(false);
+
+	*state = f;
+	start(f, (struct sr_server_options){ .still_ms = 100, .min_rate = 1 });
+	return 0;
+}
+
+static int setup_none(void **state)
+{
+	*state = prepare(false);
+	return 0;
+}
+
+/* Four connections, and four more for newcomers; one event thread, so that they are taken in order.  No deadline helps. */
+static int setup_few(void **state)
+{
+	struct fixture *f = prepare(false);
+
+	*state = f;
+	start(f, (struct sr_server_options){ .max_connections = 4, .event_threads = 1, .head_ms = 600000, .idle_ms = 600000, .stall_ms = 600000 });
 	return 0;
 }
 
@@ -395,15 +422,26 @@ static void assert_get(const struct fixture *f, const char *target, int status, 
 
 /* --- raw sockets -------------------------------------------------------------------------------------------------- */
 
-static int dial(const struct fixture *f)
+static int dial_on(const struct fixture *f, int fd, in_addr_t from)
 {
+	struct sockaddr_in here = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(from) };
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(sr_server_port(f->server)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct timeval patience = { .tv_sec = 20 };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+	assert_int_equal(bind(fd, (struct sockaddr *)&here, sizeof(here)), 0);
 	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	return fd;
+}
+
+static int dial_from(const struct fixture *f, in_addr_t from)
+{
+	return dial_on(f, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), from);
+}
+
+static int dial(const struct fixture *f)
+{
+	return dial_from(f, INADDR_LOOPBACK);
 }
 
 static void say(int fd, const char *text)
@@ -966,7 +1004,7 @@ struct waiter {
 static void *run_waiter(void *arg)
 {
 	struct waiter *w = arg;
-	struct sr_client *client = new_client(w->f, (struct sr_client_options){ 0 });
+	struct sr_client *client = new_client(w->f, (struct sr_client_options){ .bearer = SECRET });
 	struct sr_answer answer = { 0 };
 	struct sr_err err = { 0 };
 
@@ -1198,6 +1236,204 @@ static void test_slow(void **state)
 	assert_get(f, "/hello", 200, "hello");
 }
 
+/* --- tests: too many ---------------------------------------------------------------------------------------------- */
+
+enum { CROWD = 60 };
+
+static void gather(const struct fixture *f, int crowd[CROWD])
+{
+	for (int i = 0; i < CROWD; i++)
+		crowd[i] = dial(f);
+}
+
+static void disperse(const int crowd[CROWD])
+{
+	for (int i = 0; i < CROWD; i++)
+		close(crowd[i]);
+}
+
+/* Their connections end without an answer. */
+static void assert_closed(int fd)
+{
+	char *text = hear(fd);
+
+	assert_string_equal(text, "");
+	free(text);
+}
+
+/* It is still open: ask on it.  Closes fd. */
+static void assert_served(int fd)
+{
+	char *text;
+
+	say(fd, "GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+	text = hear(fd);
+	assert_memory_equal(text, "HTTP/1.1 200", 12);
+	free(text);
+}
+
+/* Standard error goes to a file, until restore. */
+static int divert(FILE **to)
+{
+	int kept = dup(STDERR_FILENO);
+
+	*to = tmpfile();
+	assert_non_null(*to);
+	dup2(fileno(*to), STDERR_FILENO);
+	sr_log_setup("test_http", SR_LOG_WARN, false);
+	return kept;
+}
+
+static char *restore(int kept, FILE *from)
+{
+	char text[16384];
+	size_t n;
+
+	sr_log_setup("test_http", SR_LOG_ERROR, false);
+	dup2(kept, STDERR_FILENO);
+	close(kept);
+	rewind(from);
+	n = fread(text, 1, sizeof(text), from);
+	fclose(from);
+	return sr_text(sr_bytes(text, n));
+}
+
+/* Those who send nothing keep nobody out: the one that has been silent longest is closed for each newcomer, of the address that has most of them;
+ * so one of another address stays. */
+static void test_silent_crowd(void **state)
+{
+	struct fixture *f = *state;
+	struct sr_server_counts counts;
+	int crowd[CROWD], apart = dial_from(f, INADDR_LOOPBACK + 1), kept;
+	FILE *log;
+	char *said;
+
+	kept = divert(&log);
+	gather(f, crowd);
+	assert_get(f, "/hello", 200, "hello");
+	sr_server_counts(f->server, &counts);
+	said = restore(kept, log);
+	assert_int_equal(counts.most, 4);
+	assert_int_equal(counts.shed, 1 + CROWD + 1 - 4);
+	assert_int_equal(times(said, "Max-Connections is reached: closed a connection of 127.0.0.1, which has "), 1); /* not each time */
+	assert_int_equal(times(said, "\n"), 1);
+	free(said);
+	for (int i = 0; i < CROWD - 2; i++)
+		assert_closed(crowd[i]);
+	assert_served(apart);
+	assert_served(crowd[CROWD - 1]);
+	assert_served(crowd[CROWD - 2]);
+}
+
+/* Requests that a login let through stay, however many come; beyond the limit they are refused, and what anyone may ask is answered still. */
+static void test_crowd_beside_requests(void **state)
+{
+	struct fixture *f = *state;
+	struct waiter w[4];
+	struct sr_client *client = new_client(f, (struct sr_client_options){ .bearer = SECRET });
+	struct sr_answer answer = { 0 };
+	struct sr_err err = { 0 };
+	int crowd[CROWD];
+
+	start_waiters(w, 4, f, "/secret/wait?ms=60000");
+	until_parked(f, 4);
+	gather(f, crowd);
+	assert_get(f, "/hello", 200, "hello");
+	assert_int_equal(get(client, "/secret", &answer, &err), SR_E_UNAVAILABLE);
+	assert_int_equal(answer.status, 503);
+	assert_non_null(strstr(err.text, "Max-Connections: 4 requests are under way"));
+	f->root = 1;
+	sr_server_wake(f->server);
+	for (int i = 0; i < 4; i++) {
+		pthread_join(w[i].thread, NULL);
+		assert_int_equal(w[i].status, SR_OK);
+		assert_int_equal(w[i].http, 200);
+	}
+	assert_int_equal(get(client, "/secret", &answer, &err), SR_OK);
+	disperse(crowd);
+	sr_answer_free(&answer);
+	sr_client_free(client);
+}
+
+/* Kept connections without a request, and readers that do not read what anyone may have, are of the crowd. */
+static void test_idle_crowd(void **state)
+{
+	struct fixture *f = *state;
+	int crowd[CROWD], readers[4], idle = dial(f);
+	char buf[4096];
+
+	say(idle, "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n");
+	assert_true(recv(idle, buf, sizeof(buf), 0) > 0);
+	for (int i = 0; i < 4; i++) {
+		readers[i] = dial(f);
+		say(readers[i], "GET /source/999999999999 HTTP/1.1\r\nHost: x\r\n\r\n");
+	}
+	gather(f, crowd);
+	assert_closed(idle);
+	assert_get(f, "/slow-hello", 200, "hello"); /* the workers are free again */
+	disperse(crowd);
+	for (int i = 0; i < 4; i++)
+		close(readers[i]);
+}
+
+/* Of what a reader has earned by reading fast he may not spend all in one standstill, with a worker waiting for him. */
+static void test_standstill(void **state)
+{
+	struct fixture *f = *state;
+	static char buf[1 << 16];
+	int fds[4]; /* as there are workers */
+
+	for (int i = 0; i < 4; i++) {
+		fds[i] = dial(f);
+		say(fds[i], "GET /source/999999999999 HTTP/1.1\r\nHost: x\r\n\r\n");
+		for (int n = 0; n < 64; n++)
+			assert_true(recv(fds[i], buf, sizeof(buf), 0) > 0);
+	}
+	assert_get(f, "/slow-hello", 200, "hello");
+	while (f->write_failed < 4)
+		usleep(1000);
+	for (int i = 0; i < 4; i++)
+		close(fds[i]);
+}
+
+static void allow_files(rlim_t n)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = n;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* The soft limit of files is raised for the connections; and when none is left all the same, one connection without a request gives way to a new one. */
+static void test_few_files(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit before;
+	struct sr_server_counts counts;
+	int idle[3], newcomer, last;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	allow_files(64);
+	start(f, (struct sr_server_options){ .max_connections = 500, .event_threads = 1, .head_ms = 600000 });
+	sr_server_counts(f->server, &counts);
+	assert_int_equal(counts.most, 500);
+	for (int i = 0; i < 3; i++)
+		idle[i] = dial(f);
+	while (sr_server_counts(f->server, &counts), counts.open < 3)
+		usleep(1000);
+	newcomer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	last = dup(newcomer); /* the lowest that is free */
+	close(last);
+	allow_files((rlim_t)last); /* none is left for the server's side */
+	dial_on(f, newcomer, INADDR_LOOPBACK);
+	assert_closed(idle[0]);
+	assert_served(newcomer);
+	allow_files(before.rlim_cur);
+	close(idle[1]);
+	close(idle[2]);
+}
+
 static void test_wrong_addresses(void **state)
 {
 	struct fixture *f = *state;
@@ -1359,6 +1595,7 @@ static void test_certificate(void **state)
 int main(void)
 {
 #define PLAIN(t) cmocka_unit_test_setup_teardown(t, setup_plain, teardown)
+#define FEW(t) cmocka_unit_test_setup_teardown(t, setup_few, teardown)
 #define TLS(t) cmocka_unit_test_setup_teardown(t, setup_tls, teardown)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_targets),
@@ -1381,6 +1618,11 @@ int main(void)
 		PLAIN(test_drain),
 		PLAIN(test_interrupted),
 		PLAIN(test_many),
+		FEW(test_silent_crowd),
+		FEW(test_crowd_beside_requests),
+		FEW(test_idle_crowd),
+		cmocka_unit_test_setup_teardown(test_standstill, setup_patient, teardown),
+		cmocka_unit_test_setup_teardown(test_few_files, setup_none, teardown),
 		PLAIN(test_wrong_addresses),
 		PLAIN(test_all_interfaces),
 		cmocka_unit_test_setup_teardown(test_slow, setup_hasty, teardown),
