@@ -31,8 +31,10 @@ static void reload(void *ctx)
 
 	sr_notify_reloading();
 	fresh = sr_cli_reload(&cli, config_path);
-	if (fresh)
+	if (fresh) {
 		sr_datastore_reload(ctx, fresh);
+		sr_cli_reloaded();
+	}
 	sr_config_free(fresh);
 	sr_notify_ready();
 }

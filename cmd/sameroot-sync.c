@@ -74,8 +74,10 @@ static void reload(void *ctx)
 
 	sr_notify_reloading();
 	fresh = sr_cli_reload(&cli, config_path);
-	if (fresh)
+	if (fresh) {
 		sr_sync_daemon_reload(r->daemon, fresh);
+		sr_cli_reloaded();
+	}
 	sr_notify_ready();
 }
 

@@ -168,6 +168,10 @@ struct sr_config *sr_cli_reload(const struct sr_cli *cli, const char *config_pat
 		return NULL;
 	}
 	sr_log_setup(cli->program, fresh->log_level, fresh->log_json);
-	sr_info("reload: interval, exclusions, Health-Check-URL, Max-Lag, limits of what is kept, log level and format are taken; other changes need a restart");
 	return fresh;
+}
+
+void sr_cli_reloaded(void)
+{
+	sr_info("reload: secrets, interval, exclusions, Health-Check-URL, Max-Lag, limits of what is kept, log level and format are taken; other changes need a restart");
 }

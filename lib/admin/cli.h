@@ -46,9 +46,10 @@ int sr_cli_daemon(const struct sr_cli *cli, int argc, char **argv, const char *c
 /* Block the signals that a daemon waits for - SIGTERM, SIGINT, SIGHUP, SIGUSR1 - before any thread starts; *out for sigwait. */
 void sr_cli_block_signals(sigset_t *out);
 
-/* SIGHUP: read the configuration again.  Log level and format are taken at once; the interval and the exclusions of stores are the caller's to take from what
- * is returned, OWNED BY CALLER (sr_config_free); other changes need a restart, and the log says so.  NULL: it is refused, logged, and the old one kept. */
+/* SIGHUP: read the configuration again.  Log level and format are taken at once; the secrets, the interval and the exclusions of stores are the caller's to take from what
+ * is returned, OWNED BY CALLER (sr_config_free); other changes need a restart, and sr_cli_reloaded says so to the log when all is taken.  NULL: it is refused, logged, and the old one kept. */
 struct sr_config *sr_cli_reload(const struct sr_cli *cli, const char *config_path);
+void sr_cli_reloaded(void);
 
 /* --check-config: print the effective configuration. */
 void sr_cli_print_config(const struct sr_config *config, bool json);

@@ -172,17 +172,16 @@ static enum sr_status check_conf(const struct enter *e, struct sr_err *err)
 
 static enum sr_status check_secret(const struct enter *e, struct sr_err *err)
 {
-	char *secret = NULL;
+	struct sr_secrets secrets = {0};
 	bool same;
-	enum sr_status rc = sr_config_secret(e->config, &secret, err);
+	enum sr_status rc = sr_config_secrets(e->config, &secrets, err);
 
 	if (rc == SR_E_NOINPUT)
 		return SR_OK; /* it will be made */
 	if (rc != SR_OK)
 		return rc;
-	same = sr_bytes_same_secret(sr_bytes_of(secret), sr_bytes_of(e->line.secret));
-	explicit_bzero(secret, strlen(secret));
-	free(secret);
+	same = sr_secrets_find(&secrets, sr_bytes_of(e->line.secret)) >= 0;
+	sr_secrets_free(&secrets);
 	if (same)
 		return SR_OK;
 	if (e->config->control_auth)

@@ -200,7 +200,20 @@ const struct sr_config_store *sr_config_store(const struct sr_config *config, co
 	return NULL;
 }
 
+enum sr_status sr_config_secrets(const struct sr_config *config, struct sr_secrets *out, struct sr_err *err)
+{
+	return sr_ini_secrets(config->control_auth, "Control-Auth-File", config->control_auth_file, out, err);
+}
+
 enum sr_status sr_config_secret(const struct sr_config *config, char **out, struct sr_err *err)
 {
-	return sr_ini_secret(config->control_auth, "Control-Auth-File", config->control_auth_file, out, err);
+	struct sr_secrets all = {0};
+	enum sr_status rc = sr_config_secrets(config, &all, err);
+
+	if (rc == SR_OK) {
+		*out = all.at[0];
+		all.at[0] = NULL;
+	}
+	sr_secrets_free(&all);
+	return rc;
 }

@@ -72,7 +72,7 @@ struct sr_config {
 	uint16_t sync_port;
 	uint64_t max_connections;           /* of a daemon's server */
 
-	char *control_auth; /* NULL: in control_auth_file.  Use sr_config_secret() */
+	char *control_auth; /* NULL: in control_auth_file.  Use sr_config_secret() or sr_config_secrets() */
 	char *control_auth_file;
 	bool datastore_insecure_disable_tls;
 	bool datastore_insecure_skip_tls_verify;
@@ -116,8 +116,19 @@ void sr_config_free(struct sr_config *config); /* CONSUMES; NULL is a no-op; wip
  * In JSON, bytes that are not UTF-8 stand as \xNN. */
 void sr_config_print(const struct sr_config *config, struct sr_buf *out, bool json);
 
-/* The shared secret: Control-Auth, else what Control-Auth-File holds, less one newline at its end.  SR_E_NOINPUT: there is no such file;
- * SR_E_CONFIG: others than its owner may touch it, or it is no secret (short, or not printable ASCII).  *out is OWNED BY CALLER (free). */
+/* Control-Auth, one or two while it is being changed: the first is sent, each is accepted. */
+#define SR_SECRETS_MOST 2
+struct sr_secrets {
+	char *at[SR_SECRETS_MOST]; /* OWNED; NULL behind the last */
+};
+void sr_secrets_free(struct sr_secrets *secrets); /* wipes; back to {0} */
+/* Which of them is it, -1: none.  In the time that it takes to compare all. */
+int sr_secrets_find(const struct sr_secrets *secrets, struct sr_bytes secret);
+
+/* The shared secrets: Control-Auth, else what Control-Auth-File holds, a line each.  SR_E_NOINPUT: there is no such file; SR_E_CONFIG: others than
+ * its owner may touch it, or there is what is no secret (short, or not printable ASCII), or a third one.  *out is OWNED BY CALLER (sr_secrets_free). */
+SR_MUST enum sr_status sr_config_secrets(const struct sr_config *config, struct sr_secrets *out, struct sr_err *err);
+/* The one to send.  *out is OWNED BY CALLER (free). */
 SR_MUST enum sr_status sr_config_secret(const struct sr_config *config, char **out, struct sr_err *err);
 
 /* The limit for a table; NULL, or one that has none of its own: the store's. */

@@ -54,7 +54,7 @@ void sr_ini_add_member(struct sr_buf *out, const struct sr_config_key *key, cons
 void sr_ini_add_json(struct sr_buf *out, const char *text);
 void sr_ini_add_comment(struct sr_buf *out, const char *text);
 
-/* As sr_config_secret: `given`, else what the file `path` holds, which the key `key` named. */
-SR_MUST enum sr_status sr_ini_secret(const char *given, const char *key, const char *path, char **out, struct sr_err *err);
+/* As sr_config_secrets: `given`, else what the file `path` holds, which the key `key` named. */
+SR_MUST enum sr_status sr_ini_secrets(const char *given, const char *key, const char *path, struct sr_secrets *out, struct sr_err *err);
 
 #endif

@@ -1,9 +1,5 @@
-/* config_print.c - writing a configuration down again, key by key, and reading the secret that is not in it. */
-#include <errno.h>
-#include <fcntl.h>
+/* config_print.c - writing a configuration down again, key by key. */
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "lib/base/config_ini.h"
 
@@ -90,40 +86,4 @@ void sr_ini_add_member(struct sr_buf *out, const struct sr_config_key *key, cons
 	if (sr_value_repeats(key))
 		sr_buf_byte(out, ']');
 	sr_buf_free(&value);
-}
-
-enum sr_status sr_ini_secret(const char *given, const char *key, const char *path, char **out, struct sr_err *err)
-{
-	const char *fault;
-	uint8_t text[4096];
-	enum sr_status status = SR_OK;
-	struct stat st;
-	ssize_t len = 0;
-	int fd;
-
-	if (given) {
-		*out = sr_strdup(given);
-		return SR_OK;
-	}
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (fd < 0)
-		return sr_err_sys(err, errno == ENOENT ? SR_E_NOINPUT : SR_E_CONFIG, "%s %s", key, path);
-	if (fstat(fd, &st) < 0 || (S_ISREG(st.st_mode) && (len = read(fd, text, sizeof(text))) < 0)) {
-		status = sr_err_sys(err, SR_E_CONFIG, "%s %s", key, path);
-		goto out;
-	}
-	if (len > 0 && text[len - 1] == '\n')
-		len--;
-	fault = !S_ISREG(st.st_mode) ? "is not a file" :
-		st.st_mode & 077 ? "must belong to its owner alone (chmod 600)" :
-		len >= (ssize_t)sizeof(text) - 1 ? "is too long" :
-		sr_secret_fault(sr_bytes(text, (size_t)len));
-	if (fault)
-		status = sr_err_set(err, SR_E_CONFIG, "%s %s: %s", key, path, fault);
-	else
-		*out = sr_text(sr_bytes(text, (size_t)len));
-out:
-	explicit_bzero(text, sizeof(text));
-	close(fd);
-	return status;
 }

@@ -27,6 +27,13 @@ static void replace(char **at, const char *text, size_t len)
 	*at = copy;
 }
 
+static void free_text(char **at, bool wipe)
+{
+	if (*at && wipe)
+		explicit_bzero(*at, strlen(*at));
+	replace(at, NULL, 0);
+}
+
 /* ---- numbers and words ---- */
 
 static bool digits(const char *text, size_t len, uint64_t *out)
@@ -256,11 +263,15 @@ const char *sr_secret_fault(struct sr_bytes secret)
 static bool set_secret(const struct sr_config_key *key, void *at, const char *text, struct sr_buf *why)
 {
 	const char *fault = sr_secret_fault(sr_bytes_of(text));
+	char **all = at, *had = *all;
 
 	(void)key;
 	if (fault)
 		return no(why, fault);
-	replace(at, text, strlen(text));
+	if (had && strchr(had, '\n'))
+		return no(why, "given more than twice: there is the secret that is sent, and one that is accepted beside it");
+	*all = had ? sr_format("%s\n%s", had, text) : sr_strdup(text);
+	free_text(&had, true);
 	return true;
 }
 
@@ -576,9 +587,10 @@ size_t sr_value_count(const struct sr_config_key *key, const void *at)
 	case SR_VALUE_USER:
 	case SR_VALUE_GROUP:
 	case SR_VALUE_PATH:
-	case SR_VALUE_SECRET:
 	case SR_VALUE_PIN:
 		return *(char *const *)at != NULL;
+	case SR_VALUE_SECRET:
+		return *(char *const *)at ? 1 + (strchr(*(char *const *)at, '\n') != NULL) : 0;
 	case SR_VALUE_PEER:
 	case SR_VALUE_ADDRESS:
 		return ((const struct sr_config_address *)at)->text != NULL;
@@ -599,19 +611,12 @@ void sr_value_text(const struct sr_config_key *key, const void *at, size_t i, st
 
 bool sr_value_repeats(const struct sr_config_key *key)
 {
-	return key->type == SR_VALUE_LIST || key->type == SR_VALUE_NETWORKS || key->type == SR_VALUE_LIMIT;
+	return key->type == SR_VALUE_LIST || key->type == SR_VALUE_NETWORKS || key->type == SR_VALUE_LIMIT || key->type == SR_VALUE_SECRET;
 }
 
 bool sr_value_plain(const struct sr_config_key *key)
 {
 	return types[key->type].plain;
-}
-
-static void free_text(char **at, bool wipe)
-{
-	if (*at && wipe)
-		explicit_bzero(*at, strlen(*at));
-	replace(at, NULL, 0);
 }
 
 void sr_value_free(const struct sr_config_key *key, void *at)

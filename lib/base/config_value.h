@@ -17,7 +17,7 @@ enum sr_value_type {
 	SR_VALUE_URL,      /* char *, http:// or https://; empty is NULL */
 	SR_VALUE_PEER,     /* struct sr_config_address, port 9405 if none is given */
 	SR_VALUE_ADDRESS,  /* struct sr_config_address, port 0 if none is given */
-	SR_VALUE_SECRET,   /* char * */
+	SR_VALUE_SECRET,   /* char *, one or two with a newline between; each line adds one */
 	SR_VALUE_PIN,      /* char *, sha256//... as libcurl takes it */
 	SR_VALUE_LEVEL,    /* enum sr_log_level */
 	SR_VALUE_FORMAT,   /* bool: JSON */
@@ -32,7 +32,7 @@ enum sr_value_type {
 /* Where the key's value lies in `owner`, a struct sr_config or struct sr_config_store. */
 void *sr_value_at(const struct sr_config_key *key, void *owner);
 
-/* Take `text` in place of what was there (lists and limits: in addition).  false: `why` says what it should be, nothing changed. */
+/* Take `text` in place of what was there (lists, limits and secrets: in addition).  false: `why` says what it should be, nothing changed. */
 SR_MUST bool sr_value_set(const struct sr_config_key *key, void *at, const char *text, struct sr_buf *why);
 
 /* How many lines say this value (0: it is not set), and the i-th of them. */

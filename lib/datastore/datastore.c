@@ -105,14 +105,14 @@ enum sr_status sr_datastore_open(struct sr_datastore **out, const struct sr_conf
 		return rc;
 	}
 	d->peers = sr_peers_new(&(struct sr_peers_options){
-		.ask = sr_ds_ask_registry, .ctx = d, .secret = d->admit.control, .plain = config->insecure_disable_https});
+		.ask = sr_ds_ask_registry, .ctx = d, .secret = d->admit.control.at[0], .plain = config->insecure_disable_https});
 	d->results = sr_results_new(&(struct sr_results_options){.peers = d->peers, .most = WORKERS / 3, .most_elsewhere = WORKERS / 3});
 	d->page = sr_ds_page(d);
 	d->serve = (struct sr_serve){.replica = d->r, .ready = serve_ready, .older = sr_ds_older, .ctx = d};
-	d->hello = (struct sr_hello){.secret = d->admit.control, .role = "datastore"};
+	d->hello = (struct sr_hello){.secrets = sr_admit_secrets, .ctx = &d->admit, .role = "datastore"};
 	d->conflicts = (struct sr_conflict_routes){.replica = d->r, .restore = sr_ds_conflicts_restore, .ctx = d};
 	d->metrics = (struct sr_metrics){
-		.role = "datastore", .balance = d->balance, .archive = d->r->archive, .tell = sr_ds_tell_metrics, .ctx = d};
+		.role = "datastore", .balance = d->balance, .admit = &d->admit, .archive = d->r->archive, .tell = sr_ds_tell_metrics, .ctx = d};
 	*out = d;
 	return SR_OK;
 }
@@ -294,8 +294,23 @@ void sr_datastore_scan_now(struct sr_datastore *d)
 	poke(d, false);
 }
 
+static void reload_secrets(struct sr_datastore *d, const struct sr_config *fresh)
+{
+	struct sr_secrets secrets = {0};
+	struct sr_err err;
+
+	if (sr_admit_reload(&d->admit, fresh, d->config->datastore_state_directory, &err) != SR_OK) {
+		sr_error("reload: the secrets of before are kept: %s", err.text);
+		return;
+	}
+	sr_admit_secrets(&d->admit, &secrets);
+	sr_peers_set_secret(d->peers, secrets.at[0]);
+	sr_secrets_free(&secrets);
+}
+
 void sr_datastore_reload(struct sr_datastore *d, const struct sr_config *fresh)
 {
+	reload_secrets(d, fresh);
 	pthread_mutex_lock(&d->writer);
 	for (size_t i = 0; i < d->r->n; i++) {
 		const struct sr_config_store *s = sr_config_store(fresh, d->r->stores[i].name);

@@ -294,8 +294,14 @@ bool sr_lb_conf_asks(const struct sr_lb_conf *conf)
 
 enum sr_status sr_lb_conf_secret(const struct sr_lb_conf *conf, char **out, struct sr_err *err)
 {
-	enum sr_status rc = sr_ini_secret(conf->control_secret, "Control-Secret-File", conf->control_secret_file, out, err);
+	struct sr_secrets all = {0};
+	enum sr_status rc = sr_ini_secrets(conf->control_secret, "Control-Secret-File", conf->control_secret_file, &all, err);
 
+	if (rc == SR_OK) {
+		*out = all.at[0];
+		all.at[0] = NULL;
+	}
+	sr_secrets_free(&all);
 	if (rc != SR_E_NOINPUT)
 		return rc;
 	return sr_err_set(err, SR_E_CONFIG, "%s: no Control-Secret, and no file %s: give Control-Secret, the content of the datastore's control-auth",

@@ -37,7 +37,7 @@ struct sr_lb_conf {
 	bool disable_datastore;
 	bool datastore_disable_tls, datastore_skip_tls_verify;
 	char *datastore_key_pin;
-	char *control_secret, *control_secret_file;
+	char *control_secret, *control_secret_file; /* as control_auth */
 
 	enum sr_lb_protocol webserver_protocol;
 	bool skip_tls_verify; /* of webservers */
@@ -62,7 +62,7 @@ void sr_lb_conf_free(struct sr_lb_conf *conf); /* CONSUMES; NULL is a no-op; wip
 void sr_lb_conf_print(const struct sr_lb_conf *conf, struct sr_buf *out, bool json);
 /* Is the datastore asked? */
 bool sr_lb_conf_asks(const struct sr_lb_conf *conf);
-/* As sr_config_secret, but SR_E_CONFIG when there is none. */
+/* The one to send, as sr_config_secret, but SR_E_CONFIG when there is none. */
 SR_MUST enum sr_status sr_lb_conf_secret(const struct sr_lb_conf *conf, char **out, struct sr_err *err);
 /* "HOST", "HOST:PORT", "[V6]:PORT": a host that is a name or an address, and nothing else.  *port is 0 where there is none.  *host is OWNED BY CALLER
  * (free). */

@@ -193,7 +193,9 @@ static const struct sr_metric requests = {"sameroot_http_requests_total",
 			      shed = {"sameroot_http_connections_shed_total",
 				      "Connections without a request that were closed for others' sake.", SR_METRIC_COUNTER},
 			      waiting = {"sameroot_http_waiting_requests", "Requests that wait for a change, as they asked to.",
-					 SR_METRIC_GAUGE};
+					 SR_METRIC_GAUGE},
+			      seconds = {"sameroot_http_second_secret_total", "Requests that came with the second of two Control-Auths.",
+					 SR_METRIC_COUNTER};
 
 static void tell_route(void *ctx, const struct sr_route *route, int status, uint64_t n)
 {
@@ -207,7 +209,7 @@ static void tell_route(void *ctx, const struct sr_route *route, int status, uint
 	sr_metrics_add(ctx, labels, (double)n);
 }
 
-static void tell_http(struct sr_metrics_page *p, struct sr_server *server)
+static void tell_http(struct sr_metrics_page *p, struct sr_server *server, struct sr_admit *admit)
 {
 	struct sr_server_counts c;
 
@@ -221,6 +223,7 @@ static void tell_http(struct sr_metrics_page *p, struct sr_server *server)
 	sr_metrics_one(p, &limit_of_connections, c.most);
 	sr_metrics_one(p, &shed, (double)c.shed);
 	sr_metrics_one(p, &waiting, c.parked);
+	sr_metrics_one(p, &seconds, (double)sr_admit_seconds(admit));
 }
 
 /* --- balancer and archive ------------------------------------------------------------------------------------------------- */
@@ -360,7 +363,7 @@ static enum sr_status get_metrics(void *ctx, struct sr_request *req, struct sr_e
 
 	(void)err;
 	tell_process(&p, m->role);
-	tell_http(&p, sr_request_server(req));
+	tell_http(&p, sr_request_server(req), m->admit);
 	tell_balancer(&p, m->balance);
 	tell_archive(&p, m->archive);
 	m->tell(m->ctx, &p);

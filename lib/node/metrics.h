@@ -50,6 +50,7 @@ void sr_metrics_history(struct sr_metrics_page *p, uint64_t epoch, uint64_t seq)
 struct sr_metrics { /* all BORROWED; the route's ctx */
 	const char *role; /* "datastore", "webserver" */
 	struct sr_balance *balance;
+	struct sr_admit *admit;
 	struct sr_archive *archive;
 	void (*tell)(void *ctx, struct sr_metrics_page *p);
 	void *ctx;

@@ -301,10 +301,30 @@ struct sr_peer_list *sr_peers_take(struct sr_peers *p, unsigned max_age_ms, stru
 
 /* --- talking ------------------------------------------------------------------------------------------------------------- */
 
-enum sr_status sr_peer_client(const struct sr_peers *p, const struct sr_peer *peer, const struct sr_peer_call *call, struct sr_client **out,
-			      struct sr_err *err)
+void sr_peers_set_secret(struct sr_peers *p, const char *secret)
 {
-	struct sr_client_options o = {.pin = peer->pin, .bearer = p->o.secret};
+	pthread_mutex_lock(&p->lock);
+	sr_secret_free((char *)p->o.secret);
+	p->o.secret = sr_strdup(secret);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* A client of these options, with the secret if it takes no login. */
+static enum sr_status make_client(struct sr_peers *p, struct sr_client_options *o, struct sr_client **out, struct sr_err *err)
+{
+	enum sr_status rc;
+
+	pthread_mutex_lock(&p->lock);
+	if (!o->basic)
+		o->bearer = p->o.secret;
+	rc = sr_client_new(out, o, err);
+	pthread_mutex_unlock(&p->lock);
+	return rc;
+}
+
+enum sr_status sr_peer_client(struct sr_peers *p, const struct sr_peer *peer, const struct sr_peer_call *call, struct sr_client **out, struct sr_err *err)
+{
+	struct sr_client_options o = {.pin = peer->pin};
 	bool v6 = peer->host && strchr(peer->host, ':');
 	enum sr_status rc;
 	char *url;
@@ -319,13 +339,11 @@ enum sr_status sr_peer_client(const struct sr_peers *p, const struct sr_peer *pe
 		o.stall_s = call->stall_s;
 		o.total_ms = call->total_ms;
 	}
-	if (call && call->basic) {
+	if (call)
 		o.basic = call->basic;
-		o.bearer = NULL;
-	}
 	url = sr_format("%s://%s%s%s:%u", peer->pin ? "https" : "http", v6 ? "[" : "", peer->host, v6 ? "]" : "", peer->sync_port);
 	o.url = url;
-	rc = sr_client_new(out, &o, err);
+	rc = make_client(p, &o, out, err);
 	free(url);
 	return rc;
 }

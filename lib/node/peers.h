@@ -72,7 +72,9 @@ struct sr_peer_call { /* as in struct sr_client_options, with the defaults there
 /* A client to that peer, at the host of its External-Addr and its Sync-Port; it speaks to no one yet.  call NULL: the defaults.  Whoever gets it
  * owns it, beyond list and peers.  SR_E_UNAVAILABLE: it did not tell where it listens; SR_E_AUTH: it serves plain HTTP, and this node sends no
  * secret over that. */
-SR_MUST enum sr_status sr_peer_client(const struct sr_peers *p, const struct sr_peer *peer, const struct sr_peer_call *call,
-				      struct sr_client **out, struct sr_err *err);
+SR_MUST enum sr_status sr_peer_client(struct sr_peers *p, const struct sr_peer *peer, const struct sr_peer_call *call, struct sr_client **out,
+				      struct sr_err *err);
+/* Clients that are made from now on carry this one.  From any thread. */
+void sr_peers_set_secret(struct sr_peers *p, const char *secret);
 
 #endif

@@ -140,7 +140,7 @@ static void release(struct sr_search *s)
 	free(s);
 }
 
-static void add_peer(struct sr_search *s, const struct sr_peers *peers, const struct sr_peer *peer)
+static void add_peer(struct sr_search *s, struct sr_peers *peers, const struct sr_peer *peer)
 {
 	struct sr_peer_call how = {.connect_ms = CONNECT_MS, .stall_s = STALL_S};
 	struct question_to *to = &s->peers[s->n++];
@@ -290,7 +290,7 @@ static bool name_silent(struct sr_search *s, bool gone)
 	return told > 0;
 }
 
-enum sr_found sr_search_run(struct sr_search **out, struct sr_finder *f, const struct sr_peers *peers, const struct sr_peer_list *list,
+enum sr_found sr_search_run(struct sr_search **out, struct sr_finder *f, struct sr_peers *peers, const struct sr_peer_list *list,
 			    const char *only, const struct sr_question *q, unsigned ms)
 {
 	struct sr_search *s = search_new(f, q, ms);

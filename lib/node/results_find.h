@@ -24,7 +24,7 @@ enum sr_found {
 };
 
 /* Ask all but ourselves, or only the peer with that UUID; `ms` is all the time there is. */
-enum sr_found sr_search_run(struct sr_search **out, struct sr_finder *f, const struct sr_peers *peers, const struct sr_peer_list *list,
+enum sr_found sr_search_run(struct sr_search **out, struct sr_finder *f, struct sr_peers *peers, const struct sr_peer_list *list,
 			    const char *only, const struct sr_question *q, unsigned ms);
 
 /* Of SR_FOUND_FILE: its answer's head, a 200, 206, 304 or 416; and the body of the first two, to be read.  All VALID UNTIL sr_search_free. */

@@ -6,9 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/base/door.h"
+#include "lib/base/log.h"
 #include "lib/state/secret.h"
 
 #define RIGHT_ADMIN 1
+#define TOLD_MS     60000 /* between two lines of the log about the second secret */
 
 /* Whoever can read the admin token, for those who read it on another node. */
 static char *root_here(void)
@@ -20,42 +23,118 @@ static char *root_here(void)
 	return sr_format("root@%s", host);
 }
 
-enum sr_status sr_admit_open(struct sr_admit *out, const struct sr_config *config, const char *state_dir, const char *users_db,
-			     struct sr_err *err)
+static enum sr_status read_secrets(const struct sr_config *config, const char *state_dir, struct sr_secrets *control, char **admin, struct sr_err *err)
 {
-	struct sr_admit a = {0};
 	char *path = sr_format("%s/%s", state_dir, SR_ADMIN_TOKEN);
-	enum sr_status rc = sr_config_secret(config, &a.control, err);
+	enum sr_status rc = sr_config_secrets(config, control, err);
 
 	if (rc == SR_OK)
 		rc = sr_secret_ensure(path, NULL, err);
 	if (rc == SR_OK)
-		rc = sr_secret_read(path, &a.admin, err);
+		rc = sr_secret_read(path, admin, err);
 	free(path);
-	a.root = root_here();
-	if (rc == SR_OK && users_db)
-		a.login = sr_login_new(users_db, config->admin_query);
-	sr_proxies_open(&a.proxies, &config->trusted_proxies);
-	if (rc == SR_OK)
-		*out = a;
-	else
-		sr_admit_close(&a);
+	if (rc != SR_OK)
+		sr_secrets_free(control);
 	return rc;
+}
+
+enum sr_status sr_admit_open(struct sr_admit *out, const struct sr_config *config, const char *state_dir, const char *users_db,
+			     struct sr_err *err)
+{
+	struct sr_secrets control = {0};
+	char *admin = NULL;
+	enum sr_status rc = read_secrets(config, state_dir, &control, &admin, err);
+
+	if (rc != SR_OK)
+		return rc;
+	*out = (struct sr_admit){.control = control, .admin = admin, .root = root_here()};
+	pthread_mutex_init(&out->lock, NULL);
+	if (users_db)
+		out->login = sr_login_new(users_db, config->admin_query);
+	sr_proxies_open(&out->proxies, &config->trusted_proxies);
+	return SR_OK;
+}
+
+enum sr_status sr_admit_reload(struct sr_admit *a, const struct sr_config *fresh, const char *state_dir, struct sr_err *err)
+{
+	struct sr_secrets control = {0};
+	char *admin = NULL;
+	enum sr_status rc = read_secrets(fresh, state_dir, &control, &admin, err);
+
+	if (rc != SR_OK)
+		return rc;
+	pthread_mutex_lock(&a->lock);
+	sr_secrets_free(&a->control);
+	sr_secret_free(a->admin);
+	a->control = control;
+	a->admin = admin;
+	a->told_ms = 0;
+	pthread_mutex_unlock(&a->lock);
+	return SR_OK;
+}
+
+void sr_admit_secrets(void *admit, struct sr_secrets *out)
+{
+	struct sr_admit *a = admit;
+
+	pthread_mutex_lock(&a->lock);
+	for (size_t i = 0; i < SR_SECRETS_MOST; i++)
+		out->at[i] = a->control.at[i] ? sr_strdup(a->control.at[i]) : NULL;
+	pthread_mutex_unlock(&a->lock);
+}
+
+uint64_t sr_admit_seconds(struct sr_admit *a)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&a->lock);
+	n = a->seconds;
+	pthread_mutex_unlock(&a->lock);
+	return n;
 }
 
 void sr_admit_close(struct sr_admit *a)
 {
-	sr_secret_free(a->control);
+	if (!a->admin)
+		return;
+	sr_secrets_free(&a->control);
 	sr_secret_free(a->admin);
 	free(a->root);
 	sr_login_free(a->login);
 	sr_proxies_close(&a->proxies);
+	pthread_mutex_destroy(&a->lock);
 	*a = (struct sr_admit){0};
 }
 
-static bool is_bearer(const char *header, const char *secret)
+/* --- a request --------------------------------------------------------------------------------------------------------------- */
+
+enum bearer { BEARER_WRONG, BEARER_CONTROL, BEARER_ADMIN };
+
+/* Is it time to tell the log that somebody still sends the second?  With the lock held. */
+static bool is_news(struct sr_admit *a)
 {
-	return secret && sr_bytes_same_secret(sr_bytes_of(secret), sr_bytes_of(header));
+	int64_t now = sr_ticks_ms();
+
+	a->seconds++;
+	if (a->told_ms && now - a->told_ms < TOLD_MS)
+		return false;
+	a->told_ms = now;
+	return true;
+}
+
+static enum bearer bearer_of(struct sr_admit *a, const struct sr_request *req, struct sr_bytes secret)
+{
+	bool admin, news;
+	int control;
+
+	pthread_mutex_lock(&a->lock);
+	admin = sr_bytes_same_secret(sr_bytes_of(a->admin), secret);
+	control = sr_secrets_find(&a->control, secret);
+	news = control > 0 && is_news(a);
+	pthread_mutex_unlock(&a->lock);
+	if (news)
+		sr_info("%s sends the second Control-Auth of this node, not the first yet", sr_request_peer(req));
+	return admin ? BEARER_ADMIN : control >= 0 ? BEARER_CONTROL : BEARER_WRONG;
 }
 
 static bool is_login(const char *header)
@@ -80,8 +159,9 @@ static enum sr_status take_login(const struct sr_admit *a, const struct sr_reque
 
 enum sr_status sr_admit_check(void *ctx, struct sr_request *req, const struct sr_route *route, struct sr_err *err)
 {
-	const struct sr_admit *a = ctx;
+	struct sr_admit *a = ctx;
 	const char *header = sr_request_header(req, "Authorization");
+	enum bearer bearer;
 
 	if (!header)
 		return sr_err_set(err, SR_E_AUTH, "no secret was sent: Authorization: Bearer is needed, or a login");
@@ -89,12 +169,13 @@ enum sr_status sr_admit_check(void *ctx, struct sr_request *req, const struct sr
 		return take_login(a, req, route, err);
 	if (strncasecmp(header, "Bearer ", 7) != 0)
 		return sr_err_set(err, SR_E_AUTH, "Authorization: only Bearer and Basic are known here");
-	if (is_bearer(header + 7, a->admin)) {
+	bearer = bearer_of(a, req, sr_bytes_of(header + 7));
+	if (bearer == BEARER_ADMIN) {
 		sr_request_set_user(req, a->root);
 		sr_request_set_rights(req, RIGHT_ADMIN);
 		return SR_OK;
 	}
-	if (!is_bearer(header + 7, a->control))
+	if (bearer == BEARER_WRONG)
 		return sr_err_set(err, SR_E_AUTH, "the secret is wrong: it is not this node's Control-Auth");
 	if (route->flags & SR_ROUTE_ADMIN)
 		return sr_err_set(err, SR_E_FORBIDDEN, "this is for admins: Control-Auth is not enough");

@@ -49,14 +49,21 @@ enum sr_status sr_hello_prove(const char *secret, const char *nonce, const char 
 
 /* --- the asker ------------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status check(const char *proof, const char *expect, const json_t *o, const char *role, struct sr_err *err)
+static bool proves(const json_t *o, const char *member, const char *expect)
+{
+	const char *proof = json_string_value(json_object_get(o, member));
+
+	return proof && sr_bytes_same_secret(sr_bytes_of(expect), sr_bytes_of(proof));
+}
+
+static enum sr_status check(const json_t *o, const char *expect, const char *role, struct sr_err *err)
 {
 	const char *theirs = json_string_value(json_object_get(o, "role"));
 	json_int_t proto = json_integer_value(json_object_get(o, "proto"));
 
-	if (!proof || !theirs)
+	if (!json_is_string(json_object_get(o, "proof")) || !theirs)
 		return sr_err_set(err, SR_E_DATA, "no answer to a hello");
-	if (!sr_bytes_same_secret(sr_bytes_of(expect), sr_bytes_of(proof)))
+	if (!proves(o, "proof", expect) && !proves(o, "second", expect))
 		return sr_err_set(err, SR_E_AUTH, "the proof is wrong");
 	if (proto != PROTO)
 		return sr_err_set(err, SR_E_CONFIG, "it speaks protocol %lld, and this program protocol %d: upgrade the older of both", (long long)proto, PROTO);
@@ -73,7 +80,7 @@ enum sr_status sr_hello_check(const char *secret, const char *nonce, const char 
 	enum sr_status rc = sr_hello_prove(secret, nonce, pin, expect, err);
 
 	if (rc == SR_OK)
-		rc = check(json_string_value(json_object_get(o, "proof")), expect, o, role, err);
+		rc = check(o, expect, role, err);
 	json_decref(o);
 	return rc;
 }
@@ -84,15 +91,21 @@ static enum sr_status get_hello(void *ctx, struct sr_request *req, struct sr_err
 {
 	const struct sr_hello *h = ctx;
 	const char *nonce = sr_request_query_text(req, "nonce"), *pin = sr_server_pin(sr_request_server(req));
-	char proof[SR_HELLO_TEXT], *text;
+	struct sr_secrets secrets = {0};
+	char proof[SR_HELLO_TEXT], second[SR_HELLO_TEXT] = "", *text;
 	enum sr_status rc;
 
 	if (!pin)
 		return sr_err_set(err, SR_E_NOTFOUND, "this server speaks plain HTTP: it has no key to prove");
-	rc = sr_hello_prove(h->secret, nonce ? nonce : "", pin, proof, err);
+	h->secrets(h->ctx, &secrets);
+	rc = sr_hello_prove(secrets.at[0], nonce ? nonce : "", pin, proof, err);
+	if (rc == SR_OK && secrets.at[1])
+		rc = sr_hello_prove(secrets.at[1], nonce, pin, second, err);
+	sr_secrets_free(&secrets);
 	if (rc != SR_OK)
 		return rc;
-	text = sr_format("{\"proof\":\"%s\",\"proto\":%d,\"role\":\"%s\"}", proof, PROTO, h->role);
+	text = sr_format("{\"proof\":\"%s\"%s%s%s,\"proto\":%d,\"role\":\"%s\"}", proof, second[0] ? ",\"second\":\"" : "", second, second[0] ? "\"" : "",
+			 PROTO, h->role);
 	sr_reply_header(req, "Cache-Control", "no-store");
 	sr_reply_bytes(req, 200, "application/json", sr_bytes_of(text));
 	free(text);

@@ -79,7 +79,7 @@ static enum sr_status open_sync(struct sr_sync **out, struct sr_admit *admit, co
 				"datastore; or copy that file from there",
 				config->control_auth_file);
 	if (rc == SR_OK)
-		sr_sync_set_secret(*out, admit->control);
+		sr_sync_set_secret(*out, admit->control.at[0]);
 	return rc;
 }
 
@@ -118,7 +118,7 @@ static void open_peers(struct sr_sync_daemon *d)
 	struct sr_peers_options o = {.ask = ask_registry,
 				     .ctx = d,
 				     .self = self,
-				     .secret = d->admit.control,
+				     .secret = d->admit.control.at[0],
 				     .plain = d->config->insecure_disable_https};
 	char *file = sr_format("%s/registry", d->config->state_directory);
 
@@ -323,11 +323,21 @@ static void wait_for(struct sr_sync_daemon *d, uint64_t ms)
 	d->now = false;
 }
 
+static void take_secret(struct sr_sync_daemon *d)
+{
+	struct sr_secrets secrets = {0};
+
+	sr_admit_secrets(&d->admit, &secrets);
+	sr_sync_set_secret(d->sync, secrets.at[0]);
+	sr_secrets_free(&secrets);
+}
+
 /* With the lock held, between rounds. */
 static void take_fresh(struct sr_sync_daemon *d)
 {
 	if (!d->fresh)
 		return;
+	take_secret(d);
 	sr_sync_set_exclusions(d->sync, d->fresh);
 	sr_archive_limit(sr_sync_replica(d->sync)->archive, d->fresh->conflict_max_bytes);
 	sr_config_free(d->exclusions);
@@ -456,8 +466,24 @@ void sr_sync_daemon_now(struct sr_sync_daemon *d)
 	pthread_mutex_unlock(&d->lock);
 }
 
+/* What is accepted changes at once; what the rounds send, with the next one. */
+static void reload_secrets(struct sr_sync_daemon *d, const struct sr_config *fresh)
+{
+	struct sr_secrets secrets = {0};
+	struct sr_err err;
+
+	if (sr_admit_reload(&d->admit, fresh, d->config->state_directory, &err) != SR_OK) {
+		sr_error("reload: the secrets of before are kept: %s", err.text);
+		return;
+	}
+	sr_admit_secrets(&d->admit, &secrets);
+	sr_peers_set_secret(d->peers, secrets.at[0]);
+	sr_secrets_free(&secrets);
+}
+
 void sr_sync_daemon_reload(struct sr_sync_daemon *d, struct sr_config *fresh)
 {
+	reload_secrets(d, fresh);
 	sr_health_set(d->health, fresh->health_check_url, fresh->max_lag);
 	pthread_mutex_lock(&d->lock);
 	d->interval_ms = fresh->update_interval * 1000;

@@ -322,12 +322,12 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 	enum sr_status rc = ensure_certificate(c, &cert, &key, err);
 
 	d->serve = (struct sr_serve){.replica = sr_sync_replica(d->sync), .ready = has_tree, .ctx = d};
-	d->hello = (struct sr_hello){.secret = d->admit.control, .role = "webserver"};
+	d->hello = (struct sr_hello){.secrets = sr_admit_secrets, .ctx = &d->admit, .role = "webserver"};
 	d->conflicts = (struct sr_conflict_routes){
 		.replica = sr_sync_replica(d->sync), .restore = restore, .changed = tell_of_conflicts, .ctx = d};
 	d->relay = (struct sr_relay){.peers = d->peers, .balance = d->balance, .shutdown = d->shutdown};
 	d->metrics = (struct sr_metrics){
-		.role = "webserver", .balance = d->balance, .archive = sr_sync_replica(d->sync)->archive, .tell = tell_metrics, .ctx = d};
+		.role = "webserver", .balance = d->balance, .admit = &d->admit, .archive = sr_sync_replica(d->sync)->archive, .tell = tell_metrics, .ctx = d};
 	o.certificate = cert;
 	o.key = key;
 	if (rc == SR_OK)

@@ -413,6 +413,7 @@ static void what_is_refused(void **state)
 		{"\nCertificate-File=/k\n", "t.conf:2: Certificate-File needs Key-File"},
 		{"Control-Auth=0123456789abcdef0123456789abcde\n", "t.conf:1: Control-Auth: must have at least 32"},
 		{"Control-Auth=\n", "t.conf:1: Control-Auth: must have at least 32"},
+		{"Control-Auth=" SECRET "\nControl-Auth=" SECRET "2\nControl-Auth=" SECRET "3\n", "t.conf:3: Control-Auth: given more than twice"},
 		{"Control-Auth=\"0123456789abcdef 0123456789abcdef\"\n", "t.conf:1: Control-Auth: must be printable"},
 		{"Datastore-Key-Pin=sha256//abc=\n", "t.conf:1: Datastore-Key-Pin: must be sha256//"},
 		{"Datastore-Key-Pin=/etc/pin\n", "t.conf:1: Datastore-Key-Pin: must be sha256//"},
@@ -570,10 +571,40 @@ static void the_secret_is_guarded(void **state)
 	assert_non_null(strstr(err.text, "chmod 600"));
 	assert_int_equal(secret_of(SECRET, 0604, &secret, &err), SR_E_CONFIG);
 	assert_int_equal(secret_of(SECRET "\n\n", 0600, &secret, &err), SR_E_CONFIG);
+	assert_int_equal(secret_of("\n" SECRET "\n", 0600, &secret, &err), SR_E_CONFIG);
+	assert_int_equal(secret_of(SECRET "\n" SECRET "\r\n", 0600, &secret, &err), SR_E_CONFIG);
+	assert_non_null(strstr(err.text, "printable"));
+	assert_int_equal(secret_of(SECRET "\n" SECRET "2\n" SECRET "3\n", 0600, &secret, &err), SR_E_CONFIG);
+	assert_non_null(strstr(err.text, "more than two"));
 	assert_int_equal(secret_of("0123456789abcdef0123456789abcde\n", 0600, &secret, &err), SR_E_CONFIG);
 	assert_non_null(strstr(err.text, "32 characters"));
 	assert_int_equal(secret_of("", 0600, &secret, &err), SR_E_CONFIG);
 	assert_null(secret);
+}
+
+/* The first is sent, each is accepted; by lines of the file, or of the configuration. */
+static void there_may_be_two_secrets(void **state)
+{
+	struct sr_config *c = taken("Control-Auth=" SECRET "-new\nControl-Auth=" SECRET "\n");
+	struct sr_secrets both = {0};
+	char *secret;
+	struct sr_err err;
+
+	(void)state;
+	assert_int_equal(sr_config_secrets(c, &both, &err), SR_OK);
+	assert_int_equal(sr_secrets_find(&both, sr_bytes_of(SECRET "-new")), 0);
+	assert_int_equal(sr_secrets_find(&both, sr_bytes_of(SECRET)), 1);
+	assert_int_equal(sr_secrets_find(&both, sr_bytes_of("")), -1);
+	assert_int_equal(sr_secrets_find(&both, sr_bytes_of(SECRET "-new\n" SECRET)), -1);
+	sr_secrets_free(&both);
+	assert_int_equal(sr_secrets_find(&both, sr_bytes_of("")), -1);
+	assert_int_equal(sr_config_secret(c, &secret, &err), SR_OK);
+	assert_string_equal(secret, SECRET "-new");
+	free(secret);
+	sr_config_free(c);
+	assert_int_equal(secret_of(SECRET "-new\n" SECRET, 0600, &secret, &err), SR_OK);
+	assert_string_equal(secret, SECRET "-new");
+	free(secret);
 }
 
 /* ---- printing ---- */
@@ -626,7 +657,7 @@ static void printing_masks_and_escapes(void **state)
 	assert_printed(c, false, "Control-Auth=********\n", "0123456789");
 	assert_printed(c, false, "Exclude=a\nExclude=b\n", "0123456789");
 	assert_printed(c, false, "Max-Delete-Count=100\nMax-Delete-Count=t:1\n", "0123456789");
-	assert_printed(c, true, "\"Control-Auth\":\"********\"", "0123456789");
+	assert_printed(c, true, "\"Control-Auth\":[\"********\"]", "0123456789");
 	assert_printed(c, true, "\"Results-Directory\":\"/a\\\"\\\\xff\\u0009\"", "\t");
 	assert_printed(c, true, "\"Datastore\":null,", ",,");
 	assert_printed(c, true, "\"Sync-Port\":9406,", ",}");
@@ -749,6 +780,7 @@ int main(void)
 		cmocka_unit_test(a_source_is_nothing_that_is_configured),
 		cmocka_unit_test(files_are_read),
 		cmocka_unit_test(the_secret_is_guarded),
+		cmocka_unit_test(there_may_be_two_secrets),
 		cmocka_unit_test(what_is_printed_is_taken_again),
 		cmocka_unit_test(printing_masks_and_escapes),
 		cmocka_unit_test(every_key_stands_in_the_manual),

@@ -24,6 +24,7 @@ struct site {
 	char dir[64], pin[SR_PIN_TEXT];
 	uint16_t port;
 	struct sr_hello hello;
+	const char *holds[SR_SECRETS_MOST]; /* Control-Auth */
 	bool deaf; /* it knows no hello */
 	struct sr_server *server;
 	unsigned secrets; /* requests that brought one */
@@ -115,6 +116,15 @@ static void reopen(struct site *t)
 	sr_contact_set_secret(t->contact, SECRET);
 }
 
+/* What the server holds. */
+static void the_secrets(void *ctx, struct sr_secrets *out)
+{
+	const struct site *t = ctx;
+
+	for (size_t i = 0; i < SR_SECRETS_MOST; i++)
+		out->at[i] = t->holds[i] ? sr_strdup(t->holds[i]) : NULL;
+}
+
 static int begin(void **state)
 {
 	struct site *t = sr_alloc(sizeof *t);
@@ -123,7 +133,8 @@ static int begin(void **state)
 	sr_log_setup("test_contact", SR_LOG_ERROR, false);
 	strcpy(t->dir, "/tmp/sameroot-contact-XXXXXX");
 	assert_non_null(mkdtemp(t->dir));
-	t->hello = (struct sr_hello){.secret = SECRET, .role = "datastore"};
+	t->holds[0] = SECRET;
+	t->hello = (struct sr_hello){.secrets = the_secrets, .ctx = t, .role = "datastore"};
 	serve(t);
 	OK(sr_state_open(&t->state, below(t, "state"), &fresh, &t->err));
 	configure(t, "127.0.0.1", "");
@@ -213,14 +224,26 @@ static void test_first_contact(void **state)
 	OK(get(t));
 }
 
+/* While the secret is changed, the datastore may be a step behind or ahead. */
+static void test_two_secrets(void **state)
+{
+	struct site *t = *state;
+
+	t->holds[0] = "another secret of as many characters";
+	t->holds[1] = SECRET;
+	OK(meet(t));
+	assert_int_equal(t->secrets, 1);
+}
+
 static void test_impostors(void **state)
 {
 	struct site *t = *state;
 
-	t->hello.secret = "another secret of as many characters";
+	t->holds[0] = "another secret of as many characters";
 	assert_int_equal(meet(t), SR_E_AUTH);
 	assert_says(t, "does not hold this cluster's Control-Auth");
-	t->hello = (struct sr_hello){.secret = SECRET, .role = "webserver"};
+	t->holds[0] = SECRET;
+	t->hello.role = "webserver";
 	assert_int_equal(meet(t), SR_E_CONFIG);
 	assert_says(t, "it is a webserver, not a datastore");
 	t->hello.role = "data\"";
@@ -348,7 +371,7 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
 	const struct CMUnitTest tests[] = {
-		TEST(test_first_contact), TEST(test_impostors), TEST(test_another_key), TEST(test_configured),
+		TEST(test_first_contact), TEST(test_impostors), TEST(test_two_secrets), TEST(test_another_key), TEST(test_configured),
 		TEST(test_others_fault), TEST(test_damage), TEST(test_reader),
 	};
 

@@ -74,7 +74,7 @@ static void connect_with(struct world *w, const char *secret)
 static void listen_and_connect(struct world *w)
 {
 	OK(sr_datastore_listen(w->d, &w->err));
-	connect_with(w, w->d->admit.control);
+	connect_with(w, w->d->admit.control.at[0]);
 }
 
 static void open_world(struct world *w)

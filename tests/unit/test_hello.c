@@ -96,6 +96,26 @@ static void test_check(void **state)
 		assert_int_equal(check(senseless[i], &err), SR_E_DATA);
 }
 
+/* Of two proofs the one by the secret of the asker counts, and by no other of his. */
+static void test_second(void **state)
+{
+	static const char other[] = "the secret that comes next, as long";
+	char first[SR_HELLO_TEXT], second[SR_HELLO_TEXT], *answer;
+	struct sr_err err;
+
+	(void)state;
+	assert_int_equal(sr_hello_prove(SECRET, NONCE, PIN, first, &err), SR_OK);
+	assert_int_equal(sr_hello_prove(other, NONCE, PIN, second, &err), SR_OK);
+	answer = sr_format("{\"proof\":\"%s\",\"second\":\"%s\",\"proto\":1,\"role\":\"datastore\"}", second, first);
+	assert_int_equal(check(answer, &err), SR_OK);
+	assert_int_equal(sr_hello_check(other, NONCE, PIN, "datastore", sr_bytes_of(answer), &err), SR_OK);
+	assert_int_equal(sr_hello_check("a third", NONCE, PIN, "datastore", sr_bytes_of(answer), &err), SR_E_AUTH);
+	free(answer);
+	answer = sr_format("{\"proof\":\"%s\",\"second\":7,\"proto\":1,\"role\":\"datastore\"}", second);
+	assert_int_equal(check(answer, &err), SR_E_AUTH);
+	free(answer);
+}
+
 /* --- the route --------------------------------------------------------------------------------------------------------------- */
 
 struct site {
@@ -111,9 +131,15 @@ static enum sr_status no_one(void *ctx, struct sr_request *req, const struct sr_
 	return sr_err_set(err, SR_E_AUTH, "no one may");
 }
 
+static void two_secrets(void *ctx, struct sr_secrets *out)
+{
+	(void)ctx;
+	*out = (struct sr_secrets){.at = {sr_strdup(SECRET), sr_strdup("the secret that was")}};
+}
+
 static void open_site(struct site *t, bool tls)
 {
-	static const struct sr_hello hello = {.secret = SECRET, .role = "datastore"};
+	static const struct sr_hello hello = {.secrets = two_secrets, .role = "datastore"};
 	struct sr_routes routes = {.ctx = (void *)(uintptr_t)&hello};
 	struct sr_server_options o = {.address = "127.0.0.1", .routes = &routes, .routes_count = 1, .authorize = no_one};
 	struct sr_err err;
@@ -166,6 +192,7 @@ static void test_route(void **state)
 	assert_int_equal(ask(&t, "/api/hello?nonce=" NONCE), 200); /* whoever asks */
 	assert_true(sr_client_seen_pin(t.client, pin));
 	assert_int_equal(sr_hello_check(SECRET, NONCE, pin, "datastore", sr_buf_view(&t.answer.body), &err), SR_OK);
+	assert_int_equal(sr_hello_check("the secret that was", NONCE, pin, "datastore", sr_buf_view(&t.answer.body), &err), SR_OK);
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		assert_int_equal(ask(&t, bad[i]), 400);
 	/* What it serves is what it loaded, whatever lies in the file since. */
@@ -189,7 +216,7 @@ static void test_plain(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_proof), cmocka_unit_test(test_nonces), cmocka_unit_test(test_check),
+		cmocka_unit_test(test_proof), cmocka_unit_test(test_nonces), cmocka_unit_test(test_check), cmocka_unit_test(test_second),
 		cmocka_unit_test(test_route), cmocka_unit_test(test_plain),
 	};
 

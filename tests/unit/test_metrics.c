@@ -14,6 +14,7 @@
 #include "lib/base/beneath.h"
 #include "lib/base/log.h"
 #include "lib/node/metrics.h"
+#include "lib/replica/admit.h"
 
 static const struct sr_metric labelled = {"test_labelled", "With labels.", SR_METRIC_GAUGE},
 			      number = {"test_numbers", "Numbers.", SR_METRIC_GAUGE},
@@ -70,7 +71,8 @@ static const char expected[] = "# HELP test_labelled With labels.\n"
 static void test_page(void **state)
 {
 	char dir[] = "/tmp/sameroot-metrics.XXXXXX";
-	struct sr_metrics m = {.role = "webserver", .tell = tell};
+	struct sr_admit admit = {.lock = PTHREAD_MUTEX_INITIALIZER, .seconds = 7};
+	struct sr_metrics m = {.role = "webserver", .admit = &admit, .tell = tell};
 	struct sr_routes routes = {.ctx = &m};
 	struct sr_server_options o = {.address = "127.0.0.1", .routes = &routes, .routes_count = 1};
 	struct sr_call call = {.target = "/metrics"};
@@ -94,6 +96,7 @@ static void test_page(void **state)
 	assert_non_null(strstr(text, "sameroot_build_info{version="));
 	assert_non_null(strstr(text, "sameroot_balancer_state{state=\"starting\"} 1\n"));
 	assert_non_null(strstr(text, "sameroot_archive_entries 0\n"));
+	assert_non_null(strstr(text, "sameroot_http_second_secret_total 7\n"));
 	assert_string_equal(strstr(text, "# HELP test_labelled"), expected);
 	sr_answer_free(&answer);
 	assert_int_equal(sr_client_call(client, &call, &answer, &err), SR_OK);

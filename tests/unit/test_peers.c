@@ -198,7 +198,7 @@ static enum sr_status tell(void *ctx, struct sr_request *req, struct sr_err *err
 	return SR_OK;
 }
 
-static void called(const struct sr_peers *p, const struct sr_peer *peer, const struct sr_peer_call *how, const char *authorization)
+static void called(struct sr_peers *p, const struct sr_peer *peer, const struct sr_peer_call *how, const char *authorization)
 {
 	struct sr_call call = {.target = "/"};
 	struct sr_answer answer = {0};

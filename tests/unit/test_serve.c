@@ -72,7 +72,7 @@ static void start_server(struct site *t)
 	struct sr_routes routes[2] = {{.ctx = &t->serve}, {.at = admin_routes, .n = 2, .ctx = t}};
 	struct sr_server_options o = {.address = "127.0.0.1", .routes = routes, .routes_count = 2, .authorize = sr_admit_check,
 				      .authorize_ctx = &t->admit};
-	struct sr_client_options c = {.bearer = t->admit.control};
+	struct sr_client_options c = {.bearer = t->admit.control.at[0]};
 	char *url;
 
 	routes[0].at = sr_serve_routes(&routes[0].n);
@@ -161,10 +161,10 @@ static void secrets_are_asked_for(void **state)
 	sr_client_set_bearer(t->client, t->admit.admin);
 	assert_int_equal(get(t, "/admin"), 200);
 	assert_int_equal(get(t, "/api/tree/list"), 200);
-	t->admit.control[strlen(t->admit.control) - 1] ^= 1;
-	sr_client_set_bearer(t->client, t->admit.control); /* both have it */
+	t->admit.control.at[0][strlen(t->admit.control.at[0]) - 1] ^= 1;
+	sr_client_set_bearer(t->client, t->admit.control.at[0]); /* both have it */
 	assert_int_equal(get(t, "/api/tree/list"), 200);
-	t->admit.control[strlen(t->admit.control) - 1] ^= 1;
+	t->admit.control.at[0][strlen(t->admit.control.at[0]) - 1] ^= 1;
 	assert_int_equal(get(t, "/api/tree/list"), 401);
 }
 
@@ -179,8 +179,8 @@ static void the_admin_token_is_made_once(void **state)
 	assert_int_equal(st.st_mode & 0777, 0600);
 	ok(sr_admit_open(&again, w->config, below(w, "state"), NULL, &w->err));
 	assert_string_equal(again.admin, t->admit.admin);
-	assert_string_equal(again.control, t->admit.control);
-	assert_string_not_equal(again.admin, again.control);
+	assert_string_equal(again.control.at[0], t->admit.control.at[0]);
+	assert_string_not_equal(again.admin, again.control.at[0]);
 	sr_admit_close(&again);
 	assert_null(again.admin);
 	unlink(below(w, "control-auth"));
