@@ -205,6 +205,42 @@ void sr_waiting_deletions(json_t *waiting, const char *store, const json_t *held
 	}
 }
 
+/* --- no more than there is room for ------------------------------------------------------------------------------------------------ */
+
+#define MORE_ROOM 256 /* for the entry that says how many there are besides */
+
+static size_t size_of(const json_t *o)
+{
+	return json_dumpb(o, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
+}
+
+/* The bytes that it freed; 0: there is none, but `least`. */
+static size_t drop_last(json_t *list, size_t least)
+{
+	size_t n = json_array_size(list), bytes = n > least ? size_of(json_array_get(list, n - 1)) : 0;
+
+	if (bytes)
+		json_array_remove(list, n - 1);
+	return bytes;
+}
+
+void sr_waiting_fit(json_t *waiting, size_t most)
+{
+	json_t *held = json_object_get(waiting, "held"), *paused = json_object_get(waiting, "paused");
+	size_t size = size_of(waiting), bytes, left = 0;
+	char *why;
+
+	if (size <= most)
+		return;
+	while (size + MORE_ROOM > most && ((bytes = drop_last(paused, 0)) || (bytes = drop_last(held, 1)))) {
+		size -= bytes;
+		left++;
+	}
+	why = sr_format("%zu more are held or paused there", left);
+	add(waiting, "paused", "store", "others", why, 0, sr_strdup("`sameroot status` on that webserver names all"));
+	free(why);
+}
+
 /* --- all of it ---------------------------------------------------------------------------------------------------------------------- */
 
 static void list_one(json_t *list, const char *node, const char *what, const char *why, int64_t since_ms, const char *command)

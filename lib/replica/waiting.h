@@ -13,6 +13,8 @@
 
 struct json_t;
 
+#define SR_STATUS_MOST 8192 /* bytes of one webserver's status in the registry, as compact JSON: there may be thousands */
+
 /* An object with two empty lists.  OWNED BY CALLER (json_decref). */
 struct json_t *sr_waiting_new(void);
 bool sr_waiting_is_empty(const struct json_t *waiting);
@@ -25,6 +27,9 @@ void sr_waiting_hold(struct json_t *waiting, enum sr_role role, const char *what
 /* The deletions of a store that the ledger holds, as sr_ledger_report tells them. */
 void sr_waiting_deletions(struct json_t *waiting, const char *store, const struct json_t *held);
 void sr_waiting_pause(struct json_t *waiting, enum sr_role role, const char *store, const char *why, int64_t since_ms);
+/* Leaves out what makes it more than `most` bytes of compact JSON, and adds to what is paused how many entries these were: of what is paused from the
+ * end, then of what is held, but for the first. */
+void sr_waiting_fit(struct json_t *waiting, size_t most);
 
 /* All that waits, as a status (GET /api/admin/status) tells it of its node and, a datastore's, of the webservers, in the order in which it is to be
  * shown: [{"node", "what", "why", "since_ms", "command"}].  node: a webserver's name, null for the node itself; since_ms 0: nobody knows.

@@ -122,6 +122,7 @@ struct sr_sync {
 	bool mirrors_history;   /* the last answer's other history is to be taken over */
 	char *told;             /* what the registry was told last, or NULL; and by which start of the datastore it was taken */
 	struct sr_uuid told_to;
+	int64_t told_ms;
 	struct sr_told_conflicts told_conflicts;
 	atomic_bool interrupted;
 	struct sr_lag lag;

@@ -1,7 +1,7 @@
 /* tell.c - what waits for the operator on this webserver, and telling the datastore's registry: who this webserver is, and how.
  *
- * The registry is told when what it would be told is not what it was told last, or the datastore has started anew; so a quiet round stays one
- * request.  A round that is held tells it, too: it is at the datastore that most operators look. */
+ * The registry is told when what it would be told is not what it was told last, or that was a day ago - it may have forgotten who was away for longer -,
+ * or the datastore has started anew; so a quiet round stays one request.  A round that is held tells it, too: it is at the datastore that most operators look. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +9,8 @@
 #include "lib/node/balance.h"
 #include "lib/replica/waiting.h"
 #include "lib/sync/internal.h"
+
+#define TELL_AGAIN_MS INT64_C(86400000)
 
 /* --- what waits ----------------------------------------------------------------------------------------------------------- */
 
@@ -99,10 +101,16 @@ static char *print_self(struct sr_sync *s)
 		json_object_set_new(status, "behind_since_ms", json_integer((json_int_t)sr_lag_since(&s->lag)));
 	if (s->balance)
 		json_object_set_new(status, "balancer", sr_balance_report(s->balance));
+	sr_waiting_fit(status, SR_STATUS_MOST);
 	json_object_set_new(o, "status", status);
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	return text;
+}
+
+static bool is_told(const struct sr_sync *s, const char *text)
+{
+	return s->told && !strcmp(s->told, text) && !memcmp(&s->told_to, &s->info.start, sizeof s->told_to) && sr_now_ms() - s->told_ms < TELL_AGAIN_MS;
 }
 
 enum sr_status sr_sync_tell(struct sr_sync *s, struct sr_err *err)
@@ -112,7 +120,7 @@ enum sr_status sr_sync_tell(struct sr_sync *s, struct sr_err *err)
 	struct sr_call call = {.method = "PUT", .body = sr_bytes_of(text)};
 	enum sr_status rc;
 
-	if (s->told && !strcmp(s->told, text) && !memcmp(&s->told_to, &s->info.start, sizeof s->told_to)) {
+	if (is_told(s, text)) {
 		free(text);
 		return SR_OK;
 	}
@@ -123,6 +131,7 @@ enum sr_status sr_sync_tell(struct sr_sync *s, struct sr_err *err)
 	free(s->told);
 	s->told = rc == SR_OK ? text : NULL;
 	s->told_to = s->info.start;
+	s->told_ms = sr_now_ms();
 	if (rc != SR_OK)
 		free(text);
 	sr_answer_free(&answer);

@@ -269,6 +269,47 @@ static void a_datastore_shows_what_its_webservers_told(void **state)
 	free(text);
 }
 
+static size_t length_of(const json_t *o)
+{
+	return json_dumpb(o, NULL, 0, JSON_COMPACT);
+}
+
+static json_t *waiting_of(unsigned held, unsigned paused)
+{
+	json_t *o = sr_waiting_new();
+
+	for (unsigned k = 0; k < held; k++)
+		sr_waiting_hold(o, SR_ROLE_WEBSERVER, "round", "held: the datastore's history is foreign", 1);
+	for (unsigned k = 0; k < paused; k++)
+		sr_waiting_pause(o, SR_ROLE_WEBSERVER, "resources", "corrupt: \"quoted\"", 1);
+	return o;
+}
+
+/* Who tells more than the registry keeps would be refused. */
+static void what_waits_is_told_as_far_as_there_is_room(void **state)
+{
+	json_t *few = waiting_of(1, 1), *same = json_deep_copy(few), *many = waiting_of(64, 64), *most = waiting_of(64, 64), *paused;
+	size_t n, room = length_of(many) * 3 / 4;
+
+	(void)state;
+	sr_waiting_fit(few, length_of(few));
+	assert_true(json_equal(few, same));
+	sr_waiting_fit(many, room);
+	assert_in_range(length_of(many), room - 1000, room);
+	assert_int_equal(json_array_size(json_object_get(many, "held")), 64);
+	paused = json_object_get(many, "paused");
+	n = json_array_size(paused);
+	assert_int_equal(strtoul(json_string_value(json_object_get(json_array_get(paused, n - 1), "why")), NULL, 10), 64 - (n - 1));
+	sr_waiting_fit(most, 2000); /* it is still known that something is held, and what */
+	assert_true(length_of(most) <= 2000);
+	assert_in_range(json_array_size(json_object_get(most, "held")), 1, 63);
+	assert_int_equal(json_array_size(json_object_get(most, "paused")), 1);
+	json_decref(most);
+	json_decref(few);
+	json_decref(same);
+	json_decref(many);
+}
+
 static void each_reason_has_its_command(void **state)
 {
 	static const struct {
@@ -627,6 +668,7 @@ int main(void)
 		cmocka_unit_test(progress_is_shown_to_people_only),
 		cmocka_unit_test(a_status_says_what_is_held_and_what_to_do),
 		cmocka_unit_test(a_datastore_shows_what_its_webservers_told),
+		cmocka_unit_test(what_waits_is_told_as_far_as_there_is_room),
 		cmocka_unit_test(each_reason_has_its_command),
 		cmocka_unit_test(differences_name_every_path_and_no_other),
 		cmocka_unit_test_setup_teardown(where_nothing_ever_ran_nothing_is_made, start, finish),
