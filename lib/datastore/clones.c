@@ -161,6 +161,8 @@ static void take(struct sr_datastore *d, const struct exchange *x)
 {
 	struct sr_ds_webserver *w = sr_ds_webserver(d, &x->webserver);
 
+	if (!w) /* its place, which was nobody's yet, was taken by the last one that there is room for */
+		return;
 	free(w->token.addr);
 	free(w->token_peer);
 	sr_ds_forget_clones(w);

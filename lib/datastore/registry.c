@@ -9,10 +9,12 @@
 #include <time.h>
 
 #include "http/certificate.h"
+#include "lib/replica/waiting.h"
 #include "lib/state/conflict.h"
 #include "lib/state/datastore_state.h"
 
-#define MOST_WEBSERVERS 10000 /* a check-in may name any UUID: do not let that fill the memory */
+#define MOST_WEBSERVERS 10000 /* that are listed: a check-in may name any UUID, do not let that fill the memory */
+#define MOST_PLACES     (10 * MOST_WEBSERVERS) /* with those that are listed no more, of whom little is kept */
 #define MOST_BODY       65536
 #define MOST_SECONDS    86400 /* of an interval */
 
@@ -45,17 +47,52 @@ static void free_row(struct sr_webserver_row *row)
 	free(row->status);
 }
 
-struct sr_ds_webserver *sr_ds_webserver(struct sr_datastore *d, const struct sr_uuid *uuid)
+static void free_webserver(struct sr_ds_webserver *w)
 {
-	for (size_t i = 0; i < d->webservers_n; i++)
-		if (memcmp(&d->webservers[i].row.uuid, uuid, sizeof(*uuid)) == 0)
-			return &d->webservers[i];
-	if (d->webservers_n == MOST_WEBSERVERS)
+	free_row(&w->row);
+	free(w->token.addr);
+	free(w->token_peer);
+	sr_ds_protocol_agrees(w);
+	sr_ds_forget_clones(w);
+}
+
+/* Nobody's any more: it is not listed, and nothing hangs on it that would be missed if it came back. */
+static bool is_vacant(const struct sr_ds_webserver *w)
+{
+	return !sr_ds_is_listed(w) && !w->refused && sr_uuid_none(&w->push) && sr_uuid_none(&w->token.token);
+}
+
+static struct sr_ds_webserver *add_place(struct sr_datastore *d)
+{
+	if (d->webservers_n == MOST_PLACES)
 		return NULL;
 	if ((d->webservers_n & (d->webservers_n + 1)) == 0) /* full at 0, 1, 3, 7, ... */
 		d->webservers = sr_realloc(d->webservers, (d->webservers_n * 2 + 1) * sizeof(*d->webservers));
-	d->webservers[d->webservers_n] = (struct sr_ds_webserver){.row.uuid = *uuid};
+	d->webservers[d->webservers_n] = (struct sr_ds_webserver){0};
 	return &d->webservers[d->webservers_n++];
+}
+
+struct sr_ds_webserver *sr_ds_webserver(struct sr_datastore *d, const struct sr_uuid *uuid)
+{
+	struct sr_ds_webserver *place = NULL;
+	size_t listed = 0;
+
+	for (size_t i = 0; i < d->webservers_n; i++) {
+		struct sr_ds_webserver *w = &d->webservers[i];
+
+		if (memcmp(&w->row.uuid, uuid, sizeof(*uuid)) == 0)
+			return w;
+		listed += sr_ds_is_listed(w);
+		if (!place && is_vacant(w))
+			place = w;
+	}
+	if (listed >= MOST_WEBSERVERS)
+		return NULL;
+	if (!place && !(place = add_place(d)))
+		return NULL;
+	free_webserver(place);
+	*place = (struct sr_ds_webserver){.row.uuid = *uuid};
+	return place;
 }
 
 void sr_ds_note_push(struct sr_ds_push *p)
@@ -97,6 +134,8 @@ static enum sr_status load_row(void *ctx, const struct sr_webserver_row *row, st
 		return SR_OK;
 	w->row = copy_row(row);
 	w->kept_ms = row->seen_ms;
+	if (!w->row.seen_ms) /* an earlier version listed it for ever: its days begin now */
+		w->row.seen_ms = sr_now_ms();
 	return SR_OK;
 }
 
@@ -145,13 +184,8 @@ enum sr_status sr_ds_registry_load(struct sr_datastore *d, struct sr_err *err)
 
 void sr_ds_registry_free(struct sr_datastore *d)
 {
-	for (size_t i = 0; i < d->webservers_n; i++) {
-		free_row(&d->webservers[i].row);
-		free(d->webservers[i].token.addr);
-		free(d->webservers[i].token_peer);
-		sr_ds_protocol_agrees(&d->webservers[i]);
-		sr_ds_forget_clones(&d->webservers[i]);
-	}
+	for (size_t i = 0; i < d->webservers_n; i++)
+		free_webserver(&d->webservers[i]);
 	free(d->webservers);
 }
 
@@ -328,7 +362,7 @@ static bool take_row(const json_t *o, struct sr_webserver_row *row)
 		free(row->status);
 		row->status = json_dumps(status, JSON_COMPACT);
 	}
-	return true;
+	return !status || row->status;
 }
 
 static bool take_interval(const json_t *o, struct told *t)
@@ -395,6 +429,7 @@ static enum sr_status begin_told(struct sr_datastore *d, const struct sr_uuid *u
 		t->row.epoch = w->reported.epoch;
 		t->row.seq = w->reported.seq;
 		t->row.root = w->reported.root;
+		t->row.seen_ms = sr_now_ms();
 		t->interval = w->interval;
 	}
 	pthread_mutex_unlock(&d->face);
@@ -406,20 +441,23 @@ static enum sr_status take_told(const json_t *o, const char *peer, struct told *
 	if (!take_row(o, &t->row) || !take_starts(o, t) || !take_interval(o, t))
 		return sr_err_set(err, SR_E_DATA,
 				  "a webserver is {\"name\", \"external_addr\", \"sync_port\", \"version\", \"pin\", \"interval\", \"starts\", \"status\"}");
+	if (json_object_get(o, "status") && strlen(t->row.status) > SR_STATUS_MOST)
+		return sr_err_set(err, SR_E_LIMIT, "the status has %zu bytes, and %d are kept at most of one: tell less", strlen(t->row.status),
+				  SR_STATUS_MOST);
 	free(t->row.peer);
 	t->row.peer = sr_strdup(peer);
 	return SR_OK;
 }
 
-/* With face held.  What was seen of it meanwhile stays; what it was before is in *t now. */
+/* With face held.  What it was before is in *t then. */
 static void put_told(struct sr_ds_webserver *w, struct told *t)
 {
 	struct sr_webserver_row old = w->row;
 
-	w->kept_ms = t->row.seen_ms;
-	t->row.seen_ms = old.seen_ms;
 	w->row = t->row;
 	t->row = old;
+	w->kept_ms = w->row.seen_ms;
+	sr_ds_note_seen(w); /* also who never checks in is stale in time, and trimmed */
 	memcpy(w->starts, t->starts, sizeof w->starts);
 	w->starts_n = t->starts_n;
 	w->interval = t->interval;
@@ -429,6 +467,7 @@ static void put_told(struct sr_ds_webserver *w, struct told *t)
 static enum sr_status put_row(struct sr_datastore *d, const struct sr_uuid *uuid, const json_t *o, const char *peer, struct sr_err *err)
 {
 	struct told t = {0};
+	struct sr_ds_webserver *w;
 	bool was_refused = any_refused(d), let_go;
 	enum sr_status rc;
 
@@ -440,7 +479,9 @@ static enum sr_status put_row(struct sr_datastore *d, const struct sr_uuid *uuid
 		rc = sr_state_webserver_put(d->r->state, &t.row, err);
 	if (rc == SR_OK) {
 		pthread_mutex_lock(&d->face);
-		put_told(sr_ds_webserver(d, uuid), &t);
+		w = sr_ds_webserver(d, uuid);
+		if (w) /* else its place, which was nobody's yet, was taken by the last one that there is room for */
+			put_told(w, &t);
 		pthread_mutex_unlock(&d->face);
 	}
 	let_go = was_refused && rc == SR_OK && !any_refused(d);

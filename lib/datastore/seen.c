@@ -1,12 +1,14 @@
-/* seen.c - when each webserver was seen last: stale after three of its intervals, off the list after Webserver-Trim-Days, or when an admin says so.
+/* seen.c - when each webserver was seen last, at a check-in, a push, or when it told who it is: stale after three of its intervals, off the list after
+ * Webserver-Trim-Days, or when an admin says so.
  *
  * Stale is judged by the ticks, with the interval that the webserver told: nobody's clock has a say, and after a start everyone has three intervals
  * to come.  When it was seen is written down every few minutes and at the end, so that it outlives a restart, also where nothing else changes.
  *
- * What goes after Webserver-Trim-Days is what is shown of it, and the list of its conflict archive, which it tells again.  What its next round hangs on
+ * What goes after Webserver-Trim-Days is its status and the list of its conflict archive, which it tells again.  What its next round hangs on
  * stays, for it is small: the last push of its chain with the answer - or it would be told that a push which was committed never was, and would take its
  * own later edit for a conflict -, its token, and how its tables are defined, which it told once.  So one that comes back after years goes on as if it had
- * never been away, and is listed again.  Nothing goes while the clock is not believed (clock.c). */
+ * never been away, and is listed again.  Of one that never had any of these the next new one takes the place.  Nothing goes while the clock is not believed
+ * (clock.c). */
 #include "lib/datastore/internal.h"
 
 #include <stdlib.h>
@@ -128,6 +130,8 @@ static void note_trimmed(struct sr_datastore *d, const struct sr_uuid *uuid)
 	if (w && sr_ds_is_stale(d, w)) { /* else it has just come, and is written down again */
 		w->trimmed = true;
 		w->refused = false;
+		free(w->row.status);
+		w->row.status = NULL;
 	}
 	if (w)
 		w->kept_ms = 0;

@@ -20,6 +20,7 @@
 #include "http/client.h"
 #include "lib/datastore/internal.h"
 #include "lib/replica/backup.h"
+#include "lib/replica/waiting.h"
 #include "lib/state/secret.h"
 
 #define OK(call) ok_at((call), &w->err, __LINE__)
@@ -1926,6 +1927,90 @@ static void test_a_webserver_is_forgotten_in_time_and_loses_nothing(void **state
 	assert_memory_equal(&sr_ds_webserver(w->d, &w->webserver)->push, &w->prev, sizeof(w->prev));
 }
 
+static int tell_as(struct world *w, unsigned number, const char *body)
+{
+	char *target = sr_format("/api/webservers/00000000-0000-4000-8000-%012u", number);
+	int status = call(w, "PUT", target, NULL, sr_bytes_of(body));
+
+	free(target);
+	return status;
+}
+
+/* Who tells who it is, and never checks in: stale and trimmed as anybody; as is one whom an earlier version noted as never seen. */
+static void test_who_only_tells_is_seen_then(void **state)
+{
+	struct world *w = *state;
+
+	tell(w, "{\"name\":\"web1\",\"interval\":20,\"status\":{\"held\":[]}}");
+	pass(w, 59000);
+	assert_false(is_stale(w));
+	tell(w, "{\"name\":\"web2\"}");
+	pass(w, 59000);
+	assert_false(is_stale(w));
+	pass(w, 4000);
+	assert_true(is_stale(w));
+	shut(w);
+	open_world(w);
+	pass(w, 29 * day);
+	assert_true(is_listed(w));
+	pass(w, day);
+	assert_false(is_listed(w));
+	assert_null(sr_ds_webserver(w->d, &w->webserver)->row.status);
+	tell(w, "{}");
+	sr_ds_webserver(w->d, &w->webserver)->row.seen_ms = 0;
+	OK(sr_state_webserver_put(w->d->r->state, &sr_ds_webserver(w->d, &w->webserver)->row, &w->err));
+	shut(w);
+	open_world(w);
+	pass(w, 29 * day);
+	assert_true(is_listed(w));
+	pass(w, 2 * day);
+	assert_false(is_listed(w));
+}
+
+/* There is room for 10000; the place of one that is trimmed is the next one's, but where a webserver's next round hangs on it. */
+static void test_the_registry_has_an_end_and_places_are_given_back(void **state)
+{
+	struct world *w = *state;
+	struct sr_uuid filler = {0};
+
+	put_file(w, "a", "one"); /* it has a push, and keeps its place */
+	assert_int_equal(tell_as(w, 1, "{\"name\":\"web1\"}"), 204);
+	for (unsigned k = 2; k < 10000; k++) {
+		memcpy(filler.b, &k, sizeof(k));
+		sr_ds_webserver(w->d, &filler)->row.name = sr_strdup("filler"); /* never seen, never trimmed */
+	}
+	assert_int_equal(w->d->webservers_n, 10000);
+	assert_int_equal(tell_as(w, 2, "{\"name\":\"web2\"}"), 413);
+	assert_non_null(strstr(sr_buf_text(&w->body), "more than 10000 webservers"));
+	pass(w, 31 * day);
+	assert_int_equal(tell_as(w, 2, "{\"name\":5}"), 400); /* takes nobody's room */
+	assert_int_equal(tell_as(w, 3, "{\"name\":\"web3\"}"), 204);
+	assert_int_equal(w->d->webservers_n, 10000);
+	assert_memory_equal(&sr_ds_webserver(w->d, &w->webserver)->push, &w->prev, sizeof(w->prev));
+	assert_int_equal(tell_as(w, 2, "{\"name\":\"web2\"}"), 204); /* beside one that is listed no more */
+	assert_int_equal(w->d->webservers_n, 10001);
+	assert_int_equal(tell_as(w, 4, "{\"name\":\"web4\"}"), 413);
+}
+
+static void test_a_status_has_an_end(void **state)
+{
+	struct world *w = *state;
+	char *filler = sr_alloc(SR_STATUS_MOST + 1), *body;
+
+	assert_int_equal(tell_as(w, 1, "{\"name\":\"web1\",\"status\":{\"why\":\"small\"}}"), 204);
+	memset(filler, 'x', SR_STATUS_MOST - strlen("{\"why\":\"\"}"));
+	body = sr_format("{\"status\": {\"why\": \"%s\"}}", filler);
+	assert_int_equal(tell_as(w, 2, body), 204);
+	free(body);
+	body = sr_format("{\"name\":\"evil\",\"status\":{\"why\":\"%sx\"}}", filler);
+	assert_int_equal(tell_as(w, 1, body), 413);
+	assert_non_null(strstr(sr_buf_text(&w->body), "8192"));
+	assert_string_equal(w->d->webservers[0].row.name, "web1");
+	assert_string_equal(w->d->webservers[0].row.status, "{\"why\":\"small\"}");
+	free(body);
+	free(filler);
+}
+
 static void test_webserver_trim_days_of_0_list_all_for_ever(void **state)
 {
 	struct world *w = *state;
@@ -1975,6 +2060,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_verdicts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_older_roots_stay_readable_for_a_while, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_clock_that_leaps_ahead, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_who_only_tells_is_seen_then, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_registry_has_an_end_and_places_are_given_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_status_has_an_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_webserver_trim_days_of_0_list_all_for_ever, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_webserver_is_forgotten_in_time_and_loses_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_when_it_was_seen_outlives_a_start, setup, teardown),
