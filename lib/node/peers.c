@@ -48,13 +48,15 @@ static const char *text(const json_t *o, const char *name)
 	return value && *value ? value : NULL;
 }
 
-static struct list *list_of(struct sr_peer_list *face)
+static struct list *list_of(const struct sr_peer_list *face)
 {
-	return (struct list *)face;
+	return (struct list *)(uintptr_t)face;
 }
 
-static struct sr_peer_list *hold(struct list *l)
+struct sr_peer_list *sr_peer_list_hold(const struct sr_peer_list *face)
 {
+	struct list *l = list_of(face);
+
 	atomic_fetch_add(&l->refs, 1);
 	return &l->face;
 }
@@ -95,7 +97,8 @@ static struct list *list_new(json_t *registry, const char *self, int64_t learnt_
 		if (!p->name)
 			p->name = p->external_addr ? p->external_addr : p->uuid;
 		p->sync_port = port > 0 && port <= 65535 ? (unsigned)port : 0;
-		p->gone = json_is_true(json_object_get(row, "stale")) && json_integer_value(json_object_get(row, "unseen")) >= SR_PEER_GONE_S;
+		p->stale = json_is_true(json_object_get(row, "stale"));
+		p->gone = p->stale && json_integer_value(json_object_get(row, "unseen")) >= SR_PEER_GONE_S;
 		p->self = self && strcasecmp(self, p->uuid) == 0;
 		if (p->external_addr && sr_config_host(p->external_addr, &l->hosts[i]))
 			p->host = l->hosts[i];
@@ -294,7 +297,7 @@ struct sr_peer_list *sr_peers_take(struct sr_peers *p, unsigned max_age_ms, stru
 		ask(p);
 	if (!young(p, max_age_ms) && p->failed_ms)
 		*why = p->failure;
-	out = hold(p->list);
+	out = sr_peer_list_hold(&p->list->face);
 	pthread_mutex_unlock(&p->lock);
 	return out;
 }

@@ -27,7 +27,8 @@ struct sr_peer { /* one webserver; strings of it are OWNED by the list, and NULL
 	unsigned sync_port;        /* 0: it did not tell */
 	const char *pin;           /* of its key; NULL: plain HTTP */
 	bool self;                 /* this node */
-	bool gone;                 /* stale, and not seen for SR_PEER_GONE_S */
+	bool stale;                /* not seen for three of its intervals, and */
+	bool gone;                 /* not for SR_PEER_GONE_S, either */
 	const struct json_t *row;  /* all that the registry says of it; only to be read */
 };
 
@@ -56,6 +57,7 @@ void sr_peers_free(struct sr_peers *p); /* CONSUMES; NULL is a no-op.  Nobody as
 struct sr_peer_list *sr_peers_take(struct sr_peers *p, unsigned max_age_ms, struct sr_err *why);
 /* Somebody has just asked, in another way.  SR_E_DATA: that is no registry; nothing changed. */
 SR_MUST enum sr_status sr_peers_learn(struct sr_peers *p, struct sr_bytes json, struct sr_err *err);
+struct sr_peer_list *sr_peer_list_hold(const struct sr_peer_list *list); /* the same once more: sr_peer_list_free it, too */
 void sr_peer_list_free(struct sr_peer_list *list);
 /* One of them was made another than the registry says: whoever takes it next asks. */
 void sr_peers_doubt(struct sr_peers *p);

@@ -1,6 +1,6 @@
 /* results_find.c - see results_find.h.
  *
- * A few threads ask one peer after the other, each with a client of its own, until one has it or all were asked.  The request itself is the
+ * A few threads ask one peer after the other, with a client that is made for it, until one has it or all were asked.  The request itself is the
  * question: the answer of the one that has it goes on where the question ended.  Whoever asked waits for that, or until his time is over;
  * the threads are done with it when they are, and hold the search till then. */
 #include "lib/node/results_find.h"
@@ -16,7 +16,6 @@
 #include "lib/base/wait.h"
 #include "lib/node/results.h"
 
-#define THREADS     32 /* of one search */
 #define SILENT_TOLD 5
 #define CONNECT_MS  1500
 #define STALL_S     15  /* an answer that stands still for so long is given up */
@@ -28,11 +27,10 @@ struct sr_finder {
 	unsigned threads;
 };
 
-struct question_to { /* one peer; strings OWNED */
-	char *uuid, *name;
-	struct sr_client *client; /* NULL: it was asked, or cannot be */
-	struct sr_err why;        /* it did not answer */
-	bool asked, silent, gone;
+struct question_to { /* one peer */
+	const struct sr_peer *peer;
+	struct sr_err why; /* it did not answer */
+	bool asked, silent;
 };
 
 struct sr_search {
@@ -41,7 +39,9 @@ struct sr_search {
 	struct sr_call call; /* strings OWNED */
 	char **headers;
 	int64_t until; /* of sr_ticks_ms() */
-	struct question_to *peers;
+	struct sr_peers *peers;
+	struct sr_peer_list *list; /* HELD */
+	struct question_to *to;    /* in the order in which they are asked */
 	size_t n;
 
 	pthread_mutex_t lock; /* everything below */
@@ -49,7 +49,7 @@ struct sr_search {
 	size_t next;
 	unsigned running;
 	bool over;                           /* nobody waits any more */
-	struct question_to *winner, *folder; /* of peers; not changed once it is over */
+	struct question_to *winner, *folder; /* of `to`; not changed once it is over */
 	struct sr_answer *answer;            /* the winner's; as is client, which its stream needs */
 	struct sr_client *client;
 	struct sr_stream *stream;
@@ -124,12 +124,8 @@ static void release(struct sr_search *s)
 	if (atomic_fetch_sub(&s->refs, 1) != 1)
 		return;
 	let_go(s->stream, s->answer, s->client);
-	for (size_t i = 0; i < s->n; i++) {
-		sr_client_free(s->peers[i].client);
-		free(s->peers[i].uuid);
-		free(s->peers[i].name);
-	}
-	free(s->peers);
+	sr_peer_list_free(s->list);
+	free(s->to);
 	for (char **h = s->headers; *h; h++)
 		free(*h);
 	free(s->headers);
@@ -140,14 +136,14 @@ static void release(struct sr_search *s)
 	free(s);
 }
 
-static void add_peer(struct sr_search *s, struct sr_peers *peers, const struct sr_peer *peer)
+static void add_peers(struct sr_search *s, const char *only, bool stale)
 {
-	struct sr_peer_call how = {.connect_ms = CONNECT_MS, .stall_s = STALL_S};
-	struct question_to *to = &s->peers[s->n++];
+	for (size_t i = 0; i < s->list->n; i++) {
+		const struct sr_peer *peer = &s->list->at[i];
 
-	*to = (struct question_to){.uuid = sr_strdup(peer->uuid), .name = sr_strdup(peer->name), .gone = peer->gone};
-	if (sr_peer_client(peers, peer, &how, &to->client, &to->why) != SR_OK)
-		to->asked = to->silent = true;
+		if (!peer->self && peer->stale == stale && (!only || strcmp(only, peer->uuid) == 0))
+			s->to[s->n++].peer = peer;
+	}
 }
 
 static bool is_result(int status)
@@ -174,17 +170,18 @@ static bool take(struct sr_search *s, struct question_to *to, const struct sr_an
 
 static void ask(struct sr_search *s, struct question_to *to, unsigned ms)
 {
+	struct sr_peer_call how = {.connect_ms = CONNECT_MS, .stall_s = STALL_S};
 	struct sr_answer *answer = sr_alloc(sizeof *answer);
-	struct sr_client *client = to->client;
+	struct sr_client *client = NULL;
 	struct sr_stream *stream = NULL;
 	struct sr_call call = s->call;
 	struct sr_err err = {0};
 	bool won;
 
 	call.head_ms = ms;
-	(void)!sr_client_open(client, &call, answer, &stream, &err); /* the answer tells */
+	if (sr_peer_client(s->peers, to->peer, &how, &client, &err) == SR_OK)
+		(void)!sr_client_open(client, &call, answer, &stream, &err); /* the answer tells */
 	pthread_mutex_lock(&s->lock);
-	to->client = NULL;
 	won = take(s, to, answer, &err);
 	if (won) {
 		s->winner = to;
@@ -205,11 +202,8 @@ static struct question_to *next_one(struct sr_search *s, int64_t *ms)
 
 	pthread_mutex_lock(&s->lock);
 	*ms = s->until - sr_ticks_ms();
-	while (!to && !s->winner && !s->over && *ms > 0 && s->next < s->n) {
-		to = &s->peers[s->next++];
-		if (to->asked)
-			to = NULL;
-	}
+	if (!s->winner && !s->over && *ms > 0 && s->next < s->n)
+		to = &s->to[s->next++];
 	pthread_mutex_unlock(&s->lock);
 	return to;
 }
@@ -239,7 +233,7 @@ static void start(struct sr_search *s)
 
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	for (size_t i = 0; i < s->n && i < THREADS; i++) {
+	for (size_t i = 0; i < s->n && i < SR_ASKED_AT_ONCE; i++) {
 		atomic_fetch_add(&s->refs, 1);
 		s->running++; /* with the lock held */
 		count_thread(s->finder, 1);
@@ -275,12 +269,12 @@ static bool name_silent(struct sr_search *s, bool gone)
 	size_t told = 0, len = 0, more = 0;
 
 	for (size_t i = 0; i < s->n; i++) {
-		const struct question_to *to = &s->peers[i];
+		const struct question_to *to = &s->to[i];
 
-		if (!is_silent(to) || to->gone != gone)
+		if (!is_silent(to) || to->peer->gone != gone)
 			continue;
 		if (told++ < SILENT_TOLD && len < sizeof s->silent)
-			len += (size_t)snprintf(s->silent + len, sizeof s->silent - len, "%s%.64s (%.150s)", told > 1 ? ", " : "", to->name,
+			len += (size_t)snprintf(s->silent + len, sizeof s->silent - len, "%s%.64s (%.150s)", told > 1 ? ", " : "", to->peer->name,
 						to->asked ? to->why.text : "no answer in time");
 		else
 			more++;
@@ -296,10 +290,11 @@ enum sr_found sr_search_run(struct sr_search **out, struct sr_finder *f, struct 
 	struct sr_search *s = search_new(f, q, ms);
 	enum sr_found found = SR_FOUND_NOTHING;
 
-	s->peers = sr_alloc((list->n + 1) * sizeof *s->peers);
-	for (size_t i = 0; i < list->n; i++)
-		if (!list->at[i].self && (!only || strcmp(only, list->at[i].uuid) == 0))
-			add_peer(s, peers, &list->at[i]);
+	s->peers = peers;
+	s->list = sr_peer_list_hold(list);
+	s->to = sr_alloc((list->n + 1) * sizeof *s->to);
+	add_peers(s, only, false);
+	add_peers(s, only, true);
 	pthread_mutex_lock(&s->lock);
 	start(s);
 	wait_for_answers(s);
@@ -335,12 +330,12 @@ static const struct question_to *who(const struct sr_search *s)
 
 const char *sr_search_uuid(const struct sr_search *s)
 {
-	return who(s)->uuid;
+	return who(s)->peer->uuid;
 }
 
 const char *sr_search_name(const struct sr_search *s)
 {
-	return who(s)->name;
+	return who(s)->peer->name;
 }
 
 const char *sr_search_silent(const struct sr_search *s)

@@ -23,7 +23,10 @@ enum sr_found {
 	SR_FOUND_NOTHING,
 };
 
-/* Ask all but ourselves, or only the peer with that UUID; `ms` is all the time there is. */
+#define SR_ASKED_AT_ONCE 32 /* of one search; each of them has a thread and a connection */
+
+/* Ask all but ourselves, or only the peer with that UUID: first those that are not stale.  `ms` is all the time there is.  BORROWS peers, as long as f is
+ * there. */
 enum sr_found sr_search_run(struct sr_search **out, struct sr_finder *f, struct sr_peers *peers, const struct sr_peer_list *list,
 			    const char *only, const struct sr_question *q, unsigned ms);
 
