@@ -95,8 +95,9 @@ $(B)/tests/sim_%: $(B)/obj/tests/sim/sim_%.o $(LIB)
 
 # The disk of a test stands between libc and the program, its libraries too: tests/sim/disk.h.
 DISK := $(patsubst tests/sim/%.c,$(B)/obj/tests/sim/%.o,$(sort $(wildcard tests/sim/disk*.c)))
-$(B)/tests/test_disk: $(DISK)
-$(B)/tests/test_disk: ALL_LDFLAGS += -rdynamic
+DISK_TESTS := $(patsubst %,$(B)/tests/test_%,disk durable sqlite_reshape)
+$(DISK_TESTS): $(DISK)
+$(DISK_TESTS): ALL_LDFLAGS += -rdynamic
 
 # A target with replay.c runs the files of its corpus; with libFuzzer it makes new ones.
 FUZZ_MAIN := $(if $(filter fuzzer,$(SAN)),,$(B)/obj/tests/fuzz/replay.o)

@@ -100,6 +100,10 @@ enum sr_status sr_sql_int(struct sr_sql *sql, const char *text, int64_t *out, st
 
 /* --- writing ---------------------------------------------------------------------------------------------------- */
 
+/* With FULL the journal of the last transaction may be back after a power cut, and rolls it back: what was committed before it, ours or the
+ * application's, is durable only when its removal is. */
+#define DURABLE "PRAGMA synchronous=EXTRA"
+
 /* With a write-ahead log COMMIT need not wait for the disk while it holds the lock: synchronous=NORMAL, and the log is synced when the lock
  * is free.  Nobody can switch from WAL to a rollback journal while we are connected to it. */
 enum sr_status sr_sql_begin(struct sr_sql *sql, const struct sr_store *st, struct sr_err *err)
@@ -114,7 +118,7 @@ enum sr_status sr_sql_begin(struct sr_sql *sql, const struct sr_store *st, struc
 	sqlite3_finalize(stmt);
 	if (rc != SQLITE_ROW)
 		return sr_sql_fail(err, sql, rc, "journal_mode");
-	status = sr_sql_exec(sql, sql->log ? "PRAGMA synchronous=NORMAL" : "PRAGMA synchronous=FULL", err);
+	status = sr_sql_exec(sql, sql->log ? "PRAGMA synchronous=NORMAL" : DURABLE, err);
 	return status == SR_OK ? sr_sql_exec(sql, "BEGIN IMMEDIATE", err) : status;
 }
 
@@ -206,7 +210,7 @@ enum sr_status sr_sql_connect(struct sr_sql *sql, const struct sr_store *st, enu
 	if (status == SR_OK && st->alone)
 		status = lock_for_good(sql, err);
 	if (status == SR_OK)
-		status = sr_sql_exec(sql, kind == SR_VIEW_EXTRA ? "PRAGMA query_only=1" : "PRAGMA synchronous=FULL", err);
+		status = sr_sql_exec(sql, kind == SR_VIEW_EXTRA ? "PRAGMA query_only=1" : DURABLE, err);
 	if (status != SR_OK) {
 		sr_sql_disconnect(sql);
 		sr_err_context(err, "%s", st->path);

@@ -83,7 +83,7 @@ static enum sr_status keep(const struct sr_store *st, const struct sr_sql_table 
 	struct sr_sql sql = {0};
 	enum sr_status status;
 
-	text = sqlite3_mprintf("PRAGMA synchronous=FULL; ATTACH %Q AS store; CREATE TABLE \"%w %lld\" AS SELECT * FROM store.\"%w\"", st->path,
+	text = sqlite3_mprintf("PRAGMA synchronous=EXTRA; ATTACH %Q AS store; CREATE TABLE \"%w %lld\" AS SELECT * FROM store.\"%w\"", st->path,
 			       t->name, (long long)sr_now_ms(), t->name);
 	if (sqlite3_open_v2(path, &sql.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) == SQLITE_OK) {
 		sqlite3_busy_timeout(sql.db, SR_SQL_BUSY_MS);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "tests/sim/disk.h"
 #include "tests/unit/sqlite_carry.h"
 
 #define OLD "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT, gone TEXT); "
@@ -101,6 +102,35 @@ static void test_rows_go_along_and_the_old_table_is_kept(void **state)
 	free(kept);
 	end(&p);
 	free(was);
+}
+
+/* The old table is not gone before what is kept of it is durable, whatever the power does. */
+static void test_what_is_kept_is_durable(void **state)
+{
+	for (enum sr_disk_how how = SR_DISK_NOTHING; how < SR_DISK_ANY; how++) {
+		struct world *w = *state;
+		struct pair p = pair(w, "PRAGMA journal_mode=WAL;" OLD "INSERT INTO t VALUES(1, 'one', 'x'), (2, 'two', 'y')", NEW);
+		char *was = sr_store_was(p.b, &p.was), *kept, *rows;
+		struct sr_marker m = marker_new();
+		struct sr_disk *disk;
+
+		ok(sr_store_mark(p.b, &m, &w->err)); /* or its log is new, and syncs the directory */
+		disk = sr_disk_open(w->dir);
+		assert_non_null(disk);
+		reshape(w, &p, SR_LEAF_EDITED | SR_LEAF_APPROVED, HONEST);
+		sr_disk_stop(disk);
+		end(&p);
+		assert_int_equal(sr_disk_cut(disk, 1, how), 0);
+		sr_disk_close(disk);
+		expect(w, "b.db", "SELECT id, name, more FROM t ORDER BY id", "1|one|m 2|two|m");
+		kept = ask(w, strrchr(was, '/') + 1, "SELECT name FROM sqlite_master");
+		rows = sr_format("SELECT * FROM \"%s\" ORDER BY id", kept);
+		expect(w, strrchr(was, '/') + 1, rows, "1|one|x 2|two|y");
+		free(rows);
+		free(kept);
+		free(was);
+		remove_all(w->dir, "*");
+	}
 }
 
 /* A row that the new table does not take stays away: whoever has it in its new form brings it. */
@@ -240,6 +270,7 @@ int main(void)
 		TEST(test_rows_go_along_and_the_old_table_is_kept),
 		TEST(test_rows_that_do_not_fit_stay_away),
 		TEST(test_rows_of_another_type_stay_away),
+		TEST(test_what_is_kept_is_durable),
 		TEST(test_a_column_is_lost_only_if_that_was_approved),
 		TEST(test_a_table_that_loses_nothing_needs_no_approval),
 		TEST(test_only_what_was_agreed_on_is_changed),
