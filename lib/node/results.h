@@ -2,7 +2,7 @@
  *
  *     GET /api/results/ID/FILE     (HEAD too) Results-Directory/ID/FILE of whichever webserver has it.  Any user who may log in.
  *
- * What is here is sent from here.  Else the other webservers are asked, those that the registry knows (peers.h), all at once, and the answer of the one
+ * What is here is sent from here.  Else the other webservers are asked, those that the registry knows (peers.h), many at once, and the answer of the one
  * that has it is passed on as it comes: memory does not grow with it.  Who had an ID is remembered, and asked alone the next time.  A request that
  * comes from another node says so (Sameroot-Forwarded), and is answered from here or not at all: nothing goes in circles.
  *
