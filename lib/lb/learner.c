@@ -11,6 +11,7 @@
 
 #include "lib/base/log.h"
 #include "lib/base/wait.h"
+#include "lib/lb/resolver.h"
 #include "lib/state/secret.h"
 #include "lib/sync/contact.h"
 
@@ -18,6 +19,7 @@
 #define CALL_MS     10000
 #define RETRY_S     5 /* after a failure, where the interval is longer */
 #define MOST_ANSWER (16u << 20)
+#define PATIENCE_MS 3000 /* with the DNS: a name that takes longer stays where it was, and is known at the next turn */
 
 struct known {
 	json_t *webservers; /* as the datastore said it last; NULL: never */
@@ -32,11 +34,13 @@ struct sr_lb_learner {
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t wake;
 	bool stop, now;
+	struct sr_client *client; /* that of the contact, to be interrupted */
 	bool have_fresh;
 	struct sr_lb_list fresh;
 	/* the thread's own */
 	struct known known;
 	struct sr_contact *contact;
+	struct sr_lb_resolver *resolver;
 	char *trouble; /* as it was logged; NULL: none */
 	char *left;    /* as they were logged; NULL: nothing was left out */
 };
@@ -179,6 +183,30 @@ static void tell_trouble(struct sr_lb_learner *l, enum sr_status rc, const struc
 	l->trouble = text ? sr_strdup(text) : NULL;
 }
 
+static enum sr_status begin_contact(struct sr_lb_learner *l, struct sr_err *err)
+{
+	enum sr_status rc = open_contact(&l->contact, l->conf, l->state, err);
+
+	if (rc != SR_OK)
+		return rc;
+	pthread_mutex_lock(&l->lock);
+	l->client = sr_contact_client(l->contact);
+	if (l->stop)
+		sr_client_interrupt(l->client);
+	pthread_mutex_unlock(&l->lock);
+	return SR_OK;
+}
+
+static bool is_over(struct sr_lb_learner *l)
+{
+	bool over;
+
+	pthread_mutex_lock(&l->lock);
+	over = l->stop;
+	pthread_mutex_unlock(&l->lock);
+	return over;
+}
+
 static enum sr_status ask(struct sr_lb_learner *l)
 {
 	struct sr_err err = {0};
@@ -186,12 +214,13 @@ static enum sr_status ask(struct sr_lb_learner *l)
 	enum sr_status rc = SR_OK;
 
 	if (!l->contact)
-		rc = open_contact(&l->contact, l->conf, l->state, &err);
+		rc = begin_contact(l, &err);
 	if (rc == SR_OK)
 		rc = fetch(l->contact, l->state, true, &answer, &err);
 	if (rc == SR_OK)
 		take_answer(l, answer);
-	tell_trouble(l, rc, &err);
+	if (!is_over(l)) /* else that is why */
+		tell_trouble(l, rc, &err);
 	return rc;
 }
 
@@ -210,12 +239,23 @@ static void tell_left(struct sr_lb_learner *l, const struct sr_lb_list *list)
 	sr_buf_free(&text);
 }
 
+static void resolve(struct sr_lb_resolver *r, const struct sr_lb_conf *conf, const json_t *registry, json_t *addresses)
+{
+	json_t *hosts = sr_lb_list_hosts(conf, registry);
+
+	sr_lb_resolver_turn(r, hosts, addresses, PATIENCE_MS);
+	json_decref(hosts);
+}
+
 static void hand_over(struct sr_lb_learner *l)
 {
 	struct sr_lb_list list;
 	struct sr_err err;
 	const json_t *registry = sr_lb_conf_asks(l->conf) ? l->known.webservers : NULL;
 
+	resolve(l->resolver, l->conf, registry, l->known.addresses);
+	if (is_over(l)) /* and not all is known that would be */
+		return;
 	if (sr_lb_list_make(&list, l->conf, registry, l->known.addresses, &err) != SR_OK) {
 		sr_warn("%s", err.text);
 		return;
@@ -271,6 +311,7 @@ static void free_learner(struct sr_lb_learner *l)
 	if (l->have_fresh)
 		sr_lb_list_free(&l->fresh);
 	sr_contact_close(l->contact);
+	sr_lb_resolver_free(l->resolver);
 	forget(&l->known);
 	free(l->trouble);
 	free(l->left);
@@ -291,6 +332,7 @@ enum sr_status sr_lb_learner_start(struct sr_lb_learner **out, const struct sr_l
 	l->sig = sig;
 	pthread_mutex_init(&l->lock, NULL);
 	sr_cond_init(&l->wake);
+	l->resolver = sr_lb_resolver_new(NULL, NULL);
 	rc = recall(state, &l->known, err);
 	if (rc == SR_OK && pthread_create(&l->thread, NULL, run, l) != 0)
 		rc = sr_err_set(err, SR_E_INTERNAL, "no thread can be started");
@@ -319,6 +361,11 @@ void sr_lb_learner_stop(struct sr_lb_learner *l)
 	if (!l)
 		return;
 	nudge(l, &l->stop);
+	sr_lb_resolver_stop(l->resolver);
+	pthread_mutex_lock(&l->lock);
+	if (l->client)
+		sr_client_interrupt(l->client);
+	pthread_mutex_unlock(&l->lock);
 	pthread_join(l->thread, NULL);
 	free_learner(l);
 }
@@ -339,8 +386,10 @@ bool sr_lb_learner_take(struct sr_lb_learner *l, struct sr_lb_list *out)
 enum sr_status sr_lb_learn_once(const struct sr_lb_conf *conf, struct sr_state *state, struct sr_lb_list *out, char **old, struct sr_err *err)
 {
 	struct known known = {0};
+	struct sr_lb_resolver *resolver = sr_lb_resolver_new(NULL, NULL);
 	struct sr_contact *contact = NULL;
 	json_t *answer = NULL;
+	const json_t *registry;
 	enum sr_status rc = recall(state, &known, err);
 	bool kept = known.webservers != NULL;
 
@@ -354,8 +403,12 @@ enum sr_status sr_lb_learn_once(const struct sr_lb_conf *conf, struct sr_state *
 		if (*old)
 			rc = SR_OK;
 	}
-	if (rc == SR_OK)
-		rc = sr_lb_list_make(out, conf, answer ? answer : sr_lb_conf_asks(conf) ? known.webservers : NULL, known.addresses, err);
+	registry = answer ? answer : sr_lb_conf_asks(conf) ? known.webservers : NULL;
+	if (rc == SR_OK) {
+		resolve(resolver, conf, registry, known.addresses);
+		rc = sr_lb_list_make(out, conf, registry, known.addresses, err);
+	}
+	sr_lb_resolver_free(resolver);
 	json_decref(answer);
 	sr_contact_close(contact);
 	forget(&known);

@@ -15,7 +15,7 @@ struct sr_lb_learner; /* opaque */
 SR_MUST enum sr_status sr_lb_learner_start(struct sr_lb_learner **out, const struct sr_lb_conf *conf, struct sr_state *state, int sig,
 					   struct sr_err *err);
 void sr_lb_learner_now(struct sr_lb_learner *l);  /* ask at once */
-void sr_lb_learner_stop(struct sr_lb_learner *l); /* waits for a call under way, 10 s at most; NULL is a no-op */
+void sr_lb_learner_stop(struct sr_lb_learner *l); /* breaks off what is under way; NULL is a no-op */
 
 /* The newest list, if there is one that was not taken yet.  *out is OWNED BY CALLER (sr_lb_list_free). */
 bool sr_lb_learner_take(struct sr_lb_learner *l, struct sr_lb_list *out);

@@ -1,15 +1,14 @@
 /* webservers.c - see webservers.h. */
 #include "lib/lb/webservers.h"
 
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <jansson.h>
-#include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/door.h"
 #include "lib/base/sha256.h"
+#include "lib/lb/resolver.h"
 
 #define MOST      1000 /* webservers */
 #define NAME_MOST 40   /* of an id; the rest of it is a dash and eight digits */
@@ -66,50 +65,43 @@ static void name_it(struct sr_lb_webserver *w, const char *name, const char *key
 
 /* --- where it is -------------------------------------------------------------------------------------------------------------------- */
 
-static bool is_numeric(const char *host)
+/* OWNED BY CALLER; NULL: it is not known. */
+static char *address_of(const char *host, const json_t *addresses)
 {
-	uint8_t room[sizeof(struct in6_addr)];
+	const char *known = sr_lb_is_numeric(host) ? host : json_string_value(json_object_get(addresses, host));
 
-	return inet_pton(AF_INET, host, room) == 1 || inet_pton(AF_INET6, host, room) == 1;
+	return known && sr_lb_is_numeric(known) ? sr_strdup(known) : NULL;
 }
 
-/* The address that was known before, while it is one of them: round robin in the DNS is no change.  Else the first.  OWNED BY CALLER; NULL: none. */
-static char *resolve(const char *host, const char *before)
+/* false: it is not host:port. */
+static bool split(const char *text, char **host, uint16_t *port)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG}, *all = NULL;
-	char text[INET6_ADDRSTRLEN], *found = NULL;
-
-	if (getaddrinfo(host, NULL, &hints, &all) != 0)
-		return NULL;
-	for (const struct addrinfo *a = all; a; a = a->ai_next) {
-		const void *at = a->ai_family == AF_INET ? (const void *)&((const struct sockaddr_in *)(const void *)a->ai_addr)->sin_addr
-							 : (const void *)&((const struct sockaddr_in6 *)(const void *)a->ai_addr)->sin6_addr;
-
-		if ((a->ai_family != AF_INET && a->ai_family != AF_INET6) || !inet_ntop(a->ai_family, at, text, sizeof text))
-			continue;
-		if (!found || (before && !strcmp(before, text))) {
-			free(found);
-			found = sr_strdup(text);
-		}
-	}
-	freeaddrinfo(all);
-	return found;
+	return sr_lb_split(text, host, port) && !strchr(*host, '%');
 }
 
-static char *address_of(const char *host, json_t *addresses)
+static void add_host(json_t *hosts, const char *text)
 {
-	const char *before = json_string_value(json_object_get(addresses, host));
-	char *now;
+	char *host = NULL;
+	uint16_t port;
 
-	if (is_numeric(host))
-		return sr_strdup(host);
-	if (before && !is_numeric(before))
-		before = NULL;
-	now = resolve(host, before);
-	if (!now)
-		return before ? sr_strdup(before) : NULL;
-	json_object_set_new(addresses, host, json_string(now));
-	return now;
+	if (text && split(text, &host, &port) && !sr_lb_is_numeric(host))
+		json_object_set_new(hosts, host, json_null());
+	free(host);
+}
+
+json_t *sr_lb_list_hosts(const struct sr_lb_conf *conf, const json_t *registry)
+{
+	json_t *hosts = json_object();
+	const json_t *o;
+	size_t i;
+
+	for (i = 0; i < conf->override_count; i++)
+		for (size_t k = 0; k < conf->overrides[i].webserver.count; k++)
+			add_host(hosts, conf->overrides[i].webserver.at[k]);
+	json_array_foreach(registry, i, o)
+		if (json_object_size(hosts) < MOST)
+			add_host(hosts, json_string_value(json_object_get(o, "external_addr")));
+	return hosts;
 }
 
 /* --- one more -------------------------------------------------------------------------------------------------------------------------- */
@@ -148,9 +140,9 @@ static void add(struct sr_lb_list *list, struct sr_lb_webserver *w)
 }
 
 /* host and port from `text`, and what follows from them.  NULL, or why not. */
-static const char *place(struct sr_lb_webserver *w, const char *text, enum sr_lb_protocol protocol, json_t *addresses)
+static const char *place(struct sr_lb_webserver *w, const char *text, enum sr_lb_protocol protocol, const json_t *addresses)
 {
-	if (!sr_lb_split(text, &w->host, &w->port) || strchr(w->host, '%'))
+	if (!split(text, &w->host, &w->port))
 		return "its External-Addr is not host:port";
 	w->https = protocol == SR_LB_HTTPS || (protocol == SR_LB_AUTO && (w->port == 443 || w->port == 8443));
 	if (!w->port)

@@ -1,7 +1,7 @@
 /* webservers.h - the list of webservers to balance over: from the datastore's registry (GET /api/webservers) and the [Override] sections.
  *
- * What webservers say of themselves is anybody's text until it was looked at here: an address has to be host:port, hosts are resolved here, and
- * nothing but addresses, numbers and names of plain letters leave for HAProxy's configuration.  What cannot be used is left out, with its reason.
+ * What webservers say of themselves is anybody's text until it was looked at here: an address has to be host:port, hosts are names that resolver.h
+ * is given, and nothing but addresses, numbers and names of plain letters leave for HAProxy's configuration.  What cannot be used is left out, with its reason.
  * Not thread-safe: a list has one owner.  Never logs. */
 #ifndef SR_LB_WEBSERVERS_H
 #define SR_LB_WEBSERVERS_H
@@ -31,8 +31,10 @@ struct sr_lb_list {
 	size_t left_n;
 };
 
-/* registry: the answer's array, NULL: none.  addresses: an object from host to its last known address; what is resolved is put into it, and what
- * cannot be resolved now is taken from it.  Blocks while names are resolved.  SR_E_DATA: the registry is no array.  *out is OWNED BY CALLER
+/* Whose addresses are needed: an object with a member of each host that is a name.  OWNED BY CALLER (json_decref). */
+struct json_t *sr_lb_list_hosts(const struct sr_lb_conf *conf, const struct json_t *registry);
+
+/* registry: the answer's array, NULL: none.  addresses: an object from host to address; what is there of hosts that are in no use is taken away.  SR_E_DATA: the registry is no array.  *out is OWNED BY CALLER
  * (sr_lb_list_free). */
 SR_MUST enum sr_status sr_lb_list_make(struct sr_lb_list *out, const struct sr_lb_conf *conf, const struct json_t *registry,
 				       struct json_t *addresses, struct sr_err *err);

@@ -12,6 +12,7 @@
 
 #include "lib/lb/conf.h"
 #include "lib/lb/haproxy_config.h"
+#include "lib/lb/resolver.h"
 #include "lib/lb/webservers.h"
 
 #define SECRET "0123456789abcdef0123456789abcdef"
@@ -180,6 +181,16 @@ struct made {
 	struct sr_lb_list list;
 };
 
+static void resolve(const struct sr_lb_conf *conf, const json_t *registry, json_t *addresses)
+{
+	struct sr_lb_resolver *r = sr_lb_resolver_new(NULL, NULL);
+	json_t *hosts = sr_lb_list_hosts(conf, registry);
+
+	sr_lb_resolver_turn(r, hosts, addresses, 60000);
+	json_decref(hosts);
+	sr_lb_resolver_free(r);
+}
+
 static struct made make(const char *conf, const char *registry)
 {
 	struct made m = {.conf = taken(conf), .addresses = json_object()};
@@ -187,6 +198,7 @@ static struct made make(const char *conf, const char *registry)
 	struct sr_err err;
 
 	assert_true(!registry || array);
+	resolve(m.conf, array, m.addresses);
 	assert_int_equal(sr_lb_list_make(&m.list, m.conf, array, m.addresses, &err), SR_OK);
 	json_decref(array);
 	return m;
@@ -325,6 +337,7 @@ static void the_last_known_address_stays(void **state)
 	struct sr_err err;
 
 	(void)state;
+	resolve(conf, registry, addresses);
 	assert_int_equal(sr_lb_list_make(&list, conf, registry, addresses, &err), SR_OK);
 	assert_int_equal(list.n, 2);
 	assert_string_equal(list.at[0].address, "10.1.2.3");
@@ -333,6 +346,7 @@ static void the_last_known_address_stays(void **state)
 	assert_null(json_object_get(addresses, "gone"));
 	sr_lb_list_free(&list);
 	json_object_set_new(addresses, "no-such-host.invalid", json_string("1.2.3.4\n    server evil 6.6.6.6:80"));
+	resolve(conf, registry, addresses);
 	assert_int_equal(sr_lb_list_make(&list, conf, registry, addresses, &err), SR_OK);
 	assert_int_equal(list.n, 1);
 	sr_lb_list_free(&list);
