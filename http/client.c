@@ -326,6 +326,9 @@ static void set_manners(struct sr_stream *s)
 	CURL *easy = client->easy;
 
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+#if CURL_AT_LEAST_VERSION(7, 87, 0)
+	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* a DNS server that hangs holds up who has no time left for it, else */
+#endif
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
