@@ -19,7 +19,7 @@ static struct dns { /* of the test: it outlives resolvers, as the system's does 
 	pthread_mutex_t lock;
 	pthread_cond_t moved;
 	bool hangs;
-	unsigned hanging, lookups;
+	unsigned hanging;
 } dns = {.lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER};
 
 /* "hang..." takes its time, "gone..." has no address, and the address of any other is the one before, or 10.0.0.1. */
@@ -27,7 +27,6 @@ static char *look_up(void *ctx, const char *host, const char *before)
 {
 	(void)ctx;
 	pthread_mutex_lock(&dns.lock);
-	dns.lookups++;
 	dns.hanging++;
 	pthread_cond_broadcast(&dns.moved);
 	while (dns.hangs && !strncmp(host, "hang", 4))
@@ -58,7 +57,6 @@ static int begin(void **state)
 {
 	(void)state;
 	dns.hangs = true;
-	dns.lookups = 0;
 	return 0;
 }
 
@@ -116,10 +114,10 @@ static void more_than_there_are_threads_are_all_known_in_the_end(void **state)
 	}
 	sr_lb_resolver_turn(r, hosts, addresses, 0);
 	assert_int_equal(json_object_size(addresses), 0);
+	wait_for_hanging(16);
 	set_hangs(false);
 	sr_lb_resolver_turn(r, hosts, addresses, LONG);
 	assert_int_equal(json_object_size(addresses), 100);
-	assert_int_equal(dns.lookups, 100);
 	sr_lb_resolver_free(r);
 	json_decref(hosts);
 	json_decref(addresses);
