@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "http/range.h"
 #include "lib/replica/pin.h"
 #include "lib/replica/place.h"
 #include "lib/replica/wire.h"
@@ -695,30 +696,10 @@ static bool find_blob(struct sr_replica *r, struct find *f, size_t *i)
 	return found;
 }
 
-/* "bytes=FROM-[TO]"; anything else, and what begins after the end, means the whole. */
-static bool parse_range(const char *header, uint64_t total, uint64_t *from, uint64_t *length)
-{
-	uint64_t first = 0, last = UINT64_MAX;
-	const char *dash;
-	char *text;
-	bool ok;
-
-	if (!header || strncmp(header, "bytes=", 6) != 0 || !(dash = strchr(header, '-')))
-		return false;
-	text = sr_text(sr_bytes(header + 6, (size_t)(dash - header) - 6));
-	ok = parse_number(text, &first) && (!dash[1] || parse_number(dash + 1, &last));
-	free(text);
-	if (!ok || last < first || first >= total)
-		return false;
-	*from = first;
-	*length = (last < total ? last + 1 : total) - first;
-	return true;
-}
-
 static enum sr_status reply_blob(struct sr_request *req, const struct find *f, const struct sr_content *c, struct sr_err *err)
 {
 	uint64_t total = f->version.bytes, from = 0, length = total;
-	bool part = parse_range(sr_request_header(req, "Range"), total, &from, &length);
+	bool part = sr_range_parse(sr_request_header(req, "Range"), total, &from, &length);
 
 	if (part) {
 		char *range = sr_format("bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, from, from + length - 1, total);
