@@ -249,6 +249,7 @@ struct sr_nodes {
 	struct sr_hash *loose; /* hashes, not pointers: a blob moves when its bytes arrive */
 	size_t loose_n, loose_cap;
 	uint64_t nodes, bytes; /* that are here */
+	uint64_t most; /* sr_nodes_limit */
 	struct sr_buf scratch;
 	sr_guard_fn *lock, *unlock; /* or NULL */
 	void *guard;
@@ -260,6 +261,7 @@ struct sr_nodes *sr_nodes_new(const struct sr_tree_key *key)
 
 	s->key = *key;
 	s->cap = 64;
+	s->most = UINT64_MAX;
 	s->slots = sr_alloc(s->cap * sizeof *s->slots);
 	return s;
 }
@@ -274,6 +276,16 @@ void sr_nodes_free(struct sr_nodes *s)
 	free(s->loose);
 	sr_buf_free(&s->scratch);
 	free(s);
+}
+
+void sr_nodes_limit(struct sr_nodes *s, uint64_t leaves)
+{
+	s->most = leaves;
+}
+
+uint64_t sr_nodes_most(const struct sr_nodes *s)
+{
+	return s->most;
 }
 
 const struct sr_tree_key *sr_nodes_key(const struct sr_nodes *s)

@@ -100,6 +100,9 @@ struct sr_nodes;
 struct sr_nodes *sr_nodes_new(const struct sr_tree_key *key); /* COPIES key */
 void sr_nodes_free(struct sr_nodes *s);
 const struct sr_tree_key *sr_nodes_key(const struct sr_nodes *s);
+/* So many leaves a tree may have at most that comes from outside [no limit]: Max-Leaves. */
+void sr_nodes_limit(struct sr_nodes *s, uint64_t leaves);
+uint64_t sr_nodes_most(const struct sr_nodes *s);
 
 /* Take a node that came from outside: it is decoded, and its hash must be *expect.  Its children need not be here. */
 SR_MUST enum sr_status sr_nodes_put(struct sr_nodes *s, const struct sr_hash *expect, struct sr_bytes node, struct sr_err *err);
@@ -191,7 +194,7 @@ SR_MUST enum sr_status sr_walk_serve(const struct sr_nodes *s, const struct sr_h
 /* What is still missing below `wanted`: pairs (wanted, mine) of nodes not here, with the counterpart on the way below `mine` (zero: none)
  * as the other's hint; at most `max`.  Used by the client of a walk: fetch these, sr_nodes_put each, ask again, until none.  Subtrees
  * known to be complete are not looked at again, so each asking costs what is still incomplete.  Cycles and depth are bounded by
- * SR_DEPTH_MAX. */
+ * SR_DEPTH_MAX, and the counts are what is there (SR_E_DATA) and within sr_nodes_limit (SR_E_LIMIT): what reads the tree afterwards comes to an end. */
 struct sr_pair {
 	struct sr_hash wanted, mine;
 };

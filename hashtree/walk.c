@@ -5,6 +5,7 @@
  * The steps stand on a heap, not on the stack: the tree comes from outside and may be deep. */
 #include "hashtree/internal.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,8 @@ struct step {
 	uint8_t depth, mine_depth; /* bytes of the place below the top of its map */
 	uint16_t level;            /* maps above it */
 	bool settle;               /* all below `wanted` has been seen */
+	bool claimed, may_be_empty; /* of `wanted`, by what refers to it: */
+	uint64_t entries, leaves, bytes; /* entries 0: not said */
 };
 
 struct set { /* of hashes; open addressing, zero is free */
@@ -25,6 +28,7 @@ struct walk {
 	struct step *steps;
 	size_t n, cap;
 	struct set seen; /* wanted nodes met before, and what `mine` is known to hold */
+	bool foreign;    /* the tree comes from outside */
 	struct sr_err *err;
 };
 
@@ -78,6 +82,71 @@ static void walk_free(struct walk *w)
 	free(w->seen.at);
 }
 
+/* What the node says of what its i-th reference leads to. */
+static void claim_of(const struct sr_node *node, size_t i, struct step *out)
+{
+	const struct sr_entry *e = node->inner ? NULL : &node->entries[i];
+
+	out->claimed = true;
+	out->entries = e ? 0 : node->children[i].entries;
+	out->leaves = e ? e->leaves : node->children[i].leaves;
+	out->bytes = e ? e->bytes : node->children[i].bytes;
+	out->may_be_empty = e && e->kind == SR_KIND_DIR && e->leaves == 1 && e->bytes == 0;
+}
+
+static uint64_t entries_of(const struct sr_node *node)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; node->inner && i < node->n; i++)
+		sum = sr_count_add(sum, node->children[i].entries);
+	return node->inner ? sum : node->n;
+}
+
+/* Is a node what was claimed of it?  Who believed a count that is none would go on without end in a tree of a few nodes that refer to each other often. */
+static bool claim_holds(const struct step *claim, const struct sr_node *node)
+{
+	if (!claim->claimed)
+		return true;
+	if (claim->entries && claim->entries != entries_of(node))
+		return false;
+	if (claim->may_be_empty && node->leaves == 0)
+		return true; /* a directory without anything counts as one leaf all the same */
+	return claim->leaves == node->leaves && claim->bytes == node->bytes;
+}
+
+static enum sr_status claim_check(const struct walk *w, const struct step *at, const struct sr_node *node)
+{
+	uint64_t most = sr_nodes_most(w->s), entries = entries_of(node);
+
+	if (!claim_holds(at, node))
+		return sr_err_set(w->err, SR_E_DATA, "a tree that does not count what is in it");
+	if (node->leaves > most || entries > most)
+		return sr_err_set(w->err, SR_E_LIMIT, "a tree of %" PRIu64 " leaves, and Max-Leaves is %" PRIu64, node->leaves > entries ? node->leaves : entries, most);
+	return SR_OK;
+}
+
+/* All that the node refers to is here: is it what the node claims?  Each way to a node is looked at, also where it was met before by another. */
+static enum sr_status claims_check(const struct walk *w, const struct step *at)
+{
+	struct sr_node node, below;
+	enum sr_status st = sr_nodes_load(w->s, &at->wanted, NULL, at->depth, &node, w->err);
+
+	if (st != SR_OK)
+		return st;
+	for (size_t i = 0; st == SR_OK && i < node.n; i++) {
+		struct step claim;
+
+		if (!sr_node_ref(&node, i) || sr_nodes_load(w->s, sr_node_ref(&node, i), NULL, 0, &below, NULL) != SR_OK)
+			continue;
+		claim_of(&node, i, &claim);
+		st = claim_check(w, &claim, &below);
+		sr_node_free(&below);
+	}
+	sr_node_free(&node);
+	return st;
+}
+
 /* The step to the i-th reference of the node at `at`, with its counterpart in `mine` (NULL: none). */
 static struct step step_down(const struct walk *w, const struct step *at, const struct sr_node *wanted, const struct sr_node *mine,
                              size_t i)
@@ -87,6 +156,7 @@ static struct step step_down(const struct walk *w, const struct step *at, const 
 	const struct sr_entry *entry;
 	struct sr_entry found;
 
+	claim_of(wanted, i, &next);
 	if (!wanted->inner) {
 		next.depth = 0;
 		next.level++;
@@ -128,6 +198,11 @@ static enum sr_status descend(struct walk *w, const struct step *at, bool skip_w
 	st = sr_nodes_load(w->s, &at->wanted, NULL, at->depth, &wanted, w->err);
 	if (st != SR_OK)
 		return st;
+	st = w->foreign ? claim_check(w, at, &wanted) : SR_OK;
+	if (st != SR_OK) {
+		sr_node_free(&wanted);
+		return st;
+	}
 	has_mine = !sr_hash_none(&at->mine) && sr_nodes_load(w->s, &at->mine, NULL, at->mine_depth, &mine, NULL) == SR_OK;
 	if (has_mine && skip_what_mine_has)
 		remember(w, &mine);
@@ -175,7 +250,7 @@ enum sr_status sr_walk_serve(const struct sr_nodes *s, const struct sr_hash *wan
 enum sr_status sr_walk_missing(const struct sr_nodes *s, const struct sr_hash *wanted, const struct sr_hash *mine, struct sr_pair *out,
                                size_t max, size_t *n, struct sr_err *err)
 {
-	struct walk w = {.s = s, .err = err};
+	struct walk w = {.s = s, .foreign = true, .err = err};
 	struct step at = {.wanted = *wanted, .mine = *mine};
 	struct sr_bytes node, held;
 	size_t found = 0;
@@ -186,7 +261,9 @@ enum sr_status sr_walk_missing(const struct sr_nodes *s, const struct sr_hash *w
 	while (st == SR_OK && w.n && found < max) {
 		at = w.steps[--w.n];
 		if (at.settle) {
-			sr_nodes_settle(s, &at.wanted);
+			st = claims_check(&w, &at);
+			if (st == SR_OK)
+				sr_nodes_settle(s, &at.wanted);
 			continue;
 		}
 		if (sr_nodes_whole(s, &at.wanted) || !set_add(&w.seen, &at.wanted))

@@ -403,13 +403,13 @@ static void test_shared_subtrees_are_walked_once(void **state)
 	carry(&c, server, &top.hash, &none, 10, 400);
 	assert_int_equal(c.nodes, 201);
 
-	top = (struct sr_entry){.hash = missing, .leaves = 1}; /* and with the end of it never to be had */
+	top = (struct sr_entry){.hash = missing, .leaves = 2}; /* and with the end of it never to be had */
 	for (int i = 0; i < 200; i++) {
 		struct sr_pair pairs[10];
 		struct sr_err err;
 		size_t n;
 
-		e[0] = (struct sr_entry){sr_bytes_of("a"), SR_KIND_DIR, 0755, top.hash, 1, 0};
+		e[0] = (struct sr_entry){sr_bytes_of("a"), SR_KIND_DIR, 0755, top.hash, top.leaves, 0};
 		e[1] = e[0];
 		e[1].name = sr_bytes_of("b");
 		sr_map_build(client, sr_bytes(NULL, 0), e, 2, &top);
@@ -421,9 +421,70 @@ static void test_shared_subtrees_are_walked_once(void **state)
 	sr_nodes_free(client);
 }
 
+/* Two names for the same map, 60 levels deep: few nodes, and who reads them as a tree would never end. */
+static void twice_each(struct sr_nodes *s, unsigned levels, bool honest, struct sr_entry *top)
+{
+	struct sr_entry e[2];
+
+	sr_map_build(s, sr_bytes(NULL, 0), NULL, 0, top);
+	top->leaves = 1;
+	for (unsigned i = 0; i < levels; i++) {
+		uint64_t leaves = honest || i % 7 ? top->leaves : 1;
+
+		e[0] = (struct sr_entry){sr_bytes_of("a"), SR_KIND_DIR, 0755, top->hash, leaves, 0};
+		e[1] = e[0];
+		e[1].name = sr_bytes_of("b");
+		sr_map_build(s, sr_bytes(NULL, 0), e, 2, top);
+	}
+}
+
+/* All nodes of the tree put in from outside, and asked what is missing, until nothing is or it is refused. */
+static enum sr_status take_all(struct sr_nodes *server, struct sr_nodes *client, const struct sr_hash *top, struct sr_err *err)
+{
+	struct sr_pair pairs[10];
+	enum sr_status st;
+	size_t n;
+
+	for (;;) {
+		struct sr_bytes node;
+
+		st = sr_walk_missing(client, top, &none, pairs, 10, &n, err);
+		if (st != SR_OK || !n)
+			return st;
+		for (size_t i = 0; i < n; i++) {
+			assert_true(sr_nodes_get(server, &pairs[i].wanted, &node));
+			assert_int_equal(sr_nodes_put(client, &pairs[i].wanted, node, err), SR_OK);
+		}
+	}
+}
+
+static void test_few_nodes_and_leaves_without_end(void **state)
+{
+	struct sr_nodes *server = new_nodes(), *client = new_nodes();
+	struct sr_entry top;
+	struct sr_err err;
+
+	(void)state;
+	twice_each(server, 60, true, &top);
+	assert_int_equal(take_all(server, client, &top.hash, &err), SR_OK); /* no limit was set */
+	sr_nodes_free(client);
+	client = new_nodes();
+	sr_nodes_limit(client, 1000);
+	assert_int_equal(take_all(server, client, &top.hash, &err), SR_E_LIMIT);
+	assert_non_null(strstr(err.text, "1152921504606846976 leaves, and Max-Leaves is 1000"));
+	twice_each(server, 9, true, &top);
+	assert_int_equal(take_all(server, client, &top.hash, &err), SR_OK);
+	twice_each(server, 60, false, &top);
+	assert_int_equal(take_all(server, client, &top.hash, &err), SR_E_DATA);
+	assert_non_null(strstr(err.text, "does not count what is in it"));
+	sr_nodes_free(server);
+	sr_nodes_free(client);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_few_nodes_and_leaves_without_end),
 		cmocka_unit_test(test_random_trees),
 		cmocka_unit_test(test_one_change_of_many),
 		cmocka_unit_test(test_rename_moves_no_content),
