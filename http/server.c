@@ -540,14 +540,16 @@ static enum sr_status read_pem(const char *path, char **out, struct sr_err *err)
 
 static void apply(struct sr_server *server, const struct sr_server_options *o)
 {
+	unsigned client_ms = o->client_ms ? o->client_ms : 30000;
+
 	server->limits = (struct sr_limits){
 		.max_header = o->max_header ? o->max_header : 16384,
 		.ring = o->ring ? o->ring : 65536,
 		.max_drain = o->max_drain ? o->max_drain : 1 << 20,
-		.head_ms = o->head_ms ? o->head_ms : 10000,
+		.head_ms = o->head_ms ? o->head_ms : client_ms < 10000 ? client_ms : 10000,
 		.idle_ms = o->idle_ms ? o->idle_ms : 75000,
-		.stall_ms = o->stall_ms ? o->stall_ms : 30000,
-		.still_ms = o->still_ms ? o->still_ms : 60000,
+		.stall_ms = o->stall_ms ? o->stall_ms : client_ms,
+		.still_ms = o->still_ms ? o->still_ms : 2 * client_ms,
 		.min_rate = o->min_rate ? o->min_rate : 1024,
 		.challenge = o->challenge ? o->challenge : "Bearer",
 		.verify = o->verify,

@@ -77,11 +77,12 @@ struct sr_server_options { /* zero, or NULL, means the default in brackets */
 	size_t max_header;        /* bytes of request line and headers [16384] */
 	size_t ring;              /* bytes buffered each way for a streaming request [65536] */
 	uint64_t max_drain;       /* an answer given in mid-body waits for at most so many more bytes of it, then it is cut [1 MiB] */
-	unsigned head_ms;         /* from connect, or from the request line, to the end of the headers [10000] */
+	unsigned client_ms;       /* what the next three are by default made of: Client-Timeout [30000] */
+	unsigned head_ms;         /* from connect, or from the request line, to the end of the headers [client_ms, 10000 at most] */
 	unsigned idle_ms;         /* a kept connection without a request [75000] */
-	unsigned stall_ms;        /* grace: how long a body or answer may stand still in all ... [30000] */
+	unsigned stall_ms;        /* grace: how long a body or answer may stand still in all ... [client_ms] */
 	unsigned min_rate;        /* ... on top of what this many bytes a second need [1024] */
-	unsigned still_ms;        /* how long it may stand still at a time, however much it has moved before [60000] */
+	unsigned still_ms;        /* how long it may stand still at a time, however much it has moved before [twice client_ms] */
 };
 
 /* Listen and serve.  COPIES *options (see the notes on strings).  SR_E_BUSY: the port is taken; SR_E_CONFIG: address, certificate or key

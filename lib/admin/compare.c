@@ -126,8 +126,10 @@ static enum sr_status open_online(struct compare *c, struct sr_err *err)
 
 	if (rc == SR_OK && !found)
 		rc = sr_err_set(err, SR_E_UNAVAILABLE, "no round went through yet: there is nothing to compare");
-	if (rc == SR_OK)
+	if (rc == SR_OK) {
 		c->nodes = sr_nodes_new(&c->key);
+		sr_nodes_limit(c->nodes, c->a->config->max_leaves);
+	}
 	return rc;
 }
 

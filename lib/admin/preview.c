@@ -317,6 +317,7 @@ static enum sr_status make(struct look *l, unsigned wait_ms, struct sr_err *err)
 		return rc;
 	sr_tree_key_set(&l->key, l->info.key);
 	l->nodes = sr_nodes_new(&l->key);
+	sr_nodes_limit(l->nodes, l->config->max_leaves);
 	rc = look_here(l, err);
 	for (int i = 0; rc == SR_OK && i < TRIES; i++) {
 		rc = sr_fetch_nodes(l->nodes, l->client, &l->info.at.root, &l->root, NULL, NULL, err);

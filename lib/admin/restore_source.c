@@ -147,6 +147,7 @@ static enum sr_status take_key(struct sr_restore *x, const uint8_t secret[SR_KEY
 		x->key = key;
 		x->keyed = true;
 		x->nodes = sr_nodes_new(&x->key);
+		sr_nodes_limit(x->nodes, x->o->config->max_leaves);
 	}
 	return SR_OK;
 }

@@ -116,6 +116,7 @@ static enum sr_status open_here(struct sides *s, struct sr_err *err)
 	if (rc != SR_OK)
 		return rc;
 	s->nodes = sr_nodes_new(&s->key);
+	sr_nodes_limit(s->nodes, s->a->config->max_leaves);
 	rc = sr_fetch_tree(s->h->client, &info, err);
 	if (rc == SR_OK)
 		rc = sr_fetch_nodes(s->nodes, s->h->client, &info.at.root, &nothing, NULL, NULL, err);

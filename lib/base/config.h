@@ -71,6 +71,10 @@ struct sr_config {
 	char *sync_listen_address;
 	uint16_t sync_port;
 	uint64_t max_connections;           /* of a daemon's server */
+	uint64_t client_timeout;            /* seconds */
+	uint64_t max_leaves;                /* of a tree that comes from outside, and of a push */
+	uint64_t max_push_bytes;            /* unpacked */
+	uint64_t max_webservers;            /* that the datastore lists */
 
 	char *control_auth; /* NULL: in control_auth_file.  Use sr_config_secret() or sr_config_secrets() */
 	char *control_auth_file;

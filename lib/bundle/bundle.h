@@ -47,6 +47,7 @@ struct sr_bundle_limits { /* each an inclusive maximum; UINT64_MAX: none */
 	uint64_t leaves;
 	uint64_t file;    /* of one file */
 	uint64_t frame;   /* of one frame */
+	const char *bytes_key, *leaves_key; /* what an operator calls them; NULL: nothing */
 };
 
 struct sr_bundle_reader;

@@ -72,6 +72,13 @@ static la_ssize_t refuse_stream(struct sr_bundle_reader *r, struct archive *tar)
 	return -1;
 }
 
+static enum sr_status over(uint64_t limit, const char *what, const char *key, struct sr_err *err)
+{
+	if (key)
+		return sr_err_set(err, SR_E_LIMIT, "bundle: more than %s, %" PRIu64 " %s", key, limit, what);
+	return sr_err_set(err, SR_E_LIMIT, "bundle: more than the limit of %" PRIu64 " %s", limit, what);
+}
+
 /* The next piece of the tar, decompressed. */
 static la_ssize_t on_tar(struct archive *tar, void *ctx, const void **at)
 {
@@ -86,7 +93,7 @@ static la_ssize_t on_tar(struct archive *tar, void *ctx, const void **at)
 	if (got == ARCHIVE_EOF)
 		return 0;
 	if (got == ARCHIVE_OK && n > r->limits.bytes - r->bytes)
-		sr_err_set(&r->failed, SR_E_LIMIT, "bundle: more than the limit of %" PRIu64 " bytes", r->limits.bytes);
+		over(r->limits.bytes, "bytes", r->limits.bytes_key, &r->failed);
 	if (got != ARCHIVE_OK || r->failed.code)
 		return refuse_stream(r, tar);
 	r->bytes += n;
@@ -393,7 +400,7 @@ static enum sr_status take_frame(struct sr_bundle_reader *r, const struct sr_bun
 	if (r->has_content)
 		return refuse(r, "a frame after the one with content", err);
 	if (r->leaves == r->limits.leaves)
-		return sr_err_set(err, SR_E_LIMIT, "bundle: more than the limit of %" PRIu64 " leaves", r->limits.leaves);
+		return over(r->limits.leaves, "leaves", r->limits.leaves_key, err);
 	r->leaves++;
 	rc = parse_frame(r, frame, err);
 	if (!rc && r->has_content) { /* it is needed again, beyond this piece of the member */
@@ -417,7 +424,7 @@ static bool next_frame(const struct sr_bundle_reader *r, struct sr_reader *in, s
 		return false;
 	}
 	if (n > r->limits.frame) {
-		*rc = sr_err_set(err, SR_E_LIMIT, "bundle: over the limit of %" PRIu64 " bytes a frame", r->limits.frame);
+		*rc = sr_err_set(err, SR_E_LIMIT, "bundle: over the limit of %" PRIu64 " bytes a frame, that is a row", r->limits.frame);
 		return false;
 	}
 	if (n > sr_read_left(&ahead))

@@ -9,6 +9,7 @@
  * counts as alive for that long; nobody's wall clock has a say. */
 #include "lib/datastore/internal.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,7 +147,7 @@ static enum sr_status judge(struct sr_datastore *d, struct exchange *x, bool *sa
 	bool known;
 
 	if (!w)
-		return sr_err_set(err, SR_E_LIMIT, "too many webservers");
+		return sr_err_set(err, SR_E_LIMIT, "more webservers than Max-Webservers, %" PRIu64, d->config->max_webservers);
 	*same = same_uuid(&w->token.token, &x->new);
 	known = sr_uuid_none(&w->token.token) || same_uuid(&w->token.token, &x->old) || x->n > w->token.n;
 	x->next = *same ? w->token.n : (x->n > w->token.n ? x->n : w->token.n) + 1;
@@ -251,32 +252,42 @@ static enum sr_status not_ready(struct sr_datastore *d, struct sr_request *req, 
 	return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
 }
 
+enum sr_status sr_ds_token_tell(struct sr_datastore *d, const struct sr_uuid *webserver, struct sr_bytes json, const char *peer, uint64_t *next,
+				struct sr_err *err)
+{
+	struct exchange x = {.peer = peer, .webserver = *webserver};
+	json_t *o = json_loadb((const char *)json.at, json.len, JSON_REJECT_DUPLICATES, NULL);
+	enum sr_status rc = o ? parse(o, &x, err) : sr_err_set(err, SR_E_DATA, "the body is not JSON");
+
+	if (rc == SR_OK)
+		rc = exchange(d, &x, err);
+	if (rc == SR_OK)
+		*next = x.next;
+	json_decref(o);
+	return rc;
+}
+
 enum sr_status sr_ds_token_put(void *ctx, struct sr_request *req, struct sr_err *err)
 {
 	struct sr_datastore *d = ctx;
-	struct exchange x = {.peer = sr_request_peer(req)};
 	struct sr_buf body = {0};
-	json_t *o = NULL;
+	struct sr_uuid webserver;
+	uint64_t next = 0;
 	char why[256];
 	enum sr_status rc = sr_ds_protocol_check(d, req, err);
 
 	if (rc == SR_OK)
 		rc = sr_request_read_all(req, &body, MOST_BODY, err);
-	if (rc == SR_OK && !sr_ds_parse_uuid(sr_request_arg_text(req, 0), &x.webserver))
+	if (rc == SR_OK && !sr_ds_parse_uuid(sr_request_arg_text(req, 0), &webserver))
 		rc = sr_err_set(err, SR_E_DATA, "a webserver is named by its UUID");
-	if (rc == SR_OK && !(o = json_loadb(body.at ? (const char *)body.at : "", body.len, JSON_REJECT_DUPLICATES, NULL)))
-		rc = sr_err_set(err, SR_E_DATA, "the body is not JSON");
-	if (rc == SR_OK)
-		rc = parse(o, &x, err);
 	if (rc == SR_OK && !sr_datastore_ready(d, why))
 		rc = not_ready(d, req, why, err);
 	if (rc == SR_OK)
-		rc = exchange(d, &x, err);
+		rc = sr_ds_token_tell(d, &webserver, sr_buf_view(&body), sr_request_peer(req), &next, err);
 	if (rc == SR_E_FULL)
 		sr_ds_note_full(d, err->text);
 	if (rc == SR_OK)
-		sr_ds_reply_json(req, 200, json_pack("{sI}", "n", (json_int_t)x.next));
-	json_decref(o);
+		sr_ds_reply_json(req, 200, json_pack("{sI}", "n", (json_int_t)next));
 	sr_buf_free(&body);
 	return rc;
 }

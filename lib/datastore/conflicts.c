@@ -176,23 +176,31 @@ static enum sr_status store_told(struct sr_datastore *d, const struct told *t, s
 	return rc;
 }
 
-enum sr_status sr_ds_webserver_conflicts_put(void *ctx, struct sr_request *req, struct sr_err *err)
+enum sr_status sr_ds_conflicts_tell(struct sr_datastore *d, const struct sr_uuid *webserver, struct sr_bytes json, struct sr_err *err)
 {
-	struct told t = {.report.at_ms = sr_now_ms()};
-	struct sr_buf body = {0};
-	json_t *o = NULL;
+	struct told t = {.report.webserver = *webserver, .report.at_ms = sr_now_ms()};
+	json_t *o = json_loadb((const char *)json.at, json.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
 	enum sr_status rc = SR_OK;
 
-	if (!sr_ds_parse_uuid(sr_request_arg_text(req, 0), &t.report.webserver) || !is_known(ctx, &t.report.webserver))
+	if (!read_told(o, &t))
+		rc = sr_err_set(err, SR_E_DATA, "the body is {\"base\", \"token\", \"total\", \"bytes\", \"added\", \"removed\"}");
+	if (rc == SR_OK)
+		rc = store_told(d, &t, err);
+	json_decref(o);
+	return rc;
+}
+
+enum sr_status sr_ds_webserver_conflicts_put(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_buf body = {0};
+	struct sr_uuid webserver;
+	enum sr_status rc;
+
+	if (!sr_ds_parse_uuid(sr_request_arg_text(req, 0), &webserver) || !is_known(ctx, &webserver))
 		return sr_err_set(err, SR_E_NOTFOUND, "no such webserver; it tells who it is first");
 	rc = sr_request_read_all(req, &body, SIZE_MAX, err); /* the route has a limit */
 	if (rc == SR_OK)
-		o = json_loadb((const char *)body.at, body.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
-	if (rc == SR_OK && !read_told(o, &t))
-		rc = sr_err_set(err, SR_E_DATA, "the body is {\"base\", \"token\", \"total\", \"bytes\", \"added\", \"removed\"}");
-	if (rc == SR_OK)
-		rc = store_told(ctx, &t, err);
-	json_decref(o);
+		rc = sr_ds_conflicts_tell(ctx, &webserver, sr_buf_view(&body), err);
 	sr_buf_free(&body);
 	if (rc == SR_OK)
 		sr_reply_bytes(req, 204, NULL, sr_bytes(NULL, 0));

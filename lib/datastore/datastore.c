@@ -454,7 +454,8 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 				      .challenge = SR_ADMIT_CHALLENGE,
 				      .authorize_ctx = &d->admit,
 				      .workers = WORKERS,
-				      .max_connections = (unsigned)d->config->max_connections};
+				      .max_connections = (unsigned)d->config->max_connections,
+				      .client_ms = (unsigned)d->config->client_timeout * 1000};
 	struct sr_server *server = NULL;
 	enum sr_status rc = certificate(d, err);
 

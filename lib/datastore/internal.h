@@ -411,6 +411,8 @@ SR_MUST enum sr_status sr_ds_push_add(struct sr_ds_push *p, size_t i, const stru
 /* Nothing more is staged for it; what is left over goes.  Writer held. */
 void sr_ds_push_end_staging(struct sr_ds_push *p);
 
+/* Read a whole push from `read`, decide, commit: what is to be answered is in p->status and p->text. */
+SR_MUST enum sr_status sr_ds_push_take(struct sr_ds_push *p, sr_bundle_read_fn *read, void *ctx, struct sr_err *err);
 enum sr_status sr_ds_push_handler(void *ctx, struct sr_request *req, struct sr_err *err);
 /* All earlier pushes of a webserver count as cancelled.  Writer held; in the caller's step. */
 SR_MUST enum sr_status sr_ds_cancel_pushes(struct sr_datastore *d, const struct sr_uuid *webserver, struct sr_err *err);
@@ -521,6 +523,8 @@ struct sr_ds_webserver *sr_ds_webserver(struct sr_datastore *d, const struct sr_
  * (sr_ds_adopt).  With face held. */
 void sr_ds_note_early(struct sr_datastore *d, const struct sr_check_in *c);
 enum sr_status sr_ds_webservers_get(void *ctx, struct sr_request *req, struct sr_err *err);
+/* What a webserver tells of itself, as JSON, from `peer`.  SR_E_DATA: it makes no sense; SR_E_LIMIT names the limit. */
+SR_MUST enum sr_status sr_ds_webserver_tell(struct sr_datastore *d, const struct sr_uuid *uuid, struct sr_bytes json, const char *peer, struct sr_err *err);
 enum sr_status sr_ds_webserver_put(void *ctx, struct sr_request *req, struct sr_err *err);
 struct json_t;
 SR_MUST enum sr_status sr_ds_ask_registry(void *ctx, struct sr_buf *out, struct sr_err *err); /* the same as JSON; ctx: the datastore */
@@ -561,6 +565,9 @@ SR_MUST enum sr_status sr_ds_token_check(struct sr_ds_webserver *w, const struct
 /* Who was refused a moment ago as a copy of it, with "; " between, or NULL.  OWNED BY CALLER (free).  With face held. */
 char *sr_ds_clone(const struct sr_datastore *d, const struct sr_ds_webserver *w);
 void sr_ds_forget_clones(struct sr_ds_webserver *w);
+/* A start's exchange of tokens, as JSON; *next: the number of the new one. */
+SR_MUST enum sr_status sr_ds_token_tell(struct sr_datastore *d, const struct sr_uuid *webserver, struct sr_bytes json, const char *peer, uint64_t *next,
+					struct sr_err *err);
 enum sr_status sr_ds_token_put(void *ctx, struct sr_request *req, struct sr_err *err);
 
 /* With dashes or without. */
@@ -570,6 +577,8 @@ SR_MUST bool sr_ds_parse_uuid(const char *text, struct sr_uuid *out);
 
 /* For the routes of lib/replica/conflict_routes.h. */
 enum sr_status sr_ds_conflicts_restore(void *ctx, struct sr_bytes wish, struct sr_buf *out, struct sr_err *err);
+/* What lies in a webserver's conflict archive, or came to it and left it, as JSON. */
+SR_MUST enum sr_status sr_ds_conflicts_tell(struct sr_datastore *d, const struct sr_uuid *webserver, struct sr_bytes json, struct sr_err *err);
 enum sr_status sr_ds_webserver_conflicts_put(void *ctx, struct sr_request *req, struct sr_err *err);
 /* As GET /api/conflicts answers, the newest `most` of each node.  *out OWNED BY CALLER (json_decref). */
 SR_MUST enum sr_status sr_ds_conflicts_json(struct sr_datastore *d, size_t most, struct json_t **out, struct sr_err *err);

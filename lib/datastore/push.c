@@ -9,8 +9,6 @@
 
 #include "lib/base/log.h"
 
-#define MOST_LEAVES 50000000
-
 static bool same_uuid(const struct sr_uuid *a, const struct sr_uuid *b)
 {
 	return memcmp(a->b, b->b, sizeof(a->b)) == 0;
@@ -306,10 +304,11 @@ void sr_ds_push_end_staging(struct sr_ds_push *p)
 			sr_store_sweep_stage(d->r->stores[i].store);
 }
 
-static enum sr_status take_push(struct sr_ds_push *p, struct sr_request *req, struct sr_err *err)
+enum sr_status sr_ds_push_take(struct sr_ds_push *p, sr_bundle_read_fn *read, void *ctx, struct sr_err *err)
 {
 	struct sr_bundle_limits limits = {
-		.bytes = UINT64_MAX, .leaves = MOST_LEAVES, .file = UINT64_MAX, .frame = SR_BUNDLE_FRAME};
+		.bytes = p->d->config->max_push_bytes, .leaves = p->d->config->max_leaves, .file = UINT64_MAX, .frame = SR_BUNDLE_FRAME,
+		.bytes_key = "Max-Push-Bytes", .leaves_key = "Max-Leaves"};
 	struct sr_bundle_reader *reader = NULL;
 	bool repeat = false;
 	char why[256];
@@ -317,7 +316,7 @@ static enum sr_status take_push(struct sr_ds_push *p, struct sr_request *req, st
 
 	if (!sr_datastore_ready(p->d, why)) /* before that there may be no tree key */
 		return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
-	rc = sr_bundle_reader_new(&reader, &p->d->r->key, &limits, read_body, req, err);
+	rc = sr_bundle_reader_new(&reader, &p->d->r->key, &limits, read, ctx, err);
 	if (rc == SR_OK)
 		rc = sr_push_head_parse(sr_bundle_head(reader), &p->head, err);
 	if (rc == SR_OK && sr_ds_is_edit(p))
@@ -345,7 +344,7 @@ enum sr_status sr_ds_push_handler(void *ctx, struct sr_request *req, struct sr_e
 	enum sr_status rc;
 
 	sr_ds_push_init(&p, ctx);
-	rc = take_push(&p, req, err);
+	rc = sr_ds_push_take(&p, read_body, req, err);
 	if (rc == SR_OK)
 		sr_reply_bytes(req, p.status, "application/json", sr_buf_view(&p.text));
 	sr_ds_push_free(&p);

@@ -3,6 +3,7 @@
  * What they say (PUT) is kept in state.db; what is seen at a check-in stays in memory. */
 #include "lib/datastore/internal.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +14,7 @@
 #include "lib/state/conflict.h"
 #include "lib/state/datastore_state.h"
 
-#define MOST_WEBSERVERS 10000 /* that are listed: a check-in may name any UUID, do not let that fill the memory */
-#define MOST_PLACES     (10 * MOST_WEBSERVERS) /* with those that are listed no more, of whom little is kept */
+#define PLACES_EACH     10 /* for those that are listed no more, of whom little is kept, to each of Max-Webservers */
 #define MOST_BODY       65536
 #define MOST_SECONDS    86400 /* of an interval */
 
@@ -64,7 +64,7 @@ static bool is_vacant(const struct sr_ds_webserver *w)
 
 static struct sr_ds_webserver *add_place(struct sr_datastore *d)
 {
-	if (d->webservers_n == MOST_PLACES)
+	if (d->webservers_n >= PLACES_EACH * d->config->max_webservers)
 		return NULL;
 	if ((d->webservers_n & (d->webservers_n + 1)) == 0) /* full at 0, 1, 3, 7, ... */
 		d->webservers = sr_realloc(d->webservers, (d->webservers_n * 2 + 1) * sizeof(*d->webservers));
@@ -86,7 +86,7 @@ struct sr_ds_webserver *sr_ds_webserver(struct sr_datastore *d, const struct sr_
 		if (!place && is_vacant(w))
 			place = w;
 	}
-	if (listed >= MOST_WEBSERVERS)
+	if (listed >= d->config->max_webservers) /* a check-in may name any UUID: do not let that fill the memory */
 		return NULL;
 	if (!place && !(place = add_place(d)))
 		return NULL;
@@ -433,7 +433,7 @@ static enum sr_status begin_told(struct sr_datastore *d, const struct sr_uuid *u
 		t->interval = w->interval;
 	}
 	pthread_mutex_unlock(&d->face);
-	return w ? SR_OK : sr_err_set(err, SR_E_LIMIT, "more than %d webservers", MOST_WEBSERVERS);
+	return w ? SR_OK : sr_err_set(err, SR_E_LIMIT, "more webservers than Max-Webservers, %" PRIu64, d->config->max_webservers);
 }
 
 static enum sr_status take_told(const json_t *o, const char *peer, struct told *t, struct sr_err *err)
@@ -494,22 +494,27 @@ static enum sr_status put_row(struct sr_datastore *d, const struct sr_uuid *uuid
 	return rc;
 }
 
+enum sr_status sr_ds_webserver_tell(struct sr_datastore *d, const struct sr_uuid *uuid, struct sr_bytes json, const char *peer, struct sr_err *err)
+{
+	json_t *o = json_loadb((const char *)json.at, json.len, JSON_REJECT_DUPLICATES, NULL);
+	enum sr_status rc = o ? put_row(d, uuid, o, peer, err) : sr_err_set(err, SR_E_DATA, "the body is not JSON");
+
+	json_decref(o);
+	return rc;
+}
+
 enum sr_status sr_ds_webserver_put(void *ctx, struct sr_request *req, struct sr_err *err)
 {
 	struct sr_buf body = {0};
 	struct sr_uuid uuid;
-	json_t *o = NULL;
 	enum sr_status rc = sr_request_read_all(req, &body, MOST_BODY, err);
 
 	if (rc == SR_OK && !sr_ds_parse_uuid(sr_request_arg_text(req, 0), &uuid))
 		rc = sr_err_set(err, SR_E_DATA, "a webserver is named by its UUID");
-	if (rc == SR_OK && !(o = json_loadb((const char *)body.at, body.len, JSON_REJECT_DUPLICATES, NULL)))
-		rc = sr_err_set(err, SR_E_DATA, "the body is not JSON");
 	if (rc == SR_OK)
-		rc = put_row(ctx, &uuid, o, sr_request_peer(req), err);
+		rc = sr_ds_webserver_tell(ctx, &uuid, sr_buf_view(&body), sr_request_peer(req), err);
 	if (rc == SR_E_FULL)
 		sr_ds_note_full(ctx, err->text);
-	json_decref(o);
 	sr_buf_free(&body);
 	if (rc == SR_OK)
 		sr_reply_bytes(req, 204, NULL, sr_bytes(NULL, 0));

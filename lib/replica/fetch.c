@@ -14,7 +14,7 @@
 
 /* --- the walk ------------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status put_frames(struct sr_nodes *nodes, struct sr_bytes body, struct sr_err *err)
+enum sr_status sr_fetched_nodes(struct sr_nodes *nodes, struct sr_bytes body, struct sr_err *err)
 {
 	struct sr_reader in = sr_reader(body);
 	enum sr_status rc = SR_OK;
@@ -67,7 +67,7 @@ enum sr_status sr_fetch_nodes(struct sr_nodes *nodes, struct sr_client *client, 
 		if (rc == SR_OK && n) {
 			if (lock)
 				lock(ctx, true);
-			rc = put_frames(nodes, sr_buf_view(&answer.body), err);
+			rc = sr_fetched_nodes(nodes, sr_buf_view(&answer.body), err);
 			if (lock)
 				lock(ctx, false);
 		}

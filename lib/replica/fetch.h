@@ -18,6 +18,9 @@ typedef void sr_fetch_lock_fn(void *ctx, bool lock);
 SR_MUST enum sr_status sr_fetch_nodes(struct sr_nodes *nodes, struct sr_client *client, const struct sr_hash *root,
 				      const struct sr_hash *mine, sr_fetch_lock_fn *lock, void *ctx, struct sr_err *err);
 
+/* What an answer of POST /api/tree/nodes holds, into `nodes`: each node is what its hash says.  SR_E_DATA: malformed. */
+SR_MUST enum sr_status sr_fetched_nodes(struct sr_nodes *nodes, struct sr_bytes answer, struct sr_err *err);
+
 /* POST /api/bundle: the leaves named in `wanted` (sr_wanted_add), n of them, of together so many bytes of content, as of `root`. */
 SR_MUST enum sr_status sr_fetch_bundle(struct sr_client *client, const struct sr_tree_key *key, const struct sr_hash *root,
 				       struct sr_bytes wanted, uint64_t n, uint64_t bytes, const struct sr_bundle_sink *sink,

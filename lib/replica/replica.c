@@ -341,6 +341,7 @@ enum sr_status sr_replica_start(struct sr_replica *r, const uint8_t secret[SR_KE
 	drop_stores(r);
 	sr_tree_key_set(&r->key, secret);
 	r->nodes = sr_nodes_new(&r->key);
+	sr_nodes_limit(r->nodes, r->config->max_leaves);
 	r->stores = sr_alloc(r->config->store_count * sizeof *r->stores);
 	for (size_t i = 0; i < r->config->store_count && rc == SR_OK; i++)
 		if (path_of(r, &r->config->stores[i]))

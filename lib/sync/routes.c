@@ -318,7 +318,8 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 				      .challenge = SR_ADMIT_CHALLENGE,
 				      .authorize_ctx = &d->admit,
 				      .workers = SR_SYNC_WORKERS,
-				      .max_connections = (unsigned)c->max_connections};
+				      .max_connections = (unsigned)c->max_connections,
+				      .client_ms = (unsigned)c->client_timeout * 1000};
 	enum sr_status rc = ensure_certificate(c, &cert, &key, err);
 
 	d->serve = (struct sr_serve){.replica = sr_sync_replica(d->sync), .ready = has_tree, .ctx = d};

@@ -21,7 +21,7 @@
 #define LIT(s) sr_bytes(s, sizeof(s) - 1)
 #define BLOCK 512
 
-static const struct sr_bundle_limits no_limits = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+static const struct sr_bundle_limits no_limits = {.bytes = UINT64_MAX, .leaves = UINT64_MAX, .file = UINT64_MAX, .frame = UINT64_MAX};
 
 static struct sr_tree_key test_key(uint8_t salt)
 {

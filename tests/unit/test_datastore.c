@@ -2000,7 +2000,7 @@ static void test_the_registry_has_an_end_and_places_are_given_back(void **state)
 	}
 	assert_int_equal(w->d->webservers_n, 10000);
 	assert_int_equal(tell_as(w, 2, "{\"name\":\"web2\"}"), 413);
-	assert_non_null(strstr(sr_buf_text(&w->body), "more than 10000 webservers"));
+	assert_non_null(strstr(sr_buf_text(&w->body), "more webservers than Max-Webservers, 10000"));
 	pass(w, 31 * day);
 	assert_int_equal(tell_as(w, 2, "{\"name\":5}"), 400); /* takes nobody's room */
 	assert_int_equal(tell_as(w, 3, "{\"name\":\"web3\"}"), 204);

@@ -591,7 +591,7 @@ static const char *unpacked(struct site *t)
 {
 	static struct got g;
 	struct world *w = t->w;
-	struct sr_bundle_limits most = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+	struct sr_bundle_limits most = {.bytes = UINT64_MAX, .leaves = UINT64_MAX, .file = UINT64_MAX, .frame = UINT64_MAX};
 	struct sr_bundle_sink sink = {&g, got_leaf, got_begin, got_data, got_end};
 	struct sr_bundle_reader *r;
 
