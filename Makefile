@@ -3,7 +3,7 @@
 #   make                 the programs, build/bin/
 #   make check           unit tests, fuzz corpora, end-to-end tests; T=PATTERN runs those whose name matches
 #   make check SAN=address     the same with a sanitizer (address, undefined, thread), in build/san-address/
-#   make fuzz            fuzz with clang, FUZZ_SECONDS=60 a target
+#   make fuzz MINUTES=1  fuzz with clang, so many minutes a target; T=PATTERN
 #   make bench-scale     100,000 files and 1,000,000 rows first synchronised: time, memory, traffic; FILES=n ROWS=n
 #   make bench-lock      how long an apply keeps an application from committing
 #   make install DESTDIR= PREFIX=/usr/local UNITDIR=     programs, pages, systemd units, completions; make uninstall takes them away
@@ -15,7 +15,7 @@ PACKAGES := libmicrohttpd gnutls libcurl libarchive sqlite3 libxxhash jansson in
 PREFIX ?= /usr/local
 SAN ?=
 T ?=
-FUZZ_SECONDS ?= 60
+MINUTES ?= 1
 B := build$(if $(SAN),/san-$(SAN))
 
 # As many jobs as there are processors, unless -j says otherwise.
@@ -41,12 +41,13 @@ ALL_CPPFLAGS += -D_FORTIFY_SOURCE=2
 ALL_CFLAGS += $(if $(CI),-Werror)
 else ifeq ($(SAN),fuzzer)
 CC := clang
-SAN_FLAGS := -fsanitize=fuzzer-no-link,address,undefined
+# Nothing is NULL and 0 here, and NULL + 0 is NULL, as C2y says.
+SAN_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=pointer-overflow -fno-sanitize-recover=all
 else
 SAN_FLAGS := -fsanitize=$(SAN) $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all)
 endif
 # gcc warns of what only its own instrumentation makes possible, hence the two -Wno and no -Werror above.
-ALL_CFLAGS += $(if $(SAN),$(SAN_FLAGS) -fno-omit-frame-pointer -Wno-format-overflow -Wno-format-truncation)
+ALL_CFLAGS += $(if $(SAN),$(SAN_FLAGS) -fno-omit-frame-pointer $(if $(filter fuzzer,$(SAN)),-Wno-format-nonliteral,-Wno-format-overflow -Wno-format-truncation))
 ALL_LDFLAGS += $(SAN_FLAGS)
 
 LIB := $(B)/libsameroot.a
@@ -117,7 +118,7 @@ e2e: all
 
 ifeq ($(SAN),fuzzer)
 fuzz: $(FUZZERS)
-	@BUILD=$(B) scripts/fuzz $(FUZZ_SECONDS) '$(T)'
+	@BUILD=$(B) scripts/fuzz $(MINUTES) '$(T)'
 else
 fuzz:
 	@$(MAKE) --no-print-directory fuzz SAN=fuzzer
