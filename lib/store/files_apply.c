@@ -372,7 +372,8 @@ enum sr_status sr_files_commit(struct sr_store *st, struct sr_err *err)
 
 /* ---- recover ---- */
 
-/* A directory is made first and gets its mode last: it may have been between the two. */
+/* A directory is made first and gets its mode last: it may have been between the two, or its mode is lost with the power.  One that is gone since was made
+ * all the same. */
 static enum sr_status finish_directory(struct files_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
 {
 	char name[256];
@@ -380,7 +381,7 @@ static enum sr_status finish_directory(struct files_apply *a, size_t i, const st
 	int fd = parent < 0 ? -1 : openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	enum sr_status s = SR_OK;
 
-	if (fd < 0 || fchmod(fd, leaf->to.mode & 0777) || fsync(fd))
+	if (fd < 0 ? errno != ENOENT && errno != ENOTDIR && errno != ELOOP : fchmod(fd, leaf->to.mode & 0777) || fsync(fd))
 		s = sr_err_sys(err, SR_E_IO, "chmod");
 	a->todo[i].done = s == SR_OK;
 	if (fd >= 0)
@@ -456,6 +457,8 @@ static enum sr_status judge(struct files_apply *a, size_t i, const struct sr_lea
 	if (leaf->to.kind == SR_KIND_FILE && leaf->stage.len && st.st_ino == leaf->inode)
 		return SR_OK; /* still waiting: not applied */
 	s = sr_files_tell_displaced(a, i, leaf, NULL, err);
+	if (s == SR_OK && leaf->to.kind == SR_KIND_DIR)
+		return finish_directory(a, i, leaf, err);
 	a->todo[i].done = s == SR_OK;
 	return s;
 }

@@ -1579,7 +1579,7 @@ static void test_recover_one_in_the_place_of_the_other(void **state)
 	to_file = leaf(w, "to-file", dir_v(0755), file_v(w, "f", 0644), "f");
 	busy = leaf(w, "busy", dir_v(0755), file_v(w, "f", 0644), "f");
 	leaf(w, "to-dir", file_v(w, "was a file", 0644), dir_v(0755), NULL);
-	assert_int_equal(mkdir(displaced(w, "to-dir"), 0755), 0);
+	assert_int_equal(mkdir(displaced(w, "to-dir"), 0700), 0); /* its mode was lost with the power */
 	assert_int_equal(recover(w), SR_OK); /* only made ready */
 	assert_int_equal(w->told.applied + w->told.displaced, 0);
 	swap(staged(w, to_file.stage), at(w, "to-file"));
@@ -1590,6 +1590,7 @@ static void test_recover_one_in_the_place_of_the_other(void **state)
 	assert_int_equal(w->told.applied, 2);
 	assert_int_equal(w->told.displaced, 1);
 	assert_string_equal(w->told.content, "was a file");
+	assert_int_equal(mode_of(w, "to-dir"), 0755);
 	assert_string_equal(content(w, "to-file"), "f");
 	assert_string_equal(content(w, "busy/f"), "filled in the last moment");
 }
