@@ -19,7 +19,7 @@
  *   its mode and mtime           as of its last fsync
  *   a name in a directory        as of the last fsync of that directory; a rename is one thing, and durable when both directories were synced since
  *   everything                   as of syncfs
- * A file of a directory whose own name is not durable is lost with it.  An fsync that failed makes nothing durable, and what was written before is not made
+ * A file that was made in a directory whose own name is not durable is lost with it; one that was moved there is where it was.  An fsync that failed makes nothing durable, and what was written before is not made
  * durable by a later one either, as with Linux.  At a power cut every other write, truncation and change of names survives or not, by the seed and `how`: a
  * write in sectors of 512 bytes each of which is there or not; a change of names whole or not at all, and only on top of what it was made on.
  *

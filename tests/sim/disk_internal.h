@@ -27,7 +27,8 @@ struct sr_disk_change {
 struct sr_disk_node {
 	struct sr_disk_node *next_same, *prev, *next; /* of one hash; all, oldest first */
 	uint64_t id;
-	unsigned refs; /* by names and by changes of names */
+	unsigned refs;  /* by names and by changes of names */
+	unsigned links; /* durable names */
 	bool known;    /* found by id */
 	char kind;     /* 'd', 'f', 'l' */
 	uint32_t mode, durable_mode;

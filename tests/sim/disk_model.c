@@ -199,14 +199,25 @@ static void naming_add(struct sr_disk_model *m, const struct sr_disk_swap *swap,
 	m->pending[m->n++] = c;
 }
 
-/* On top of what it was made on, or not at all. */
-static void naming_apply(struct sr_disk_model *m, const struct sr_disk_naming *c)
+/* Can it be, on what is durable?  In directories that have a name themselves, and on top of what it was made on. */
+static bool naming_fits(const struct sr_disk_naming *c)
 {
 	for (int i = 0; i < c->n; i++)
-		if (sr_disk_names_find(&c->swap[i].dir->durable, c->swap[i].name) != c->swap[i].before)
-			return;
-	for (int i = 0; i < c->n; i++)
+		if ((!c->swap[i].dir->root && !c->swap[i].dir->links) ||
+		    sr_disk_names_find(&c->swap[i].dir->durable, c->swap[i].name) != c->swap[i].before)
+			return false;
+	return true;
+}
+
+static void naming_apply(struct sr_disk_model *m, const struct sr_disk_naming *c)
+{
+	for (int i = 0; i < c->n; i++) {
+		if (c->swap[i].before)
+			c->swap[i].before->links--;
+		if (c->swap[i].after)
+			c->swap[i].after->links++;
 		names_set(m, &c->swap[i].dir->durable, c->swap[i].name, c->swap[i].after);
+	}
 }
 
 static bool meet(const struct sr_disk_naming *a, const struct sr_disk_naming *b)
@@ -229,7 +240,7 @@ static void make_durable(struct sr_disk_model *m)
 	for (size_t i = 0; i < m->n; i++) {
 		struct sr_disk_naming *c = m->pending[i];
 
-		if (c->wanted) {
+		if (c->wanted && naming_fits(c)) {
 			naming_apply(m, c);
 			naming_free(m, c);
 		} else {
@@ -465,7 +476,7 @@ static void cut_names(struct sr_disk_model *m, uint64_t *state, enum sr_disk_how
 		bool heads = draw(state, 2), survives = how == SR_DISK_ALL || how == SR_DISK_NAMES || (how == SR_DISK_PREFIX && i < prefix) ||
 							(how == SR_DISK_RANDOM && heads);
 
-		if (survives)
+		if (survives && naming_fits(m->pending[i]))
 			naming_apply(m, m->pending[i]);
 		naming_free(m, m->pending[i]);
 	}

@@ -144,6 +144,20 @@ static void a_directory_moves_with_all_that_is_in_it(void **state)
 	assert_int_equal(after.st_ino, before.st_ino);
 }
 
+/* Whatever else is lost: what was durable under another name is not. */
+static void what_moves_into_a_lost_directory_stays(void **state)
+{
+	(void)state;
+	assert_int_equal(put("a", "x", true) | sync_directory("."), 0);
+	assert_int_equal(mkdir("d", 0755) | rename("a", "d/a") | put("d/b", "y", true) | sync_directory("d"), 0);
+	assert_int_equal(sr_disk_cut(disk, 1, SR_DISK_NOTHING), 0);
+	assert_string_equal(has("a"), "x");
+	assert_string_equal(has("d/b"), "-");
+	assert_int_equal(mkdir("d", 0755) | rename("a", "d/a") | sync_directory("d") | sync_directory("."), 0);
+	assert_int_equal(sr_disk_cut(disk, 1, SR_DISK_NOTHING), 0);
+	assert_string_equal(has("d/a"), "x");
+}
+
 static void writes_are_torn_by_sectors(void **state)
 {
 	static char old[2048], new[2048], got[2048];
@@ -320,6 +334,7 @@ int main(void)
 		TEST(a_rename_is_lost_without_its_directory),
 		TEST(names_may_outlive_their_data),
 		TEST(a_directory_moves_with_all_that_is_in_it),
+		TEST(what_moves_into_a_lost_directory_stays),
 		TEST(writes_are_torn_by_sectors),
 		TEST(an_fsync_that_failed_made_nothing_durable),
 		TEST(a_full_disk_writes_over_and_does_not_grow),
