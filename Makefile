@@ -4,6 +4,7 @@
 #   make check           unit tests, fuzz corpora, end-to-end tests; T=PATTERN runs those whose name matches
 #   make check SAN=address     the same with a sanitizer (address, undefined, thread), in build/san-address/
 #   make fuzz MINUTES=1  fuzz with clang, so many minutes a target; T=PATTERN
+#   make crash           stop the daemons at every step that writes, renames, syncs or sends, and by power cuts; SCENARIO='pull push' of some
 #   make bench-scale     100,000 files and 1,000,000 rows first synchronised: time, memory, traffic; FILES=n ROWS=n
 #   make bench-lock      how long an apply keeps an application from committing
 #   make install DESTDIR= PREFIX=/usr/local UNITDIR=     programs, pages, systemd units, completions; make uninstall takes them away
@@ -100,6 +101,17 @@ DISK_TESTS := $(patsubst %,$(B)/tests/test_%,disk durable sqlite_reshape)
 $(DISK_TESTS): $(DISK)
 $(DISK_TESTS): ALL_LDFLAGS += -rdynamic
 
+# The same, for programs that know nothing of it (tests/crash), without sanitizers.
+CRASH := $(B)/tests/disk.so $(B)/tests/powercut
+$(B)/tests/disk.so: tests/crash/preload.c $(wildcard tests/sim/disk*.[ch]) Makefile
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CPPFLAGS) -std=c11 $(CFLAGS) $(WARNINGS) -fPIC -shared $(filter %.c,$^) -o $@
+
+$(B)/tests/powercut: $(B)/obj/tests/crash/powercut.o $(filter %/disk_model.o %/disk_put.o,$(DISK))
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@
+
 # A target with replay.c runs the files of its corpus; with libFuzzer it makes new ones.
 FUZZ_MAIN := $(if $(filter fuzzer,$(SAN)),,$(B)/obj/tests/fuzz/replay.o)
 $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(LIB)
@@ -107,8 +119,8 @@ $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(if $(FUZZ_MAIN),,-fsanitize=fuzzer) $^ -o $@ $(PACKAGE_LIBS)
 
-check: all $(TESTS) $(SIMULATORS) $(FUZZERS)
-	@BUILD=$(B) tests/run -t '$(T)' unit fuzz sim e2e
+check: all $(TESTS) $(SIMULATORS) $(FUZZERS) $(CRASH)
+	@BUILD=$(B) tests/run -t '$(T)' unit fuzz sim crash e2e
 
 unit: $(TESTS)
 	@BUILD=$(B) tests/run -t '$(T)' unit
@@ -129,6 +141,10 @@ lint:
 
 demo: all
 	@BIN=$(B)/bin scripts/demo
+
+# Each step of SCENARIO, or of all of them (tests/crash/crash.py): an hour.
+crash: all $(CRASH)
+	@BUILD=$(abspath $(B)) tests/crash/crash.py --all $(SCENARIO)
 
 soak: all $(SIMULATORS)
 	@BIN=$(B)/bin BUILD=$(B) scripts/soak
@@ -196,7 +212,7 @@ dist:
 clean:
 	rm -rf build
 
-.PHONY: all check unit e2e fuzz lint demo soak bench bench-scale bench-lock install uninstall deb check-deb dist clean
+.PHONY: all check unit e2e fuzz lint demo crash soak bench bench-scale bench-lock install uninstall deb check-deb dist clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
