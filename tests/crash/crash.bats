@@ -2,7 +2,7 @@
 # Real daemons, stopped at some of their steps and started again (crash.py has how; `make crash` stops them at every one).
 
 crash() {
-	run "$BATS_TEST_DIRNAME/crash.py" --jobs 1 --sample "${SAMPLE:-10}" "$1"
+	run "$BATS_TEST_DIRNAME/crash.py" --jobs 1 --seed "${SEED:-1}" --sample "${SAMPLE:-10}" "$1"
 	echo "$output"
 	[ "$status" -eq 0 ]
 }
