@@ -97,7 +97,7 @@ $(B)/tests/sim_%: $(B)/obj/tests/sim/sim_%.o $(LIB)
 
 # The disk of a test stands between libc and the program, its libraries too: tests/sim/disk.h.
 DISK := $(patsubst tests/sim/%.c,$(B)/obj/tests/sim/%.o,$(sort $(wildcard tests/sim/disk*.c)))
-DISK_TESTS := $(patsubst %,$(B)/tests/test_%,disk durable sqlite_reshape)
+DISK_TESTS := $(patsubst %,$(B)/tests/test_%,disk durable files sqlite_reshape)
 $(DISK_TESTS): $(DISK)
 $(DISK_TESTS): ALL_LDFLAGS += -rdynamic
 

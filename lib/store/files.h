@@ -61,6 +61,7 @@ struct sr_files {
 	atomic_size_t unflushed;       /* files staged since the last sr_stage_flush; stages may end in several threads */
 };
 #define SR_FILES_CHUNK (256u << 10)
+#define SR_FILES_FLUSH_SINGLY 32 /* so many are made durable each by itself; more of them by one syncfs, at a quarter of the cost */
 
 struct sr_files_view {
 	struct sr_view v;

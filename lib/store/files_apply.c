@@ -1,7 +1,7 @@
 /* files_apply.c - apply leaves to a directory tree: compare (prepare), do (commit), and find out after a crash what was done (recover).
  *
- * Order of a commit: directories, parents first, and files into place; then deletions, deepest first; exact modes of directories; every
- * touched directory synced; only then is anything called applied, the old content removed, the marker written. */
+ * Order of a commit: directories, parents first, which are synced; files into place; then deletions, deepest first; exact modes of directories;
+ * every touched directory synced; only then is anything called applied, the old content removed, the marker written. */
 #include "lib/store/files.h"
 
 #include <errno.h>
@@ -251,6 +251,11 @@ void sr_files_rollback(struct sr_store *st)
 
 /* ---- commit ---- */
 
+static bool makes(const struct files_todo *todo)
+{
+	return todo->step == STEP_MKDIR || todo->step == STEP_FILE_TO_DIR || todo->step == STEP_DIRMODE;
+}
+
 static bool removes(const struct files_todo *todo)
 {
 	return todo->step == STEP_UNLINK || todo->step == STEP_RMDIR || todo->step == STEP_DIR_TO_FILE;
@@ -267,12 +272,46 @@ static enum sr_status step(struct files_apply *a, size_t i, struct sr_err *err)
 	return s;
 }
 
-static enum sr_status all_steps(struct files_apply *a, struct sr_err *err)
+static enum sr_status sync_touched(struct files_apply *a, struct sr_err *err)
 {
+	struct sr_reader r = sr_reader(sr_buf_view(&a->touched));
 	enum sr_status s = SR_OK;
 
+	while (sr_read_left(&r) && s == SR_OK) {
+		int fd = sr_open_below(a->f->root, sr_read_string(&r), O_RDONLY | O_DIRECTORY);
+
+		if (fd < 0 ? errno == EACCES && syncfs(a->f->root) : fsync(fd)) /* else it is gone, and its parent is on the list */
+			s = sr_err_sys(err, SR_E_IO, "fsync in %s", a->f->st.path);
+		if (fd >= 0)
+			close(fd);
+	}
+	if (s == SR_OK && ((a->unsynced && syncfs(a->f->root)) || (a->touched.len && fsync(a->f->stage))))
+		s = sr_err_sys(err, SR_E_IO, "fsync in %s", a->f->st.path);
+	return s;
+}
+
+/* New directories are durable before anything is in them: at a power cut it would be gone with the directory, and from staging, and be taken for deleted. */
+static enum sr_status make_directories(struct files_apply *a, struct sr_err *err)
+{
+	enum sr_status s = SR_OK;
+	size_t made = 0;
+
 	for (size_t i = 0; i < a->n && s == SR_OK; i++)
-		if (a->todo[i].step > STEP_THERE && !removes(&a->todo[i]))
+		if (makes(&a->todo[i])) {
+			made += a->todo[i].step != STEP_DIRMODE;
+			s = step(a, i, err);
+		}
+	if (s == SR_OK && made > SR_FILES_FLUSH_SINGLY && syncfs(a->f->root))
+		return sr_err_sys(err, SR_E_IO, "syncfs %s", a->f->st.path);
+	return s == SR_OK && made && made <= SR_FILES_FLUSH_SINGLY ? sync_touched(a, err) : s;
+}
+
+static enum sr_status all_steps(struct files_apply *a, struct sr_err *err)
+{
+	enum sr_status s = make_directories(a, err);
+
+	for (size_t i = 0; i < a->n && s == SR_OK; i++)
+		if (a->todo[i].step > STEP_THERE && !makes(&a->todo[i]) && !removes(&a->todo[i]))
 			s = step(a, i, err);
 	for (size_t i = a->n; i-- > 0 && s == SR_OK;)
 		if (removes(&a->todo[i]))
@@ -305,24 +344,6 @@ static enum sr_status exact_modes(struct files_apply *a, struct sr_err *err)
 		if (fd >= 0)
 			close(fd);
 	}
-	return s;
-}
-
-static enum sr_status sync_touched(struct files_apply *a, struct sr_err *err)
-{
-	struct sr_reader r = sr_reader(sr_buf_view(&a->touched));
-	enum sr_status s = SR_OK;
-
-	while (sr_read_left(&r) && s == SR_OK) {
-		int fd = sr_open_below(a->f->root, sr_read_string(&r), O_RDONLY | O_DIRECTORY);
-
-		if (fd < 0 ? errno == EACCES && syncfs(a->f->root) : fsync(fd)) /* else it is gone, and its parent is on the list */
-			s = sr_err_sys(err, SR_E_IO, "fsync in %s", a->f->st.path);
-		if (fd >= 0)
-			close(fd);
-	}
-	if (s == SR_OK && ((a->unsynced && syncfs(a->f->root)) || (a->touched.len && fsync(a->f->stage))))
-		s = sr_err_sys(err, SR_E_IO, "fsync in %s", a->f->st.path);
 	return s;
 }
 

@@ -11,8 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FLUSH_SINGLY 32 /* so many files are made durable each by itself; more of them by one syncfs, at a quarter of the cost */
-
 static void hex(char *out, const uint8_t *at, size_t n)
 {
 	static const char digits[] = "0123456789abcdef";
@@ -187,7 +185,7 @@ enum sr_status sr_stage_finish(struct sr_stage *s, const struct sr_version *to, 
 		return status;
 	if (fchmod(s->fd, to->mode & 0777) || futimens(s->fd, times) || fstat(s->fd, &st))
 		return sr_err_sys(err, SR_E_IO, "stage a file in %s", s->f->st.path);
-	if (atomic_fetch_add(&s->f->unflushed, 1) < FLUSH_SINGLY && fsync(s->fd))
+	if (atomic_fetch_add(&s->f->unflushed, 1) < SR_FILES_FLUSH_SINGLY && fsync(s->fd))
 		return sr_err_sys(err, SR_E_IO, "stage a file in %s", s->f->st.path);
 	if (s->parts >= 0)
 		status = sr_files_part_to_stage(s, st.st_ino, err);
@@ -208,7 +206,7 @@ enum sr_status sr_stage_flush(struct sr_store *st, struct sr_err *err)
 	if (status != SR_OK || !files)
 		return status;
 	/* The directory too, for an absent name is evidence after a crash. */
-	if (files > FLUSH_SINGLY ? syncfs(f->stage) : fsync(f->stage)) {
+	if (files > SR_FILES_FLUSH_SINGLY ? syncfs(f->stage) : fsync(f->stage)) {
 		atomic_fetch_add(&f->unflushed, files);
 		return sr_err_sys(err, SR_E_IO, "make what is staged in %s durable", st->path);
 	}

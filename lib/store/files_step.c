@@ -420,6 +420,16 @@ void sr_files_touch(struct files_apply *a, struct sr_bytes directory)
 	sr_buf_string(&a->touched, directory);
 }
 
+static enum sr_status sync_held(int dir, struct sr_err *err)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* dir may be there as a path only */
+	enum sr_status s = fd < 0 || fsync(fd) ? sr_err_sys(err, SR_E_IO, "fsync") : SR_OK;
+
+	if (fd >= 0)
+		close(fd);
+	return s;
+}
+
 /* Make the directories above `path` that are missing (deleted here while something below them changed there). */
 static enum sr_status make_parents(struct files_apply *a, struct sr_bytes path, struct sr_err *err)
 {
@@ -437,7 +447,8 @@ static enum sr_status make_parents(struct files_apply *a, struct sr_bytes path, 
 			return sr_err_sys(err, SR_E_CHANGED, "open the directory above");
 		if (!mkdirat(dir, name, 0700)) {
 			s = open_up(a, dir, name, 0755, true, err);
-			sr_files_touch(a, sr_files_parent(above));
+			if (s == SR_OK) /* before anything is in it */
+				s = sync_held(dir, err);
 		} else if (errno != EEXIST) {
 			s = sr_err_sys(err, SR_E_IO, "mkdir above");
 		}

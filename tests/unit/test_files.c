@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "lib/store/store.h"
+#include "tests/sim/disk.h"
 
 /* ---- a world: one store in a directory of its own, and an owner of applies that writes down what it is told ---- */
 
@@ -213,6 +214,8 @@ static void open_store(struct world *w, uint64_t max_size, const char *const *ex
 	assert_int_equal(sr_store_open(&w->st, &o, NULL), SR_OK);
 }
 
+static const char *place = "/tmp";
+
 static int set_up(void **state)
 {
 	struct world *w = sr_alloc(sizeof(*w));
@@ -224,7 +227,7 @@ static int set_up(void **state)
 	for (size_t i = 0; i < sizeof(secret); i++)
 		secret[i] = (uint8_t)(i * 37 + 11);
 	sr_tree_key_set(&w->key, secret);
-	strcpy(w->dir, "/tmp/sameroot-files-XXXXXX");
+	snprintf(w->dir, sizeof w->dir, "%s/sameroot-files-XXXXXX", place);
 	assert_non_null(mkdtemp(w->dir));
 	chmod(w->dir, 0755);
 	snprintf(w->root, sizeof(w->root), "%s/deeper/store", w->dir);
@@ -1079,7 +1082,7 @@ static void test_what_cannot_be_archived_stays(void **state)
 	leaf(w, "other", nothing, file_v(w, "o", 0644), "o");
 	assert_int_equal(apply(w, &err), SR_E_CHANGED);
 	assert_non_null(strstr(err.text, "3 of 4"));
-	assert_non_null(strstr(err.text, "resources/edit"));
+	assert_non_null(strstr(err.text, "resources/to-dir"));
 	assert_non_null(strstr(err.text, "archive is full"));
 	assert_string_equal(content(w, "edit"), "old");
 	assert_string_equal(content(w, "gone"), "bye");
@@ -1595,6 +1598,92 @@ static void test_recover_one_in_the_place_of_the_other(void **state)
 	assert_string_equal(content(w, "busy/f"), "filled in the last moment");
 }
 
+/* ---- the power fails ---- */
+
+static void is_as_applied(void *ctx, size_t i, const struct sr_leaf *leaf, uint64_t signature)
+{
+	struct world *w = ctx;
+	char name[64];
+	struct stat st;
+
+	(void)i, (void)signature;
+	assert_true(leaf->path.len < sizeof name);
+	for (size_t n = 0; n < leaf->path.len; n++)
+		name[n] = leaf->path.at[n] ? (char)leaf->path.at[n] : '/';
+	name[leaf->path.len] = '\0';
+	if (leaf->to.kind == SR_KIND_NONE) {
+		assert_false(there(w, name));
+		return;
+	}
+	assert_int_equal(lstat(at(w, name), &st), 0);
+	assert_int_equal(S_ISDIR(st.st_mode), leaf->to.kind == SR_KIND_DIR);
+	assert_int_equal(st.st_mode & 0777, leaf->to.mode);
+	assert_int_equal(leaf->to.kind == SR_KIND_FILE ? (uint64_t)st.st_size : leaf->to.bytes, leaf->to.bytes);
+}
+
+static void change_of_each_kind(struct world *w)
+{
+	put(w, "edit", "old");
+	put(w, "gone", "bye");
+	put(w, "to-dir", "file");
+	put(w, "mode", "m");
+	dir(w, "to-file");
+	dir(w, "olddir");
+	put(w, "olddir/last", "last");
+	leaf(w, "edit", file_v(w, "old", 0644), file_v(w, "new", 0644), "new");
+	leaf(w, "gone", file_v(w, "bye", 0644), nothing, NULL);
+	leaf(w, "to-dir", file_v(w, "file", 0644), dir_v(0755), NULL);
+	leaf(w, "to-dir/inner", nothing, file_v(w, "i", 0644), "i");
+	leaf(w, "mode", file_v(w, "m", 0644), file_v(w, "m", 0600), NULL);
+	leaf(w, "to-file", dir_v(0755), file_v(w, "f", 0644), "f");
+	leaf(w, "olddir", dir_v(0755), nothing, NULL);
+	leaf(w, "olddir/last", file_v(w, "last", 0644), nothing, NULL);
+	leaf(w, "newdir", nothing, dir_v(0711), NULL);
+	leaf(w, "newdir/first", nothing, file_v(w, "first", 0644), "first");
+	leaf(w, "missing/parent/of", nothing, file_v(w, "of", 0644), "of");
+	assert_int_equal(sr_stage_flush(w->st, NULL), SR_OK);
+	assert_int_equal(sr_leaves_sort(w->leaves, NULL), SR_OK);
+}
+
+/* False: it was over before step k. */
+static bool cut_at(struct world *w, uint64_t k, enum sr_disk_how how)
+{
+	struct sr_disk *disk = sr_disk_open(w->root);
+	bool stopped;
+
+	assert_non_null(disk);
+	w->told.verdict = SR_TAKE;
+	assert_int_equal(prepare(w), SR_OK);
+	sr_disk_stop_at(disk, k, SR_DISK_BEFORE);
+	w->ops.applied = is_as_applied;
+	(void)!sr_apply_commit(w->st, NULL);
+	stopped = sr_disk_stopped(disk);
+	sr_disk_stop(disk);
+	open_store(w, 0, NULL, 0);
+	assert_int_equal(sr_disk_cut(disk, k, how), 0);
+	open_store(w, 0, NULL, 0);
+	assert_int_equal(recover(w), SR_OK);
+	sr_disk_close(disk);
+	return stopped;
+}
+
+static void test_what_recovery_calls_applied_is_there(void **state)
+{
+	bool stopped = true;
+
+	(void)state;
+	place = access("/dev/shm", W_OK) ? place : "/dev/shm"; /* quicker, for hundreds of worlds */
+	for (uint64_t k = 1; stopped; k++)
+		for (enum sr_disk_how how = SR_DISK_NOTHING; how < SR_DISK_ANY; how++) {
+			void *world;
+
+			set_up(&world);
+			change_of_each_kind(world);
+			stopped = cut_at(world, k, how);
+			assert_int_equal(tear_down(&world), 0);
+		}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -1637,6 +1726,7 @@ int main(void)
 		T(test_recover_before_anything_happened),
 		T(test_recover_when_all_was_done_but_told),
 		T(test_recover_one_in_the_place_of_the_other),
+		cmocka_unit_test(test_what_recovery_calls_applied_is_there),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
