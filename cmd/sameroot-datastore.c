@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "lib/admin/cli.h"
+#include "lib/admin/confine.h"
 #include "lib/admin/signals.h"
 #include "lib/base/notify.h"
 #include "lib/datastore/datastore.h"
@@ -25,14 +26,23 @@ static const struct sr_cli cli = {
 	.n = sizeof options / sizeof *options,
 };
 
+struct running {
+	struct sr_confinement confinement;
+	struct sr_shutdown *shutdown;
+	struct sr_datastore *datastore;
+	struct sr_signals *signals;
+};
+
 static void reload(void *ctx)
 {
+	struct running *r = ctx;
 	struct sr_config *fresh;
 
 	sr_notify_reloading();
 	fresh = sr_cli_reload(&cli, config_path);
 	if (fresh) {
-		sr_datastore_reload(ctx, fresh);
+		sr_confine_check(&r->confinement, fresh);
+		sr_datastore_reload(r->datastore, fresh);
 		sr_cli_reloaded();
 	}
 	sr_config_free(fresh);
@@ -41,7 +51,9 @@ static void reload(void *ctx)
 
 static void scan_now(void *ctx)
 {
-	sr_datastore_scan_now(ctx);
+	struct running *r = ctx;
+
+	sr_datastore_scan_now(r->datastore);
 }
 
 /* The service manager is told how it is when that has changed. */
@@ -68,11 +80,12 @@ static enum sr_status wait_for_end(struct sr_datastore *d, struct sr_shutdown *s
 	return SR_OK;
 }
 
-static enum sr_status serve(struct sr_datastore *d, struct sr_shutdown *shutdown, struct sr_signals **signals, const sigset_t *set, struct sr_err *err)
+static enum sr_status serve(struct running *r, const sigset_t *set, struct sr_err *err)
 {
+	struct sr_datastore *d = r->datastore;
 	enum sr_status rc;
 
-	sr_datastore_set_shutdown(d, shutdown);
+	sr_datastore_set_shutdown(d, r->shutdown);
 	rc = sr_datastore_listen(d, err);
 	if (rc != SR_OK)
 		return rc;
@@ -80,26 +93,29 @@ static enum sr_status serve(struct sr_datastore *d, struct sr_shutdown *shutdown
 	sr_notify_ready();
 	rc = sr_datastore_start(d, err);
 	if (rc == SR_OK)
-		rc = sr_signals_start(signals, set, shutdown, reload, scan_now, d, err);
-	return rc == SR_OK ? wait_for_end(d, shutdown, err) : rc;
+		rc = sr_signals_start(&r->signals, set, r->shutdown, reload, scan_now, r, err);
+	return rc == SR_OK ? wait_for_end(d, r->shutdown, err) : rc;
 }
 
 static int run(const struct sr_config *config)
 {
-	struct sr_shutdown *shutdown = sr_shutdown_new(config, "datastore");
-	struct sr_signals *signals = NULL;
-	struct sr_datastore *d = NULL;
+	struct running r = {0};
 	struct sr_err err = {0};
 	sigset_t set;
 	int status = 0;
 
+	if (sr_confine(&r.confinement, config, true, true, &err) != SR_OK)
+		return sr_cli_fail(&cli, &err);
+	r.shutdown = sr_shutdown_new(config, "datastore");
+	sr_shutdown_set_spawner(r.shutdown, r.confinement.spawner);
 	sr_cli_block_signals(&set);
-	if (sr_datastore_open(&d, config, &err) != SR_OK || serve(d, shutdown, &signals, &set, &err) != SR_OK)
+	if (sr_datastore_open(&r.datastore, config, &err) != SR_OK || serve(&r, &set, &err) != SR_OK)
 		status = sr_cli_fail(&cli, &err);
-	sr_signals_mute(signals);
-	sr_datastore_close(d);
-	sr_signals_stop(signals);
-	sr_shutdown_free(shutdown);
+	sr_signals_mute(r.signals);
+	sr_datastore_close(r.datastore);
+	sr_signals_stop(r.signals);
+	sr_shutdown_free(r.shutdown);
+	sr_confine_end(&r.confinement);
 	return status;
 }
 

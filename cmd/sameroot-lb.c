@@ -5,6 +5,7 @@
 #include "lib/admin/cli.h"
 #include "lib/base/log.h"
 #include "lib/lb/balancer.h"
+#include "lib/lb/confinement.h"
 #include "lib/lb/haproxy.h"
 #include "lib/lb/learner.h"
 
@@ -57,11 +58,14 @@ static int print_sections(const struct sr_lb_conf *conf)
 
 static struct sr_lb_conf *reload(void *ctx)
 {
-	struct sr_lb_conf *fresh;
+	struct sr_lb_conf *fresh = NULL;
 	struct sr_err err;
 
-	(void)ctx;
-	if (sr_lb_conf_load(&fresh, config_path, &err) != SR_OK) {
+	if (sr_lb_conf_load(&fresh, config_path, &err) == SR_OK && sr_lb_confine_check(ctx, fresh, &err) != SR_OK) {
+		sr_lb_conf_free(fresh);
+		fresh = NULL;
+	}
+	if (!fresh) {
 		sr_error("reload: the new configuration is refused and the old one kept: %s", err.text);
 		return NULL;
 	}
@@ -71,9 +75,12 @@ static struct sr_lb_conf *reload(void *ctx)
 
 static int run(struct sr_lb_conf *conf)
 {
+	struct sr_sandbox *sandbox = sr_lb_confine(conf);
 	struct sr_err err = {0};
+	int status = sr_lb_run(conf, reload, sandbox, &err) == SR_OK ? 0 : sr_cli_fail(&cli, &err);
 
-	return sr_lb_run(conf, reload, NULL, &err) == SR_OK ? 0 : sr_cli_fail(&cli, &err);
+	sr_sandbox_free(sandbox);
+	return status;
 }
 
 int main(int argc, char **argv)

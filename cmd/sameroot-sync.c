@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "lib/admin/cli.h"
+#include "lib/admin/confine.h"
 #include "lib/admin/progress_line.h"
 #include "lib/admin/signals.h"
 #include "lib/base/notify.h"
@@ -61,6 +62,7 @@ static int run_once(const struct sr_config *config)
 }
 
 struct running {
+	struct sr_confinement confinement;
 	struct sr_sync_daemon *daemon;
 	struct sr_shutdown *shutdown;
 	struct sr_signals *signals;
@@ -75,6 +77,7 @@ static void reload(void *ctx)
 	sr_notify_reloading();
 	fresh = sr_cli_reload(&cli, config_path);
 	if (fresh) {
+		sr_confine_check(&r->confinement, fresh);
 		sr_sync_daemon_reload(r->daemon, fresh);
 		sr_cli_reloaded();
 	}
@@ -109,11 +112,15 @@ static enum sr_status run_rounds(struct running *r, const struct sr_config *conf
 
 static int run_daemon(const struct sr_config *config)
 {
-	struct running r = {.shutdown = sr_shutdown_new(config, "webserver")};
+	struct running r = {0};
 	struct sr_err err = {0};
 	sigset_t set;
 	int status = 0;
 
+	if (sr_confine(&r.confinement, config, false, true, &err) != SR_OK)
+		return sr_cli_fail(&cli, &err);
+	r.shutdown = sr_shutdown_new(config, "webserver");
+	sr_shutdown_set_spawner(r.shutdown, r.confinement.spawner);
 	sr_cli_block_signals(&set);
 	if (run_rounds(&r, config, &set, &err) != SR_OK)
 		status = sr_cli_fail(&cli, &err);
@@ -122,6 +129,7 @@ static int run_daemon(const struct sr_config *config)
 	sr_signals_stop(r.signals);
 	sr_shutdown_free(r.shutdown);
 	sr_progress_line_free(r.line);
+	sr_confine_end(&r.confinement);
 	return status;
 }
 

@@ -64,6 +64,7 @@ static const struct sr_config_key keys[] = {
 	GLOBAL("Lb-Recognition-Period", NUMBER, lb_recognition_period, "3", 0, 3600, "seconds of a shutdown in which requests are still served"),
 	GLOBAL("Shutdown-Timeout", NUMBER, shutdown_timeout, "30", 1, 86400, "seconds that a graceful shutdown takes at most"),
 	GLOBAL("Shutdown-Hook", LIST, shutdown_hook, NULL, 0, 0, "command of a graceful shutdown; repeatable"),
+	GLOBAL("Sandbox", BOOL, sandbox, "true", 0, 0, "daemons give up the rights that they do not need"),
 	GLOBAL("Log-Level", LEVEL, log_level, "info", 0, 0, "debug, info, warn or error"),
 	GLOBAL("Log-Format", FORMAT, log_json, "text", 0, 0, "text or json"),
 

@@ -100,6 +100,7 @@ struct sr_config {
 	struct sr_config_list shutdown_hook;           /* commands */
 	struct sr_config_list trusted_proxies;         /* addresses or networks (network.h) */
 	char *admin_query;                             /* NULL: users.db has the reference schema */
+	bool sandbox;
 	enum sr_log_level log_level;
 	bool log_json;
 

@@ -38,6 +38,7 @@ static const struct sr_config_key keys[] = {
 	GLOBAL("HAProxy", PATH, haproxy, "/usr/sbin/haproxy", 0, 0, "the program"),
 	GLOBAL("HAProxy-Socket", PATH, haproxy_socket, NULL, 0, 0, "socket of an existing HAProxy's master, which is used instead of one of its own"),
 	GLOBAL("HAProxy-Config", PATH, haproxy_config, NULL, 0, 0, "the file, of those that HAProxy reads, that is written for it"),
+	GLOBAL("Sandbox", BOOL, sandbox, "true", 0, 0, "it, and its HAProxy, give up the rights that they do not need"),
 	GLOBAL("Log-Level", LEVEL, log_level, "info", 0, 0, "debug, info, warn or error"),
 	GLOBAL("Log-Format", FORMAT, log_json, "text", 0, 0, "text or json"),
 

@@ -46,6 +46,7 @@ struct sr_lb_conf {
 	char *haproxy;        /* the program */
 	char *haproxy_socket; /* of the master of an existing one, with ... */
 	char *haproxy_config; /* ... the file of its configuration that is ours */
+	bool sandbox;
 	enum sr_log_level log_level;
 	bool log_json;
 

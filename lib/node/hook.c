@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -19,8 +18,6 @@
 #define ENDING_MS 2    /* it has closed its output: it is about to end, or else only quiet */
 #define LINE_MOST 1000 /* bytes of a line; more are lines of their own */
 
-extern char **environ;
-
 struct run {
 	const struct sr_hook *hook;
 	pid_t pid;
@@ -33,71 +30,6 @@ struct run {
 
 /* --- its beginning ------------------------------------------------------------------------------------------------------- */
 
-static char **make_environment(const struct sr_hook *hook)
-{
-	size_t n = 0, own = 0;
-	char **all;
-
-	while (environ[n])
-		n++;
-	while (hook->environment[own])
-		own++;
-	all = sr_alloc((n + own + 1) * sizeof *all);
-	memcpy(all, hook->environment, own * sizeof *all); /* of two of a name the first counts */
-	memcpy(all + own, environ, n * sizeof *all);
-	return all;
-}
-
-static int make_attributes(posix_spawnattr_t *attr)
-{
-	sigset_t none, all;
-	int rc;
-
-	sigemptyset(&none);
-	sigfillset(&all);
-	rc = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	if (!rc)
-		rc = posix_spawnattr_setpgroup(attr, 0);
-	if (!rc)
-		rc = posix_spawnattr_setsigmask(attr, &none);
-	return rc ? rc : posix_spawnattr_setsigdefault(attr, &all);
-}
-
-static int make_files(posix_spawn_file_actions_t *files, int out)
-{
-	int rc = posix_spawn_file_actions_addopen(files, 0, "/dev/null", O_RDONLY, 0);
-
-	if (!rc)
-		rc = posix_spawn_file_actions_adddup2(files, out, 1);
-	if (!rc)
-		rc = posix_spawn_file_actions_adddup2(files, out, 2);
-	return rc ? rc : posix_spawn_file_actions_addclosefrom_np(files, 3);
-}
-
-static int spawn(struct run *r, int out)
-{
-	char *argv[] = {"sh", "-c", (char *)r->hook->command, NULL}, **env = make_environment(r->hook);
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
-	int rc = posix_spawnattr_init(&attr);
-
-	if (rc)
-		goto out;
-	rc = posix_spawn_file_actions_init(&files);
-	if (!rc) {
-		rc = make_attributes(&attr);
-		if (!rc)
-			rc = make_files(&files, out);
-		if (!rc)
-			rc = posix_spawn(&r->pid, "/bin/sh", &files, &attr, argv, env);
-		posix_spawn_file_actions_destroy(&files);
-	}
-	posix_spawnattr_destroy(&attr);
-out:
-	free(env);
-	return rc;
-}
-
 static enum sr_status start(struct run *r, struct sr_err *err)
 {
 	int ends[2], rc;
@@ -105,7 +37,7 @@ static enum sr_status start(struct run *r, struct sr_err *err)
 	if (pipe2(ends, O_CLOEXEC) != 0)
 		return sr_err_sys(err, SR_E_IO, "%s: pipe", r->hook->name);
 	fcntl(ends[0], F_SETFL, O_NONBLOCK);
-	rc = spawn(r, ends[1]);
+	rc = sr_spawn(r->hook->spawner, r->hook->command, r->hook->environment, ends[1], &r->pid);
 	close(ends[1]);
 	r->out = ends[0];
 	if (!rc)
@@ -173,21 +105,6 @@ static void listen_to_the_rest(struct run *r)
 
 /* --- its end --------------------------------------------------------------------------------------------------------------- */
 
-/* Without taking its status: as long as that is not taken, nobody else gets its number, nor its group. */
-static bool shell_has_ended(const struct run *r)
-{
-	siginfo_t info = {0};
-
-	return waitid(P_PID, (id_t)r->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == r->pid;
-}
-
-/* Its group, and the shell itself, or what that has become: it may have gone to another group. */
-static void tell(const struct run *r, int sig)
-{
-	kill(-r->pid, sig);
-	kill(r->pid, sig);
-}
-
 static void press(struct run *r, const char *why)
 {
 	const struct sr_hook *h = r->hook;
@@ -195,19 +112,19 @@ static void press(struct run *r, const char *why)
 	if (!r->term_ms) {
 		sr_warn("%s: %s, it is ended", h->name, why);
 		r->why = why;
-		tell(r, SIGTERM);
+		sr_spawn_kill(h->spawner, r->pid, SIGTERM);
 		r->term_ms = sr_ticks_ms();
 	} else if (!r->killed && sr_ticks_ms() - r->term_ms >= h->grace_ms(h->ctx)) {
-		tell(r, SIGKILL);
+		sr_spawn_kill(h->spawner, r->pid, SIGKILL);
 		r->killed = true;
 	}
 }
 
 static int wait_for_end(struct run *r)
 {
-	int status = 0;
+	struct sr_spawner *spawner = r->hook->spawner;
 
-	while (!shell_has_ended(r)) {
+	while (!sr_spawn_has_ended(spawner, r->pid)) {
 		const char *why = r->term_ms ? r->why : r->hook->is_over(r->hook->ctx);
 
 		if (why)
@@ -215,11 +132,9 @@ static int wait_for_end(struct run *r)
 		listen_to(r, LOOK_MS);
 	}
 	if (r->term_ms && !r->killed) /* its children were told, too; they have had no less time than it took */
-		kill(-r->pid, SIGKILL);
+		sr_spawn_kill(spawner, r->pid, SIGKILL);
 	listen_to_the_rest(r);
-	while (waitpid(r->pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return status;
+	return sr_spawn_status(spawner, r->pid);
 }
 
 enum sr_status sr_hook_run(const struct sr_hook *hook, struct sr_err *err)

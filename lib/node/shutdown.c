@@ -27,6 +27,7 @@
 struct sr_shutdown {
 	const struct sr_config *config;
 	const char *role;
+	struct sr_spawner *spawner;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	pthread_t thread;
@@ -151,7 +152,8 @@ static void run_hook(struct sr_shutdown *s, size_t i)
 			       .environment = environment,
 			       .is_over = hook_is_over,
 			       .grace_ms = hook_grace_ms,
-			       .ctx = s};
+			       .ctx = s,
+			       .spawner = s->spawner};
 	struct sr_err err;
 
 	sr_info("%s: %s", name, hook.command);
@@ -232,6 +234,11 @@ struct sr_shutdown *sr_shutdown_new(const struct sr_config *config, const char *
 	pthread_mutex_init(&s->lock, NULL);
 	sr_cond_init(&s->changed);
 	return s;
+}
+
+void sr_shutdown_set_spawner(struct sr_shutdown *s, struct sr_spawner *spawner)
+{
+	s->spawner = spawner;
 }
 
 void sr_shutdown_free(struct sr_shutdown *s)

@@ -20,6 +20,7 @@
 
 #include "lib/base/config.h"
 #include "lib/node/balance.h"
+#include "lib/node/spawn.h"
 
 #define SR_SHUTDOWN_TARGET "/api/system/shutdown/shutdown"
 
@@ -34,6 +35,8 @@ struct sr_shutdown_steps { /* called by the shutdown's thread, with ctx; all but
 
 /* role: "webserver" or "datastore", for hooks.  BORROWS config. */
 struct sr_shutdown *sr_shutdown_new(const struct sr_config *config, const char *role);
+/* Who starts the hooks [this process].  BORROWED. */
+void sr_shutdown_set_spawner(struct sr_shutdown *s, struct sr_spawner *spawner);
 /* No daemon is attached any more.  CONSUMES s; NULL is a no-op. */
 void sr_shutdown_free(struct sr_shutdown *s);
 

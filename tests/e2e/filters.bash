@@ -10,7 +10,8 @@ allowed_by() { # UNIT
 
 expand() { # SET
 	local name
-	for name in $(systemd-analyze syscall-filter --no-pager "$1" | sed 's/\x1b\[[0-9;]*m//g' | awk 'NR > 1 && !/#/ { print $1 }'); do
+	[[ $1 == @* ]] || echo "$1"
+	for name in $([[ $1 != @* ]] || systemd-analyze syscall-filter --no-pager "$1" | sed 's/\x1b\[[0-9;]*m//g' | awk 'NR > 1 && !/#/ { print $1 }'); do
 		if [[ $name == @* ]]; then expand "$name"; else echo "$name"; fi
 	done
 }

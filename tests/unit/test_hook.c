@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "lib/base/file.h"
@@ -18,6 +19,7 @@
 #define MOST_S 60 /* far beyond what any of them takes */
 
 struct place {
+	struct sr_spawner *spawner;
 	char *dir, *told; /* told: a file that a command writes when it is where it wants to be; the id of a process */
 };
 
@@ -35,10 +37,22 @@ static int enter(void **state)
 	return 0;
 }
 
+static int enter_with_helper(void **state)
+{
+	struct place *p;
+	struct sr_err err;
+	int rc = enter(state);
+
+	p = *state;
+	assert_int_equal(sr_spawner_start(&p->spawner, &err), SR_OK);
+	return rc;
+}
+
 static int leave(void **state)
 {
 	struct place *p = *state;
 
+	sr_spawner_stop(p->spawner);
 	unlink(p->told);
 	rmdir(p->dir);
 	free(p->told);
@@ -64,7 +78,8 @@ static unsigned no_grace(void *ctx)
 static enum sr_status run(struct place *p, const char *command, struct sr_err *err)
 {
 	static const char *const none[] = {NULL};
-	struct sr_hook hook = {.name = "hook", .command = command, .environment = none, .is_over = when_told, .grace_ms = no_grace, .ctx = p};
+	struct sr_hook hook = {.name = "hook", .command = command, .environment = none, .is_over = when_told, .grace_ms = no_grace, .ctx = p,
+			       .spawner = p->spawner};
 
 	return sr_hook_run(&hook, err);
 }
@@ -113,12 +128,25 @@ static void its_status_is_told(void **state)
 	assert_string_equal(err.text, "hook: it was ended by signal 9 (Killed)");
 }
 
+/* Killed by its own command, or by the machine that has run out of memory. */
+static void a_helper_that_is_gone_is_told(void **state)
+{
+	struct sr_err err;
+
+	assert_int_equal(run(*state, "kill -9 $PPID; exit 0", &err), SR_E_IO);
+	assert_int_equal(run(*state, "exit 0", &err), SR_E_IO);
+	assert_non_null(strstr(err.text, "it does not start"));
+}
+
+#define EACH_WAY(fn) cmocka_unit_test_setup_teardown(fn, enter, leave), cmocka_unit_test_setup_teardown(fn, enter_with_helper, leave)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(one_that_left_its_group_is_ended, enter, leave),
-		cmocka_unit_test_setup_teardown(a_child_that_holds_its_output_is_not_waited_for, enter, leave),
-		cmocka_unit_test_setup_teardown(its_status_is_told, enter, leave),
+		EACH_WAY(one_that_left_its_group_is_ended),
+		EACH_WAY(a_child_that_holds_its_output_is_not_waited_for),
+		EACH_WAY(its_status_is_told),
+		cmocka_unit_test_setup_teardown(a_helper_that_is_gone_is_told, enter_with_helper, leave),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
