@@ -122,6 +122,8 @@ static int fill(gnutls_x509_crt_t cert, gnutls_x509_privkey_t key, const char *h
 		rc = gnutls_x509_crt_set_key_usage(cert, GNUTLS_KEY_DIGITAL_SIGNATURE | GNUTLS_KEY_KEY_CERT_SIGN);
 	if (rc >= 0)
 		rc = gnutls_x509_crt_set_key_purpose_oid(cert, GNUTLS_KP_TLS_WWW_SERVER, 0);
+	if (rc >= 0) /* by which it is known where client certificates are asked for */
+		rc = gnutls_x509_crt_set_key_purpose_oid(cert, GNUTLS_KP_TLS_WWW_CLIENT, 0);
 	if (rc >= 0)
 		rc = gnutls_x509_crt_sign2(cert, cert, key, GNUTLS_DIG_SHA256, 0);
 	return rc;
@@ -277,4 +279,65 @@ enum sr_status sr_certificate_check(const char *certificate, const char *key, st
 	if (both)
 		gnutls_certificate_free_credentials(both);
 	return rc < 0 ? tls_error(err, SR_E_CONFIG, "certificate and key", rc) : SR_OK;
+}
+
+/* --- clients' certificates --------------------------------------------------------------------------------------------- */
+
+enum sr_status sr_certificate_check_authorities(const char *authorities, struct sr_err *err)
+{
+	gnutls_datum_t text = { .data = (unsigned char *)(uintptr_t)authorities, .size = (unsigned)strlen(authorities) };
+	gnutls_certificate_credentials_t all = NULL;
+	int rc = gnutls_certificate_allocate_credentials(&all);
+
+	if (rc >= 0)
+		rc = gnutls_certificate_set_x509_trust_mem(all, &text, GNUTLS_X509_FMT_PEM);
+	if (all)
+		gnutls_certificate_free_credentials(all);
+	if (rc > 0)
+		return SR_OK;
+	return rc < 0 ? tls_error(err, SR_E_CONFIG, "certificates", rc) : sr_err_set(err, SR_E_CONFIG, "there is no certificate in it");
+}
+
+/* Who it says it is, for the text of an error; "?": that cannot be told. */
+static void name_of(const gnutls_datum_t *der, char *out, size_t n)
+{
+	gnutls_x509_crt_t cert = NULL;
+	gnutls_datum_t name = { 0 };
+
+	snprintf(out, n, "?");
+	if (gnutls_x509_crt_init(&cert) >= 0 && gnutls_x509_crt_import(cert, der, GNUTLS_X509_FMT_DER) >= 0 &&
+	    gnutls_x509_crt_get_dn3(cert, &name, 0) >= 0)
+		snprintf(out, n, "%.*s", (int)name.size, (const char *)name.data);
+	gnutls_free(name.data);
+	if (cert)
+		gnutls_x509_crt_deinit(cert);
+}
+
+static enum sr_status not_trusted(const gnutls_datum_t *der, unsigned status, struct sr_err *err)
+{
+	gnutls_datum_t why = { 0 };
+	char name[128];
+
+	name_of(der, name, sizeof(name));
+	if (gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &why, 0) >= 0)
+		sr_err_set(err, SR_E_FORBIDDEN, "the client's certificate (%s) is not taken: %.*s", name, (int)why.size, (const char *)why.data);
+	else
+		sr_err_set(err, SR_E_FORBIDDEN, "the client's certificate (%s) is not taken", name);
+	gnutls_free(why.data);
+	return SR_E_FORBIDDEN;
+}
+
+enum sr_status sr_certificate_judge(void *session, struct sr_err *err)
+{
+	gnutls_typed_vdata_st purpose = { .type = GNUTLS_DT_KEY_PURPOSE_OID, .data = (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_CLIENT };
+	unsigned n = 0, status = 0;
+	const gnutls_datum_t *chain = gnutls_certificate_get_peers(session, &n);
+	int rc;
+
+	if (!chain || !n)
+		return sr_err_set(err, SR_E_FORBIDDEN, "the client showed no certificate (its Client-Certificate-File), and one is needed here");
+	rc = gnutls_certificate_verify_peers(session, &purpose, 1, &status);
+	if (rc < 0)
+		return tls_error(err, SR_E_FORBIDDEN, "the client's certificate", rc);
+	return status ? not_trusted(chain, status, err) : SR_OK;
 }

@@ -16,6 +16,11 @@ SR_MUST enum sr_status sr_certificate_pin(const char *cert_path, char out[SR_PIN
 SR_MUST enum sr_status sr_certificate_pin_pem(struct sr_bytes pem, char out[SR_PIN_TEXT], struct sr_err *err);
 /* Do these PEM texts hold a certificate and its key?  SR_E_CONFIG. */
 SR_MUST enum sr_status sr_certificate_check(const char *certificate, const char *key, struct sr_err *err);
+/* Does this PEM text hold certificates that others can be judged by?  SR_E_CONFIG. */
+SR_MUST enum sr_status sr_certificate_check_authorities(const char *authorities, struct sr_err *err);
+/* Has the other side of this TLS session (gnutls_session_t) shown a certificate that the session's authorities vouch for, now, and for a client?
+ * SR_E_FORBIDDEN: no; which one, and why. */
+SR_MUST enum sr_status sr_certificate_judge(void *session, struct sr_err *err);
 /* Is this the text of a pin? */
 bool sr_pin_valid(const char *pin);
 

@@ -28,7 +28,7 @@ enum {
 struct sr_client {
 	CURLM *multi;
 	CURL *easy;
-	char *url, *bearer, *basic, *pin, *ca_file;
+	char *url, *bearer, *basic, *pin, *ca_file, *certificate, *key;
 	bool tls, insecure, busy, has_seen, distrusts;
 	unsigned connect_ms, stall_s, stall_rate, total_ms;
 	char seen[SR_PIN_TEXT];
@@ -129,6 +129,7 @@ enum sr_status sr_client_new(struct sr_client **out, const struct sr_client_opti
 	client = sr_alloc(sizeof(*client));
 	*client = (struct sr_client){
 		.url = sr_strdup(o->url), .bearer = copy(o->bearer), .basic = copy(o->basic), .pin = copy(o->pin), .ca_file = copy(o->ca_file),
+		.certificate = copy(o->certificate), .key = copy(o->key),
 		.tls = !strncasecmp(o->url, "https:", 6), .insecure = o->insecure,
 		.connect_ms = o->connect_ms ? o->connect_ms : 5000, .stall_s = o->stall_s ? o->stall_s : 30,
 		.stall_rate = o->stall_rate ? o->stall_rate : 64, .total_ms = o->total_ms,
@@ -158,6 +159,8 @@ void sr_client_free(struct sr_client *client)
 	free(client->url);
 	free(client->pin);
 	free(client->ca_file);
+	free(client->certificate);
+	free(client->key);
 	free(client);
 }
 
@@ -315,6 +318,10 @@ static void set_trust(struct sr_client *client)
 		curl_easy_setopt(client->easy, CURLOPT_CAINFO, chain ? client->ca_file : NULL);
 	if (!chain)
 		curl_easy_setopt(client->easy, CURLOPT_CAPATH, NULL);
+	if (client->certificate && client->key && access(client->certificate, F_OK) == 0) {
+		curl_easy_setopt(client->easy, CURLOPT_SSLCERT, client->certificate);
+		curl_easy_setopt(client->easy, CURLOPT_SSLKEY, client->key);
+	}
 	curl_easy_setopt(client->easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(client->easy, CURLOPT_SSL_SESSIONID_CACHE, 0L); /* each connection shows its key */
 	curl_easy_setopt(client->easy, CURLOPT_CERTINFO, 1L);

@@ -25,6 +25,7 @@ struct sr_client_options { /* zero or NULL: the default in brackets */
 	const char *basic;      /* "name:password" for Authorization: Basic [none] */
 	const char *pin;        /* "sha256//..."; several with ';' between: any of them [none] */
 	const char *ca_file;    /* PEM [the system's] */
+	const char *certificate, *key; /* PEM files, shown to a server that asks for one; skipped as long as they are not there [none] */
 	bool insecure;          /* take any certificate */
 	unsigned connect_ms;    /* [5000] */
 	unsigned stall_s;       /* slower than stall_rate for so long: given up [30] */

@@ -44,7 +44,7 @@ struct sr_server {
 	size_t routes_n;
 	sr_authorize_fn *authorize;
 	void *authorize_ctx;
-	char *address, *certificate, *key;
+	char *address, *certificate, *key, *client_ca;
 	char pin[SR_PIN_TEXT]; /* of the certificate; "": plain HTTP */
 	uint16_t port;
 	atomic_bool stopping, draining;
@@ -339,6 +339,15 @@ static void reply_method(struct sr_request *req, const struct sr_err *err)
 	free(body);
 }
 
+enum sr_status sr_request_certified(const struct sr_request *req, struct sr_err *err)
+{
+	const union MHD_ConnectionInfo *info = req->server->client_ca ? MHD_get_connection_info(req->mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION) : NULL;
+
+	if (!info)
+		return sr_err_set(err, SR_E_FORBIDDEN, "no client certificate can be shown here");
+	return sr_certificate_judge(info->tls_session, err);
+}
+
 static void uncount(struct sr_request *req)
 {
 	if (req->counted)
@@ -597,6 +606,7 @@ static struct MHD_Daemon *start_daemon(struct sr_server *server, const struct sr
 		{ MHD_OPTION_HTTPS_MEM_CERT, 0, server->certificate },
 		{ MHD_OPTION_HTTPS_MEM_KEY, 0, server->key },
 		{ MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2" },
+		{ server->client_ca ? MHD_OPTION_HTTPS_MEM_TRUST : MHD_OPTION_END, 0, server->client_ca },
 		{ MHD_OPTION_END, 0, NULL },
 	};
 	struct MHD_OptionItem pool[] = {
@@ -613,7 +623,7 @@ static struct MHD_Daemon *start_daemon(struct sr_server *server, const struct sr
 	                        MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
 	                        MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server,
 	                        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
-	                        MHD_OPTION_ARRAY, server->certificate ? tls : tls + 3,
+	                        MHD_OPTION_ARRAY, server->certificate ? tls : tls + 4,
 	                        MHD_OPTION_ARRAY, threads > 1 ? pool : pool + 1,
 	                        MHD_OPTION_END);
 }
@@ -628,6 +638,7 @@ static void server_free(struct sr_server *server)
 		explicit_bzero(server->key, strlen(server->key));
 	free(server->key);
 	free(server->certificate);
+	free(server->client_ca);
 	free(server->address);
 	free(server->why);
 	free(server->routes);
@@ -660,6 +671,12 @@ enum sr_status sr_server_start(struct sr_server **out, const struct sr_server_op
 		status = read_pem(options->key, &server->key, err);
 	if (!status && options->key)
 		status = sr_certificate_check(server->certificate, server->key, err);
+	if (!status && options->client_ca && !options->certificate)
+		status = sr_err_set(err, SR_E_CONFIG, "%s: a client can show a certificate over TLS only, and here is none", options->client_ca);
+	if (!status && options->client_ca)
+		status = read_pem(options->client_ca, &server->client_ca, err);
+	if (!status && options->client_ca && sr_certificate_check_authorities(server->client_ca, err))
+		status = sr_err_context(err, "%s", options->client_ca);
 	if (!status && options->certificate)
 		status = sr_certificate_pin_pem(sr_bytes_of(server->certificate), server->pin, err);
 	if (!status)

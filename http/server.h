@@ -65,6 +65,8 @@ struct sr_server_options { /* zero, or NULL, means the default in brackets */
 	uint16_t port;            /* 0: any free one */
 	const char *certificate;  /* PEM file [plain HTTP] */
 	const char *key;          /* PEM file; with certificate */
+	const char *client_ca;    /* PEM file: whose certificates clients are asked for; who has none is served all the same, see
+	                           * sr_request_certified.  With certificate [no one is asked for one] */
 	const struct sr_routes *routes; /* COPIED shallowly: the tables and their strings must outlive the server; first match wins */
 	size_t routes_count;
 	sr_authorize_fn *authorize; /* [everyone may] */
@@ -129,6 +131,8 @@ const char *sr_request_method(const struct sr_request *req); /* "HEAD" too */
 const char *sr_request_target(const struct sr_request *req); /* raw path and query */
 const char *sr_request_peer(const struct sr_request *req);   /* "192.0.2.7", without the port */
 bool sr_request_tls(const struct sr_request *req);
+/* In authorize only.  Has the client shown a certificate of client_ca?  SR_E_FORBIDDEN: no, and why not. */
+SR_MUST enum sr_status sr_request_certified(const struct sr_request *req, struct sr_err *err);
 /* Who it is, as authorize or verify said (COPIES); NULL: nobody said. */
 void sr_request_set_user(struct sr_request *req, const char *name);
 const char *sr_request_user(const struct sr_request *req);

@@ -53,6 +53,24 @@ static char *absolute(const char *path)
 	return out;
 }
 
+static void each_certificate(const struct sr_config *c, path_fn *fn, void *ctx)
+{
+	const struct {
+		const char *key, *path;
+	} all[] = {
+		{"Certificate-File", c->certificate_file},
+		{"Key-File", c->key_file},
+		{"Client-CA-File", c->client_ca_file},
+		{"Client-Certificate-File", c->client_certificate_file},
+		{"Client-Key-File", c->client_key_file},
+		{"Datastore-CA-File", c->datastore_ca_file},
+	};
+
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		if (all[i].path)
+			fn(ctx, all[i].key, all[i].path, SR_SANDBOX_READ);
+}
+
 /* Those that the configuration names. */
 static void each_path(const struct sr_config *c, bool datastore, path_fn *fn, void *ctx)
 {
@@ -69,10 +87,7 @@ static void each_path(const struct sr_config *c, bool datastore, path_fn *fn, vo
 	if (!c->control_auth) /* a datastore makes it, where there is none */
 		fn(ctx, "Control-Auth-File", c->control_auth_file,
 		   datastore && access(c->control_auth_file, F_OK) != 0 && errno == ENOENT ? SR_SANDBOX_WRITE : SR_SANDBOX_READ);
-	if (c->certificate_file) {
-		fn(ctx, "Certificate-File", c->certificate_file, SR_SANDBOX_READ);
-		fn(ctx, "Key-File", c->key_file, SR_SANDBOX_READ);
-	}
+	each_certificate(c, fn, ctx);
 	if (!datastore && c->results_directory)
 		fn(ctx, "Results-Directory", c->results_directory, SR_SANDBOX_READ);
 }

@@ -9,6 +9,7 @@
 #include "http/certificate.h"
 #include "lib/replica/address.h"
 #include "lib/replica/admit.h"
+#include "lib/replica/keypair.h"
 #include "lib/state/secret.h"
 #include "lib/state/state.h"
 
@@ -96,10 +97,10 @@ static enum sr_status read_token(const struct sr_here *h, char **token, struct s
 
 static enum sr_status own_pin(const struct sr_here *h, const struct sr_config *c, char pin[SR_PIN_TEXT], struct sr_err *err)
 {
-	char *path = c->certificate_file ? sr_strdup(c->certificate_file) : sr_format("%s/certificate.pem", h->state_dir);
-	enum sr_status rc = sr_certificate_pin(path, pin, err);
+	struct sr_keypair pair = sr_keypair_served(c, strcmp(h->name, "datastore") == 0);
+	enum sr_status rc = sr_certificate_pin(pair.certificate, pin, err);
 
-	free(path);
+	sr_keypair_free(&pair);
 	return rc == SR_OK ? rc : sr_err_context(err, "the certificate of the %s", h->name);
 }
 
@@ -108,18 +109,23 @@ static enum sr_status make_client(struct sr_here *h, const struct sr_config *c, 
 {
 	char pin[SR_PIN_TEXT], *url;
 	struct sr_client_options o = {.bearer = token, .basic = login, .connect_ms = CONNECT_MS};
+	struct sr_keypair shown = {0};
 	enum sr_status rc = SR_OK;
 
 	find_url(h, c, datastore, &url);
 	if (!url)
 		return SR_OK;
+	rc = sr_keypair_shown(c, datastore, &shown, err);
 	o.url = url;
-	if (strncmp(url, "https:", 6) == 0) {
+	o.certificate = shown.certificate;
+	o.key = shown.key;
+	if (rc == SR_OK && strncmp(url, "https:", 6) == 0) {
 		o.pin = pin;
 		rc = own_pin(h, c, pin, err);
 	}
 	if (rc == SR_OK)
 		rc = sr_client_new(&h->client, &o, err);
+	sr_keypair_free(&shown);
 	free(url);
 	return rc;
 }

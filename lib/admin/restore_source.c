@@ -14,6 +14,7 @@
 #include "lib/bundle/backup.h"
 #include "lib/replica/fetch.h"
 #include "lib/replica/hello.h"
+#include "lib/replica/keypair.h"
 #include "lib/state/state.h"
 
 #define WALKS 50 /* of a tree that moves on */
@@ -54,6 +55,7 @@ static enum sr_status open_webserver(struct sr_restore *x, struct sr_source *s, 
 {
 	char seen[SR_PIN_TEXT];
 	struct sr_client_options o = {.url = url, .pin = pin};
+	struct sr_keypair shown = {0};
 	char *secret = NULL;
 	enum sr_status rc = sr_config_secret(x->o->config, &secret, err);
 
@@ -62,9 +64,14 @@ static enum sr_status open_webserver(struct sr_restore *x, struct sr_source *s, 
 		rc = say_hello(url, secret, seen, err);
 		o.pin = seen;
 	}
+	if (rc == SR_OK)
+		rc = sr_keypair_shown(x->o->config, true, &shown, err);
 	o.bearer = secret;
+	o.certificate = shown.certificate;
+	o.key = shown.key;
 	if (rc == SR_OK)
 		rc = sr_client_new(&s->client, &o, err);
+	sr_keypair_free(&shown);
 	if (secret)
 		explicit_bzero(secret, strlen(secret));
 	free(secret);

@@ -7,6 +7,7 @@
 
 #include "lib/admin/diff.h"
 #include "lib/admin/offline.h"
+#include "lib/replica/keypair.h"
 #include "lib/replica/fetch.h"
 #include "lib/state/secret.h"
 
@@ -35,6 +36,7 @@ static enum sr_status open_client(const struct sides *s, const json_t *w, struct
 	const char *peer = text(w, "peer"), *pin = text(w, "pin");
 	long long port = (long long)json_integer_value(json_object_get(w, "sync_port"));
 	struct sr_client_options o = {.bearer = s->secret, .pin = plain ? NULL : pin, .connect_ms = CONNECT_MS, .total_ms = TOTAL_MS};
+	struct sr_keypair shown = {0};
 	char *url;
 	enum sr_status rc;
 
@@ -44,7 +46,12 @@ static enum sr_status open_client(const struct sides *s, const json_t *w, struct
 		return sr_err_set(err, SR_E_AUTH, "it did not tell its key");
 	url = sr_format(strchr(peer, ':') ? "%s://[%s]:%lld" : "%s://%s:%lld", plain ? "http" : "https", peer, port);
 	o.url = url;
-	rc = sr_client_new(out, &o, err);
+	rc = sr_keypair_shown(s->a->config, true, &shown, err);
+	o.certificate = shown.certificate;
+	o.key = shown.key;
+	if (rc == SR_OK)
+		rc = sr_client_new(out, &o, err);
+	sr_keypair_free(&shown);
 	free(url);
 	return rc;
 }

@@ -82,6 +82,9 @@ struct sr_config {
 	bool datastore_insecure_skip_tls_verify;
 	bool insecure_disable_https;
 	char *certificate_file, *key_file; /* both or none; NULL: in the daemon's state directory */
+	char *client_ca_file;      /* NULL: no client certificate is asked for */
+	char *client_certificate_file, *client_key_file; /* both or none; NULL: certificate_file */
+	char *datastore_ca_file;
 	char *datastore_key_pin;
 
 	char *state_directory, *datastore_state_directory;

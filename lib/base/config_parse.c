@@ -120,6 +120,12 @@ static void check_pairs(struct parse *p)
 		sr_ini_fault(&p->ini, given_line(p, "Certificate-File"), "Certificate-File needs Key-File too");
 	else if (config->key_file && !config->certificate_file)
 		sr_ini_fault(&p->ini, given_line(p, "Key-File"), "Key-File needs Certificate-File too");
+	else if (config->client_certificate_file && !config->client_key_file)
+		sr_ini_fault(&p->ini, given_line(p, "Client-Certificate-File"), "Client-Certificate-File needs Client-Key-File too");
+	else if (config->client_key_file && !config->client_certificate_file)
+		sr_ini_fault(&p->ini, given_line(p, "Client-Key-File"), "Client-Key-File needs Client-Certificate-File too");
+	else if (config->client_ca_file && config->datastore_insecure_disable_tls && config->insecure_disable_https)
+		sr_ini_fault(&p->ini, given_line(p, "Client-CA-File"), "Client-CA-File is for TLS, which is disabled for both daemons");
 	else if (config->lb_recognition_period >= config->shutdown_timeout)
 		sr_ini_fault(&p->ini, given_line(p, given_line(p, "Shutdown-Timeout") ? "Shutdown-Timeout" : "Lb-Recognition-Period"),
 			     "Lb-Recognition-Period (%llu seconds) leaves nothing of Shutdown-Timeout (%llu seconds)",
@@ -236,6 +242,7 @@ static void check_places(struct parse *p)
 		{.role = ROLE_APART, .key = "Results-Directory", .path = c->results_directory},
 		{.role = ROLE_APART, .key = "Control-Auth-File", .path = c->control_auth_file},
 		{.role = ROLE_APART, .key = "Key-File", .path = c->key_file},
+		{.role = ROLE_APART, .key = "Client-Key-File", .path = c->client_key_file},
 	};
 	const size_t n_apart = sizeof(apart) / sizeof(*apart);
 	struct place *places = sr_alloc((2 * c->store_count + n_apart) * sizeof(*places));

@@ -59,6 +59,10 @@ enum sr_status sr_config_check_source(const struct sr_config *c, const char *sto
 		{"Control-Auth-File", c->control_auth_file},
 		{"Certificate-File", c->certificate_file},
 		{"Key-File", c->key_file},
+		{"Client-CA-File", c->client_ca_file},
+		{"Client-Certificate-File", c->client_certificate_file},
+		{"Client-Key-File", c->client_key_file},
+		{"Datastore-CA-File", c->datastore_ca_file},
 		{"the configuration", c->file},
 	};
 	const struct sr_config_store *own = sr_config_store(c, store);

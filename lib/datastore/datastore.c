@@ -11,6 +11,7 @@
 #include "lib/base/log.h"
 #include "lib/base/wait.h"
 #include "lib/replica/address.h"
+#include "lib/replica/keypair.h"
 #include "lib/state/datastore_state.h"
 #include "lib/state/secret.h"
 
@@ -82,6 +83,7 @@ static bool serve_ready(void *ctx, char why[256])
 enum sr_status sr_datastore_open(struct sr_datastore **out, const struct sr_config *config, struct sr_err *err)
 {
 	struct sr_datastore *d = sr_alloc(sizeof(*d));
+	struct sr_keypair shown = {0};
 	enum sr_status rc;
 
 	d->config = config;
@@ -99,13 +101,21 @@ enum sr_status sr_datastore_open(struct sr_datastore **out, const struct sr_conf
 	snprintf(d->why, sizeof(d->why), "starting: the stores are being looked at");
 	rc = load(d, err);
 	if (rc == SR_OK)
+		rc = sr_keypair_shown(config, true, &shown, err);
+	if (rc == SR_OK)
 		rc = sr_balance_open(&d->balance, config->datastore_state_directory, NULL, NULL, err);
 	if (rc != SR_OK) {
+		sr_keypair_free(&shown);
 		sr_datastore_close(d);
 		return rc;
 	}
-	d->peers = sr_peers_new(&(struct sr_peers_options){
-		.ask = sr_ds_ask_registry, .ctx = d, .secret = d->admit.control.at[0], .plain = config->insecure_disable_https});
+	d->peers = sr_peers_new(&(struct sr_peers_options){.ask = sr_ds_ask_registry,
+							   .ctx = d,
+							   .secret = d->admit.control.at[0],
+							   .plain = config->insecure_disable_https,
+							   .certificate = shown.certificate,
+							   .key = shown.key});
+	sr_keypair_free(&shown);
 	d->results = sr_results_new(&(struct sr_results_options){.peers = d->peers, .most = WORKERS / 3, .most_elsewhere = WORKERS / 3});
 	d->page = sr_ds_page(d);
 	d->serve = (struct sr_serve){.replica = d->r, .ready = serve_ready, .older = sr_ds_older, .ctx = d};
@@ -417,14 +427,15 @@ void sr_datastore_set_shutdown(struct sr_datastore *d, struct sr_shutdown *shutd
 static enum sr_status certificate(struct sr_datastore *d, struct sr_err *err)
 {
 	const struct sr_config *c = d->config;
+	struct sr_keypair pair;
 	char pin[SR_PIN_TEXT];
 	enum sr_status rc;
 
 	if (c->datastore_insecure_disable_tls)
 		return SR_OK;
-	d->certificate =
-		c->certificate_file ? sr_strdup(c->certificate_file) : sr_format("%s/certificate.pem", c->datastore_state_directory);
-	d->key = c->certificate_file ? sr_strdup(c->key_file) : sr_format("%s/key.pem", c->datastore_state_directory);
+	pair = sr_keypair_served(c, true);
+	d->certificate = pair.certificate;
+	d->key = pair.key;
 	rc = c->certificate_file ? SR_OK : sr_certificate_ensure(d->certificate, d->key, NULL, err);
 	if (rc == SR_OK)
 		rc = sr_certificate_pin(d->certificate, pin, err);
@@ -464,6 +475,7 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 	d->relay = (struct sr_relay){.peers = d->peers, .balance = d->balance, .shutdown = d->shutdown};
 	o.certificate = d->certificate;
 	o.key = d->key;
+	o.client_ca = d->config->client_ca_file;
 	rc = sr_server_start(&server, &o, err);
 	if (rc != SR_OK)
 		return rc;

@@ -27,6 +27,9 @@ static const struct sr_config_key keys[] = {
 	GLOBAL("Datastore", PEER, datastore, NULL, 0, 0, "host[:9405] of the datastore"),
 	GLOBAL("Control-Secret", SECRET, control_secret, NULL, 0, 0, "the shared secret, Control-Auth of the datastore"),
 	GLOBAL("Control-Secret-File", PATH, control_secret_file, "/var/lib/sameroot/control-auth", 0, 0, "file that holds the shared secret"),
+	GLOBAL("Client-Certificate-File", PATH, client_certificate_file, NULL, 0, 0, "certificate chain (PEM) that is shown to the datastore"),
+	GLOBAL("Client-Key-File", PATH, client_key_file, NULL, 0, 0, "private key (PEM) that belongs to it"),
+	GLOBAL("Datastore-CA-File", PATH, datastore_ca_file, NULL, 0, 0, "certificates (PEM) that have to vouch for the datastore's"),
 	GLOBAL("Datastore-Key-Pin", PIN, datastore_key_pin, NULL, 0, 0, "public key of the datastore, sha256//BASE64"),
 	GLOBAL("Datastore-Insecure-Disable-TLS", BOOL, datastore_disable_tls, "false", 0, 0, "the datastore speaks plain HTTP"),
 	GLOBAL("Datastore-Insecure-Skip-TLS-Verify", BOOL, datastore_skip_tls_verify, "false", 0, 0, "believe whatever key the datastore shows"),
@@ -186,6 +189,10 @@ static void check(struct parse *p)
 		sr_ini_fault(&p->ini, sr_ini_line(&p->ini, "Certificate-File", 0), "Certificate-File needs Key-File too");
 	else if (c->key_file && !c->certificate_file)
 		sr_ini_fault(&p->ini, sr_ini_line(&p->ini, "Key-File", 0), "Key-File needs Certificate-File too");
+	else if (c->client_certificate_file && !c->client_key_file)
+		sr_ini_fault(&p->ini, sr_ini_line(&p->ini, "Client-Certificate-File", 0), "Client-Certificate-File needs Client-Key-File too");
+	else if (c->client_key_file && !c->client_certificate_file)
+		sr_ini_fault(&p->ini, sr_ini_line(&p->ini, "Client-Key-File", 0), "Client-Key-File needs Client-Certificate-File too");
 	else if (c->haproxy_socket && !c->haproxy_config)
 		sr_ini_fault(&p->ini, sr_ini_line(&p->ini, "HAProxy-Socket", 0), "HAProxy-Socket needs HAProxy-Config too, the file to write");
 	else if (c->haproxy_config && !c->haproxy_socket)

@@ -36,7 +36,8 @@ struct sr_lb_conf {
 	struct sr_config_address datastore; /* host NULL: none */
 	bool disable_datastore;
 	bool datastore_disable_tls, datastore_skip_tls_verify;
-	char *datastore_key_pin;
+	char *client_certificate_file, *client_key_file; /* both or none */
+	char *datastore_ca_file, *datastore_key_pin;
 	char *control_secret, *control_secret_file; /* as control_auth */
 
 	enum sr_lb_protocol webserver_protocol;

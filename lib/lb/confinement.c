@@ -16,6 +16,9 @@ static const struct {
 	{"Control-Secret-File", offsetof(struct sr_lb_conf, control_secret_file), SR_SANDBOX_READ},
 	{"Certificate-File", offsetof(struct sr_lb_conf, certificate_file), SR_SANDBOX_READ},
 	{"Key-File", offsetof(struct sr_lb_conf, key_file), SR_SANDBOX_READ},
+	{"Client-Certificate-File", offsetof(struct sr_lb_conf, client_certificate_file), SR_SANDBOX_READ},
+	{"Client-Key-File", offsetof(struct sr_lb_conf, client_key_file), SR_SANDBOX_READ},
+	{"Datastore-CA-File", offsetof(struct sr_lb_conf, datastore_ca_file), SR_SANDBOX_READ},
 	{"HAProxy", offsetof(struct sr_lb_conf, haproxy), SR_SANDBOX_RUN},
 	{"HAProxy-Config", offsetof(struct sr_lb_conf, haproxy_config), SR_SANDBOX_WRITE},
 };

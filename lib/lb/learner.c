@@ -12,6 +12,7 @@
 #include "lib/base/log.h"
 #include "lib/base/wait.h"
 #include "lib/lb/resolver.h"
+#include "lib/replica/keypair.h"
 #include "lib/state/secret.h"
 #include "lib/sync/contact.h"
 
@@ -111,6 +112,9 @@ static enum sr_status open_contact(struct sr_contact **out, const struct sr_lb_c
 		.disable_tls = c->datastore_disable_tls,
 		.skip_verify = c->datastore_skip_tls_verify,
 		.key_pin = c->datastore_key_pin,
+		.ca_file = c->datastore_ca_file,
+		.certificate = c->client_certificate_file,
+		.key = c->client_key_file,
 		.file = c->file,
 		.renewed = "give its pin, which `sameroot join --line` shows on the datastore, as Datastore-Key-Pin in loadbalancer.conf",
 		.secret = "give the datastore's Control-Auth as Control-Secret, or its file as Control-Secret-File, in loadbalancer.conf",
@@ -119,6 +123,8 @@ static enum sr_status open_contact(struct sr_contact **out, const struct sr_lb_c
 	char *secret = NULL;
 	enum sr_status rc = sr_lb_conf_secret(c, &secret, err);
 
+	if (rc == SR_OK && sr_keypair_check(c->client_certificate_file, c->client_key_file, err) != SR_OK)
+		rc = sr_err_context(err, "Client-Certificate-File");
 	if (rc == SR_OK)
 		rc = sr_contact_open_to(out, &to, state, err);
 	if (rc == SR_OK)

@@ -200,6 +200,8 @@ struct sr_peers *sr_peers_new(const struct sr_peers_options *o)
 	p->o.self = o->self ? sr_strdup(o->self) : NULL;
 	p->o.secret = o->secret ? sr_strdup(o->secret) : NULL;
 	p->o.file = o->file ? sr_strdup(o->file) : NULL;
+	p->o.certificate = o->certificate ? sr_strdup(o->certificate) : NULL;
+	p->o.key = o->key ? sr_strdup(o->key) : NULL;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->answered, NULL);
 	p->list = o->file ? load(o->file, o->self) : NULL;
@@ -216,6 +218,8 @@ void sr_peers_free(struct sr_peers *p)
 	sr_secret_free((char *)p->o.secret);
 	free((char *)p->o.self);
 	free((char *)p->o.file);
+	free((char *)p->o.certificate);
+	free((char *)p->o.key);
 	pthread_cond_destroy(&p->answered);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
@@ -327,7 +331,7 @@ static enum sr_status make_client(struct sr_peers *p, struct sr_client_options *
 
 enum sr_status sr_peer_client(struct sr_peers *p, const struct sr_peer *peer, const struct sr_peer_call *call, struct sr_client **out, struct sr_err *err)
 {
-	struct sr_client_options o = {.pin = peer->pin};
+	struct sr_client_options o = {.pin = peer->pin, .certificate = p->o.certificate, .key = p->o.key};
 	bool v6 = peer->host && strchr(peer->host, ':');
 	enum sr_status rc;
 	char *url;

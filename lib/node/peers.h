@@ -46,6 +46,7 @@ struct sr_peers_options {
 	void *ctx;
 	const char *self;   /* this node's UUID; NULL: the datastore */
 	const char *secret; /* Control-Auth */
+	const char *certificate, *key; /* shown to those that ask for one [none] */
 	bool plain;         /* Insecure-Disable-HTTPS: a secret may go over plain HTTP */
 	const char *file;   /* in which it outlives a restart; one that cannot be read or written is as none [none] */
 };

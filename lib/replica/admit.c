@@ -11,7 +11,7 @@
 #include "lib/state/secret.h"
 
 #define RIGHT_ADMIN 1
-#define TOLD_MS     60000 /* between two lines of the log about the second secret */
+#define TOLD_MS     60000 /* between two lines of the log about one and the same */
 
 /* Whoever can read the admin token, for those who read it on another node. */
 static char *root_here(void)
@@ -47,7 +47,7 @@ enum sr_status sr_admit_open(struct sr_admit *out, const struct sr_config *confi
 
 	if (rc != SR_OK)
 		return rc;
-	*out = (struct sr_admit){.control = control, .admin = admin, .root = root_here()};
+	*out = (struct sr_admit){.control = control, .admin = admin, .root = root_here(), .certificates = config->client_ca_file};
 	pthread_mutex_init(&out->lock, NULL);
 	if (users_db)
 		out->login = sr_login_new(users_db, config->admin_query);
@@ -108,19 +108,18 @@ void sr_admit_close(struct sr_admit *a)
 
 /* --- a request --------------------------------------------------------------------------------------------------------------- */
 
-enum bearer { BEARER_WRONG, BEARER_CONTROL, BEARER_ADMIN };
-
-/* Is it time to tell the log that somebody still sends the second?  With the lock held. */
-static bool is_news(struct sr_admit *a)
+/* Is it time to tell the log something that may come with every request? */
+static bool is_time(int64_t *told_ms)
 {
 	int64_t now = sr_ticks_ms();
 
-	a->seconds++;
-	if (a->told_ms && now - a->told_ms < TOLD_MS)
+	if (*told_ms && now - *told_ms < TOLD_MS)
 		return false;
-	a->told_ms = now;
+	*told_ms = now;
 	return true;
 }
+
+enum bearer { BEARER_WRONG, BEARER_CONTROL, BEARER_ADMIN };
 
 static enum bearer bearer_of(struct sr_admit *a, const struct sr_request *req, struct sr_bytes secret)
 {
@@ -130,7 +129,9 @@ static enum bearer bearer_of(struct sr_admit *a, const struct sr_request *req, s
 	pthread_mutex_lock(&a->lock);
 	admin = sr_bytes_same_secret(sr_bytes_of(a->admin), secret);
 	control = sr_secrets_find(&a->control, secret);
-	news = control > 0 && is_news(a);
+	if (control > 0)
+		a->seconds++;
+	news = control > 0 && is_time(&a->told_ms);
 	pthread_mutex_unlock(&a->lock);
 	if (news)
 		sr_info("%s sends the second Control-Auth of this node, not the first yet", sr_request_peer(req));
@@ -142,14 +143,31 @@ static bool is_login(const char *header)
 	return strncasecmp(header, "Basic ", 6) == 0;
 }
 
+/* Has it shown a certificate, if that is asked for?  Whoever has none is told in the log, too: he cannot read our answer if he does not know whom he asks. */
+static enum sr_status check_certificate(struct sr_admit *a, const struct sr_request *req, struct sr_err *err)
+{
+	bool news;
+
+	if (!a->certificates || sr_request_certified(req, err) == SR_OK)
+		return SR_OK;
+	pthread_mutex_lock(&a->lock);
+	news = is_time(&a->refused_ms);
+	pthread_mutex_unlock(&a->lock);
+	if (news)
+		sr_warn("a request from %s is refused: %s (Client-CA-File; such are told once a minute)", sr_request_peer(req), err->text);
+	return sr_err_context(err, "this node has a Client-CA-File");
+}
+
 /* May a password be sent this way, and can it be checked there? */
-static enum sr_status take_login(const struct sr_admit *a, const struct sr_request *req, const struct sr_route *route, struct sr_err *err)
+static enum sr_status take_login(struct sr_admit *a, const struct sr_request *req, const struct sr_route *route, struct sr_err *err)
 {
 	struct sr_origin from;
 
 	if (!a->login || (route->flags & SR_ROUTE_QUICK))
 		return sr_err_set(err, SR_E_AUTH, "no login is taken here: Authorization: Bearer is needed");
 	sr_origin_of(&a->proxies, req, &from);
+	if (!from.here && check_certificate(a, req, err) != SR_OK)
+		return err->code;
 	if (from.tls || from.here)
 		return SR_OK;
 	if (from.strange_proxy)
@@ -175,6 +193,8 @@ enum sr_status sr_admit_check(void *ctx, struct sr_request *req, const struct sr
 		sr_request_set_rights(req, RIGHT_ADMIN);
 		return SR_OK;
 	}
+	if (check_certificate(a, req, err) != SR_OK)
+		return err->code;
 	if (bearer == BEARER_WRONG)
 		return sr_err_set(err, SR_E_AUTH, "the secret is wrong: it is not this node's Control-Auth");
 	if (route->flags & SR_ROUTE_ADMIN)

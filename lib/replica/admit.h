@@ -4,7 +4,12 @@
  * in its state directory (admin-token, 0600), read by `sameroot` on the same machine.  Secrets are compared in constant time and never
  * logged.  Of two Control-Auths, while it is being changed, each is accepted.  People come with the Basic login of a user in this node's own users.db (lib/users): over TLS, or from the machine itself; a reverse proxy
  * that Trusted-Proxies names tells how they came to it, and what another site's page has a browser change is refused (forwarded.h).  An admin
- * may ask everything but what is answered on the event threads (SR_ROUTE_QUICK), where no password can be checked.  Thread-safe once open. */
+ * may ask everything but what is answered on the event threads (SR_ROUTE_QUICK), where no password can be checked.
+ *
+ * With Client-CA-File whoever comes with Control-Auth, or with a login from another machine, has to show a certificate of that CA as well, and that is looked
+ * at first: so nobody without one learns whether a secret or a password is right.  It is not asked of the admin token, which does not leave its machine,
+ * nor on routes that are open to anyone: a balancer's probes, liveness, and the hello by which a webserver comes to trust a server at all.
+ *  Thread-safe once open. */
 #ifndef SR_REPLICA_ADMIT_H
 #define SR_REPLICA_ADMIT_H
 
@@ -22,12 +27,14 @@
 #define SR_ADMIT_CHALLENGE "Basic realm=\"Sameroot\", charset=\"UTF-8\""
 
 struct sr_admit {
-	pthread_mutex_t lock; /* of the next four */
+	pthread_mutex_t lock; /* of the next five */
 	struct sr_secrets control;
 	char *admin; /* OWNED */
 	uint64_t seconds;    /* requests that came with the second of them */
 	int64_t told_ms;     /* when the log was told so; 0: not yet */
+	int64_t refused_ms;  /* and of a client without a certificate */
 	char *root; /* who has that: "root@HOST" */
+	bool certificates; /* Client-CA-File */
 	struct sr_login *login;
 	struct sr_proxies proxies;
 };

@@ -12,6 +12,7 @@
 #include "http/certificate.h"
 #include "lib/base/log.h"
 #include "lib/replica/hello.h"
+#include "lib/replica/keypair.h"
 
 #define META_PIN    "datastore-pin" /* "PIN MILLISECONDS HOST:PORT" */
 #define ROLE        "datastore"
@@ -31,6 +32,7 @@ struct sr_contact {
 	int64_t pinned_ms; /* TRUST_FIRST_CONTACT */
 	struct sr_client *client;
 	atomic_bool forget;
+	struct sr_keypair pair; /* what to.certificate and to.key name, if they are ours */
 };
 
 static void set_trust(struct sr_contact *c, enum trust trust, const char *pin, int64_t pinned_ms)
@@ -111,11 +113,26 @@ static enum sr_status choose(struct sr_contact *c, struct sr_state *state, struc
 		set_trust(c, TRUST_PLAIN, NULL, 0);
 	else if (c->to.key_pin)
 		set_trust(c, TRUST_PIN, c->to.key_pin, 0);
+	else if (c->to.ca_file)
+		return SR_OK;
 	else if (c->to.skip_verify)
 		set_trust(c, TRUST_ANY, NULL, 0);
 	else if (state)
 		return recall(c, state, err);
 	return SR_OK;
+}
+
+/* With the lock held, or while nobody else has it: the trust of this moment, and no secret. */
+static struct sr_client_options options_of(const struct sr_contact *c)
+{
+	return (struct sr_client_options){
+		.url = c->url,
+		.pin = c->pin,
+		.insecure = c->trust == TRUST_ANY,
+		.ca_file = c->to.ca_file,
+		.certificate = c->to.certificate,
+		.key = c->to.key,
+	};
 }
 
 enum sr_status sr_contact_open_to(struct sr_contact **out, const struct sr_contact_to *to, struct sr_state *state, struct sr_err *err)
@@ -129,9 +146,7 @@ enum sr_status sr_contact_open_to(struct sr_contact **out, const struct sr_conta
 	c->url = url_of(to);
 	c->address = strstr(c->url, "//") + 2;
 	rc = choose(c, state, err);
-	o.url = c->url;
-	o.pin = c->pin;
-	o.insecure = c->trust == TRUST_ANY;
+	o = options_of(c);
 	o.total_ms = to->total_ms;
 	if (rc == SR_OK)
 		rc = sr_client_new(&c->client, &o, err);
@@ -149,12 +164,23 @@ enum sr_status sr_contact_open(struct sr_contact **out, const struct sr_config *
 		.disable_tls = config->datastore_insecure_disable_tls,
 		.skip_verify = config->datastore_insecure_skip_tls_verify,
 		.key_pin = config->datastore_key_pin,
+		.ca_file = config->datastore_ca_file,
 		.file = config->file,
 		.renewed = "run `sameroot join --new-key` on this webserver",
 		.secret = "copy the datastore's control-auth to this machine",
 	};
+	struct sr_keypair pair = {0};
+	enum sr_status rc = sr_keypair_shown(config, false, &pair, err);
 
-	return sr_contact_open_to(out, &to, state, err);
+	to.certificate = pair.certificate;
+	to.key = pair.key;
+	if (rc == SR_OK)
+		rc = sr_contact_open_to(out, &to, state, err);
+	if (rc == SR_OK)
+		(*out)->pair = pair;
+	else
+		sr_keypair_free(&pair);
+	return rc;
 }
 
 static void forget_secret(struct sr_contact *c)
@@ -172,6 +198,7 @@ void sr_contact_close(struct sr_contact *c)
 	forget_secret(c);
 	free(c->pin);
 	free(c->url);
+	sr_keypair_free(&c->pair);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
@@ -187,12 +214,12 @@ void sr_contact_set_secret(struct sr_contact *c, const char *secret)
 
 enum sr_status sr_contact_another(struct sr_contact *c, unsigned total_ms, struct sr_client **out, struct sr_err *err)
 {
-	struct sr_client_options o = {.url = c->url, .total_ms = total_ms};
+	struct sr_client_options o;
 	enum sr_status rc;
 
 	pthread_mutex_lock(&c->lock);
-	o.pin = c->pin;
-	o.insecure = c->trust == TRUST_ANY;
+	o = options_of(c);
+	o.total_ms = total_ms;
 	o.bearer = c->secret;
 	rc = sr_client_new(out, &o, err);
 	pthread_mutex_unlock(&c->lock);
@@ -317,6 +344,9 @@ enum sr_status sr_contact_explain(const struct sr_contact *c, struct sr_err *err
 				  "the key of the server at %s is not Datastore-Key-Pin (%s); nothing was sent to it; if the datastore was set "
 				  "up anew, or its certificate replaced on purpose, change Datastore-Key-Pin in %s",
 				  c->address, c->pin, c->to.file);
+	if (c->to.ca_file)
+		return sr_err_set(err, SR_E_AUTH, "the certificate of the server at %s is not one that Datastore-CA-File (%s) vouches for; nothing was sent to it",
+				  c->address, c->to.ca_file);
 	return sr_err_set(err, SR_E_AUTH,
 			  "no CA of this machine vouches for the certificate of the server at %s, and its key is not pinned yet: "
 			  "sameroot-sync makes first contact",
@@ -325,7 +355,7 @@ enum sr_status sr_contact_explain(const struct sr_contact *c, struct sr_err *err
 
 enum sr_status sr_contact_retry(struct sr_contact *c, struct sr_state *state, struct sr_err *err)
 {
-	if (c->trust == TRUST_CA && sr_client_distrusts(c->client))
+	if (c->trust == TRUST_CA && !c->to.ca_file && sr_client_distrusts(c->client))
 		return first_contact(c, state, err);
 	return sr_contact_explain(c, err);
 }

@@ -3,6 +3,7 @@
  * What is trusted, in this order:
  *     plain HTTP               where TLS is disabled, nothing is asked
  *     Datastore-Key-Pin        that key
+ *     Datastore-CA-File        that CA alone
  *     ...-Skip-TLS-Verify      any key
  *     first contact, earlier   the key that was pinned then, with this very address (state.db, meta datastore-pin)
  *     the system's CAs         and only where the certificate does not verify by them: first contact
@@ -26,6 +27,8 @@ struct sr_contact_to {
 	const struct sr_config_address *datastore;
 	bool disable_tls, skip_verify;
 	const char *key_pin;
+	const char *ca_file;           /* NULL: the system's, and first contact */
+	const char *certificate, *key; /* shown if it asks for one */
 	const char *file;    /* in which Datastore-Key-Pin is given */
 	const char *renewed; /* for a person: what to do when the datastore's key was changed on purpose */
 	const char *secret;  /* for a person: what to do when the datastore has another secret */

@@ -9,6 +9,7 @@
 #include "lib/base/notify.h"
 #include "lib/base/wait.h"
 #include "lib/replica/address.h"
+#include "lib/replica/keypair.h"
 
 #define BACKOFF_MAX_MS 60000
 #define REGISTRY_MS    60000 /* so old may be what is known of the others on the day on which the datastore is gone */
@@ -112,24 +113,33 @@ static enum sr_status open_balance(struct sr_sync_daemon *d, struct sr_err *err)
 	return rc == SR_OK ? sr_health_start(&d->health, &o, c->health_check_url, c->max_lag, err) : rc;
 }
 
-static void open_peers(struct sr_sync_daemon *d)
+static enum sr_status open_peers(struct sr_sync_daemon *d, struct sr_err *err)
 {
+	struct sr_keypair pair = {0};
+	enum sr_status rc = sr_keypair_shown(d->config, false, &pair, err);
 	char self[SR_UUID_TEXT];
 	struct sr_peers_options o = {.ask = ask_registry,
 				     .ctx = d,
 				     .self = self,
 				     .secret = d->admit.control.at[0],
 				     .plain = d->config->insecure_disable_https};
-	char *file = sr_format("%s/registry", d->config->state_directory);
+	char *file;
 
+	if (rc != SR_OK)
+		return rc;
+	file = sr_format("%s/registry", d->config->state_directory);
 	o.file = file;
+	o.certificate = pair.certificate;
+	o.key = pair.key;
 	sr_uuid_text(self, &sr_sync_replica(d->sync)->node);
 	d->peers = sr_peers_new(&o);
 	free(file);
+	sr_keypair_free(&pair);
 	d->results = sr_results_new(&(struct sr_results_options){.dir = d->config->results_directory,
 								 .peers = d->peers,
 								 .most = SR_SYNC_WORKERS * 2 / 3,
 								 .most_elsewhere = SR_SYNC_WORKERS / 3});
+	return SR_OK;
 }
 
 enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_config *config, const char *version,
@@ -147,10 +157,10 @@ enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_
 	rc = open_sync(&d->sync, &d->admit, config, version, err);
 	if (rc == SR_OK)
 		rc = open_balance(d, err);
-	if (rc == SR_OK) {
-		open_peers(d);
+	if (rc == SR_OK)
+		rc = open_peers(d, err);
+	if (rc == SR_OK)
 		d->page = sr_sync_daemon_page(d);
-	}
 	if (rc == SR_OK)
 		rc = sr_sync_daemon_listen(d, err);
 	if (rc == SR_OK)

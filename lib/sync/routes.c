@@ -8,6 +8,7 @@
 #include "http/certificate.h"
 #include "lib/replica/backup.h"
 #include "lib/replica/conflict.h"
+#include "lib/replica/keypair.h"
 #include "lib/replica/verify.h"
 
 #define BORROW_S  600
@@ -286,19 +287,18 @@ static const struct sr_route own_routes[] = {
 	{"POST", "/api/admin/adopt", post_adopt, SR_ROUTE_ADMIN, MOST_BODY},
 };
 
-static enum sr_status ensure_certificate(const struct sr_config *c, char **cert, char **key, struct sr_err *err)
+static enum sr_status ensure_certificate(const struct sr_config *c, struct sr_keypair *pair, struct sr_err *err)
 {
 	if (c->insecure_disable_https)
 		return SR_OK;
-	*cert = c->certificate_file ? sr_strdup(c->certificate_file) : sr_format("%s/certificate.pem", c->state_directory);
-	*key = c->key_file ? sr_strdup(c->key_file) : sr_format("%s/key.pem", c->state_directory);
-	return c->certificate_file ? SR_OK : sr_certificate_ensure(*cert, *key, c->external.host, err);
+	*pair = sr_keypair_served(c, false);
+	return c->certificate_file ? SR_OK : sr_certificate_ensure(pair->certificate, pair->key, c->external.host, err);
 }
 
 enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *err)
 {
 	const struct sr_config *c = d->config;
-	char *cert = NULL, *key = NULL;
+	struct sr_keypair pair = {0};
 	struct sr_routes routes[] = {{.at = own_routes, .n = sizeof own_routes / sizeof *own_routes, .ctx = d},
 				     sr_routes_of(sr_serve_routes, &d->serve),
 				     sr_routes_of(sr_hello_routes, &d->hello),
@@ -320,7 +320,7 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 				      .workers = SR_SYNC_WORKERS,
 				      .max_connections = (unsigned)c->max_connections,
 				      .client_ms = (unsigned)c->client_timeout * 1000};
-	enum sr_status rc = ensure_certificate(c, &cert, &key, err);
+	enum sr_status rc = ensure_certificate(c, &pair, err);
 
 	d->serve = (struct sr_serve){.replica = sr_sync_replica(d->sync), .ready = has_tree, .ctx = d};
 	d->hello = (struct sr_hello){.secrets = sr_admit_secrets, .ctx = &d->admit, .role = "webserver"};
@@ -329,11 +329,11 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 	d->relay = (struct sr_relay){.peers = d->peers, .balance = d->balance, .shutdown = d->shutdown};
 	d->metrics = (struct sr_metrics){
 		.role = "webserver", .balance = d->balance, .admit = &d->admit, .archive = sr_sync_replica(d->sync)->archive, .tell = tell_metrics, .ctx = d};
-	o.certificate = cert;
-	o.key = key;
+	o.certificate = pair.certificate;
+	o.key = pair.key;
+	o.client_ca = c->client_ca_file;
 	if (rc == SR_OK)
 		rc = sr_server_start(&d->server, &o, err);
-	free(cert);
-	free(key);
+	sr_keypair_free(&pair);
 	return rc;
 }

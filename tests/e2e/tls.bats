@@ -3,6 +3,7 @@
 
 # shellcheck disable=SC2034 # lib.bash reads them
 
+bats_require_minimum_version 1.5.0
 load lib
 
 setup() {
@@ -129,4 +130,133 @@ restores_nothing() { # STATUS URL: what it says in $output
 	start_webserver A
 	restores_nothing 77 "${URL[A]/http:/https:}"
 	[[ $output == *'does not prove that it is a webserver of this cluster'* ]] || fail "$output"
+}
+
+# --- versions, authorities, client certificates ---------------------------------------------------------------------------------
+
+speaks() { # VERSION: is a session of that TLS version made with the datastore?
+	openssl s_client -connect "127.0.0.1:$DATASTORE_PORT" "-$1" -cipher 'ALL:@SECLEVEL=0' </dev/null 2>&1 | grep -qE 'Cipher (is|    :) [A-Z]*(TLS|ECDHE|AES)'
+}
+
+@test "TLS 1.2 and 1.3 are spoken, 1.1 is not, on either side" {
+	start_tls
+	speaks tls1_2 && speaks tls1_3
+	run ! speaks tls1_1
+	stop datastore
+	cat >"$T/old.py" <<-'PY'
+		import ssl, socket, sys, threading
+		t = sys.argv[1]
+		c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+		c.load_cert_chain(t + "/datastore/state/certificate.pem", t + "/datastore/state/key.pem")
+		c.set_ciphers("ALL:@SECLEVEL=0")
+		c.minimum_version = c.maximum_version = ssl.TLSVersion.TLSv1_1
+		s = socket.create_server(("127.0.0.1", 0))
+		print("listening on 127.0.0.1:%d" % s.getsockname()[1], flush=True)
+		while True:
+		    k = s.accept()[0]
+		    try:
+		        k = c.wrap_socket(k, server_side=True)
+		        print("a session of", k.version(), flush=True)
+		    except Exception as e:
+		        print("refused:", e, flush=True)
+		    k.close()
+	PY
+	launch old python3 "$T/old.py" "$T"
+	DATASTORE_PORT=${URL[old]##*:}
+	speaks tls1_1 # this openssl can
+	write_config A "Datastore-Key-Pin=$PIN"
+	run once A
+	[ "$status" -eq 75 ] || fail "$status: $output"
+	grep -q refused: "$T/old.log"
+	[ "$(grep -c 'a session of' "$T/old.log")" = 1 ]
+}
+
+certificate() { # NAME CA [EXTENSION...]: $T/NAME.{pem,key}; CA NAME: of its own
+	local name=$1 ca=$2
+	shift 2
+	openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$T/$name.key" -out "$T/$name.csr" -subj "/CN=$name" 2>/dev/null
+	printf '%s\n' "$@" >"$T/$name.ext"
+	if [[ $ca == "$name" ]]; then
+		openssl x509 -req -in "$T/$name.csr" -signkey "$T/$name.key" -days 2 -out "$T/$name.pem" -extfile "$T/$name.ext" 2>/dev/null
+	else
+		openssl x509 -req -in "$T/$name.csr" -CA "$T/$ca.pem" -CAkey "$T/$ca.key" -CAcreateserial -days 2 -out "$T/$name.pem" -extfile "$T/$name.ext" 2>/dev/null
+	fi
+}
+
+code() { # PATH [CURL OPTION...]
+	local path=$1
+	shift
+	curl -sS --max-time 10 --cacert "$T/ca.pem" -o "$T/answer" -w '%{http_code}' "$@" "https://127.0.0.1:$DATASTORE_PORT$path"
+}
+
+refused_once() { # NAME TEXT
+	run once "$1"
+	[ "$status" -eq 1 ] || fail "$status: $output $(<"$T/$1.once")"
+	grep -qF -- "$2" "$T/$1.once"
+}
+
+@test "with Client-CA-File a secret without a certificate is nothing worth; Datastore-CA-File is the only CA that counts" {
+	local mine other
+	for ca in ca stranger; do certificate $ca $ca basicConstraints=critical,CA:TRUE; done
+	certificate server ca subjectAltName=IP:127.0.0.1 extendedKeyUsage=serverAuth
+	certificate web ca extendedKeyUsage=clientAuth
+	certificate foreign stranger extendedKeyUsage=clientAuth
+	write_config datastore "Certificate-File=$T/server.pem" "Key-File=$T/server.key" "Client-CA-File=$T/ca.pem"
+	start_datastore
+	mine=("Datastore-CA-File=$T/ca.pem" "Client-Certificate-File=$T/web.pem" "Client-Key-File=$T/web.key")
+
+	# whoever has one
+	write_config A "${mine[@]}"
+	rounds A
+	assert_same datastore A
+	secret="Authorization: Bearer $(<"$T/control-auth")" wrong="Authorization: Bearer a-secret-that-is-wrong-and-long-enough"
+	[ "$(code /api/tree --cert "$T/web.pem" --key "$T/web.key" -H "$secret")" = 200 ]
+	[ "$(code /api/tree --cert "$T/web.pem" --key "$T/web.key" -H "$wrong")" = 401 ]
+
+	# and who has not, who does not even learn whether the secret is right
+	for header in "$secret" "$wrong"; do
+		[ "$(code /api/tree -H "$header")" = 403 ]
+		jq -e '.detail | test("this node has a Client-CA-File: the client showed no certificate")' "$T/answer"
+		[ "$(code /api/tree --cert "$T/foreign.pem" --key "$T/foreign.key" -H "$header")" = 403 ]
+		jq -e '.detail | test("CN=foreign.*not taken.*issuer")' "$T/answer"
+		[ "$(code /api/tree --cert "$T/server.pem" --key "$T/server.key" -H "$header")" = 403 ] # is for a server
+	done
+	grep -q 'a request from 127.0.0.1 is refused: the client showed no certificate' "$T/datastore.log"
+	[ "$(code /api/tree --cert "$T/web.pem" --key "$T/web.key")" = 401 ]
+
+	# What is open stays so, and the admin token, which does not leave the machine, is enough.
+	for path in /api/system/lbstatus /healthz /readyz "/api/hello?nonce=$(head -c 32 /dev/zero | xxd -p -c 64)"; do [ "$(code "$path")" = 200 ] || fail "$path"; done
+	[ "$(code /api/admin/status -H "Authorization: Bearer $(<"$T/datastore/state/admin-token")")" = 200 ]
+
+	# webservers without one, or with one of another CA, are told
+	write_config B "Datastore-CA-File=$T/ca.pem"
+	refused_once B 'this node has a Client-CA-File: the client showed no certificate (its Client-Certificate-File)'
+	write_config B "Datastore-CA-File=$T/ca.pem" "Client-Certificate-File=$T/web.pem" "Client-Key-File=$T/foreign.key"
+	run once B
+	[ "$status" -eq 78 ]
+	grep -q "Client-Certificate-File: $T/web.pem and $T/foreign.key: " "$T/B.once"
+	# another CA than the datastore's, which no first contact helps over
+	write_config B "${mine[@]/ca.pem/stranger.pem}"
+	refused_once B "is not one that Datastore-CA-File ($T/stranger.pem) vouches for; nothing was sent to it"
+
+	# the balancer
+	printf '%s\n' '[Global]' "Datastore=127.0.0.1:$DATASTORE_PORT" "Control-Secret-File=$T/control-auth" "State-Directory=$T/lb" \
+		"Datastore-CA-File=$T/ca.pem" "Client-Certificate-File=$T/web.pem" "Client-Key-File=$T/web.key" >"$T/lb.conf"
+	"$BIN/sameroot-lb" -c "$T/lb.conf" --print >"$T/printed"
+	sed -i /^Client-/d "$T/lb.conf"
+	run "$BIN/sameroot-lb" -c "$T/lb.conf" --print
+	[[ $status -ne 0 && $output == *'this node has a Client-CA-File'* ]]
+
+	# Without any CA: the certificates that the daemons have made for themselves, of each webserver that may come.
+	stop datastore
+	write_config A "Datastore-CA-File=$T/ca.pem"
+	start_webserver A
+	wait_for 'it has made one' test -s "$T/A/state/certificate.pem"
+	edit_config datastore Client-CA-File= "Client-CA-File=$T/A/state/certificate.pem"
+	start_datastore
+	rm "$T/A/resources/hosts.csv"
+	wait_for 'A is let in' same_content datastore A
+	write_config B "Datastore-CA-File=$T/ca.pem"
+	refused_once B 'this node has a Client-CA-File'
+	stop A
 }
