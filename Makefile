@@ -3,6 +3,7 @@
 #   make                 the programs, build/bin/
 #   make check           unit tests, fuzz corpora, end-to-end tests; T=PATTERN runs those whose name matches
 #   make check SAN=address     the same with a sanitizer (address, undefined, thread), in build/san-address/
+#   make sim SEEDS=1000  simulated histories, tests/sim/README.md; FROM=SEED the first of them
 #   make fuzz MINUTES=1  fuzz with clang, so many minutes a target; T=PATTERN
 #   make crash           stop the daemons at every step that writes, renames, syncs or sends, and by power cuts; SCENARIO='pull push' of some
 #   make bench-scale     100,000 files and 1,000,000 rows first synchronised: time, memory, traffic; FILES=n ROWS=n
@@ -90,16 +91,18 @@ $(B)/tests/test_%: $(B)/obj/tests/unit/test_%.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@ $(PACKAGE_LIBS) $(TEST_LIBS)
 
-$(B)/tests/sim_%: $(B)/obj/tests/sim/sim_%.o $(LIB)
-	@mkdir -p $(@D)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@ $(PACKAGE_LIBS)
-
 # The disk of a test stands between libc and the program, its libraries too: tests/sim/disk.h.
 DISK := $(patsubst tests/sim/%.c,$(B)/obj/tests/sim/%.o,$(sort $(wildcard tests/sim/disk*.c)))
 DISK_TESTS := $(patsubst %,$(B)/tests/test_%,disk durable files sqlite_reshape)
 $(DISK_TESTS): $(DISK)
-$(DISK_TESTS): ALL_LDFLAGS += -rdynamic
+$(DISK_TESTS) $(SIMULATORS): ALL_LDFLAGS += -rdynamic
+
+# The simulator, tests/sim/README.md: it stands in the place of http/'s sockets, libc's clocks, threads and files.
+SIM := $(patsubst %,$(B)/obj/tests/sim/%.o,chance faults history judge machine network schedule stat users)
+$(B)/tests/sim_%: $(B)/obj/tests/sim/sim_%.o $(SIM) $(DISK) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@ $(PACKAGE_LIBS)
 
 # The same, for programs that know nothing of it (tests/crash), without sanitizers.
 CRASH := $(B)/tests/disk.so $(B)/tests/powercut
@@ -121,6 +124,11 @@ $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(LIB)
 
 check: all $(TESTS) $(SIMULATORS) $(FUZZERS) $(CRASH)
 	@BUILD=$(B) tests/run -t '$(T)' unit fuzz sim crash e2e
+
+SEEDS ?= 1000
+FROM ?= 1
+sim: $(SIMULATORS)
+	@$(B)/tests/sim_histories --from $(FROM) --count $(SEEDS)
 
 unit: $(TESTS)
 	@BUILD=$(B) tests/run -t '$(T)' unit
@@ -212,7 +220,7 @@ dist:
 clean:
 	rm -rf build
 
-.PHONY: all check unit e2e fuzz lint demo crash soak bench bench-scale bench-lock install uninstall deb check-deb dist clean
+.PHONY: all check sim unit e2e fuzz lint demo crash soak bench bench-scale bench-lock install uninstall deb check-deb dist clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 

@@ -29,6 +29,16 @@ uint64_t sr_disk_id_of(const struct stat *st)
 	return (uint64_t)st->st_ino + (uint64_t)st->st_dev * 0x9e3779b97f4a7c15u;
 }
 
+/* Where this thread found the file of a descriptor last: to ask the kernel for a path costs as much as a write.  Not of a preloaded disk, for other processes
+ * change names, too. */
+enum { FDS = 128 };
+static __thread struct found {
+	uint64_t id, names; /* as of `names_changed` */
+	struct sr_disk *d;
+	char path[160];
+} found[FDS];
+static _Atomic uint64_t names_changed = 1;
+
 /* --- machines ------------------------------------------------------------------------------------------------------- */
 
 static void feed_model(void *ctx, const struct sr_disk_op *op)
@@ -67,6 +77,7 @@ void sr_disk_close(struct sr_disk *d)
 	if (!d)
 		return;
 	pthread_mutex_lock(&lock);
+	names_changed++;
 	for (struct sr_disk **at = &sr_disks; *at; at = &(*at)->next)
 		if (*at == d) {
 			*at = d->next;
@@ -87,6 +98,18 @@ void sr_disk_watch(struct sr_disk *d, void (*each)(void *ctx, uint64_t step, con
 {
 	d->watch = each;
 	d->watch_ctx = ctx;
+}
+
+void sr_disk_changes(struct sr_disk *d, void (*each)(void *ctx, const struct sr_disk_op *op), void *ctx)
+{
+	d->changes = each;
+	d->changes_ctx = ctx;
+}
+
+void sr_disk_after(struct sr_disk *d, void (*each)(void *ctx), void *ctx)
+{
+	d->after = each;
+	d->after_ctx = ctx;
 }
 
 void sr_disk_stop_at(struct sr_disk *d, uint64_t step, enum sr_disk_when when)
@@ -161,6 +184,30 @@ static bool path_of(int fd, char path[PATH_MAX])
 		return false;
 	path[n] = '\0';
 	return (size_t)n < sizeof gone || strcmp(path + n - (sizeof gone - 1), gone) != 0;
+}
+
+/* Whose it is, and its path; NULL: nobody's. */
+static struct sr_disk *owner_of(int fd, const struct stat *st, char path[PATH_MAX])
+{
+	struct found *f = fd >= 0 && fd < FDS ? &found[fd] : NULL;
+	struct sr_disk *d;
+
+	if (!st->st_nlink)
+		return NULL;
+	if (f && f->names == names_changed && f->id == sr_disk_id_of(st)) {
+		strcpy(path, f->path);
+		return f->d;
+	}
+	if (!path_of(fd, path))
+		return NULL;
+	d = owner(path);
+	if (f && d && !d->hooks && strlen(path) < sizeof f->path) {
+		f->names = names_changed;
+		f->id = sr_disk_id_of(st);
+		f->d = d;
+		strcpy(f->path, path);
+	}
+	return d;
 }
 
 static void take_lock(const struct sr_disk *d)
@@ -246,8 +293,10 @@ bool sr_disk_begin_two(struct sr_disk_step *s, int dir, const char *path, int di
 	to = resolve(&s->to, dir2, path2);
 	if (!s->d)
 		s->d = to;
-	if (s->d)
+	if (s->d) {
 		take_lock(s->d);
+		names_changed++;
+	}
 	errno = saved;
 	return s->d != NULL;
 }
@@ -260,10 +309,11 @@ bool sr_disk_begin_fd(struct sr_disk_step *s, int fd)
 	clear(s);
 	if (!sr_disks || sr_disk_inside)
 		return false;
-	if (path_of(fd, s->at.path) && !fstat(fd, &st) && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))) {
+	if (!fstat(fd, &st) && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
+		s->d = owner_of(fd, &st, s->at.path);
+	if (s->d) {
 		s->fd = fd;
 		s->id = sr_disk_id_of(&st);
-		s->d = owner(s->at.path);
 	}
 	if (s->d)
 		take_lock(s->d);
@@ -300,6 +350,8 @@ void sr_disk_tell(const struct sr_disk_step *s, const struct sr_disk_op *op)
 		s->d->hooks->feed(NULL, op);
 	else
 		sr_disk_model_feed(s->d->model, op);
+	if (s->d->changes)
+		s->d->changes(s->d->changes_ctx, op);
 	sr_disk_inside = false;
 	errno = saved;
 }
@@ -371,6 +423,8 @@ long sr_disk_end(struct sr_disk_step *s, long rc)
 		saved = EIO;
 	}
 	give_lock(s->d);
+	if (s->d->after)
+		s->d->after(s->d->after_ctx);
 	errno = saved;
 	return rc;
 }

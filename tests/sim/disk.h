@@ -65,6 +65,11 @@ void sr_disk_close(struct sr_disk *d); /* CONSUMES d; NULL is a no-op */
 uint64_t sr_disk_steps(const struct sr_disk *d);
 /* Called at each step, before it happens: "pwrite" and the path, absolute.  In the calling thread, under the lock: it must make no call on a disk. */
 void sr_disk_watch(struct sr_disk *d, void (*each)(void *ctx, uint64_t step, const char *call, const char *path), void *ctx);
+/* Called with each change that was made (disk_model.h), under the lock as above. */
+struct sr_disk_op;
+void sr_disk_changes(struct sr_disk *d, void (*each)(void *ctx, const struct sr_disk_op *op), void *ctx);
+/* Called when a step is over, by the thread that made it, and without the lock: it may do anything. */
+void sr_disk_after(struct sr_disk *d, void (*each)(void *ctx), void *ctx);
 
 /* --- crashes ------------------------------------------------------------------------------------------------------------------------------------------- */
 

@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define REAL6(nr, a, b, c, d, e, f, ...) sr_disk_real(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
@@ -558,12 +559,23 @@ int rename(const char *old, const char *path)
 
 /* --- modes and times ------------------------------------------------------------------------------------------------ */
 
-static void tell_attributes(const struct sr_disk_step *s, const struct stat *st, bool time)
+static void tell_mode(const struct sr_disk_step *s, const struct stat *st)
 {
-	uint64_t ns = (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec;
+	sr_disk_tell(s, &(struct sr_disk_op){.kind = SR_DISK_OP_MODE, .a = sr_disk_id_of(st), .mode = st->st_mode & 07777});
+}
 
-	sr_disk_tell(s, &(struct sr_disk_op){.kind = time ? SR_DISK_OP_TIME : SR_DISK_OP_MODE, .a = sr_disk_id_of(st), .off = ns,
-					     .mode = st->st_mode & 07777});
+static void tell_time(const struct sr_disk_step *s, const struct stat *st, const struct timespec times[2])
+{
+	struct timespec t;
+
+	if (times && times[1].tv_nsec == UTIME_OMIT)
+		return;
+	if (times && times[1].tv_nsec != UTIME_NOW)
+		t = times[1];
+	else
+		clock_gettime(CLOCK_REALTIME, &t);
+	sr_disk_tell(s, &(struct sr_disk_op){.kind = SR_DISK_OP_TIME, .a = sr_disk_id_of(st), .mode = st->st_mode & 07777,
+					     .off = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec});
 }
 
 int fchmod(int fd, mode_t mode)
@@ -577,7 +589,7 @@ int fchmod(int fd, mode_t mode)
 	if (sr_disk_go(&s, "chmod", s.at.path, false, 0) && !s.half)
 		rc = (int)REAL(SYS_fchmod, fd, mode);
 	if (!rc && !fstat(fd, &st))
-		tell_attributes(&s, &st, false);
+		tell_mode(&s, &st);
 	return (int)sr_disk_end(&s, rc);
 }
 
@@ -596,7 +608,7 @@ int fchmodat(int dir, const char *path, mode_t mode, int flags)
 	if (sr_disk_go(&s, "chmod", s.at.path, false, 0) && !s.half)
 		rc = (int)REAL(SYS_fchmodat, dir, path, mode);
 	if (!rc && !fstatat(s.at.dir, s.at.name, &st, 0))
-		tell_attributes(&s, &st, false);
+		tell_mode(&s, &st);
 	return (int)sr_disk_end(&s, rc);
 }
 
@@ -616,7 +628,7 @@ int futimens(int fd, const struct timespec times[2])
 	if (sr_disk_go(&s, "utimens", s.at.path, false, 0) && !s.half)
 		rc = (int)REAL(SYS_utimensat, fd, NULL, times, 0);
 	if (!rc && !fstat(fd, &st))
-		tell_attributes(&s, &st, true);
+		tell_time(&s, &st, times);
 	return (int)sr_disk_end(&s, rc);
 }
 
@@ -631,7 +643,7 @@ int utimensat(int dir, const char *path, const struct timespec times[2], int fla
 	if (sr_disk_go(&s, "utimens", s.at.path, false, 0) && !s.half)
 		rc = (int)REAL(SYS_utimensat, dir, path, times, flags);
 	if (!rc && !fstatat(s.at.dir, s.at.name, &st, flags & AT_SYMLINK_NOFOLLOW))
-		tell_attributes(&s, &st, true);
+		tell_time(&s, &st, times);
 	return (int)sr_disk_end(&s, rc);
 }
 

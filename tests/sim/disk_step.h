@@ -21,6 +21,10 @@ struct sr_disk {
 	struct sr_disk_model *model;
 	void (*watch)(void *ctx, uint64_t step, const char *call, const char *path);
 	void *watch_ctx;
+	sr_disk_feed *changes;
+	void *changes_ctx;
+	void (*after)(void *ctx);
+	void *after_ctx;
 	const struct sr_disk_hooks *hooks; /* or NULL */
 };
 
