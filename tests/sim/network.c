@@ -120,6 +120,12 @@ struct sr_routes sr_routes_of(const struct sr_route *(*table)(size_t *n), void *
 	return routes;
 }
 
+enum sr_status sr_request_certified(const struct sr_request *req, struct sr_err *err)
+{
+	(void)req;
+	return sr_err_set(err, SR_E_FORBIDDEN, "no certificate was shown");
+}
+
 /* --- what request.c asks of a connection: there is none ---------------------------------------------------------------------- */
 
 void sr_conn_resume(struct sr_request *req)
