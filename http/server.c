@@ -430,6 +430,13 @@ void sr_server_count_routes(struct sr_server *server, void (*each)(void *ctx, co
 	tell_counts(server, NULL, each, ctx);
 }
 
+void sr_server_each_route(const struct sr_server *server, void (*each)(void *ctx, const struct sr_route *route), void *ctx)
+{
+	for (size_t t = 0; t < server->routes_n; t++)
+		for (size_t r = 0; r < server->routes[t].n; r++)
+			each(ctx, &server->routes[t].at[r]);
+}
+
 /* --- libmicrohttpd's callbacks ------------------------------------------------------------------------------------ */
 
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **ctx, enum MHD_ConnectionNotificationCode what)

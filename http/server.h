@@ -109,6 +109,9 @@ struct sr_server_counts {
 };
 void sr_server_counts(struct sr_server *server, struct sr_server_counts *out);
 
+/* All that it serves, in the order in which they are looked through. */
+void sr_server_each_route(const struct sr_server *server, void (*each)(void *ctx, const struct sr_route *route), void *ctx);
+
 /* Take no more requests, but those of routes with SR_ROUTE_LAST: 503, saying why (COPIED), and the connection ends with it, as with every answer from now on.
  * Parked requests run again as expired; those under way go on.  Once. */
 void sr_server_drain(struct sr_server *server, const char *why);

@@ -22,7 +22,7 @@
 
 static bool same_uuid(const struct sr_uuid *a, const struct sr_uuid *b)
 {
-	return memcmp(a->b, b->b, sizeof(a->b)) == 0;
+	return sr_bytes_same_secret(sr_bytes(a->b, sizeof(a->b)), sr_bytes(b->b, sizeof(b->b))); /* a token is for its owner alone */
 }
 
 /* --- load ---------------------------------------------------------------------------------------------------------- */
