@@ -43,22 +43,25 @@ void sr_admin_forget(char *secret)
 	free(secret);
 }
 
-/* The first line of the standard input, where nobody is there to be asked. */
+/* The first line of the standard input, where nobody is there to be asked.  What is too long for a password is cut where that shows. */
 static enum sr_status read_line(FILE *in, char **out, struct sr_err *err)
 {
-	char *line = NULL;
-	size_t cap = 0;
-	ssize_t n = getline(&line, &cap, in);
+	char line[SR_PASSWORD_MOST + 1];
+	enum sr_status rc = SR_OK;
+	size_t n = 0;
+	int c;
 
-	if (n < 0) {
-		free(line);
-		return sr_err_set(err, SR_E_USAGE, "no password: it is the first line of the standard input");
-	}
-	line[strcspn(line, "\r\n")] = '\0';
-	*out = sr_strdup(line);
-	explicit_bzero(line, cap);
-	free(line);
-	return SR_OK;
+	while (n < SR_PASSWORD_MOST && (c = getc(in)) != EOF && c != '\n' && c != '\r')
+		line[n++] = (char)c;
+	line[n] = '\0';
+	if (!n && (feof(in) || ferror(in)))
+		rc = sr_err_set(err, SR_E_USAGE, "no password: it is the first line of the standard input");
+	else if (strlen(line) < n)
+		rc = sr_err_set(err, SR_E_USAGE, "a NUL is in the password");
+	else
+		*out = sr_strdup(line);
+	explicit_bzero(line, sizeof line);
+	return rc;
 }
 
 enum sr_status sr_admin_password(const struct sr_admin *a, const char *question, char **out, struct sr_err *err)

@@ -91,6 +91,12 @@ asked() {
 	[ "$status" -eq 64 ]
 	run user A add ada </dev/null
 	[ "$status" -eq 64 ]
+	run user A add ada < <(yes | tr -d '\n') # without an end
+	[ "$status" -eq 64 ]
+	[[ $output == *'too long'* ]]
+	run user A add ada < <(printf 'a good\0 password\n')
+	[ "$status" -eq 64 ]
+	[[ $output == *NUL* ]]
 	user A add ada <<<'a good password'
 	run user A add Ada <<<'a good password'
 	[ "$status" -eq 65 ]
