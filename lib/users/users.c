@@ -10,7 +10,9 @@
 
 #include "lib/base/door.h"
 
-#define BUSY_MS 5000
+#define BUSY_MS    5000
+#define QUERY_MS   5000  /* a query that is not done by then never is, and who asks is unknown */
+#define QUERY_LOOK 10000 /* so many steps of SQLite's machine between looks at the clock: about 0.1 ms */
 
 static const char users_schema[] =
 	"CREATE TABLE users(\n"
@@ -258,14 +260,31 @@ static struct sr_user login_of(sqlite3_stmt *stmt)
 	return (struct sr_user){.name = text_of(stmt, 0), .hash = text_of(stmt, 1), .admin = sqlite3_column_int(stmt, 2) != 0, .enabled = true};
 }
 
+/* sqlite3_progress_handler's: not 0 interrupts. */
+static int is_late(void *ctx)
+{
+	const int64_t *end = ctx;
+
+	return sr_ticks_ms() > *end;
+}
+
+static enum sr_status fail_query(struct sr_users *u, struct sr_err *err)
+{
+	if ((sqlite3_errcode(u->db) & 0xff) == SQLITE_INTERRUPT)
+		return sr_err_set(err, SR_E_UNAVAILABLE, "Admin-Query: %s: it takes longer than %d s", u->path, QUERY_MS / 1000);
+	return fail(err, u->db, u->path, "read");
+}
+
 /* Each row in turn, until fn says no (false). */
 static enum sr_status each_login(struct sr_users *u, bool (*fn)(void *ctx, struct sr_user *user), void *ctx, struct sr_err *err)
 {
 	sqlite3_stmt *stmt = NULL;
 	enum sr_status rc = prepare_query(u, &stmt, err);
+	int64_t end = sr_ticks_ms() + QUERY_MS;
 	int step = SQLITE_DONE;
 	bool more = rc == SR_OK;
 
+	sqlite3_progress_handler(u->db, QUERY_LOOK, is_late, &end);
 	while (more && (step = sqlite3_step(stmt)) == SQLITE_ROW) {
 		struct sr_user user = login_of(stmt);
 
@@ -273,8 +292,9 @@ static enum sr_status each_login(struct sr_users *u, bool (*fn)(void *ctx, struc
 		sr_user_free(&user);
 	}
 	if (rc == SR_OK && step != SQLITE_ROW && step != SQLITE_DONE)
-		rc = fail(err, u->db, u->path, "read");
+		rc = fail_query(u, err);
 	sqlite3_finalize(stmt);
+	sqlite3_progress_handler(u->db, 0, NULL, NULL);
 	return rc;
 }
 
