@@ -16,6 +16,9 @@
 #define SEEN       32  /* logins that were right */
 #define SEEN_MS    60000
 #define WINDOW_MS  (SR_LOGIN_WINDOW_S * 1000)
+#define AT_ONCE    2  /* checks: each has a hash's memory, 16 MiB by yescrypt's default and a gigabyte by an application's choice */
+#define IN_LINE    16 /* behind them; more would hold threads that have something else to do */
+#define LINE_S     1  /* after which who found the line full may come again */
 
 /* Who failed: an address with a name, an address, a name.  The last two have more tries: behind one address is many a proxy's whole world, and
  * nobody is to lock another one out by knowing his name. */
@@ -38,6 +41,8 @@ struct sr_login {
 	char *path, *query;
 	uint8_t salt[32];
 	pthread_mutex_t lock;
+	pthread_cond_t next;
+	unsigned checking, waiting;
 	char *trouble; /* why users.db could not be asked the last time, as it was logged; NULL: it could */
 	struct fault faults[WHOS][FAULTS]; /* of each kind its own: nobody's names push out addresses */
 	struct seen seen[SEEN];
@@ -51,6 +56,7 @@ struct sr_login *sr_login_new(const char *path, const char *query)
 	l->query = query ? sr_strdup(query) : NULL;
 	sr_random(l->salt, sizeof l->salt);
 	pthread_mutex_init(&l->lock, NULL);
+	pthread_cond_init(&l->next, NULL);
 	return l;
 }
 
@@ -58,6 +64,7 @@ void sr_login_free(struct sr_login *l)
 {
 	if (!l)
 		return;
+	pthread_cond_destroy(&l->next);
 	pthread_mutex_destroy(&l->lock);
 	free(l->path);
 	free(l->query);
@@ -235,20 +242,45 @@ static bool is_right(struct sr_login *l, const struct sr_user *user, const char 
 	return right;
 }
 
-enum sr_status sr_login_check(struct sr_login *l, const char *name, const char *password, const char *peer, struct sr_login_who *out,
-			      unsigned *wait_s, struct sr_err *err)
+/* Its turn, after those who were there before; false: the line is full. */
+static bool begin(struct sr_login *l)
 {
-	int64_t now = sr_ticks_ms();
+	bool taken;
+
+	pthread_mutex_lock(&l->lock);
+	taken = l->checking < AT_ONCE || l->waiting < IN_LINE;
+	if (taken) {
+		l->waiting++;
+		while (l->checking >= AT_ONCE)
+			pthread_cond_wait(&l->next, &l->lock);
+		l->waiting--;
+		l->checking++;
+	}
+	pthread_mutex_unlock(&l->lock);
+	return taken;
+}
+
+static void end(struct sr_login *l)
+{
+	pthread_mutex_lock(&l->lock);
+	l->checking--;
+	pthread_cond_signal(&l->next);
+	pthread_mutex_unlock(&l->lock);
+}
+
+static enum sr_status must_not_wait(struct sr_login *l, char who[WHOS][WHO], int64_t now, unsigned *wait_s, struct sr_err *err)
+{
+	*wait_s = must_wait(l, who, now);
+	return *wait_s ? sr_err_set(err, SR_E_AGAIN, "too many failed logins: try again in %u s", *wait_s) : SR_OK;
+}
+
+static enum sr_status check(struct sr_login *l, const char *name, const char *password, char who[WHOS][WHO], int64_t now, struct sr_login_who *out,
+			    struct sr_err *err)
+{
 	struct sr_user user = {0};
 	bool found = false, right;
-	char who[WHOS][WHO];
-	enum sr_status rc;
+	enum sr_status rc = note_trouble(l, look_up(l, name, &user, &found, err), err);
 
-	whos(who, name, peer);
-	*wait_s = must_wait(l, who, now);
-	if (*wait_s)
-		return sr_err_set(err, SR_E_AGAIN, "too many failed logins: try again in %u s", *wait_s);
-	rc = note_trouble(l, look_up(l, name, &user, &found, err), err);
 	if (rc != SR_OK)
 		return rc;
 	right = found && user.hash ? is_right(l, &user, password, now) : sr_password_is(password, NULL);
@@ -259,6 +291,28 @@ enum sr_status sr_login_check(struct sr_login *l, const char *name, const char *
 	}
 	sr_user_free(&user);
 	return right ? SR_OK : sr_err_set(err, SR_E_AUTH, "no such user, or another password");
+}
+
+enum sr_status sr_login_check(struct sr_login *l, const char *name, const char *password, const char *peer, struct sr_login_who *out,
+			      unsigned *wait_s, struct sr_err *err)
+{
+	int64_t now = sr_ticks_ms();
+	char who[WHOS][WHO];
+	enum sr_status rc;
+
+	whos(who, name, peer);
+	rc = must_not_wait(l, who, now, wait_s, err);
+	if (rc != SR_OK)
+		return rc;
+	if (!begin(l)) {
+		*wait_s = LINE_S;
+		return sr_err_set(err, SR_E_AGAIN, "too many logins at once: try again in %u s", *wait_s);
+	}
+	rc = must_not_wait(l, who, now, wait_s, err); /* those before it may have been guesses at the same name */
+	if (rc == SR_OK)
+		rc = check(l, name, password, who, now, out, err);
+	end(l);
+	return rc;
 }
 
 /* --- the header ---------------------------------------------------------------------------------------------------------------- */

@@ -4,7 +4,8 @@
  * ten times as often - waits until the window has passed: also with the right password, or guessing would go on.  A login that was right is remembered for a minute, so that a page that asks every few
  * seconds does not cost a hash each time; it ends at once when the user's row says another password, no admin or not enabled.
  *
- * Thread-safe.  Blocks for about a tenth of a second, and for users.db while another program writes it. */
+ * Thread-safe.  Blocks for about a tenth of a second, and for users.db while another program writes it.  Two are checked at once, for a hash takes
+ * memory; a few more wait for their turn, and the rest is told to come again. */
 #ifndef SR_USERS_LOGIN_H
 #define SR_USERS_LOGIN_H
 
@@ -25,8 +26,8 @@ struct sr_login_who {
 	bool admin;
 };
 
-/* Is it he?  SR_E_AUTH: no such user, another password, or no users.db - which of them is not said.  SR_E_AGAIN: too many tries; *wait_s says how
- * long.  SR_E_BUSY, SR_E_CONFIG and others: users.db cannot be asked; why is logged,
+/* Is it he?  SR_E_AUTH: no such user, another password, or no users.db - which of them is not said.  SR_E_AGAIN: too many tries, or too many
+ * at once; *wait_s says how long.  SR_E_BUSY, SR_E_CONFIG and others: users.db cannot be asked; why is logged,
  * once, and not in *err, which goes to somebody unknown. */
 SR_MUST enum sr_status sr_login_check(struct sr_login *l, const char *name, const char *password, const char *peer, struct sr_login_who *out,
 				      unsigned *wait_s, struct sr_err *err);

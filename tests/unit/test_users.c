@@ -1,4 +1,5 @@
 /* test_users.c - lib/users against real databases: the reference schema, an application's own, passwords, and logins with their limits. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <sqlite3.h>
 #include <stdarg.h>
@@ -236,6 +237,28 @@ static void test_a_query_only_reads(void **state)
 	OK(sr_users_open(&w->users, w->path, "SELECT a, a, a FROM t", &w->err));
 }
 
+static int64_t hurrying_ticks(void *ctx)
+{
+	(void)ctx;
+	return ticks += 1000;
+}
+
+/* Who asks is anybody: a query without an end must not keep him, nor us. */
+static void test_a_query_has_an_end(void **state)
+{
+	static const struct sr_door hurrying = {.now_ms = the_time, .ticks_ms = hurrying_ticks, .random = chance};
+	struct world *w = *state;
+	struct sr_user user;
+	bool found;
+
+	sql(w, "CREATE TABLE t(a)");
+	OK(sr_users_open(&w->users, w->path, "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r) SELECT i, i, i FROM r WHERE i < 0", &w->err));
+	sr_door_install(&hurrying);
+	assert_int_equal(sr_users_find(w->users, "ada", &user, &found, &w->err), SR_E_UNAVAILABLE);
+	assert_non_null(strstr(w->err.text, "Admin-Query"));
+	assert_false(found);
+}
+
 /* --- passwords ---------------------------------------------------------------------------------------------------------------- */
 
 static void test_passwords(void **state)
@@ -347,6 +370,58 @@ static void test_a_flood_of_names_hides_no_guesses(void **state)
 	sr_login_free(l);
 }
 
+struct crowd {
+	struct sr_login *login;
+	pthread_mutex_t lock;
+	pthread_cond_t done;
+	int sent_away, others;
+};
+
+static void *crowding(void *ctx)
+{
+	struct crowd *c = ctx;
+	struct sr_login_who who;
+	struct sr_err err = {0};
+	unsigned wait = 0;
+	enum sr_status rc = sr_login_check(c->login, "ada", "guess", "192.0.2.1", &who, &wait, &err);
+
+	pthread_mutex_lock(&c->lock);
+	if (rc == SR_E_AGAIN && strstr(err.text, "at once"))
+		c->sent_away++;
+	else
+		c->others++;
+	pthread_cond_signal(&c->done);
+	pthread_mutex_unlock(&c->lock);
+	return NULL;
+}
+
+/* A hash costs memory: few are made at once, few wait - here for users.db - and the rest is sent away meanwhile. */
+static void test_a_crowd(void **state)
+{
+	enum { ALL = 40, STAY = 18 };
+	struct world *w = *state;
+	struct crowd c = {.lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
+	pthread_t threads[ALL];
+	sqlite3 *db = NULL;
+
+	sql(w, "CREATE TABLE t(n, h, a)");
+	assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "BEGIN EXCLUSIVE", NULL, NULL, NULL), SQLITE_OK);
+	c.login = sr_login_new(w->path, "SELECT n, h, a FROM t");
+	for (int i = 0; i < ALL; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, crowding, &c), 0);
+	pthread_mutex_lock(&c.lock);
+	while (c.sent_away < ALL - STAY && !c.others)
+		pthread_cond_wait(&c.done, &c.lock);
+	pthread_mutex_unlock(&c.lock);
+	assert_int_equal(c.sent_away, ALL - STAY);
+	sqlite3_close(db);
+	for (int i = 0; i < ALL; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(c.others, STAY);
+	sr_login_free(c.login);
+}
+
 static void test_the_header(void **state)
 {
 	static const char *const bad[] = {"Basic", "Basic ", "Bearer QTpi", "Basic !!!!", "Basic QUI", "Basic QToA"};
@@ -377,10 +452,12 @@ int main(void)
 		T(test_no_file),
 		T(test_an_applications_own_schema),
 		T(test_a_query_only_reads),
+		T(test_a_query_has_an_end),
 		T(test_passwords),
 		T(test_logins),
 		T(test_many_names_from_one_address),
 		T(test_a_flood_of_names_hides_no_guesses),
+		T(test_a_crowd),
 		T(test_the_header),
 	};
 
