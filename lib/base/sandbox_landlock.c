@@ -124,7 +124,10 @@ static bool restrict_self(const struct sr_sandbox *s, long abi)
 static void say_what(const struct sr_sandbox *s, long abi, struct sr_buf *what)
 {
 	struct sr_buf ports = {0};
+	bool all = false;
 
+	for (size_t i = 0; i < s->n; i++)
+		all |= s->paths[i].right == SR_SANDBOX_WRITE && s->paths[i].path[1] == '\0';
 	for (size_t i = 0; abi >= ABI_TCP && i < s->ports_n; i++) {
 		sr_buf_printf(&ports, i ? ", " : ", its TCP port ");
 		if (s->ports[i])
@@ -132,7 +135,8 @@ static void say_what(const struct sr_sandbox *s, long abi, struct sr_buf *what)
 		else
 			sr_buf_printf(&ports, "0 (any free one)");
 	}
-	sr_sandbox_say(what, "Landlock (ABI %ld) for files%s%s", abi, ports.len ? sr_buf_text(&ports) : "", abi >= ABI_SCOPE && !s->programs ? ", and for signals" : "");
+	sr_sandbox_say(what, "Landlock (ABI %ld) for files%s%s%s", abi, all ? " (in vain: what is to be made in / opens all of it)" : "",
+		       ports.len ? sr_buf_text(&ports) : "", abi >= ABI_SCOPE && !s->programs ? ", and for signals" : "");
 	sr_buf_free(&ports);
 }
 

@@ -158,6 +158,16 @@ static enum sr_status check_certificate(struct sr_admit *a, const struct sr_requ
 	return sr_err_context(err, "this node has a Client-CA-File");
 }
 
+/* From the machine itself: over the loopback, or at the one address at which this node listens, from that same address. */
+static bool is_from_here(const struct sr_request *req, const struct sr_origin *from)
+{
+	const char *at = sr_server_address(sr_request_server(req));
+	size_t len = strlen(from->peer);
+
+	at += *at == '[';
+	return from->here || (!from->strange_proxy && strncmp(at, from->peer, len) == 0 && (at[len] == ':' || at[len] == ']'));
+}
+
 /* May a password be sent this way, and can it be checked there? */
 static enum sr_status take_login(struct sr_admit *a, const struct sr_request *req, const struct sr_route *route, struct sr_err *err)
 {
@@ -166,7 +176,7 @@ static enum sr_status take_login(struct sr_admit *a, const struct sr_request *re
 	if (!a->login || (route->flags & SR_ROUTE_QUICK))
 		return sr_err_set(err, SR_E_AUTH, "no login is taken here: Authorization: Bearer is needed");
 	sr_origin_of(&a->proxies, req, &from);
-	if (!from.here && check_certificate(a, req, err) != SR_OK)
+	if (!is_from_here(req, &from) && check_certificate(a, req, err) != SR_OK)
 		return err->code;
 	if (from.tls || from.here)
 		return SR_OK;
@@ -179,6 +189,7 @@ enum sr_status sr_admit_check(void *ctx, struct sr_request *req, const struct sr
 {
 	struct sr_admit *a = ctx;
 	const char *header = sr_request_header(req, "Authorization");
+	struct sr_origin from;
 	enum bearer bearer;
 
 	if (!header)
@@ -188,13 +199,14 @@ enum sr_status sr_admit_check(void *ctx, struct sr_request *req, const struct sr
 	if (strncasecmp(header, "Bearer ", 7) != 0)
 		return sr_err_set(err, SR_E_AUTH, "Authorization: only Bearer and Basic are known here");
 	bearer = bearer_of(a, req, sr_bytes_of(header + 7));
+	sr_origin_of(&a->proxies, req, &from);
+	if ((bearer != BEARER_ADMIN || !is_from_here(req, &from)) && check_certificate(a, req, err) != SR_OK)
+		return err->code;
 	if (bearer == BEARER_ADMIN) {
 		sr_request_set_user(req, a->root);
 		sr_request_set_rights(req, RIGHT_ADMIN);
 		return SR_OK;
 	}
-	if (check_certificate(a, req, err) != SR_OK)
-		return err->code;
 	if (bearer == BEARER_WRONG)
 		return sr_err_set(err, SR_E_AUTH, "the secret is wrong: it is not this node's Control-Auth");
 	if (route->flags & SR_ROUTE_ADMIN)

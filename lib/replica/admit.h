@@ -6,8 +6,8 @@
  * that Trusted-Proxies names tells how they came to it, and what another site's page has a browser change is refused (forwarded.h).  An admin
  * may ask everything but what is answered on the event threads (SR_ROUTE_QUICK), where no password can be checked.
  *
- * With Client-CA-File whoever comes with Control-Auth, or with a login from another machine, has to show a certificate of that CA as well, and that is looked
- * at first: so nobody without one learns whether a secret or a password is right.  It is not asked of the admin token, which does not leave its machine,
+ * With Client-CA-File whoever comes with Control-Auth, or from another machine, has to show a certificate of that CA as well, and that is looked
+ * at first: so nobody without one learns whether a secret or a password is right.  It is not asked of the admin token and of logins from the machine itself,
  * nor on routes that are open to anyone: a balancer's probes, liveness, and the hello by which a webserver comes to trust a server at all.
  *  Thread-safe once open. */
 #ifndef SR_REPLICA_ADMIT_H

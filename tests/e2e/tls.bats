@@ -201,7 +201,7 @@ refused_once() { # NAME TEXT
 	certificate server ca subjectAltName=IP:127.0.0.1 extendedKeyUsage=serverAuth
 	certificate web ca extendedKeyUsage=clientAuth
 	certificate foreign stranger extendedKeyUsage=clientAuth
-	write_config datastore "Certificate-File=$T/server.pem" "Key-File=$T/server.key" "Client-CA-File=$T/ca.pem"
+	write_config datastore "Certificate-File=$T/server.pem" "Key-File=$T/server.key" "Client-CA-File=$T/ca.pem" Trusted-Proxies=127.0.0.1
 	start_datastore
 	mine=("Datastore-CA-File=$T/ca.pem" "Client-Certificate-File=$T/web.pem" "Client-Key-File=$T/web.key")
 
@@ -224,9 +224,12 @@ refused_once() { # NAME TEXT
 	grep -q 'a request from 127.0.0.1 is refused: the client showed no certificate' "$T/datastore.log"
 	[ "$(code /api/tree --cert "$T/web.pem" --key "$T/web.key")" = 401 ]
 
-	# What is open stays so, and the admin token, which does not leave the machine, is enough.
+	# What is open stays so, and on the machine itself the admin token is enough.
 	for path in /api/system/lbstatus /healthz /readyz "/api/hello?nonce=$(head -c 32 /dev/zero | xxd -p -c 64)"; do [ "$(code "$path")" = 200 ] || fail "$path"; done
-	[ "$(code /api/admin/status -H "Authorization: Bearer $(<"$T/datastore/state/admin-token")")" = 200 ]
+	token="Authorization: Bearer $(<"$T/datastore/state/admin-token")"
+	[ "$(code /api/admin/status -H "$token")" = 200 ]
+	[ "$(code /api/admin/status -H "$token" -H 'X-Forwarded-For: 192.0.2.7')" = 403 ]
+	[ "$(code /api/admin/status -H "$token" -H 'X-Forwarded-For: 192.0.2.7' --cert "$T/web.pem" --key "$T/web.key")" = 200 ]
 
 	# webservers without one, or with one of another CA, are told
 	write_config B "Datastore-CA-File=$T/ca.pem"
