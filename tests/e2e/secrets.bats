@@ -130,6 +130,13 @@ start_lb() {
 	"$BIN/sameroot" lb drain --user ada -c "$T/datastore.conf" "$(uuid_of B)" <<<'a good password' >"$T/said.log" 2>&1 || true
 	"$BIN/sameroot" status -c "$T/A.conf" >>"$T/said.log" 2>&1 || true
 	run ! grep 'does not tell its webservers' "$T/lb.log"
+
+	# A balancer that is confined cannot take a secret from where it may not look.
+	if grep -q 'sandbox: Landlock' "$T/lb.log"; then
+		edit_config lb Control-Secret-File= "Control-Secret-File=$BATS_FILE_TMPDIR/auth"
+		kill -HUP "${PID[lb]}"
+		wait_for 'it says so' grep -q "the old one kept: Control-Secret-File: $BATS_FILE_TMPDIR/auth is out of reach of this process since its start" "$T/lb.log"
+	fi
 	stop lb
 	stop A
 	curl -sS -o /dev/null --max-time 30 -H "Authorization: Bearer $NEW" "${URL[B]}/api/results/q1/found"
