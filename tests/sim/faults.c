@@ -1,14 +1,82 @@
-/* faults.c - what goes wrong, and when. */
+/* faults.c - what goes wrong, and when.  Each history has some kinds of faults; each fault is a thread of its own, one at a time a machine. */
+#include <errno.h>
+
 #include "tests/sim/sim.h"
+
+struct sim_kinds sim_kinds;
+static unsigned under_way;
 
 static unsigned some(unsigned most)
 {
 	return sim_chance(500) ? (unsigned)sim_below(most) : 0;
 }
 
+void sim_choose_faults(void)
+{
+	sim_kinds = (struct sim_kinds){
+		.network = sim_chance(600),
+		.crashes = sim_chance(500),
+		.power = sim_chance(500),
+	};
+}
+
+/* --- one fault --------------------------------------------------------------------------------------------------------------- */
+
+/* At some step from here on; if none comes, now. */
+static void wait_for_stop(struct sim_machine *m)
+{
+	int64_t until = sim_now() + 20 * SIM_S;
+
+	sr_disk_stop_at(m->disk, sr_disk_steps(m->disk) + 1 + sim_below(sim_chance(500) ? 30 : 300), (enum sr_disk_when)sim_below(3));
+	while (!sr_disk_stopped(m->disk) && sim_now() < until)
+		sim_sleep(SIM_S / 50);
+	sim_stop(m, true);
+}
+
+static void cut_power(struct sim_machine *m)
+{
+	uint64_t seed = sim_random();
+
+	sim_stat_cut(m->disk);
+	if (sr_disk_cut(m->disk, seed, SR_DISK_ANY))
+		sim_violation("simulator", "%s: the power cut failed: errno %d", m->name, errno);
+}
+
+static void *crash(void *arg)
+{
+	struct sim_machine *m = arg;
+	bool power;
+
+	wait_for_stop(m);
+	power = sim_kinds.power && (!sim_kinds.crashes || sim_chance(500));
+	if (power)
+		cut_power(m);
+	else
+		sr_disk_start(m->disk);
+	sim_sleep((int64_t)sim_below(15 * (uint64_t)SIM_S));
+	sim_trace("%s starts again after %s", m->name, power ? "a power cut" : "a crash");
+	sim_start(m);
+	m->troubled = false;
+	under_way--;
+	return NULL;
+}
+
+static void fault_of(struct sim_machine *m)
+{
+	if (m->troubled || !(sim_kinds.crashes || sim_kinds.power))
+		return;
+	m->troubled = true;
+	under_way++;
+	sim_spawn(NULL, "crash", crash, m, 0);
+}
+
+/* --- all of them ------------------------------------------------------------------------------------------------------------- */
+
 static void bad_network(void)
 {
-	sim_network = (struct sim_network){.lose = some(100), .lose_answer = some(100), .repeat = some(100), .delay = some(100), .cut = some(50), .most_delay_s = 40};
+	if (sim_kinds.network)
+		sim_network =
+			(struct sim_network){.lose = some(100), .lose_answer = some(100), .repeat = some(100), .delay = some(100), .cut = some(50), .most_delay_s = 40};
 }
 
 void sim_faults(int64_t us)
@@ -16,7 +84,11 @@ void sim_faults(int64_t us)
 	int64_t until = sim_now() + us;
 
 	bad_network();
-	while (sim_now() < until)
-		sim_sleep(SIM_S);
+	while (sim_now() < until) {
+		sim_sleep((int64_t)sim_below(12 * (uint64_t)SIM_S));
+		fault_of(&sim_machines[sim_below(sim_count)]);
+	}
+	while (under_way)
+		sim_sleep(SIM_S / 2);
 	sim_network = (struct sim_network){0};
 }

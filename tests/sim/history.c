@@ -7,6 +7,7 @@ void sim_history(uint64_t seed, const char *dir)
 
 	sim_seed(seed);
 	sim_schedule_begin(switches[sim_below(4)]);
+	sim_choose_faults();
 	sim_world_begin(dir, webservers[sim_below(8)]);
 	for (unsigned i = 0; i < sim_count; i++)
 		sim_start(&sim_machines[i]);

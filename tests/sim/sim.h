@@ -108,7 +108,7 @@ struct sim_machine {
 	uint64_t rounds;           /* ended */
 	struct sr_err err;
 	bool approve, unite;       /* the operator's word for the daemon */
-	bool paused;               /* no rounds of its own: somebody else runs them */
+	bool troubled;             /* a fault is under way */
 };
 
 extern struct sim_machine *sim_machines; /* [0] is the datastore */
@@ -148,7 +148,12 @@ void sim_quiet(void);
 
 /* --- faults (faults.c) ---------------------------------------------------------------------------------------------------- */
 
-/* For so long, faults of the kinds that this history has. */
+struct sim_kinds { /* of this history */
+	bool network, crashes, power;
+};
+extern struct sim_kinds sim_kinds;
+void sim_choose_faults(void);
+/* For so long, faults of these kinds. */
 void sim_faults(int64_t us);
 
 /* --- one history (history.c) ---------------------------------------------------------------------------------------------- */

@@ -223,7 +223,7 @@ static bool put_file(const char *new, const char *path, bool *replaced)
 static void file(struct user *u)
 {
 	char key[24], dir[160], path[200], new[128], beside[128];
-	uint64_t to = choose_value(u, 2, key), from = 0;
+	uint64_t to = choose_value(u, 2, key), from;
 	bool done, replaced = true, durable;
 
 	snprintf(beside, sizeof beside, "%s/new", u->m->dir);
@@ -234,12 +234,14 @@ static void file(struct user *u)
 		return;
 	if (to && !write_new(new, to))
 		return;
+	from = read_value(path);
 	done = to ? put_file(new, path, &replaced) : rename(path, new) == 0;
+	if (!done && sim_is_down(u->m) && to != from) /* it may have been the last that happened */
+		sim_note(u->m, 2, key, from, to, SIM_DOUBT);
 	if (!done)
 		return;
-	durable = sync_directory(dir) && sync_directory(u->m->store[2].path);
-	if (replaced)
-		from = read_value(new);
+	from = replaced ? read_value(new) : 0;
+	durable = sync_directory(dir) && sync_directory(beside) && sync_directory(u->m->store[2].path) && sync_directory(u->m->dir);
 	unlink(new);
 	sim_note(u->m, 2, key, from, to, durable ? SIM_DONE : SIM_DOUBT);
 	remember(u, 2, key, from);
