@@ -687,14 +687,15 @@ static bool nobody_came(const struct sr_store *st, const struct timespec before[
 	return leftovers(st, now) && !memcmp(now, before, sizeof now) && !sr_sql_log_in_use(st->path);
 }
 
-/* Was the file itself written to since its log was, by whoever put another content in it?  By cp it was; cp -p gives it the time of what was copied,
+/* Was the file itself written to since it was seen, by whoever put another content in it?  By cp it was; cp -p gives it the time of what was copied,
  * which is not the one that was seen.  Its owner, its mode, another link and another name are no matter: they change no content, only the time at
- * which it "came".  A checkpoint writes it as well, but then the log is in it (sqlite_log.c), unless the log began anew since. */
+ * which it "came".  A checkpoint writes it as well, but then the log is in it (sqlite_log.c), unless the log began anew since.  How its time and the log's
+ * compare says something only if it is not known when it was seen: a clock that was set back makes a newer log older. */
 static bool was_written(const struct timespec *log, const struct sr_store_seen *seen, const struct sr_store_seen *now, bool clearly)
 {
-	int64_t later = now->written_ns - ns_of(log);
-
-	return later > (clearly ? CLEARLY_LATER_MS * 1000000 - 1 : 0) || (seen->written_ns && now->written_ns != seen->written_ns);
+	if (seen->written_ns)
+		return now->written_ns != seen->written_ns;
+	return now->written_ns - ns_of(log) > (clearly ? CLEARLY_LATER_MS * 1000000 - 1 : 0);
 }
 
 static enum sr_status shed_stale_wal(struct sr_store *st, const struct sr_store_seen *seen, const struct sr_uuid *node, bool *any, struct sr_err *err)
