@@ -328,6 +328,7 @@ enum sr_status sr_files_write_marker(struct sr_files *f, const struct sr_marker 
 		s = write_all(fd, sr_buf_view(&text), MARKER, err);
 	if (s == SR_OK && (fsync(fd) || renameat(own, "marker.new", own, "marker") || fsync(own)))
 		s = sr_err_sys(err, SR_E_IO, "%s/" MARKER, f->st.path);
+	f->marked |= s == SR_OK;
 	if (fd >= 0)
 		close(fd);
 	if (own >= 0)
@@ -415,6 +416,7 @@ static enum sr_presence files_look(struct sr_store *st, struct sr_marker *marker
 		return SR_BLOCKED;
 	}
 	*has_content = entries > 0;
+	f->marked = marked > 0;
 	if (entries || marked)
 		return SR_PRESENT;
 	snprintf(why, 256, "%.120s is empty and has no marker", st->path); /* as a mount point is without its file system */

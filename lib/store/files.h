@@ -53,6 +53,7 @@ struct sr_files {
 	struct sr_store st;
 	int root;                      /* the held root directory, or -1 */
 	int stage;                     /* .sameroot/stage, or -1 */
+	bool marked;                   /* as of the last look or mark: there is a marker */
 	struct sr_signatures seen;
 	struct sr_hasher *hasher;
 	uint8_t *chunk;                /* SR_FILES_CHUNK bytes, to read by */

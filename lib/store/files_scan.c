@@ -367,14 +367,14 @@ static enum sr_status still_there(const struct scan *s, struct sr_err *err)
 	return SR_OK;
 }
 
-/* A store that became empty must still have its marker: without it, it is lost and not emptied. */
+/* A store that became empty must still have its marker, if it had one: without it, it is lost and not emptied. */
 static enum sr_status not_lost(const struct scan *s, const struct sr_hash *before, const struct sr_hash *seen, struct sr_err *err)
 {
 	struct sr_hash empty;
 	int fd;
 
 	sr_store_empty(s->nodes, SR_KIND_FILES, &empty);
-	if (sr_hash_none(before) || sr_hash_eq(before, &empty) || !sr_hash_eq(seen, &empty))
+	if (!s->f->marked || sr_hash_none(before) || sr_hash_eq(before, &empty) || !sr_hash_eq(seen, &empty))
 		return SR_OK;
 	fd = sr_open_below(s->root, sr_bytes(SR_OWN_DIR "\0marker", sizeof(SR_OWN_DIR "\0marker") - 1), O_PATH);
 	if (fd < 0)

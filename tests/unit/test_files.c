@@ -812,6 +812,21 @@ static void test_a_lost_store_is_never_empty(void **state)
 	assert_false(now.same);
 }
 
+/* Before its first push, say. */
+static void test_a_store_without_a_marker_may_become_empty(void **state)
+{
+	struct world *w = *state;
+	struct sr_scan first, now;
+
+	put(w, "f", "x");
+	first = scan(w, NULL);
+	look(w);
+	assert_int_equal(unlink(at(w, "f")), 0);
+	look(w);
+	now = scan(w, &first.map);
+	assert_false(now.same);
+}
+
 static const char *away(struct world *w)
 {
 	static char text[128];
@@ -1702,6 +1717,7 @@ int main(void)
 		T(test_unmarkable),
 		T(test_look),
 		T(test_a_lost_store_is_never_empty),
+		T(test_a_store_without_a_marker_may_become_empty),
 		T(test_nothing_is_written_into_what_was_not_looked_at),
 		T(test_an_apply_stays_in_the_store_that_it_began_in),
 		T(test_read),
