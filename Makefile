@@ -98,7 +98,7 @@ $(DISK_TESTS): $(DISK)
 $(DISK_TESTS) $(SIMULATORS): ALL_LDFLAGS += -rdynamic
 
 # The simulator, tests/sim/README.md: it stands in the place of http/'s sockets, libc's clocks, threads and files.
-SIM := $(patsubst %,$(B)/obj/tests/sim/%.o,chance faults history judge machine network schedule stat users)
+SIM := $(patsubst %,$(B)/obj/tests/sim/%.o,chance faults history judge machine network play schedule stat users)
 $(B)/tests/sim_%: $(B)/obj/tests/sim/sim_%.o $(SIM) $(DISK) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)

@@ -11,13 +11,29 @@ static unsigned some(unsigned most)
 	return sim_chance(500) ? (unsigned)sim_below(most) : 0;
 }
 
+static void set_clock(struct sim_machine *m)
+{
+	static const int64_t scale[] = {0, SIM_S, 60 * SIM_S, 3600 * SIM_S, 86400 * SIM_S, 8 * 365 * 86400 * SIM_S};
+	int64_t most = scale[sim_below(6)];
+
+	m->clock_us = most ? (int64_t)sim_below(2 * (uint64_t)most) - most : 0;
+	sim_trace("the clock of %s is off by %.1f s", m->name, (double)m->clock_us / SIM_S);
+}
+
 void sim_choose_faults(void)
 {
 	sim_kinds = (struct sim_kinds){
 		.network = sim_chance(600),
 		.crashes = sim_chance(500),
 		.power = sim_chance(500),
+		.full = sim_chance(300),
+		.clocks = sim_chance(300),
 	};
+	/* What is written after an fsync that failed may be lost by a power cut, whatever a later fsync says: that would be SQLite's fault, not ours. */
+	sim_kinds.eio = !sim_kinds.power && sim_chance(400);
+	if (sim_kinds.clocks)
+		for (unsigned i = 0; i < sim_count; i++)
+			set_clock(&sim_machines[i]);
 }
 
 /* --- one fault --------------------------------------------------------------------------------------------------------------- */
@@ -61,13 +77,40 @@ static void *crash(void *arg)
 	return NULL;
 }
 
-static void fault_of(struct sim_machine *m)
+static void *fill_up(void *arg)
 {
-	if (m->troubled || !(sim_kinds.crashes || sim_kinds.power))
-		return;
+	struct sim_machine *m = arg;
+
+	sim_trace("%s: the disk is nearly full", m->name);
+	sr_disk_room(m->disk, (int64_t)sim_below(sim_chance(500) ? 4096 : 60000));
+	sim_sleep((int64_t)sim_below(40 * (uint64_t)SIM_S));
+	sr_disk_room(m->disk, -1);
+	sim_trace("%s: the disk has room", m->name);
+	m->troubled = false;
+	under_way--;
+	return NULL;
+}
+
+static void begin(struct sim_machine *m, void *(*fault)(void *))
+{
 	m->troubled = true;
 	under_way++;
-	sim_spawn(NULL, "crash", crash, m, 0);
+	sim_spawn(NULL, "fault", fault, m, 0);
+}
+
+/* Of the kinds that there are, one. */
+static void fault_of(struct sim_machine *m)
+{
+	uint64_t which = sim_below(4);
+
+	if (which == 0 && sim_kinds.eio)
+		sr_disk_fail_at(m->disk, sr_disk_steps(m->disk) + 1 + sim_below(300), sim_chance(700) ? EIO : ENOSPC);
+	else if (which == 1 && sim_kinds.clocks)
+		set_clock(m);
+	else if (which == 2 && sim_kinds.full && !m->troubled)
+		begin(m, fill_up);
+	else if ((sim_kinds.crashes || sim_kinds.power) && !m->troubled)
+		begin(m, crash);
 }
 
 /* --- all of them ------------------------------------------------------------------------------------------------------------- */
@@ -91,4 +134,6 @@ void sim_faults(int64_t us)
 	while (under_way)
 		sim_sleep(SIM_S / 2);
 	sim_network = (struct sim_network){0};
+	for (unsigned i = 0; i < sim_count; i++)
+		sr_disk_fail_at(sim_machines[i].disk, 0, 0);
 }

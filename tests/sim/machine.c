@@ -86,9 +86,24 @@ static void tell(struct sim_machine *m, const char *what, enum sr_status rc, con
 	sim_trace("%s: %s%s%s", what, sr_status_name(rc), rc == SR_OK ? "" : ": ", rc == SR_OK ? "" : err->text);
 }
 
-static int64_t interval(void)
+/* Until the next round. */
+static void rest(struct sim_machine *m, bool well)
 {
-	return INTERVAL_S * SIM_S - (int64_t)sim_below(SIM_S);
+	if (!m->by_hand && !sim_is_down(m))
+		sim_sleep(well ? INTERVAL_S * SIM_S - (int64_t)sim_below(SIM_S) : SIM_S + (int64_t)sim_below(2 * SIM_S));
+	while (m->by_hand && !m->wanted && !sim_is_down(m))
+		sim_sleep(SIM_S / 10);
+	if (m->wanted)
+		m->wanted--;
+}
+
+void sim_round(struct sim_machine *m)
+{
+	uint64_t before = m->rounds;
+
+	m->wanted++;
+	while (m->rounds == before)
+		sim_sleep(SIM_S / 10);
 }
 
 static void run_webserver(struct sim_machine *m)
@@ -113,8 +128,7 @@ static void run_webserver(struct sim_machine *m)
 		m->in_sync = round == SR_OK && result.in_sync;
 		tell(m, m->in_sync ? "round, in sync" : "round", round, &err);
 		m->rounds++;
-		if (!sim_is_down(m))
-			sim_sleep(round == SR_OK ? interval() : SIM_S + (int64_t)sim_below(2 * SIM_S));
+		rest(m, round == SR_OK);
 	}
 	m->runs = m->in_sync = false;
 	sr_sync_close(m->sync);
@@ -138,8 +152,7 @@ static void run_datastore(struct sim_machine *m)
 		turn = sr_datastore_tick(m->datastore, &err);
 		tell(m, "turn", turn, &err);
 		m->rounds++;
-		if (!sim_is_down(m))
-			sim_sleep(interval());
+		rest(m, true);
 	}
 	m->runs = false;
 	sr_datastore_close(m->datastore);

@@ -109,6 +109,8 @@ struct sim_machine {
 	struct sr_err err;
 	bool approve, unite;       /* the operator's word for the daemon */
 	bool troubled;             /* a fault is under way */
+	bool by_hand;              /* it does no round but those of sim_round */
+	unsigned wanted;           /* of these */
 };
 
 extern struct sim_machine *sim_machines; /* [0] is the datastore */
@@ -119,6 +121,8 @@ bool sim_is_down(const struct sim_machine *m);
 
 void sim_world_begin(const char *dir, unsigned webservers);
 void sim_start(struct sim_machine *m);
+/* Of a machine that is run by hand: one round, or turn, now. */
+void sim_round(struct sim_machine *m);
 /* Stop it as an operator does (its daemon ends by itself), or at once; returns when none of its code runs. */
 void sim_stop(struct sim_machine *m, bool at_once);
 
@@ -131,6 +135,8 @@ struct sim_users {
 };
 extern struct sim_users sim_users;
 void sim_users_begin(void);
+/* A user of m gives a key of a database a new value, or none; then he goes. */
+void sim_change(struct sim_machine *m, unsigned store, const char *key, bool value);
 /* Of "<T-42>..."; 0: there is none. */
 uint64_t sim_token_of(const char *text);
 /* No user is in the midst of a change. */
@@ -149,7 +155,7 @@ void sim_quiet(void);
 /* --- faults (faults.c) ---------------------------------------------------------------------------------------------------- */
 
 struct sim_kinds { /* of this history */
-	bool network, crashes, power;
+	bool network, crashes, power, full, eio, clocks;
 };
 extern struct sim_kinds sim_kinds;
 void sim_choose_faults(void);

@@ -5,12 +5,6 @@
  *   sim_histories --from N --count N [--jobs N]     many, over all processors
  *
  * Each history is a process of its own.  Exit status: 0, or 1 if there was a violation. */
-#include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
-#include <malloc.h>
-#include <signal.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,84 +13,14 @@
 #include <unistd.h>
 
 #include "lib/base/bytes.h"
-#include "lib/base/log.h"
+#include "tests/sim/play.h"
 #include "tests/sim/sim.h"
 
-enum { CHECK_COUNT = 200, TEXT = 600 };
-
-struct outcome {
-	int status;          /* of the process: 0, 3 (a violation), or a signal's */
-	char text[TEXT];     /* what it printed */
-};
-
-static const char *where(void)
-{
-	return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
-}
-
-static _Noreturn void run_history(uint64_t seed, const char *dir, bool logs)
-{
-	sr_log_setup("sim", logs ? SR_LOG_DEBUG : SR_LOG_ERROR + 1, false);
-	sqlite3_initialize();
-	sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, (int)(seed % 2000000000) + 1, NULL);
-	sim_history(seed, dir);
-	printf("%016llx\n", (unsigned long long)sim_trace_hash());
-	fflush(stdout);
-	_exit(0);
-}
-
-/* In a process of its own; what it prints goes to `out`, or is passed on. */
-static int run_one(uint64_t seed, int out, bool logs)
-{
-	char dir[64];
-	int status = 0;
-	pid_t pid;
-
-	snprintf(dir, sizeof dir, "%s/sameroot-sim.XXXXXX", where());
-	if (!mkdtemp(dir)) {
-		perror(dir);
-		exit(1);
-	}
-	fflush(stdout);
-	pid = fork();
-	if (pid == 0) {
-		if (out >= 0)
-			dup2(out, STDOUT_FILENO);
-		run_history(seed, dir, logs);
-	}
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	if (!getenv("SIM_KEEP"))
-		nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-static struct outcome outcome_of(uint64_t seed)
-{
-	struct outcome o = {0};
-	int fds[2];
-	ssize_t n;
-
-	if (pipe(fds))
-		abort();
-	o.status = run_one(seed, fds[1], false);
-	close(fds[1]);
-	n = read(fds[0], o.text, sizeof o.text - 1);
-	close(fds[0]);
-	o.text[n < 0 ? 0 : n] = '\0';
-	o.text[strcspn(o.text, "\n")] = '\0';
-	return o;
-}
+enum { CHECK_COUNT = 200 };
 
 /* --- many -------------------------------------------------------------------------------------------------------------------- */
 
-static void say_violation(uint64_t seed, const struct outcome *o)
+static void say_violation(uint64_t seed, const struct sim_outcome *o)
 {
 	if (o->status == 3)
 		printf("# seed %llu: %s\n", (unsigned long long)seed, o->text);
@@ -112,7 +36,7 @@ static unsigned run_share(uint64_t from, uint64_t count, unsigned job, unsigned 
 	unsigned broken = 0;
 
 	for (uint64_t k = job; k < count; k += jobs) {
-		struct outcome o = outcome_of(from + k);
+		struct sim_outcome o = sim_play(sim_history, from + k);
 
 		if (o.status) {
 			say_violation(from + k, &o);
@@ -156,27 +80,11 @@ static int run_many(uint64_t from, uint64_t count, unsigned jobs)
 
 /* --- for tests/run ----------------------------------------------------------------------------------------------------------- */
 
-static unsigned tests, failed;
-
-static void tap(bool well, const char *fmt, ...) SR_PRINTF(2, 3);
-static void tap(bool well, const char *fmt, ...)
-{
-	va_list args;
-
-	printf("%sok %u - ", well ? "" : "not ", ++tests);
-	va_start(args, fmt);
-	vprintf(fmt, args);
-	va_end(args);
-	printf("\n");
-	fflush(stdout);
-	failed += !well;
-}
-
 static void same_twice(uint64_t seed)
 {
-	struct outcome a = outcome_of(seed), b = outcome_of(seed);
+	struct sim_outcome a = sim_play(sim_history, seed), b = sim_play(sim_history, seed);
 
-	tap(a.status == b.status && a.text[0] && !strcmp(a.text, b.text), "seed %llu, twice the same history (%s)", (unsigned long long)seed, a.text);
+	sim_tap(a.status == b.status && a.text[0] && !strcmp(a.text, b.text), "seed %llu, twice the same history (%s)", (unsigned long long)seed, a.text);
 }
 
 /* tests/sim/seeds: a line is a seed, and what it found. */
@@ -189,13 +97,13 @@ static void kept_seeds(void)
 	while (in && fgets(line, sizeof line, in)) {
 		char *what;
 		uint64_t seed = strtoull(line, &what, 10);
-		struct outcome o;
+		struct sim_outcome o;
 
 		if (line[0] == '#' || what == line)
 			continue;
 		what[strcspn(what, "\n")] = '\0';
-		o = outcome_of(seed);
-		tap(o.status == 0, "seed %llu:%s%s%s", (unsigned long long)seed, what, o.status ? ": " : "", o.status ? o.text : "");
+		o = sim_play(sim_history, seed);
+		sim_tap(o.status == 0, "seed %llu:%s%s%s", (unsigned long long)seed, what, o.status ? ": " : "", o.status ? o.text : "");
 	}
 	if (in)
 		fclose(in);
@@ -204,16 +112,13 @@ static void kept_seeds(void)
 
 static int check(void)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	printf("ok 1 # SKIP a sanitizer stands before the same calls of libc as the simulator\n1..1\n");
-	return 0;
-#endif
+	if (!sim_may_run())
+		return 0;
 	same_twice(1);
 	same_twice(2);
 	kept_seeds();
-	tap(run_many(1, CHECK_COUNT, 1) == 0, "%d histories keep every promise", CHECK_COUNT);
-	printf("1..%u\n", tests);
-	return failed != 0;
+	sim_tap(run_many(1, CHECK_COUNT, 1) == 0, "%d histories keep every promise", CHECK_COUNT);
+	return sim_tap_end();
 }
 
 /* --- arguments --------------------------------------------------------------------------------------------------------------- */
@@ -236,11 +141,9 @@ static bool flag(int argc, char **argv, const char *name)
 
 int main(int argc, char **argv)
 {
-	signal(SIGPIPE, SIG_IGN);
-	mallopt(M_MMAP_THRESHOLD, 256 * 1024); /* what is large and hardly used costs nothing then */
 	sim_tracing = flag(argc, argv, "--trace");
 	if (flag(argc, argv, "--seed"))
-		return run_one(number(argc, argv, "--seed", 1), -1, flag(argc, argv, "--log"));
+		return sim_show(sim_history, number(argc, argv, "--seed", 1), flag(argc, argv, "--log"));
 	if (flag(argc, argv, "--count"))
 		return run_many(number(argc, argv, "--from", 1), number(argc, argv, "--count", 1),
 				(unsigned)number(argc, argv, "--jobs", (uint64_t)sysconf(_SC_NPROCESSORS_ONLN)));

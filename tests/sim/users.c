@@ -135,6 +135,19 @@ static bool change_row(struct user *u, unsigned store, const char *key, uint64_t
 	return run(db, "INSERT INTO kept VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET value = ?2", key, text, NULL);
 }
 
+void sim_change(struct sim_machine *m, unsigned store, const char *key, bool value)
+{
+	struct user u = {.m = m};
+	struct sim_machine *before = sim_visit(m);
+	uint64_t from = 0, to = value ? ++tokens : 0;
+	bool well = open_db(&u, store) && run(u.db[store], "BEGIN IMMEDIATE", NULL, NULL, NULL) && change_row(&u, store, key, to, &from) &&
+		    run(u.db[store], "COMMIT", NULL, NULL, NULL);
+
+	shut(&u);
+	sim_note(m, store, key, from, to, well ? SIM_DONE : SIM_DOUBT);
+	sim_return(before);
+}
+
 static void rows(struct user *u, unsigned store)
 {
 	struct {
