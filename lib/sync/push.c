@@ -325,16 +325,37 @@ enum sr_status sr_sync_cancel_all(struct sr_sync *s, struct sr_err *err)
 
 /* --- the push -------------------------------------------------------------------------------------------------------------------- */
 
+/* Did its pull leave an apply open?  Then the marker in the store is the evidence by which the next round decides it, and no other may come there. */
+static enum sr_status check_decided(struct sr_sync *s, size_t i, struct sr_err *err)
+{
+	const struct sr_replica_store *st = &s->r->stores[i];
+	struct sr_leaves *leaves = sr_leaves_new(sr_state_dir(s->r->state));
+	struct sr_intent_head head;
+	bool open = false;
+	enum sr_status rc = sr_state_intents(s->r->state, &st->row, &head, leaves, &open, err);
+
+	sr_leaves_free(leaves);
+	return rc == SR_OK && open ? sr_err_set(err, SR_E_BUSY, "store %s: what was begun to be applied is decided first, and pushed after it", st->name) : rc;
+}
+
 /* A store that cannot be marked (a database that is locked for long) is not pushed in this round. */
 static void mark_stores(struct sr_sync *s)
 {
 	for (size_t i = 0; i < s->r->n; i++) {
 		const struct sr_store_plan *p = &s->plans[i];
+		enum sr_status rc = SR_OK;
 		struct sr_err err;
 
-		if (!p->push || !sr_leaves_count(p->push) || sr_sync_mark(s, i, !p->failed && !p->gone, &err) == SR_OK)
+		if (!p->push || !sr_leaves_count(p->push))
 			continue;
-		sr_sync_trouble(s, i, &err);
+		if (p->failed)
+			rc = check_decided(s, i, &err);
+		if (rc == SR_OK)
+			rc = sr_sync_mark(s, i, !p->failed && !p->gone, &err);
+		if (rc == SR_OK)
+			continue;
+		if (rc != SR_E_BUSY || !p->failed) /* its trouble was told already */
+			sr_sync_trouble(s, i, &err);
 		sr_leaves_free(s->plans[i].push);
 		s->plans[i].push = NULL;
 	}
