@@ -4,6 +4,7 @@
 #   make check           unit tests, fuzz corpora, end-to-end tests; T=PATTERN runs those whose name matches
 #   make check SAN=address     the same with a sanitizer (address, undefined, thread), in build/san-address/
 #   make sim SEEDS=1000  simulated histories, tests/sim/README.md; FROM=SEED the first of them
+#   make sim-plants      bugs planted in a copy of the product, and how many histories it takes to find each
 #   make fuzz MINUTES=1  fuzz with clang, so many minutes a target; T=PATTERN
 #   make crash           stop the daemons at every step that writes, renames, syncs or sends, and by power cuts; SCENARIO='pull push' of some
 #   make bench-scale     100,000 files and 1,000,000 rows first synchronised: time, memory, traffic; FILES=n ROWS=n
@@ -130,6 +131,18 @@ FROM ?= 1
 sim: $(SIMULATORS)
 	@$(B)/tests/sim_histories --from $(FROM) --count $(SEEDS)
 
+# Faults of the product that are planted in a copy of it, each of which the simulator has to find: tests/sim/plants.
+PLANTS := $(patsubst tests/sim/plants/%.patch,%,$(sort $(wildcard tests/sim/plants/*.patch)))
+$(B)/plants/%: tests/sim/plants/%.patch $(SIMULATORS)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)rm -rf $@.d && mkdir $@.d && cp --parents $$(sed -n 's,^+++ b/,,p' $<) $@.d && patch -s -d $@.d -p1 --fuzz=0 <$<
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -c $$(find $@.d -name '*.c') -o $@.o
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -rdynamic $(B)/obj/tests/sim/sim_histories.o $(SIM) $(DISK) $@.o $(LIB) -o $@ $(PACKAGE_LIBS)
+
+sim-plants: $(PLANTS:%=$(B)/plants/%)
+	@for plant in $(PLANTS); do printf '%s: ' $$plant; $(B)/plants/$$plant --first --from $(FROM) --count $(SEEDS) || exit 1; done
+
 unit: $(TESTS)
 	@BUILD=$(B) tests/run -t '$(T)' unit
 
@@ -220,7 +233,7 @@ dist:
 clean:
 	rm -rf build
 
-.PHONY: all check sim unit e2e fuzz lint demo crash soak bench bench-scale bench-lock install uninstall deb check-deb dist clean
+.PHONY: all check sim sim-plants unit e2e fuzz lint demo crash soak bench bench-scale bench-lock install uninstall deb check-deb dist clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 

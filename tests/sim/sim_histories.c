@@ -3,6 +3,7 @@
  *   sim_histories                       TAP, for tests/run: the kept seeds, one seed twice, and COUNT more
  *   sim_histories --seed N [--trace]    one; --trace prints all of it
  *   sim_histories --from N --count N [--jobs N]     many, over all processors
+ *   sim_histories --first --from N --count N        one after the other, up to the first that broke a promise; exit status 0: there is one
  *
  * Each history is a process of its own.  Exit status: 0, or 1 if there was a violation. */
 #include <stdio.h>
@@ -121,6 +122,22 @@ static int check(void)
 	return sim_tap_end();
 }
 
+/* --- planted bugs ------------------------------------------------------------------------------------------------------------ */
+
+static int run_to_first(uint64_t from, uint64_t count)
+{
+	for (uint64_t k = 0; k < count; k++) {
+		struct sim_outcome o = sim_play(sim_history, from + k);
+
+		if (!o.status)
+			continue;
+		printf("found by the history %llu, of seed %llu: %s\n", (unsigned long long)(k + 1), (unsigned long long)(from + k), o.text);
+		return 0;
+	}
+	printf("NOT found by %llu histories\n", (unsigned long long)count);
+	return 1;
+}
+
 /* --- arguments --------------------------------------------------------------------------------------------------------------- */
 
 static uint64_t number(int argc, char **argv, const char *name, uint64_t otherwise)
@@ -144,6 +161,8 @@ int main(int argc, char **argv)
 	sim_tracing = flag(argc, argv, "--trace");
 	if (flag(argc, argv, "--seed"))
 		return sim_show(sim_history, number(argc, argv, "--seed", 1), flag(argc, argv, "--log"));
+	if (flag(argc, argv, "--first"))
+		return run_to_first(number(argc, argv, "--from", 1), number(argc, argv, "--count", 1));
 	if (flag(argc, argv, "--count"))
 		return run_many(number(argc, argv, "--from", 1), number(argc, argv, "--count", 1),
 				(unsigned)number(argc, argv, "--jobs", (uint64_t)sysconf(_SC_NPROCESSORS_ONLN)));
