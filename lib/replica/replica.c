@@ -939,6 +939,24 @@ enum sr_status sr_replica_take(struct sr_replica *r, size_t i, struct sr_leaves 
 	return rc;
 }
 
+void sr_replica_hold_map(struct sr_replica *r, size_t i, struct sr_hash *map)
+{
+	sr_replica_write_lock(r);
+	*map = r->stores[i].map;
+	sr_nodes_hold(r->nodes, map);
+	sr_replica_unlock(r);
+}
+
+void sr_replica_end_take(struct sr_replica *r, size_t i, const struct sr_hash *map, bool well)
+{
+	sr_replica_write_lock(r);
+	if (!well)
+		set_map(r, &r->stores[i], map);
+	sr_nodes_release(r->nodes, map);
+	sr_nodes_sweep(r->nodes);
+	sr_replica_unlock(r);
+}
+
 enum sr_status sr_replica_mark(struct sr_replica *r, size_t i, const struct sr_uuid *id, const struct sr_uuid *instance, uint64_t epoch,
 			       uint64_t seq, struct sr_err *err)
 {

@@ -112,6 +112,9 @@ void sr_replica_reroot(struct sr_replica *r);
 enum sr_take_what { SR_TAKE_LOCAL, SR_TAKE_BASE, SR_TAKE_AS_OF };
 SR_MUST enum sr_status sr_replica_take(struct sr_replica *r, size_t i, struct sr_leaves *taken, enum sr_take_what what, uint64_t epoch,
 				       uint64_t seq, struct sr_err *err);
+/* The caller's step failed after that: map and row are what they were before it, and what state.db has.  `map` was held by sr_replica_hold_map. */
+void sr_replica_hold_map(struct sr_replica *r, size_t i, struct sr_hash *map);
+void sr_replica_end_take(struct sr_replica *r, size_t i, const struct sr_hash *map, bool well);
 
 /* What the store's file or root directory is now goes into its row, which is not written yet. */
 void sr_replica_note_seen(struct sr_replica_store *s);

@@ -398,15 +398,19 @@ static enum sr_status let_go_of_evicted(struct applying *a, struct sr_err *err)
 	return rc;
 }
 
-/* The one step after an apply: rows, base, marker, and the intents go. */
+/* The one step after an apply: rows, base, marker, and the intents go.  If it fails, memory is what state.db is: the intents are decided by the pending
+ * marker, and a scan finds what was applied. */
 static enum sr_status finish(struct applying *a, const struct sr_intent_head *head, bool marked, struct sr_err *err)
 {
 	struct sr_replica *r = a->s->r;
 	struct sr_replica_store *st = &r->stores[a->i];
+	struct sr_store_row was = st->row;
+	struct sr_hash map;
 	enum sr_status rc = a->rc != SR_OK ? a->rc : sr_state_begin(r->state, err);
 
 	if (rc != SR_OK)
 		return rc;
+	sr_replica_hold_map(r, a->i, &map);
 	if (marked) {
 		st->row.marker = head->marker;
 		st->row.node = r->node;
@@ -426,6 +430,9 @@ static enum sr_status finish(struct applying *a, const struct sr_intent_head *he
 		rc = sr_state_commit(r->state, err);
 	else
 		sr_state_rollback(r->state);
+	if (rc != SR_OK)
+		st->row = was;
+	sr_replica_end_take(r, a->i, &map, rc == SR_OK);
 	return rc;
 }
 
