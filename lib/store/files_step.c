@@ -260,7 +260,8 @@ static enum sr_status do_unlink(struct files_apply *a, size_t i, const struct sr
 
 /* ---- directories ---- */
 
-/* Until all is done below it, its owner may write and search; sr_files_commit sets the exact mode last. */
+/* Until all is done below it, its owner may write and search; sr_files_commit sets the exact mode last.  A new one that cannot be made what it should be is
+ * removed: it would be an edit. */
 static enum sr_status open_up(const struct files_apply *a, int dir, const char *name, uint16_t mode, bool new, struct sr_err *err)
 {
 	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -273,6 +274,8 @@ static enum sr_status open_up(const struct files_apply *a, int dir, const char *
 	if (s == SR_OK && fchmod(fd, (mode & 0777) | 0700))
 		s = sr_err_sys(err, SR_E_IO, "chmod");
 	close(fd);
+	if (s != SR_OK && new)
+		unlinkat(dir, name, AT_REMOVEDIR);
 	return s;
 }
 

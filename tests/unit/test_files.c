@@ -1699,6 +1699,24 @@ static void test_what_recovery_calls_applied_is_there(void **state)
 		}
 }
 
+/* A directory with another mode than it should have would be pushed as an edit. */
+static void test_a_directory_that_cannot_be_finished_is_none(void **state)
+{
+	struct world *w = *state;
+	struct sr_disk *disk = sr_disk_open(w->root);
+	bool made = false;
+
+	leaf(w, "newdir", nothing, dir_v(0755), NULL);
+	for (uint64_t k = 1; !made; k++) {
+		assert_int_equal(prepare(w), SR_OK);
+		sr_disk_fail_at(disk, sr_disk_steps(disk) + k, EIO);
+		(void)!sr_apply_commit(w->st, NULL);
+		made = there(w, "newdir");
+		assert_true(!made || mode_of(w, "newdir") == 0755);
+	}
+	sr_disk_close(disk);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -1743,6 +1761,7 @@ int main(void)
 		T(test_recover_when_all_was_done_but_told),
 		T(test_recover_one_in_the_place_of_the_other),
 		cmocka_unit_test(test_what_recovery_calls_applied_is_there),
+		T(test_a_directory_that_cannot_be_finished_is_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
