@@ -17,7 +17,8 @@
  * WHAT IS DURABLE is as strict as POSIX is, not as kind as ext4:
  *   the content of a file        as of its last fsync or fdatasync
  *   its mode and mtime           as of its last fsync
- *   a name in a directory        as of the last fsync of that directory; a rename is one thing, and durable when both directories were synced since
+ *   a name in a directory        as of the last fsync of that directory; a rename is one thing, and durable when the directory was synced where the
+ *                              file went; an exchange, when both were
  *   everything                   as of syncfs
  * A file that was made in a directory whose own name is not durable is lost with it; one that was moved there is where it was.  An fsync that failed makes nothing durable, and what was written before is not made
  * durable by a later one either, as with Linux.  At a power cut every other write, truncation and change of names survives or not, by the seed and `how`: a

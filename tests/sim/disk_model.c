@@ -261,7 +261,7 @@ static void sync_names(struct sr_disk_model *m, const struct sr_disk_node *dir, 
 		for (int k = 0; k < c->n; k++) {
 			c->swap[k].synced |= c->swap[k].dir == dir;
 			c->broken |= failed && c->swap[k].dir == dir;
-			all &= c->swap[k].synced;
+			all &= c->swap[k].synced || (c->n > 1 && !c->swap[k].after); /* of a rename, the directory it went to */
 		}
 		c->wanted = all && !c->broken;
 		any |= c->wanted;

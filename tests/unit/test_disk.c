@@ -119,6 +119,18 @@ static void a_rename_is_lost_without_its_directory(void **state)
 	assert_string_equal(has("b"), "old");
 }
 
+static void a_rename_is_durable_where_the_file_went(void **state)
+{
+	(void)state;
+	assert_int_equal(put("a", "x", true) | mkdir("d", 0755) | sync_directory("."), 0);
+	assert_int_equal(rename("a", "d/a") | sync_directory("."), 0);
+	assert_int_equal(sr_disk_cut(disk, 1, SR_DISK_NOTHING), 0);
+	assert_string_equal(has("a"), "x");
+	assert_int_equal(rename("a", "d/a") | sync_directory("d"), 0);
+	assert_int_equal(sr_disk_cut(disk, 1, SR_DISK_NOTHING), 0);
+	assert_string_equal(has("d/a"), "x");
+}
+
 static void names_may_outlive_their_data(void **state)
 {
 	(void)state;
@@ -332,6 +344,7 @@ int main(void)
 		TEST(steps_are_what_changes_the_disk),
 		TEST(what_was_not_synced_is_lost),
 		TEST(a_rename_is_lost_without_its_directory),
+		TEST(a_rename_is_durable_where_the_file_went),
 		TEST(names_may_outlive_their_data),
 		TEST(a_directory_moves_with_all_that_is_in_it),
 		TEST(what_moves_into_a_lost_directory_stays),
