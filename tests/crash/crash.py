@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """crash.py - real daemons stopped at every step, and started again: they have to converge, and nothing may be lost.
 
-  crash.py [--all | --sample N] [--seed S] [--jobs J] [SCENARIO...]     every crash point, or N of each scenario (the default: 12)
+  crash.py [--all | --sample N] [--seed S] [--jobs J] [--crash C] [SCENARIO...]   every crash point, or N of each scenario (the default: 12); of C: those
+                                                                        crashes alone that begin so, as `cut` or `eio`; --only REGEX: at such steps
   crash.py --replay SCENARIO:K:CRASH:SEED [--keep DIRECTORY]            one of them; what it left stays in DIRECTORY
   crash.py --steps SCENARIO                                             the steps, numbered
 
@@ -12,6 +13,8 @@ counts its steps and says what has to come out.  Then for each step K: the world
   half      kill -9 in the midst of it: half of the bytes are written or sent
   cut-HOW   a power cut before it: what was not synced survives as HOW says (nothing, names, data, prefix, random; tests/sim/disk.h)
   ...-twice and the same once more while it mends what the first crash left
+  eio       no crash: the step fails with EIO, once
+  full      no crash: from the step on the disk is full
 
 and by a power cut after the last step (K is 0).
 
@@ -31,7 +34,7 @@ import sys
 import tempfile
 import time
 
-from world import NODES, Failure, World
+from world import NODES, PATIENCE, Failure, World
 
 CUTS = ("nothing", "names", "data", "prefix", "random")
 
@@ -172,6 +175,13 @@ SCENARIOS = {kind.__name__.lower(): kind() for kind in (Pull, Conflict, Push, Fi
 
 # --- one crash --------------------------------------------------------------------------------------------------------------------------------
 
+def settings(k, crash):
+    """Of the disk."""
+    if crash in ("eio", "full"):
+        return {"fail" if crash == "eio" else "full": k}
+    return {"stop": k, "when": "half" if crash == "half" else "before"}
+
+
 class Stage:
     """Worlds of one process, one for each scenario, at one path."""
 
@@ -221,20 +231,22 @@ class Stage:
         world, scenario = self.world, SCENARIOS[name]
         world.restore()
         world.settled = lambda: world.committed_root() == root
+        world.patience = 3 if crash in ("eio", "full") else PATIENCE  # with a full disk it may never be ready
         try:
-            self.act(scenario, {"stop": k or None, "when": "half" if crash == "half" else "before"})
-            if k and not world.was_stopped():
+            self.act(scenario, settings(k, crash) if k else {})
+            if k and not self.reached(k, crash):
                 return None
             if not k:
                 scenario.afterwards(world)
             self.strike(scenario, crash, seed)
+            world.patience = PATIENCE
             told = None if scenario.exact or not k else (world.content("datastore"), world.files("A"))
             if crash.endswith("-twice"):
                 self.again(scenario, seed)
                 self.strike(scenario, crash, seed + 1)
             recover(world)
             finish(world)
-            return list(judge(world, want, archived, told))
+            return list(judge(world, scenario.victim, want, archived, told))
         except Failure as failure:
             return [str(failure)]
         finally:
@@ -245,8 +257,12 @@ class Stage:
             world.stop_datastore(kill=True)
 
 
+    def reached(self, k, crash):
+        return len(self.world.steps()) >= k if crash in ("eio", "full") else self.world.was_stopped()
+
     def strike(self, scenario, crash, seed):
         """The victim is dead, or dies now."""
+        self.world.look_at_the_dead()
         if scenario.victim == "datastore":
             self.world.stop_datastore(kill=True)
         if crash.startswith("cut-"):
@@ -293,7 +309,7 @@ def allowed(key, want, told):
     return values
 
 
-def judge(world, want, archived, told):
+def judge(world, victim, want, archived, told):
     for node in NODES:
         has = world.content(node)
         for key in want.keys() | has.keys():
@@ -305,26 +321,27 @@ def judge(world, want, archived, told):
     if not told and archived - world.archived():
         yield f"not archived: {archived - world.archived()}"
     yield from world.litter()
-    for node in NODES:
-        fault = world.verify(node)
-        if fault:
-            yield fault
+    fault = world.verify(victim)
+    if fault:
+        yield fault
 
 
 # --- which ones -------------------------------------------------------------------------------------------------------------------------------
 
-def crashes(call, seed):
-    """The ways in which a step is crashed at."""
+def crashes(call, path, seed):
+    """The ways in which a step is crashed at.  A -shm means nothing once the power is gone."""
     how = CUTS[1 + seed % (len(CUTS) - 1)]
-    yield "kill"
+    yield from ("kill", "eio", "full")
+    if path.endswith("-shm"):
+        return
     if call in ("write", "pwrite", "writev", "send"):
         yield "half"
     yield from ("cut-nothing", f"cut-{how}", f"cut-{how}-twice" if seed % 2 else "kill-twice")
 
 
 def every_point(name, steps, seed):
-    for k, (call, _) in enumerate(steps, 1):
-        for crash in crashes(call, seed + k):
+    for k, (call, path) in enumerate(steps, 1):
+        for crash in crashes(call, path, seed + k):
             yield name, k, crash, seed + k
     yield name, 0, "cut-nothing", seed
 
@@ -337,7 +354,7 @@ def sample(points, steps, n, rnd):
         kinds[call, re.sub("[0-9a-f]{8,}", "", path), point[2][:3]].append(point)
     chosen = [rnd.choice(kind) for kind in kinds.values()]
     rnd.shuffle(chosen)
-    return [points[-1]] + chosen[:n - 1]
+    return points[-1:] + chosen[:n - 1]
 
 
 def step_of(steps, point):
@@ -374,7 +391,7 @@ def run(options, top):
     points, steps = [], {}
     for name in options.scenario:
         steps[name] = stage.enter(name)[0]
-        these = list(every_point(name, steps[name], options.seed))
+        these = [point for point in every_point(name, steps[name], options.seed) if point[2].startswith(options.crash) and re.search(options.only, " ".join(step_of(steps[name], point)))]
         points += these if options.all else sample(these, steps[name], options.sample, rnd)
     count, missed, failed, begun = collections.Counter(), collections.Counter(), 0, time.monotonic()
     for done, (point, faults) in enumerate(outcomes(points, options.jobs, top), 1):
@@ -387,10 +404,10 @@ def run(options, top):
         if done % 500 == 0:
             print(f"{done} of {len(points)} after {time.monotonic() - begun:.0f} s, {failed} failed", flush=True)
     for name in options.scenario:
-        kinds = {crash: count[name, crash] for crash in ("kil", "hal", "cut")}
+        kinds = {crash: count[name, crash] for crash in ("kil", "hal", "cut", "eio", "ful")}
         print(f"{name}: {SCENARIOS[name].__doc__}: {len(steps[name])} steps; killed before one {kinds['kil']} times, within one {kinds['hal']}, power cuts"
-              f" {kinds['cut']}" + (f"; {missed[name]} not reached" if missed[name] else ""))
-    print(f"{sum(count.values())} crashes, {failed} failed, seed {options.seed}")
+              f" {kinds['cut']}, EIO {kinds['eio']}, disk full {kinds['ful']}" + (f"; {missed[name]} not reached" if missed[name] else ""))
+    print(f"{sum(count.values())} faults and crashes, {failed} failed, seed {options.seed}")
     return 1 if failed or not count else 0
 
 
@@ -399,6 +416,8 @@ def main():
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--sample", type=int, default=12)
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or random.randrange(10**6)))
+    parser.add_argument("--crash", default="")
+    parser.add_argument("--only", default="")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--replay")
     parser.add_argument("--keep")

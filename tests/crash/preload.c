@@ -5,7 +5,7 @@
  *   SR_DISK_ARM=FILE         steps are counted only while this file exists; without it always
  *   SR_DISK_STOP=K           kill -9 at step K, SR_DISK_WHEN=before (the default), half or after it
  *   SR_DISK_FAIL=K           step K fails once with EIO
- *   SR_DISK_ROOM=BYTES       so much may be added, as soon as steps are counted, then the disk is full
+ *   SR_DISK_FULL=K           from step K on the disk is full
  *
  * What the program sends by stream sockets counts, too.  Its children are not watched.  Nothing is really synced: a power cut is played by `powercut`. */
 #include "tests/sim/disk_step.h"
@@ -20,7 +20,8 @@
 #include <unistd.h>
 
 static struct sr_disk disk;
-static const char *arm, *room;
+static const char *arm;
+static uint64_t full;
 static int logged = -1;
 
 static void lock_log(void)
@@ -38,10 +39,8 @@ static bool is_armed(void)
 {
 	bool is = !arm || !access(arm, F_OK);
 
-	if (is && room) {
-		disk.room = atoll(room);
-		room = NULL;
-	}
+	if (is && full && disk.steps + 1 >= full)
+		disk.room = 0;
 	return is;
 }
 
@@ -87,7 +86,7 @@ __attribute__((constructor)) static void begin(void)
 	if (logged < 0)
 		abort();
 	arm = getenv("SR_DISK_ARM");
-	room = getenv("SR_DISK_ROOM");
+	full = number("SR_DISK_FULL");
 	disk = (struct sr_disk){.root = strdup(root), .root_len = strlen(root), .stop = number("SR_DISK_STOP"), .fail = number("SR_DISK_FAIL"),
 				.when = when_of(getenv("SR_DISK_WHEN")), .error = EIO, .room = -1, .hooks = &hooks};
 	sr_disks = &disk;

@@ -4,6 +4,7 @@ Each node is a machine of its own: what is below its directory loses power toget
 """
 import ctypes
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -39,6 +40,7 @@ class World:
         self.daemon = None
         self.port = 0
         self.said = ""
+        self.patience = PATIENCE
         self.visitor = None  # a round of a webserver that is under way
 
     def path(self, *names):
@@ -135,10 +137,12 @@ class World:
         return listening and self.wait(self.is_ready)
 
     def wait(self, condition):
-        """False: the datastore ended first."""
-        end = time.monotonic() + PATIENCE
+        """False: the datastore ended first; or patience did, with a disk that has a fault."""
+        end = time.monotonic() + self.patience
         while not condition():
             if self.daemon.poll() is not None:
+                return False
+            if time.monotonic() > end and self.patience < PATIENCE:
                 return False
             if time.monotonic() > end:
                 raise Failure("it hangs")
@@ -164,14 +168,14 @@ class World:
         try:
             self.ask("/readyz")
             return True
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return False
 
     def tree(self):
         try:
             said = json.loads(self.ask("/api/tree"))
             return said["seq"], said["root"]
-        except OSError:
+        except (OSError, http.client.HTTPException, ValueError):  # it dies in the midst of its answer
             return None
 
     def committed_root(self):
@@ -186,6 +190,10 @@ class World:
 
     def datastore_died(self):
         return self.daemon.poll() is not None
+
+    def look_at_the_dead(self):
+        if self.daemon and (self.daemon.poll() or 0) < 0 and self.daemon.poll() != -9:
+            raise Failure(f"the datastore died of signal {-self.daemon.poll()}: {tail(self.path('datastore.log'))}")
 
     def stop_datastore(self, kill=False):
         if self.daemon is None:
@@ -213,6 +221,8 @@ class World:
         with open(self.path(f"{name}.log"), "a") as log:
             log.write(said)
         self.said = said
+        if process.returncode < 0 and process.returncode != -9:
+            raise Failure(f"a round of {name} died of signal {-process.returncode}: {said[-400:]}")
         return process.returncode
 
     def application(self, name, what, watched=False):
@@ -286,6 +296,8 @@ class World:
         """As state.db has it, with no daemon running."""
         done = subprocess.run([f"{BIN}/sameroot", "status", "--json", "-c", self.path(f"{name}.conf")], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, env=self.environment())
+        if not done.stdout:
+            raise Failure(f"status of {name}: {done.returncode}: {done.stderr}")
         said = json.loads(done.stdout)
         return said["root"] if name == "datastore" else said["datastore"]["root"]
 
