@@ -534,6 +534,27 @@ static enum sr_status intend_all(struct sr_ds_push *p, struct sr_err *err)
 
 /* --- carrying out -------------------------------------------------------------------------------------------------- */
 
+/* A COMMIT that met an I/O error may have happened all the same, or lie in the write-ahead log for whoever opens it after a crash.  The
+ * marker tells which, and is written once more, over what may be there.  An error: nobody knows before the next start. */
+static enum sr_status make_sure(struct sr_ds_push *p, size_t i, struct sr_err *err)
+{
+	const struct sr_replica_store *s = &p->d->r->stores[i];
+	struct sr_ds_apply a = {.p = p, .i = i};
+	struct sr_apply_ops ops;
+	struct sr_marker there;
+	char why[256];
+	bool any;
+	enum sr_status rc;
+
+	sr_ds_apply_ops(&a, &ops);
+	rc = sr_apply_recover(s->store, p->parts[i].go, &p->parts[i].marker, &ops, err);
+	if (rc == SR_OK && sr_store_look(s->store, &there, &any, why) != SR_PRESENT)
+		rc = sr_err_set(err, SR_E_IO, "%s", why);
+	if (rc == SR_OK)
+		rc = sr_store_mark(s->store, &there, err);
+	return rc == SR_OK ? rc : sr_err_context(err, "store %s: a commit that failed", s->name);
+}
+
 static void commit_part(struct sr_ds_push *p, size_t i, struct sr_err *first)
 {
 	const struct sr_replica_store *s = &p->d->r->stores[i];
@@ -545,6 +566,10 @@ static void commit_part(struct sr_ds_push *p, size_t i, struct sr_err *first)
 		sr_warn("store %s: %s", s->name, err.text);
 		if (first->code == SR_OK)
 			*first = err;
+	}
+	if (rc == SR_E_IO && s->kind == SR_KIND_DATABASE && make_sure(p, i, &err) != SR_OK) {
+		(void)sr_ds_break(p->d, &err);
+		*first = err;
 	}
 	part->committed = rc == SR_OK && s->kind == SR_KIND_DATABASE; /* its marker is in, whatever else */
 	if (part->committed)
@@ -586,6 +611,10 @@ static enum sr_status carry_out(struct sr_ds_push *p, struct sr_err *err)
 		for (size_t i = 0; i < r->n; i++)
 			if (p->parts[i].prepared && r->stores[i].kind == order[pass]) {
 				commit_part(p, i, &first);
+				if (sr_datastore_broken(p->d, NULL)) {
+					*err = first; /* the intents stay */
+					return err->code;
+				}
 				any |= p->parts[i].committed;
 				prepared = true;
 			}

@@ -54,7 +54,8 @@ bool sr_datastore_ready(struct sr_datastore *d, char why[256]); /* why: when not
 /* How it is, in one line for whoever looks at the service: what it waits for, or which store an operator has to look at. */
 void sr_datastore_summary(struct sr_datastore *d, char out[SR_DATASTORE_SUMMARY]);
 
-/* state.db failed in the middle of a commit: memory is ahead of the disk.  Nothing more is served; a restart recovers from the intents. */
+/* state.db failed in the middle of a commit, or nobody knows whether that of a database took place: memory may not be what the disk is.
+ * Nothing more is served; a restart recovers from the intents. */
 bool sr_datastore_broken(struct sr_datastore *d, struct sr_err *err);
 
 /* Stop the server (requests under way get some seconds), the thread, and close.  CONSUMES d; NULL is a no-op. */

@@ -344,12 +344,12 @@ enum sr_status sr_ds_break(struct sr_datastore *d, const struct sr_err *err)
 {
 	pthread_mutex_lock(&d->face);
 	d->ready = false;
-	snprintf(d->why, sizeof(d->why), "state.db failed in the middle of a commit; restart: %.190s", err->text);
+	snprintf(d->why, sizeof(d->why), "a commit could not be brought to its end; restart: %.190s", err->text);
 	if (d->broken.code == SR_OK)
 		d->broken = *err;
 	pthread_mutex_unlock(&d->face);
 	sr_balance_fault(d->balance, SR_FAULT_STATE, err->text);
-	sr_error("state.db failed in the middle of a commit; the next start finishes it: %s", err->text);
+	sr_error("a commit could not be brought to its end; the next start finishes it: %s", err->text);
 	return err->code;
 }
 

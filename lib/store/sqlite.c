@@ -376,6 +376,8 @@ enum sr_status sr_sql_marker_write(struct sr_sql *sql, const struct sr_marker *m
 	int rc;
 
 	st = sr_sql_exec(sql, "CREATE TABLE IF NOT EXISTS main." SR_SQL_META "(key TEXT PRIMARY KEY, value) WITHOUT ROWID", err);
+	if (st == SR_OK) /* SQLite does not write a page that would not change, and then the commit makes nothing durable */
+		st = sr_sql_exec(sql, "DELETE FROM main." SR_SQL_META " WHERE key='kept'", err);
 	if (st != SR_OK)
 		return st;
 	sr_uuid_text(id, &marker->id);

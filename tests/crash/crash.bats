@@ -2,7 +2,7 @@
 # Real daemons, stopped at some of their steps and started again (crash.py has how; `make crash` stops them at every one).
 
 crash() {
-	run "$BATS_TEST_DIRNAME/crash.py" --jobs 1 --seed "${SEED:-1}" --sample "${SAMPLE:-10}" "$1"
+	run "$BATS_TEST_DIRNAME/crash.py" --jobs 1 --seed "${SEED:-1}" --sample "${SAMPLE:-10}" "$@"
 	echo "$output"
 	[ "$status" -eq 0 ]
 }
@@ -21,3 +21,6 @@ setup_file() {
 @test "a datastore that starts over direct edits" { crash start; }
 @test "a datastore that is founded" { crash found; }
 @test "an application whose commits are not durable: what was pushed stays" { crash loose; }
+
+# Its frames are whole in the log, and whoever opens the database after a crash finds them.
+@test "a commit whose fsync fails is made once" { crash --all --crash eio --only 'sync datastore/[a-z]+.db' refuse; }
