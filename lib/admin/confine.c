@@ -33,7 +33,7 @@ static char *directory_of(const char *path)
 void sr_confine_beside(struct sr_sandbox *s, const char *path, enum sr_sandbox_right right)
 {
 	struct sr_location at = sr_location(path);
-	char *plain = directory_of(path), *real = directory_of(*at.real ? at.real : "/");
+	char *plain = directory_of(*at.plain ? at.plain : "/"), *real = directory_of(*at.real ? at.real : "/");
 
 	sr_sandbox_allow(s, plain, right);
 	if (strcmp(plain, real) != 0)
@@ -41,16 +41,6 @@ void sr_confine_beside(struct sr_sandbox *s, const char *path, enum sr_sandbox_r
 	free(plain);
 	free(real);
 	sr_location_free(&at);
-}
-
-/* OWNED BY CALLER. */
-static char *absolute(const char *path)
-{
-	char *here = *path == '/' ? NULL : getcwd(NULL, 0);
-	char *out = here ? sr_format("%s/%s", here, path) : sr_strdup(path);
-
-	free(here);
-	return out;
 }
 
 static void each_certificate(const struct sr_config *c, path_fn *fn, void *ctx)
@@ -74,16 +64,13 @@ static void each_certificate(const struct sr_config *c, path_fn *fn, void *ctx)
 /* Those that the configuration names. */
 static void each_path(const struct sr_config *c, bool datastore, path_fn *fn, void *ctx)
 {
-	char *file = absolute(c->file);
-
 	for (size_t i = 0; i < c->store_count; i++) {
 		const char *path = datastore ? c->stores[i].datastore_path : c->stores[i].path;
 
 		if (path)
 			fn(ctx, c->stores[i].name, path, SR_SANDBOX_WRITE);
 	}
-	fn(ctx, "the configuration", file, SR_SANDBOX_READ);
-	free(file);
+	fn(ctx, "the configuration", c->file, SR_SANDBOX_READ);
 	if (!c->control_auth) /* a datastore makes it, where there is none */
 		fn(ctx, "Control-Auth-File", c->control_auth_file,
 		   datastore && access(c->control_auth_file, F_OK) != 0 && errno == ENOENT ? SR_SANDBOX_WRITE : SR_SANDBOX_READ);

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/base/bytes.h"
 
@@ -48,9 +49,12 @@ static char *follow(const char *plain)
 
 struct sr_location sr_location(const char *path)
 {
-	struct sr_location at = {.plain = normalise(path)};
+	char *here = *path == '/' ? NULL : getcwd(NULL, 0), *whole = sr_format("%s/%s", here ? here : "", path);
+	struct sr_location at = {.plain = normalise(whole)};
 
 	at.real = follow(at.plain);
+	free(whole);
+	free(here);
 	return at;
 }
 

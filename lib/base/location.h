@@ -8,7 +8,7 @@ struct sr_location {
 	char *plain, *real; /* without //, /./, /../; and with links followed; the root is "" */
 };
 
-/* Of an absolute path, be it there or not.  OWNED BY CALLER (sr_location_free). */
+/* Of a path, be it there or not; one that is not absolute begins where this process is.  OWNED BY CALLER (sr_location_free). */
 struct sr_location sr_location(const char *path);
 void sr_location_free(struct sr_location *at);
 /* One and the same counts, too. */

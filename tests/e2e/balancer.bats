@@ -41,7 +41,7 @@ write_lb() {
 }
 
 start_lb() {
-	launch lb "$BIN/sameroot-lb" -c "$T/lb.conf"
+	launch lb env -C "$T" "$BIN/sameroot-lb" -c lb.conf
 	[ "${URL[lb]}" = "http://127.0.0.1:$LB_PORT" ]
 }
 

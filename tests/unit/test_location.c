@@ -36,6 +36,17 @@ static void test_by_the_text(void **state)
 	assert_true(in("/../a", "/a"));
 }
 
+static void test_from_here(void **state)
+{
+	char *here = getcwd(NULL, 0);
+
+	(void)state;
+	assert_true(in("a", here));
+	assert_true(in("./a/../b/c", "b"));
+	assert_false(in("../a", here));
+	free(here);
+}
+
 static void test_by_links(void **state)
 {
 	char dir[] = "/tmp/test_location.XXXXXX", *link, *below, *real;
@@ -63,6 +74,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_by_the_text),
+		cmocka_unit_test(test_from_here),
 		cmocka_unit_test(test_by_links),
 	};
 
