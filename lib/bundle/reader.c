@@ -276,6 +276,8 @@ static enum sr_status read_head(struct sr_bundle_reader *r, struct sr_err *err)
 		return rc;
 	if (strcmp(r->name, "sameroot"))
 		return sr_err_set(err, SR_E_DATA, "bundle: it does not begin as one");
+	if (r->size > SR_BUNDLE_HEAD_FIXED + SR_BUNDLE_HEAD_MAX)
+		return sr_err_set(err, SR_E_LIMIT, "bundle: a head of over %d bytes", SR_BUNDLE_HEAD_MAX);
 	rc = read_small(r, SR_BUNDLE_HEAD_FIXED, SR_BUNDLE_HEAD_FIXED + SR_BUNDLE_HEAD_MAX, err);
 	return rc ? rc : parse_head(r, err);
 }
@@ -331,7 +333,9 @@ void sr_bundle_reader_free(struct sr_bundle_reader *r)
 
 static enum sr_status check_store_name(const struct sr_bundle_reader *r, struct sr_bytes name, struct sr_err *err)
 {
-	if (!name.len || name.len > STORE_NAME_MAX || memchr(name.at, '\0', name.len) || memchr(name.at, '/', name.len))
+	if (name.len > STORE_NAME_MAX)
+		return refuse(r, "a store's name of over 255 bytes", err);
+	if (!name.len || memchr(name.at, '\0', name.len) || memchr(name.at, '/', name.len))
 		return refuse(r, "a frame without a store name", err);
 	return SR_OK;
 }

@@ -306,7 +306,7 @@ static enum sr_status gather(struct sr_ds_push *p, size_t i, size_t *count, stru
 		if (part->fate[k] == SR_FATE_REFUSED)
 			continue;
 		rc = sr_leaves_at(part->leaves, k, &leaf, err);
-		if (rc == SR_OK && !sr_ds_is_schema(&leaf))
+		if (rc == SR_OK && !sr_path_is_schema(s->kind, leaf.path))
 			rc = sr_store_get(p->d->r->nodes, s->kind, &s->map, leaf.path, &leaf.expect, err);
 		else if (rc == SR_OK)
 			rc = sr_ds_note_definitions(p->d, i, &p->head.webserver, leaf.record, err);
@@ -476,7 +476,7 @@ static enum sr_status intend(struct sr_ds_push *p, size_t i, struct sr_bytes not
 
 		rc = sr_leaves_at(part->go, j, &leaf, err);
 		leaf.record = sr_bytes(NULL, 0);
-		if (rc == SR_OK && sr_ds_goes(part, j) && !sr_ds_is_schema(&leaf))
+		if (rc == SR_OK && sr_ds_goes(part, j) && !sr_path_is_schema(p->d->r->stores[i].kind, leaf.path))
 			rc = sr_leaves_add(going, &leaf, err);
 	}
 	row.pending = part->marker.id;

@@ -209,7 +209,7 @@ static enum sr_status decide_leaf(struct deciding *c, size_t k, enum sr_ds_fate 
 		*fate = refuse(why, SR_REFUSED_PAUSED);
 		return SR_OK;
 	}
-	if (sr_bytes_eq(leaf.path, sr_bytes_of(SR_SCHEMA_PATH))) {
+	if (sr_path_is_schema(c->s->kind, leaf.path)) {
 		*fate = SR_FATE_GO; /* no item of the tree: the store takes from it what it lacks */
 		return SR_OK;
 	}

@@ -390,7 +390,6 @@ SR_MUST enum sr_status sr_ds_answer_draft(struct sr_ds_push *p, enum sr_push_ver
 SR_MUST enum sr_status sr_ds_refuse(struct sr_ds_push *p, struct sr_err *err);
 /* What was applied, into state.db with the answer; then published. */
 SR_MUST enum sr_status sr_ds_record(struct sr_ds_push *p, struct sr_err *err);
-bool sr_ds_is_schema(const struct sr_leaf *leaf);
 /* Is leaf j of part->go to be applied?  In recovery there are only leaves that were. */
 bool sr_ds_goes(const struct sr_ds_part *part, size_t j);
 /* The callbacks of an apply of part i. */

@@ -4,11 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool sr_ds_is_schema(const struct sr_leaf *leaf)
-{
-	return sr_bytes_eq(leaf->path, sr_bytes_of(SR_SCHEMA_PATH));
-}
-
 bool sr_ds_goes(const struct sr_ds_part *part, size_t j)
 {
 	return !part->index || part->fate[part->index[j]] == SR_FATE_GO;
@@ -29,7 +24,7 @@ static enum sr_status name_refused(struct sr_ds_push *p, size_t i, struct sr_err
 		if (part->fate[k] != SR_FATE_REFUSED)
 			continue;
 		rc = sr_leaves_at(part->leaves, k, &leaf, err);
-		if (rc == SR_OK && !sr_ds_is_schema(&leaf))
+		if (rc == SR_OK && !sr_path_is_schema(s->kind, leaf.path))
 			rc = sr_store_get(p->d->r->nodes, s->kind, &s->map, leaf.path, &here, err);
 		if (rc == SR_OK)
 			sr_push_answer_refuse(&p->answer, s->name, leaf.path, &here, (enum sr_refusal)part->why[k]);
@@ -131,7 +126,7 @@ static enum sr_status collect_taken(struct recording *c, size_t i, struct sr_lea
 		if (!sr_ds_goes(part, j))
 			continue;
 		rc = sr_leaves_at(part->go, j, &leaf, err);
-		if (rc != SR_OK || sr_ds_is_schema(&leaf))
+		if (rc != SR_OK || sr_path_is_schema(s->kind, leaf.path))
 			continue;
 		if (part->applied[j]) {
 			if (leaf.to.kind == SR_KIND_TABLE && leaf.expect.kind == SR_KIND_TABLE) /* its rows are others */

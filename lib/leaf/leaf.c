@@ -1,6 +1,7 @@
 /* leaf.c - the codec of one leaf, the rules for its path, the path as text.  See leaf.h. */
 #include "lib/leaf/leaf.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -91,9 +92,9 @@ static uint8_t store_kind_of(uint8_t kind)
 	return 0;
 }
 
-static bool is_schema(struct sr_bytes path)
+bool sr_path_is_schema(uint8_t store_kind, struct sr_bytes path)
 {
-	return sr_bytes_eq(path, sr_bytes_of(SR_SCHEMA_PATH));
+	return store_kind == SR_KIND_DATABASE && sr_bytes_eq(path, sr_bytes_of(SR_SCHEMA_PATH));
 }
 
 /* A row's path has a key, a table's has none. */
@@ -110,13 +111,13 @@ static bool record_fits(const struct sr_leaf *leaf)
 		return leaf->to.kind == SR_KIND_ROW; /* while it is not merged yet, the record is another's */
 	if (leaf->to.kind == SR_KIND_ROW)
 		return leaf->to.bytes == leaf->record.len || sr_path_is_bag(leaf->path);
-	return leaf->to.kind == SR_KIND_TABLE && is_schema(leaf->path);
+	return leaf->to.kind == SR_KIND_TABLE && sr_path_is_schema(SR_KIND_DATABASE, leaf->path);
 }
 
 /* One plain file name, so that it cannot lead out of the staging directory. */
 static bool is_plain_name(struct sr_bytes name)
 {
-	return name.len && name.len <= 255 && !memchr(name.at, '/', name.len) && !memchr(name.at, '\0', name.len) &&
+	return name.len && name.len <= NAME_MAX && !memchr(name.at, '/', name.len) && !memchr(name.at, '\0', name.len) &&
 	       !sr_bytes_eq(name, sr_bytes_of(".")) && !sr_bytes_eq(name, sr_bytes_of(".."));
 }
 
@@ -229,12 +230,14 @@ static enum sr_status check_file_path(struct sr_bytes path, struct sr_err *err)
 	struct sr_bytes rest = path, component;
 
 	for (size_t depth = 0; next_component(&rest, &component); depth++) {
+		if (component.len > NAME_MAX)
+			return path_fault(err, path, "a name of over 255 bytes");
 		if (!is_plain_name(component))
 			return path_fault(err, path, "a component that is no file name");
 		if (depth == 0 && sr_bytes_eq(component, sr_bytes_of(".sameroot")))
 			return path_fault(err, path, ".sameroot is not synchronised");
 		if (depth == SR_DEPTH_MAX)
-			return path_fault(err, path, "too deep");
+			return path_fault(err, path, "over 2048 names deep");
 	}
 	return SR_OK;
 }
@@ -252,7 +255,7 @@ static enum sr_status check_row_path(struct sr_bytes path, struct sr_err *err)
 	struct sr_err why = {0};
 	size_t n;
 
-	if (is_schema(path))
+	if (sr_path_is_schema(SR_KIND_DATABASE, path))
 		return SR_OK;
 	next_component(&key, &table);
 	if (!table.len)
@@ -311,7 +314,8 @@ static void row_path_text(struct sr_buf *out, struct sr_bytes path)
 
 bool sr_leaf_has_content(const struct sr_leaf *leaf)
 {
-	return leaf->to.kind == SR_KIND_FILE || leaf->to.kind == SR_KIND_ROW || sr_bytes_eq(leaf->path, sr_bytes_of(SR_SCHEMA_PATH));
+	return leaf->to.kind == SR_KIND_FILE || leaf->to.kind == SR_KIND_ROW ||
+	       (leaf->to.kind == SR_KIND_TABLE && sr_path_is_schema(SR_KIND_DATABASE, leaf->path));
 }
 
 void sr_leaf_path_text(struct sr_buf *out, const char *store, uint8_t store_kind, struct sr_bytes path)

@@ -72,6 +72,9 @@ bool sr_key_is_bag(struct sr_bytes key); /* what stands behind the path's NUL */
 #define SR_BAG_KEY_LEN (4 + SR_HASH_LEN)
 void sr_bag_key(struct sr_buf *out, const struct sr_hash *record);
 
+/* Is it the name under which a database's schema text travels?  It is no item of the tree.  A file may be called so. */
+bool sr_path_is_schema(uint8_t store_kind, struct sr_bytes path);
+
 /* Is the ROW's record what leaf->to says it is? */
 bool sr_leaf_record_is(const struct sr_leaf *leaf, const struct sr_tree_key *key);
 

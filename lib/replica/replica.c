@@ -918,7 +918,7 @@ enum sr_status sr_replica_take(struct sr_replica *r, size_t i, struct sr_leaves 
 		struct sr_leaf leaf;
 
 		rc = sr_leaves_at(taken, k, &leaf, err);
-		if (rc == SR_OK && sr_bytes_eq(leaf.path, sr_bytes_of(SR_SCHEMA_PATH)))
+		if (rc == SR_OK && sr_path_is_schema(s->kind, leaf.path))
 			continue; /* the schema text is no item of the tree */
 		if (rc == SR_OK)
 			rc = take_row(r, s, &leaf, what, epoch, seq, err);

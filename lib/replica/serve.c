@@ -382,7 +382,7 @@ static enum sr_status add_wanted(struct reading *rd, struct sr_bundle_writer *w,
 {
 	struct sr_content content = {.fd = -1};
 	bool voided, body = leaf->to.kind == SR_KIND_FILE || leaf->to.kind == SR_KIND_ROW ||
-			    sr_bytes_eq(leaf->path, sr_bytes_of(SR_SCHEMA_PATH));
+			    (leaf->to.kind == SR_KIND_TABLE && sr_path_is_schema(SR_KIND_DATABASE, leaf->path));
 	bool bare = leaf->to.kind == SR_KIND_FILE && sr_version_eq(&leaf->expect, &leaf->to);
 	size_t i;
 	enum sr_status rc = SR_OK;

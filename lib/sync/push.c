@@ -183,7 +183,7 @@ enum sr_status sr_sync_set_bases(struct sr_sync *s, size_t i, struct sr_leaves *
 		struct sr_leaf leaf;
 
 		rc = sr_leaves_at(leaves, k, &leaf, err);
-		if (rc != SR_OK || sr_bytes_eq(leaf.path, sr_bytes_of(SR_SCHEMA_PATH)) || reshapes(&leaf) ||
+		if (rc != SR_OK || sr_path_is_schema(st->kind, leaf.path) || reshapes(&leaf) ||
 		    refused(but, st->name, leaf.path))
 			continue;
 		rc = sr_state_leaf(s->r->state, &st->row, leaf.path, &row, err);

@@ -584,6 +584,20 @@ static void test_push_is_committed(void **state)
 	assert_int_equal(w->d->at.epoch, 1);
 }
 
+/* In a store of files the name of the schema's text is one like others: compared, recorded, in the tree. */
+static void test_a_file_called_as_the_schema(void **state)
+{
+	struct world *w = *state;
+
+	put_file(w, SR_SCHEMA_PATH, "one");
+	assert_int_equal(w->d->r->leaves, 1);
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(seq(w), 1); /* a scan finds nothing that was not recorded */
+	assert_int_equal(PUSH({.store = "resources", .path = SR_SCHEMA_PATH, .to = file_version(w, "two", 0644), .content = "two"}), SR_VERDICT_REFUSED);
+	assert_int_equal(refused(w, SR_SCHEMA_PATH), SR_REFUSED_CHANGED);
+	assert_file(w, "resources/" SR_SCHEMA_PATH, "one");
+}
+
 static void test_repeat_gets_the_stored_answer(void **state)
 {
 	struct world *w = *state;
@@ -2053,6 +2067,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_continues_the_instance_of_a_marker, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_an_epoch_is_above_what_is_not_known, setup_empty, teardown),
 		cmocka_unit_test_setup_teardown(test_push_is_committed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_file_called_as_the_schema, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_repeat_gets_the_stored_answer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stale_pushes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refusal_names_the_current_version, setup, teardown),

@@ -1,0 +1,449 @@
+"""hostile_webserver.py PORT CONTROL-AUTH-FILE - a webserver that has the secret, and a client that has none, against the datastore at PORT.
+
+What was sent and what came of it, a line each with a TAB between: the status and the words; "nothing changed" is not said, "committed" is.  Slow and silent
+clients come first and are looked at last, for they take Client-Timeout.
+"""
+import http.client
+import json
+import re
+import socket
+import subprocess
+import sys
+import threading
+import uuid
+
+from forge import (DIR, FILE, ROW, TABLE, Bundle, entry, frame, header, key_of, keyed, leaf, member, node, push_head, record, string, twins, version)
+
+port, secret = int(sys.argv[1]), open(sys.argv[2]).read().strip()
+US = str(uuid.UUID(int=0x666))
+AUTH = {"Authorization": "Bearer " + secret}
+lines = []
+
+
+def plain(text):
+    text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}", "ID", text)
+    return "".join(c if " " <= c <= "~" else "?" for c in text)
+
+
+def say(sent, outcome):
+    lines.append((sent, plain(outcome)))
+
+
+def ask(method, path, body=None, headers=AUTH):
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    c.request(method, path, body=body, headers=headers)
+    answer = c.getresponse()
+    data = answer.read()
+    c.close()
+    return answer.status, data
+
+
+def words(status, data):
+    if status < 300:
+        return f"{status}"
+    try:
+        o = json.loads(data)
+        return f"{status}: {o['detail']}"
+    except (ValueError, KeyError, TypeError):
+        return f"{status}"
+
+
+def tree():
+    return json.loads(ask("GET", "/api/tree", headers=AUTH | {"Sameroot-Key": "want"})[1])
+
+
+info = tree()
+key = bytes.fromhex(info["key"])
+last = [None]
+H = keyed(key, b"x")
+
+
+def outcome_of_push(status, data):
+    global info
+    before = info["root"]
+    info = tree()
+    text = words(status, data)
+    if status in (200, 409):
+        answer = json.loads(data)
+        text = f"{status}: {answer['verdict']}"
+        if answer.get("text"):
+            text += f", {answer['text']}"
+        if answer.get("refused"):
+            text += ", " + ", ".join(sorted({r["why"] for r in answer["refused"]}))
+    if info["root"] != before:
+        text += "; committed"
+    return text
+
+
+def head(**other):
+    fields = json.loads(push_head(info, US, str(uuid.uuid4()), last[0]))
+    fields.update(other)
+    return json.dumps(fields).encode()
+
+
+def bundle(*leaves, content=(), text=None):
+    """leaves: (store, leaf); content: of the last of them."""
+    b = Bundle(key, text if text is not None else head())
+    if leaves:
+        b.frames(*[frame(s, 1 if content and i == len(leaves) - 1 else 0, l) for i, (s, l) in enumerate(leaves)])
+    for c in content:
+        b.data(c)
+    return b
+
+
+def push(sent, body):
+    status, data = ask("POST", "/api/push", body)
+    if status in (200, 409) and json.loads(data)["verdict"] in ("ok", "refused"):
+        last[0] = json.loads(data)["id"]
+    say(sent, outcome_of_push(status, data))
+
+
+def file_leaf(path, content=b"x", size=None, mode=0o644):
+    return leaf(path, version(FILE, mode, len(content) if size is None else size, keyed(key, content)), is_file=True)
+
+
+def push_file(sent, path, store=b"resources"):
+    push(sent, bundle((store, file_leaf(path)), content=[b"x"]).whole())
+
+
+# --- slow and silent -------------------------------------------------------------------------------------------------------------
+
+def raw(data, shut=False, size=None):
+    s = socket.socket()
+    if size:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+    s.connect(("127.0.0.1", port))
+    s.settimeout(60)
+    s.sendall(data)
+    if shut:
+        s.shutdown(socket.SHUT_WR)
+    return s
+
+
+def ends(s):
+    """What comes until the other side closes it: the first line, or that."""
+    data = b""
+    try:
+        while part := s.recv(65536):
+            data += part
+    except ConnectionResetError:
+        pass
+    except TimeoutError:
+        return "it stays open"
+    finally:
+        s.close()
+    return data.split(b"\r\n")[0].decode("latin-1") if data else "closed"
+
+
+def trickle(data, end):
+    s = raw(b"")
+    try:
+        for byte in data:
+            s.sendall(bytes([byte]))
+            if end.wait(0.2):
+                break
+    except OSError:
+        pass
+    return ends(s)
+
+
+class Slow(threading.Thread):
+    def __init__(self, sent, what):
+        super().__init__()
+        self.sent, self.what, self.outcome = sent, what, None
+        self.start()
+
+    def run(self):
+        self.outcome = self.what()
+
+    def told(self):
+        self.join()
+        say(self.sent, "the connection is cut after Client-Timeout" if self.outcome in ("closed", "") else self.outcome)
+
+
+GET = b"GET /api/tree HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + secret.encode() + b"\r\n"
+POST = b"POST /api/push HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + secret.encode() + b"\r\n"
+done = threading.Event()
+
+
+def unread():
+    """An answer of megabytes, of which nobody takes any; then what the kernels had of it, and the end before it is whole."""
+    s = raw(GET.replace(b"/api/tree", b"/api/blob/" + blob) + b"\r\n", size=4096)
+    cut.wait(60)
+    got = 0
+    try:
+        while part := s.recv(1 << 20):
+            got += len(part)
+    except (ConnectionResetError, TimeoutError):
+        pass
+    s.close()
+    return "closed" if got < BIG else "all of it"
+
+
+BIG = 32 << 20
+blob = keyed(key, bytes(BIG)).hex().encode()
+cut = threading.Event()
+slow = [
+    Slow("a connection that says nothing", lambda: ends(raw(b""))),
+    Slow("a head that stops half way", lambda: ends(raw(GET))),
+    Slow("a head, a byte every 0.2 s", lambda: trickle(GET + b"X-Slow: " + b"y" * 10000, done)),
+    Slow("a push of which nothing comes", lambda: ends(raw(POST + b"Content-Length: 100000\r\n\r\n"))),
+    Slow("a push that stands still within", lambda: ends(raw(POST + b"Content-Length: 100000\r\n\r\n" + bundle().out))),
+    Slow("an answer of 32 MiB that is not read", unread),
+]
+
+# --- names -----------------------------------------------------------------------------------------------------------------------------
+
+say("# Names", "")
+push_file("file `..`", b"..")
+push_file("file `a/../../b`, as one name", b"a/../../b")
+push_file("file `img`, `..`, `..`, `b`", b"img\0..\0..\0b")
+push_file("file `.`", b".")
+push_file("file `/etc/passwd`", b"/etc/passwd")
+push_file("file with an empty name between two NUL", b"img\0\0b")
+push_file("file without a name", b"")
+push_file("name of 256 bytes", b"n" * 256)
+push_file("name of 4 KiB", b"n" * 4096)
+push_file("path of 65,536 bytes", b"\0".join([b"n" * 15] * 4096))
+push_file("path of 2,049 names", b"\0".join([b"n"] * 2049))
+push_file("file below `.sameroot`", b".sameroot\0marker")
+push_file("name that is no UTF-8", b"\xff\xfe\x80")
+push_file("name of control characters, ESC [ 2 J and a newline", b"\x1b[2J\n\x07")
+push_file("file in the store `../resources`", b"a", store=b"../resources")
+push_file("file in the store `..`", b"a", store=b"..")
+push_file("file in a store that is not configured", b"a", store=b"other")
+push_file("file in a store without a name", b"a", store=b"")
+push_file("file in a store with a name of 256 bytes", b"a", store=b"s" * 256)
+
+# --- what belongs where ----------------------------------------------------------------------------------------------------------------
+
+say("# Rows and tables", "")
+
+
+def push_row(sent, table, store=b"users.db", rec=None, **how):
+    rec = rec if rec is not None else record(uid=66, name=b"Mallory")
+    to = version(ROW, size=how.pop("size", len(rec)), digest=how.pop("digest", keyed(key, rec)))
+    push(sent, bundle((store, leaf(table + b"\0" + key_of(66), to, rec=rec, **how))).whole())
+
+
+push_row("row of `sqlite_sequence`", b"sqlite_sequence")
+push_row("row of `SQLite_Stat1`", b"SQLite_Stat1")
+push_row("row of `sqlite_master`", b"sqlite_master")
+push_row("row of our own `_sameroot_meta`", b"_sameroot_meta")
+push_row("row of `_SAMEROOT_META`", b"_SAMEROOT_META")
+push_row("row of a table that is not there", b"nosuch")
+push_row("row of a table without a name", b"")
+push_row("row of a view", b"admins")
+push_row("row for a store of files", b"users", store=b"resources")
+push("file for a database", bundle((b"users.db", file_leaf(b"users")), content=[b"x"]).whole())
+push_row("row whose record is not its hash", b"users", digest=H)
+push_row("row whose record is longer than it says", b"users", size=3)
+push_row("row with a record that is none", b"users", rec=b"\xff\xff\xff\xff")
+push_row("row with a count of columns that cannot be", b"users", rec=b"\xff\xff\xff\xff\x7f")
+push_row("row with a column that is not there", b"users", rec=record(uid=66, name=b"M", nosuch=1))
+push_row("row with another key than its record has", b"users", rec=record(uid=67, name=b"M"))
+push_row("unknown flag", b"users", flags=1 << 20)
+push("key that is none", bundle((b"users.db", leaf(b"users\0\xff\xff", version(ROW, size=1, digest=H), rec=b"\0"))).whole())
+
+
+def schema(sent, sql, kind=b"table", name=b"t"):
+    text = string(kind) + string(name) + string(name) + string(sql)
+    push(sent, bundle((b"users.db", leaf(b"t", version(TABLE, digest=H))), (b"users.db", leaf(b"sqlite_master", version(TABLE, digest=keyed(key, text)), rec=text))).whole())
+
+
+schema("schema: a table made by `ATTACH`", b"ATTACH '/tmp/x' AS y")
+schema("schema: a table, and another statement behind it", b"CREATE TABLE t(a); DROP TABLE users")
+schema("schema: a virtual table of another module", b"CREATE VIRTUAL TABLE t USING csv(filename='/etc/passwd')")
+schema("schema: our own table", b"CREATE TABLE _sameroot_meta(a)", name=b"_sameroot_meta")
+schema("schema: `load_extension` in a default", b"CREATE TABLE t(a DEFAULT (load_extension('/tmp/x')))")
+schema("schema: no SQL at all", b"\0\xff")
+
+# --- the archive -----------------------------------------------------------------------------------------------------------------------
+
+say("# The archive", "")
+
+
+def odd(sent, *members, text=None):
+    push(sent, bundle(text=text).out + b"".join(members) + bytes(1024))
+
+
+F = frame(b"resources", 1, file_leaf(b"new"))
+odd("member that is a symbolic link", header(b"00000001.leaves", 0, typeflag=b"2", link=b"/etc/passwd"))
+odd("member that is a hard link", header(b"00000001.leaves", 0, typeflag=b"1", link=b"sameroot"))
+odd("member that is a character device", header(b"00000001.leaves", 0, typeflag=b"3"))
+odd("member that is a block device", header(b"00000001.leaves", 0, typeflag=b"4"))
+odd("member that is a FIFO", header(b"00000001.leaves", 0, typeflag=b"6"))
+odd("member that is a directory", header(b"00000001.leaves/", 0, typeflag=b"5"))
+odd("sparse member (GNU)", header(b"00000001.leaves", 0, typeflag=b"S"))
+odd("sparse member (pax)", member(b"p", b"22 GNU.sparse.major=1\n", typeflag=b"x"), member(b"00000001.leaves", F))
+odd("pax header that names another path", member(b"p", b"24 path=../../etc/passwd\n", typeflag=b"x"), member(b"00000001.leaves", F))
+odd("GNU long name", member(b"././@LongLink", b"../" * 200, typeflag=b"L"), member(b"00000001.leaves", F))
+odd("member called `../../etc/passwd`", member(b"../../etc/passwd", F))
+odd("member of negative size", header(b"00000001.leaves", 0, size_field=b"\xff" * 12))
+odd("member of 2^62 bytes", header(b"00000001.leaves", 0, size_field=b"\x80" + (1 << 62).to_bytes(11, "big")))
+odd("member of 8 GiB, of which nothing comes", header(b"00000001.leaves", 0, size_field=b"77777777777 "))
+odd("member of a size that is no number", header(b"00000001.leaves", 0, size_field=b"12x45678901 "))
+odd("member with a wrong sum", member(b"00000001.leaves", F).replace(b"000644 ", b"000777 ", 1))
+odd("head twice", bundle().out)
+odd("`.leaves` twice by one number", member(b"00000001.leaves", frame(b"resources", 0, leaf(b"gone", version(), is_file=False))) * 2)
+odd("`.data` that nothing announced", member(b"00000001.data", b"x"))
+odd("`.leaves` that is empty", member(b"00000001.leaves", b""))
+two = bundle((b"resources", file_leaf(b"new")), (b"resources", file_leaf(b"new")), content=[b"x"])
+push("one path twice", two.whole())
+b = bundle((b"resources", file_leaf(b"new")))
+b.frames(F)
+b.data(b"xx")
+push("content of another length than was announced", b.whole())
+b = bundle()
+b.frames(F)
+b.data(b"y")
+push("content that is not its hash", b.whole())
+one, other = twins()
+b = bundle()
+b.frames(frame(b"resources", 1, file_leaf(b"new", one)))
+b.data(other)
+push("content that has the unseeded XXH3 of what was announced, forged", b.whole())
+b = bundle((b"resources", file_leaf(b"new")), content=[b"x"])
+push("no end", b.out)
+push("end with other counts", b.out + member(b"end", (9).to_bytes(8, "big") * 2 + keyed(key, b.said)) + bytes(1024))
+push("end with another hash", b.out + member(b"end", (1).to_bytes(8, "big") * 2 + H) + bytes(1024))
+push("member behind the end", b.out + b.end() + member(b"more", b"x") + bytes(1024))
+push("bytes behind the end", b.whole() + b"garbage")
+push("an end of the archive that is not zeros", b.out + b.end() + bytes(512) + b"x" * 512)
+push("a frame of 2^60 bytes", bundle().out + member(b"00000001.leaves", b"\xff" * 8 + b"\x0f" + b"x" * 99) + bytes(1024))
+push("a frame cut short", bundle().out + member(b"00000001.leaves", F[:-3]) + bytes(1024))
+push("not a bundle", b"nonsense")
+push("a bundle under another tree key", Bundle(bytes(192), head()).whole())
+push("a head of 70,000 bytes", bundle(text=b" " * 70000).whole())
+push("a head that is no JSON", bundle(text=b"{").whole())
+push("a head whose webserver is the datastore", bundle(text=head(webserver=info["node"])).whole())
+push("a head of another start", bundle(text=head(start=US)).whole())
+push("a head of another epoch", bundle(text=head(epoch=info["epoch"] + 1)).whole())
+push("a head that follows another push", bundle(text=head(prev=US)).whole())
+push("1,001 leaves", bundle(*[(b"resources", leaf(b"gone%d" % i, version())) for i in range(1001)]).whole())
+push("a file of 2^60 bytes, without content", bundle((b"resources", file_leaf(b"new", size=1 << 60))).whole())
+
+# --- bombs -----------------------------------------------------------------------------------------------------------------------------
+
+say("# Compressed", "")
+
+
+def packed(data, *how):
+    return subprocess.run(how, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
+
+
+GIB = 1 << 30
+b = bundle()
+b.frames(frame(b"resources", 1, leaf(b"bomb", version(FILE, 0o644, GIB, H), is_file=True)))
+bomb = subprocess.Popen("cat; head -c 1073741824 /dev/zero", shell=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+zstd = subprocess.Popen(["zstd", "-q", "-1", "-c"], stdin=bomb.stdout, stdout=subprocess.PIPE)
+bomb.stdin.write(b.out + header(b"00000002.data", GIB))
+bomb.stdin.close()
+push("1 GiB of zeros in some 100 KiB of zstd", zstd.communicate()[0])
+push("zstd in zstd", packed(packed(bundle().whole(), "zstd", "-q", "-c"), "zstd", "-q", "-c"))
+push("zstd with a window of 2 GiB", b"\x28\xb5\x2f\xfd\x00\xa8" + b"\x01\x00\x00" * 3)
+push("gzip", packed(bundle().whole(), "gzip", "-c"))
+push("zstd that is cut", packed(bundle((b"resources", file_leaf(b"new")), content=[b"x"]).whole(), "zstd", "-q", "-c")[:-9])
+
+# --- other requests --------------------------------------------------------------------------------------------------------------------
+
+say("# Other requests of a webserver", "")
+
+
+def req(sent, method, path, body=None, headers=AUTH):
+    say(sent, words(*ask(method, path, body, headers)))
+
+
+for name in ("no secret", "a wrong secret", "a login that is none"):
+    req(name, "GET", "/api/tree", headers={} if name == "no secret" else {"Authorization": "Bearer " + "x" * 43} if name == "a wrong secret" else {"Authorization": "Basic !!"})
+req("a webserver's secret for what is an admin's", "GET", "/api/admin/status")
+req("a check-in that is none", "GET", "/api/tree", headers=AUTH | {"Sameroot-Check-In": "a b c"})
+req("another protocol", "GET", "/api/tree", headers=AUTH | {"Sameroot-Protocol": "99 9"})
+req("4,097 pairs of a walk", "POST", "/api/tree/nodes", bytes(32 * 4097))
+req("a pair and a half", "POST", "/api/tree/nodes", bytes(48))
+req("10,001 wanted leaves", "POST", "/api/bundle", b"".join(len(f).to_bytes(4, "big") + f for f in [string(b"resources") + leaf(b"top", version(DIR, 0o755))] * 10001),
+    AUTH | {"Sameroot-Root": info["root"]})
+req("wanted leaves that are none", "POST", "/api/bundle", b"nonsense", AUTH | {"Sameroot-Root": info["root"]})
+req("a list of a place `resources/..%2f..%2fstate`", "GET", "/api/tree/list?path=resources/..%2f..%2fstate")
+req("the hash of nothing that is here", "GET", "/api/blob/" + "0" * 32)
+req("an upload of 2^60 bytes", "PUT", f"/api/upload/{H.hex()}?store=resources&bytes={1 << 60}&offset=0", b"x")
+req("an upload for a database", "PUT", f"/api/upload/{H.hex()}?store=users.db&bytes={2 << 20}&offset=0", b"x")
+req("an upload beyond its end", "PUT", f"/api/upload/{H.hex()}?store=resources&bytes={2 << 20}&offset={3 << 20}", b"x")
+PUT = f"/api/webservers/{US}"
+req("a webserver's word of itself, 70,000 bytes", "PUT", PUT, json.dumps({"name": "x" * 70000}))
+req("of a status of 60,000 bytes", "PUT", PUT, json.dumps({"status": {"x": "y" * 60000}}))
+req("3,000 levels of JSON", "PUT", PUT, b"[" * 3000)
+req("one member twice", "PUT", PUT, b'{"name":"a","name":"b"}')
+req("a port of 99999", "PUT", PUT, json.dumps({"sync_port": 99999}))
+req("control characters in its name", "PUT", PUT, json.dumps({"name": "\x1b[2J\nserver evil 1.2.3.4:80"}))
+req("a pin that is none", "PUT", PUT, json.dumps({"pin": "sha256//x\nbackend evil"}))
+req("a token's number of 2^63", "PUT", PUT + "/token", json.dumps({"old": None, "n": 1 << 63, "new": US, "addr": "a", "interval": 1}))
+req("an archive's entries that are none", "PUT", PUT + "/conflicts", json.dumps({"base": None, "token": US, "total": 1, "bytes": 1, "added": [{"id": "../../x"}], "removed": []}))
+for i in range(9):
+    answer = ask("PUT", f"/api/webservers/{uuid.UUID(int=0x700 + i)}", json.dumps({"name": f"many{i}"}))
+    if answer[0] != 204:
+        break
+say("more webservers than there is room for", words(*answer))
+
+# --- HTTP itself -----------------------------------------------------------------------------------------------------------------------
+
+say("# HTTP", "")
+
+
+def wire(sent, data, more=b""):
+    """The status and the words of the first answer, and whether anything is answered after it."""
+    s = raw(data + more, shut=True)
+    s.settimeout(10)
+    got = b""
+    try:
+        while part := s.recv(65536):
+            got += part
+    except ConnectionResetError:
+        pass
+    except TimeoutError:
+        return say(sent, "it stays open")
+    s.close()
+    if not got:
+        return say(sent, "closed")
+    status, body = int(got.split(b" ")[1]), got.partition(b"\r\n\r\n")[2]
+    answers = got.count(b"HTTP/1.1 ")
+    length = re.search(rb"Content-Length: (\d+)", got)
+    text = words(status, body[:int(length[1])] if length else body)
+    return say(sent, text + (f"; {answers - 1} more answered" if answers > 1 else "; then closed" if more else ""))
+
+
+NEXT = b"GET /api/smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+wire("Content-Length and Transfer-Encoding", POST + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", NEXT)
+wire("two Content-Lengths", POST + b"Content-Length: 0\r\nContent-Length: 40\r\n\r\n", NEXT)
+wire("`Content-Length: -1`", POST + b"Content-Length: -1\r\n\r\n", NEXT)
+wire("`Content-Length: +5`", POST + b"Content-Length: +5\r\n\r\n", NEXT)
+wire("`Content-Length: 0x10`", POST + b"Content-Length: 0x10\r\n\r\n", NEXT)
+wire("a Content-Length of 40 digits", POST + b"Content-Length: " + b"9" * 40 + b"\r\n\r\n", NEXT)
+wire("`Transfer-Encoding: chunked, identity`", POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", NEXT)
+wire("`Transfer-Encoding : chunked`", POST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", NEXT)
+wire("`Transfer-Encoding: xchunked`", POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", NEXT)
+wire("a chunk of 2^68 bytes", POST + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nx")
+wire("a chunk of `-1` bytes", POST + b"Transfer-Encoding: chunked\r\n\r\n-1\r\nx")
+wire("a field on two lines", GET + b"Connection: close\r\nX-A: b\r\n c\r\n\r\n")
+wire("no Host", b"GET /api/tree HTTP/1.1\r\n\r\n", NEXT)
+wire("two Hosts", GET + b"Host: y\r\n\r\n", NEXT)
+wire("a NUL in a field", GET + b"X-A: b\0c\r\n\r\n", NEXT)
+wire("101 fields", GET + b"X: y\r\n" * 99 + b"\r\n", NEXT)
+wire("a head of 20,000 bytes", GET + b"X: " + b"y" * 20000 + b"\r\n\r\n", NEXT)
+wire("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+wire("`CONNECT`", b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n")
+wire("a target with `..%2f`", b"GET /api/results/..%2f..%2fetc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", NEXT)
+wire("a target with `%00`", b"GET /api/blob/a%00b HTTP/1.1\r\nHost: x\r\n\r\n", NEXT)
+wire("a target with `%zz`", b"GET /api/blob/%zz HTTP/1.1\r\nHost: x\r\n\r\n", NEXT)
+wire("a target that is a URL", b"GET http://elsewhere/ HTTP/1.1\r\nHost: x\r\n\r\n", NEXT)
+wire("not HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500))
+
+say("# Slow and silent", "")
+for s in slow[:-1]:
+    s.told()
+    done.set()
+cut.set()
+slow[-1].told()
+
+for sent, outcome in lines:
+    print(f"{sent}\t{outcome}")
