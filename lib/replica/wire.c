@@ -417,13 +417,21 @@ static bool read_store(const json_t *o, struct sr_tree_store *out)
 	return read_excludes(json_object_get(o, "exclude"), out);
 }
 
+static bool is_named_before(const struct sr_tree_info *info, const char *name)
+{
+	for (size_t i = 0; i + 1 < info->n; i++)
+		if (!strcmp(info->stores[i].name, name))
+			return true;
+	return false;
+}
+
 static bool read_stores(const json_t *list, struct sr_tree_info *out)
 {
 	if (!json_is_array(list))
 		return false;
 	out->stores = sr_alloc((json_array_size(list) + 1) * sizeof *out->stores);
 	for (size_t i = 0; i < json_array_size(list); i++)
-		if (!read_store(json_array_get(list, i), &out->stores[out->n++]))
+		if (!read_store(json_array_get(list, i), &out->stores[out->n++]) || is_named_before(out, out->stores[i].name))
 			return false;
 	return true;
 }
