@@ -63,7 +63,7 @@ void sim_wait_children(void);
 /* What is on the file system of this directory has virtual times and inode numbers. */
 void sim_stat_begin(const char *dir);
 void sim_stat_follow(struct sr_disk *d);
-/* Before the power is cut: what loses something has another ctime afterwards. */
+/* Before the power is cut: what loses something says of itself what it said when it was synced. */
 void sim_stat_cut(struct sr_disk *d);
 
 /* --- the network (network.c) ---------------------------------------------------------------------------------------------- */

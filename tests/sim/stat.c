@@ -26,6 +26,7 @@ struct inode {
 	struct inode *next_real, *next_number; /* of one hash */
 	uint64_t real, number;
 	int64_t born, changed, written; /* ns */
+	int64_t durable_changed, durable_written; /* as of the last fsync: what it says of itself when all since was lost */
 };
 
 static dev_t device; /* the real one; 0: not begun */
@@ -51,7 +52,7 @@ static struct inode *of_real(uint64_t real)
 	i = calloc(1, sizeof *i);
 	i->real = real;
 	i->number = 1000 + ++count;
-	i->born = i->changed = i->written = now_ns();
+	i->born = i->changed = i->written = i->durable_changed = i->durable_written = now_ns();
 	i->next_real = by_real[real % BUCKETS];
 	by_real[real % BUCKETS] = i;
 	i->next_number = by_number[i->number % BUCKETS];
@@ -69,6 +70,13 @@ static struct inode *of_id(uint64_t id)
 		if (i->number == number)
 			return i;
 	return NULL;
+}
+
+static uint64_t id_of(const struct inode *i)
+{
+	struct stat st = {.st_dev = DEVICE, .st_ino = i->number};
+
+	return sr_disk_id_of(&st);
 }
 
 void sim_stat_begin(const char *dir)
@@ -103,6 +111,12 @@ static void touch_named(const struct sr_disk *d, uint64_t dir, const char *name)
 		touch(node->id, false);
 }
 
+static void keep_times(struct inode *i)
+{
+	i->durable_changed = i->changed;
+	i->durable_written = i->written;
+}
+
 /* After the model was told. */
 static void follow(void *ctx, const struct sr_disk_op *op)
 {
@@ -133,6 +147,18 @@ static void follow(void *ctx, const struct sr_disk_op *op)
 	case SR_DISK_OP_UNLINK:
 		touch(op->a, true);
 		break;
+	case SR_DISK_OP_SYNC:
+	case SR_DISK_OP_DATASYNC:
+		i = of_id(op->a);
+		if (i)
+			keep_times(i);
+		break;
+	case SR_DISK_OP_SYNCFS:
+		for (int k = 0; k < BUCKETS; k++)
+			for (i = by_real[k]; i; i = i->next_real)
+				if (sr_disk_model_knows(d->model, id_of(i)))
+					keep_times(i);
+		break;
 	case SR_DISK_OP_EXCHANGE:
 		touch_named(d, op->a, op->name);
 		/* fall through */
@@ -153,9 +179,14 @@ void sim_stat_follow(struct sr_disk *d)
 
 void sim_stat_cut(struct sr_disk *d)
 {
-	for (struct sr_disk_node *n = d->model->first; n; n = n->next)
-		if (n->known && n->kind == 'f' && (n->first || n->mode != n->durable_mode || n->time != n->durable_time))
-			touch(n->id, true);
+	for (struct sr_disk_node *n = d->model->first; n; n = n->next) {
+		struct inode *i = n->known && n->first ? of_id(n->id) : NULL;
+
+		if (!i)
+			continue;
+		i->changed = i->durable_changed;
+		i->written = i->durable_written;
+	}
 }
 
 /* --- what a call tells -------------------------------------------------------------------------------------------------------- */
