@@ -224,6 +224,12 @@ static bool make_directory(const char *path)
 	return mkdir(path, 0755) == 0 || errno == EEXIST;
 }
 
+/* What is in a store is each application's own affair; that the store is there is not. */
+static bool make_store(const struct sim_machine *m)
+{
+	return mkdir(m->store[2].path, 0755) == 0 ? sync_directory(m->dir) : errno == EEXIST;
+}
+
 static bool put_file(const char *new, const char *path, bool *replaced)
 {
 	*replaced = true;
@@ -243,7 +249,7 @@ static void file(struct user *u)
 	snprintf(new, sizeof new, "%s/new/file", u->m->dir);
 	snprintf(dir, sizeof dir, "%s/d%u", u->m->store[2].path, directory_of(key));
 	snprintf(path, sizeof path, "%s/%s", dir, key);
-	if (!make_directory(beside) || (u->m->number ? !make_directory(u->m->store[2].path) : access(u->m->store[2].path, F_OK)) || !make_directory(dir))
+	if (!make_directory(beside) || (u->m->number ? !make_store(u->m) : access(u->m->store[2].path, F_OK)) || !make_directory(dir))
 		return;
 	if (to && !write_new(new, to))
 		return;
