@@ -484,7 +484,7 @@ static enum sr_status call_it(struct sr_client *c, const struct sr_call *call, s
 	c->counts.received += reply->body.len;
 	sim_trace("%s %s [%zu]: %d [%zu]", m.method ? m.method : "-", call->target, m.body.len, rc == SR_OK ? reply->status : 0, reply->body.len);
 	if (sim_tracing && rc == SR_OK && reply->body.len && reply->body.at[0] == '{' && m.method[0] != 'G')
-		printf("%*s: %.*s\n", 21, "answer", (int)(reply->body.len < 400 ? reply->body.len : 400), (const char *)reply->body.at);
+		printf("%*s: %.*s\n", 21, "answer", (int)(reply->body.len < 3000 ? reply->body.len : 3000), (const char *)reply->body.at);
 	if (rc == SR_OK) {
 		fill_head(reply, answer);
 		if (!is_well(reply->status)) {
