@@ -85,6 +85,13 @@ void sr_disk_start(struct sr_disk *d);
  * Inodes that lost nothing keep their numbers and times.  0, or -1 and errno: the tree is in disorder. */
 int sr_disk_cut(struct sr_disk *d, uint64_t seed, enum sr_disk_how how);
 
+/* --- backups, of a directory that is no machine's at the moment, or stands still -------------------------------------------------------------------------- */
+
+/* What is in `from` - files and directories - goes into `to`, which is there; each is told of every file when it is copied.  -1 and errno. */
+int sr_disk_copy(const char *from, const char *to, void (*each)(const char *from, const char *to));
+/* All that is in it goes; it stays. */
+int sr_disk_empty(const char *dir);
+
 /* --- faults -------------------------------------------------------------------------------------------------------------------------------------------- */
 
 /* The disk has room for so many bytes more, then growing, creating and linking fail with ENOSPC; removing and shortening give room back; writing over what is

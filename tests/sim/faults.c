@@ -4,6 +4,7 @@
 #include "tests/sim/sim.h"
 
 struct sim_kinds sim_kinds;
+bool sim_restores;
 static unsigned under_way;
 
 static unsigned some(unsigned most)
@@ -31,6 +32,7 @@ void sim_choose_faults(void)
 	};
 	/* What is written after an fsync that failed may be lost by a power cut, whatever a later fsync says: that would be SQLite's fault, not ours. */
 	sim_kinds.eio = !sim_kinds.power && sim_chance(400);
+	sim_kinds.restores = sim_restores && (sim_kinds.crashes || sim_kinds.power);
 	if (sim_kinds.clocks)
 		for (unsigned i = 0; i < sim_count; i++)
 			set_clock(&sim_machines[i]);
@@ -69,6 +71,12 @@ static void *crash(void *arg)
 		cut_power(m);
 	else
 		sr_disk_start(m->disk);
+	if (sim_kinds.restores && m->backup_us && sim_chance(500)) {
+		sim_trace("%s is put back to what it was at %.4f", m->name, (double)m->backup_us / SIM_S);
+		sim_restore(m);
+	} else if (sim_kinds.restores) {
+		sim_backup(m);
+	}
 	sim_sleep((int64_t)sim_below(15 * (uint64_t)SIM_S));
 	sim_trace("%s starts again after %s", m->name, power ? "a power cut" : "a crash");
 	sim_start(m);

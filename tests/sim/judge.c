@@ -5,6 +5,8 @@
  *   every value whose change was done is current, superseded by a change that took effect, or in a conflict archive;
  *   a key that only one user writes has what that user made of it last: nothing was deleted or brought back unasked, an undo stays undone;
  *   a key that all write has a value that somebody gave it, and that no change which was done replaced (unless it was given again).
+ * If a backup was put back since the last quiet point, only the first and the second are judged, and what was done on that machine since the backup was made is in
+ * doubt: a union deletes nothing, and the older of two versions may win in it, the other being archived.
  * What is current then is where the next part of the history begins. */
 #include <dirent.h>
 #include <fcntl.h>
@@ -28,6 +30,7 @@ struct change {
 	char key[24];
 	uint64_t from, to;
 	enum sim_fate fate;
+	int64_t at_us;
 };
 
 static struct change *changes; /* since the last quiet point */
@@ -49,9 +52,22 @@ void sim_note(const struct sim_machine *m, unsigned store, const char *key, uint
 		changes_cap = changes_cap ? 2 * changes_cap : 64;
 		changes = sr_realloc(changes, changes_cap * sizeof *changes);
 	}
-	changes[changes_n] = (struct change){.m = m, .store = store, .from = from, .to = to, .fate = fate};
+	changes[changes_n] = (struct change){.m = m, .store = store, .from = from, .to = to, .fate = fate, .at_us = sim_now()};
 	strcpy(changes[changes_n++].key, key);
 	sim_trace("%s/%s: %llu -> %llu%s", m->store[store].name, key, (unsigned long long)from, (unsigned long long)to, fate == SIM_DONE ? "" : " in doubt");
+}
+
+static bool went_back;             /* some machine, since the last quiet point */
+static bool far_back[SIM_MOST];    /* that one, to before it */
+static int64_t quiet_us;           /* when it was */
+
+void sim_went_back(const struct sim_machine *m, int64_t then_us)
+{
+	went_back = true;
+	far_back[m->number] |= then_us < quiet_us;
+	for (size_t i = 0; i < changes_n; i++)
+		if (changes[i].m == m && changes[i].at_us >= then_us)
+			changes[i].fate = SIM_DOUBT;
 }
 
 /* --- what is there ----------------------------------------------------------------------------------------------------------- */
@@ -238,6 +254,15 @@ static const char *name_of(unsigned store)
 	return sim_machines[0].store[store].name;
 }
 
+/* Of what was current at the last quiet point nobody may have anything, if all were put back to before it. */
+static bool someone_has_it(void)
+{
+	for (unsigned i = 0; i < sim_count; i++)
+		if (!far_back[i])
+			return true;
+	return false;
+}
+
 static void judge_values(const struct key *now, size_t n)
 {
 	for (size_t i = 0; i < changes_n; i++)
@@ -245,7 +270,7 @@ static void judge_values(const struct key *now, size_t n)
 			sim_violation("lost", "%s/%s: value %llu of %s is neither current, superseded nor archived; now it is %llu", name_of(changes[i].store),
 				      changes[i].key, (unsigned long long)changes[i].to, changes[i].m->name,
 				      (unsigned long long)value_of(now, n, changes[i].store, changes[i].key));
-	for (size_t i = 0; i < before_n; i++)
+	for (size_t i = 0; someone_has_it() && i < before_n; i++)
 		if (!is_kept(before[i].store, before[i].key, before[i].value, now, n, 0))
 			sim_violation("lost", "%s/%s: value %llu of before is neither current, superseded nor archived; now it is %llu",
 				      name_of(before[i].store), before[i].key, (unsigned long long)before[i].value,
@@ -306,6 +331,8 @@ static void judge_key(unsigned store, const char *key, const struct key *now, si
 static void judge(const struct key *now, size_t n)
 {
 	judge_values(now, n);
+	if (went_back)
+		return;
 	for (size_t i = 0; i < n; i++)
 		judge_key(now[i].store, now[i].key, now, n);
 	for (size_t i = 0; i < before_n; i++)
@@ -386,6 +413,14 @@ static bool all_in_sync(void)
 	return true;
 }
 
+static bool any_held(void)
+{
+	for (unsigned i = 1; i < sim_count; i++)
+		if (sim_machines[i].last == SR_E_HELD)
+			return true;
+	return false;
+}
+
 static void operator_says(void)
 {
 	struct sim_machine *before_ = sim_visit(&sim_machines[0]);
@@ -393,6 +428,8 @@ static void operator_says(void)
 
 	if (sim_machines[0].runs)
 		(void)!sr_datastore_adopt_deletions(sim_machines[0].datastore, &err);
+	if (sim_machines[0].runs && went_back && any_held() && sr_datastore_adopt_union(sim_machines[0].datastore, &err) == SR_OK)
+		sim_trace("the operator says adopt --union");
 	sim_return(before_);
 	for (unsigned i = 1; i < sim_count; i++)
 		sim_machines[i].approve = true;
@@ -440,4 +477,7 @@ void sim_quiet(void)
 	before = now;
 	before_n = n;
 	changes_n = 0;
+	went_back = false;
+	memset(far_back, 0, sizeof far_back);
+	quiet_us = sim_now();
 }

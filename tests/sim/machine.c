@@ -49,6 +49,14 @@ static void trace_step(void *ctx, uint64_t step, const char *call, const char *p
 	sim_trace("%s: %llu %s %s", m->name, (unsigned long long)step, call, path + strlen(m->dir));
 }
 
+static void open_disk(struct sim_machine *m)
+{
+	m->disk = sr_disk_open(m->dir);
+	sr_disk_watch(m->disk, trace_step, m);
+	sr_disk_after(m->disk, after_step, NULL);
+	sim_stat_follow(m->disk);
+}
+
 static void lay_out(struct sim_machine *m, const char *dir, unsigned number)
 {
 	static const char *const names[SIM_STORES] = {"users.db", "webstore.db", "resources"};
@@ -65,10 +73,7 @@ static void lay_out(struct sim_machine *m, const char *dir, unsigned number)
 		perror(m->dir);
 		abort();
 	}
-	m->disk = sr_disk_open(m->dir);
-	sr_disk_watch(m->disk, trace_step, m);
-	sr_disk_after(m->disk, after_step, NULL);
-	sim_stat_follow(m->disk);
+	open_disk(m);
 	configure(m);
 }
 
@@ -191,6 +196,36 @@ void sim_stop(struct sim_machine *m, bool at_once)
 	m->on = false;
 	while (m->inside)
 		sim_sleep(SIM_S / 20);
+}
+
+/* --- backups: of the whole directory, as by cp -a; what is put back is as durable as a new disk ------------------------------ */
+
+static void backup_of(const struct sim_machine *m, char out[128])
+{
+	snprintf(out, 128, "%s.backup", m->dir);
+}
+
+void sim_backup(struct sim_machine *m)
+{
+	char path[128];
+
+	backup_of(m, path);
+	if ((m->backup_us ? sr_disk_empty(path) : mkdir(path, 0700)) || sr_disk_copy(m->dir, path, sim_stat_copy))
+		sim_violation("simulator", "%s: the backup failed", m->name);
+	m->backup_us = sim_now();
+}
+
+void sim_restore(struct sim_machine *m)
+{
+	char path[128];
+
+	backup_of(m, path);
+	sim_read_archive(m); /* it is out of reach now, and was not lost by us */
+	sr_disk_close(m->disk);
+	if (sr_disk_empty(m->dir) || sr_disk_copy(path, m->dir, sim_stat_copy))
+		sim_violation("simulator", "%s: the backup cannot be put back", m->name);
+	open_disk(m);
+	sim_went_back(m, m->backup_us);
 }
 
 /* --- all of them ------------------------------------------------------------------------------------------------------------- */

@@ -63,6 +63,8 @@ void sim_wait_children(void);
 /* What is on the file system of this directory has virtual times and inode numbers. */
 void sim_stat_begin(const char *dir);
 void sim_stat_follow(struct sr_disk *d);
+/* The copy has the time of what was copied, as by cp -a. */
+void sim_stat_copy(const char *from, const char *to);
 /* Before the power is cut: what loses something says of itself what it said when it was synced. */
 void sim_stat_cut(struct sr_disk *d);
 
@@ -109,12 +111,17 @@ struct sim_machine {
 	struct sr_err err;
 	bool approve, unite;       /* the operator's word for the daemon */
 	bool troubled;             /* a fault is under way */
+	int64_t backup_us;         /* when it was copied aside last; 0: never */
 	bool by_hand;              /* it does no round but those of sim_round */
 	unsigned wanted;           /* of these */
 };
 
 extern struct sim_machine *sim_machines; /* [0] is the datastore */
 extern unsigned sim_count;
+
+/* While it stands still: copy it aside; put that back. */
+void sim_backup(struct sim_machine *m);
+void sim_restore(struct sim_machine *m);
 
 /* Is it stopped, or to be: then its code has to come to an end. */
 bool sim_is_down(const struct sim_machine *m);
@@ -147,6 +154,8 @@ bool sim_users_rest(void);
 enum sim_fate { SIM_DONE, SIM_DOUBT };
 /* A user's change of key (of a store) on m: from one token to another (0: there is none). */
 void sim_note(const struct sim_machine *m, unsigned store, const char *key, uint64_t from, uint64_t to, enum sim_fate fate);
+/* m is as it was then: what users did there since may be gone, and what was deleted anywhere may be back. */
+void sim_went_back(const struct sim_machine *m, int64_t then_us);
 /* What its archive holds counts as kept, whatever becomes of the directory. */
 void sim_read_archive(const struct sim_machine *m);
 /* Until all is in sync; then everything is judged. */
@@ -155,9 +164,10 @@ void sim_quiet(void);
 /* --- faults (faults.c) ---------------------------------------------------------------------------------------------------- */
 
 struct sim_kinds { /* of this history */
-	bool network, crashes, power, full, eio, clocks;
+	bool network, crashes, power, full, eio, clocks, restores;
 };
 extern struct sim_kinds sim_kinds;
+extern bool sim_restores; /* histories may have backups put back, too */
 void sim_choose_faults(void);
 /* For so long, faults of these kinds. */
 void sim_faults(int64_t us);

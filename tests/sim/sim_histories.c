@@ -5,6 +5,7 @@
  *   sim_histories --from N --count N [--jobs N]     many, over all processors
  *   sim_histories --first --from N --count N        one after the other, up to the first that broke a promise; exit status 0: there is one
  *
+ * With --restores some machines are put back to a backup, which changes all histories.
  * Each history is a process of its own.  Exit status: 0, or 1 if there was a violation. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@
 #include "tests/sim/play.h"
 #include "tests/sim/sim.h"
 
-enum { CHECK_COUNT = 200 };
+enum { CHECK_COUNT = 150, CHECK_RESTORES = 50 };
 
 /* --- many -------------------------------------------------------------------------------------------------------------------- */
 
@@ -27,7 +28,8 @@ static void say_violation(uint64_t seed, const struct sim_outcome *o)
 		printf("# seed %llu: %s\n", (unsigned long long)seed, o->text);
 	else
 		printf("# seed %llu: status %d: %s\n", (unsigned long long)seed, o->status, o->text);
-	printf("#   replay: build/tests/sim_histories --seed %llu --trace\n", (unsigned long long)seed);
+	printf("#   replay: build/tests/sim_histories --seed %llu%s --trace\n", (unsigned long long)seed,
+	       sim_restores ? " --restores" : "");
 	fflush(stdout);
 }
 
@@ -119,6 +121,8 @@ static int check(void)
 	same_twice(2);
 	kept_seeds();
 	sim_tap(run_many(1, CHECK_COUNT, 1) == 0, "%d histories keep every promise", CHECK_COUNT);
+	sim_restores = true;
+	sim_tap(run_many(1, CHECK_RESTORES, 1) == 0, "%d in which backups are put back keep what they can", CHECK_RESTORES);
 	return sim_tap_end();
 }
 
@@ -159,6 +163,7 @@ static bool flag(int argc, char **argv, const char *name)
 int main(int argc, char **argv)
 {
 	sim_tracing = flag(argc, argv, "--trace");
+	sim_restores = flag(argc, argv, "--restores");
 	if (flag(argc, argv, "--seed"))
 		return sim_show(sim_history, number(argc, argv, "--seed", 1), flag(argc, argv, "--log"));
 	if (flag(argc, argv, "--first"))
