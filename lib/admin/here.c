@@ -104,28 +104,23 @@ static enum sr_status own_pin(const struct sr_here *h, const struct sr_config *c
 	return rc == SR_OK ? rc : sr_err_context(err, "the certificate of the %s", h->name);
 }
 
-/* One of token and login is NULL. */
+/* One of token and login is NULL.  No certificate is shown: from the machine itself either is enough (lib/replica/admit.h). */
 static enum sr_status make_client(struct sr_here *h, const struct sr_config *c, bool datastore, const char *token, const char *login, struct sr_err *err)
 {
 	char pin[SR_PIN_TEXT], *url;
 	struct sr_client_options o = {.bearer = token, .basic = login, .connect_ms = CONNECT_MS};
-	struct sr_keypair shown = {0};
 	enum sr_status rc = SR_OK;
 
 	find_url(h, c, datastore, &url);
 	if (!url)
 		return SR_OK;
-	rc = sr_keypair_shown(c, datastore, &shown, err);
 	o.url = url;
-	o.certificate = shown.certificate;
-	o.key = shown.key;
-	if (rc == SR_OK && strncmp(url, "https:", 6) == 0) {
+	if (strncmp(url, "https:", 6) == 0) {
 		o.pin = pin;
 		rc = own_pin(h, c, pin, err);
 	}
 	if (rc == SR_OK)
 		rc = sr_client_new(&h->client, &o, err);
-	sr_keypair_free(&shown);
 	free(url);
 	return rc;
 }

@@ -225,7 +225,7 @@ refused_once() { # NAME TEXT
 	[ "$(code /api/tree --cert "$T/web.pem" --key "$T/web.key")" = 401 ]
 
 	# What is open stays so, and on the machine itself the admin token is enough.
-	for path in /api/system/lbstatus /healthz /readyz "/api/hello?nonce=$(head -c 32 /dev/zero | xxd -p -c 64)"; do [ "$(code "$path")" = 200 ] || fail "$path"; done
+	for path in /api/system/lbstatus /healthz /readyz "/api/hello?nonce=$(head -c 32 /dev/zero | od -An -v -tx1 | tr -d " \n")"; do [ "$(code "$path")" = 200 ] || fail "$path"; done
 	token="Authorization: Bearer $(<"$T/datastore/state/admin-token")"
 	[ "$(code /api/admin/status -H "$token")" = 200 ]
 	[ "$(code /api/admin/status -H "$token" -H 'X-Forwarded-For: 192.0.2.7')" = 403 ]
