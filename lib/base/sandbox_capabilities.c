@@ -16,7 +16,7 @@ static const char *const names[] = {
 	[CAP_SYS_CHROOT] = "sys_chroot", [CAP_SYS_RESOURCE] = "sys_resource",
 };
 
-static bool get(uint64_t *permitted)
+static bool get(uint64_t *permitted, uint64_t *inheritable)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2] = {{0}};
@@ -24,15 +24,17 @@ static bool get(uint64_t *permitted)
 	if (syscall(SYS_capget, &head, data) != 0)
 		return false;
 	*permitted = data[0].permitted | (uint64_t)data[1].permitted << 32;
+	*inheritable = data[0].inheritable | (uint64_t)data[1].inheritable << 32;
 	return true;
 }
 
-static bool set(uint64_t bits)
+/* The ambient ones, which programs that are started by who is not root have, go with the inheritable ones. */
+static bool set(uint64_t bits, uint64_t inheritable)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2] = {
-		{.effective = (uint32_t)bits, .permitted = (uint32_t)bits},
-		{.effective = (uint32_t)(bits >> 32), .permitted = (uint32_t)(bits >> 32)},
+		{.effective = (uint32_t)bits, .permitted = (uint32_t)bits, .inheritable = (uint32_t)inheritable},
+		{.effective = (uint32_t)(bits >> 32), .permitted = (uint32_t)(bits >> 32), .inheritable = (uint32_t)(inheritable >> 32)},
 	};
 
 	return syscall(SYS_capset, &head, data) == 0;
@@ -51,9 +53,9 @@ static void say_what(uint64_t bits, struct sr_buf *what)
 
 void sr_sandbox_capabilities(const struct sr_sandbox *s, struct sr_buf *what)
 {
-	uint64_t had = 0;
+	uint64_t had = 0, handed_on = 0;
 
-	if (!get(&had)) {
+	if (!get(&had, &handed_on)) {
 		sr_sandbox_say(what, "capabilities as they were (%s)", strerror(errno));
 		return;
 	}
@@ -61,8 +63,7 @@ void sr_sandbox_capabilities(const struct sr_sandbox *s, struct sr_buf *what)
 	for (int i = 0; i < MOST && prctl(PR_CAPBSET_READ, i, 0, 0, 0) >= 0; i++)
 		if (!(s->keep >> i & 1))
 			prctl(PR_CAPBSET_DROP, i, 0, 0, 0);
-	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_LOWER, 0, 0, 0);
-	if (set(had & s->keep))
+	if (set(had & s->keep, handed_on & s->keep))
 		say_what(had & s->keep, what);
 	else
 		sr_sandbox_say(what, "capabilities as they were (%s)", strerror(errno));

@@ -269,6 +269,41 @@ static void test_rights(void **state)
 	in_child(rights, *state);
 }
 
+/* As a service manager hands on rights to who is not root, and to what he starts. */
+static void hand_on(uint32_t rights)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2];
+
+	SO(syscall(SYS_capget, &head, data) == 0);
+	data[0].inheritable |= rights;
+	SO(syscall(SYS_capset, &head, data) == 0);
+	for (unsigned long i = 0; i < 32; i++)
+		SO(!(rights >> i & 1) || prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0) == 0);
+}
+
+static void rights_handed_on(const struct place *p)
+{
+	struct sr_sandbox *s = sr_sandbox_new();
+	struct sr_buf what = {0};
+
+	(void)p;
+	hand_on(1u << CAP_NET_BIND_SERVICE | 1u << CAP_KILL);
+	sr_sandbox_allow_programs(s);
+	sr_sandbox_keep(s, CAP_NET_BIND_SERVICE);
+	sr_sandbox_enter(s, &what);
+	SO(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_NET_BIND_SERVICE, 0, 0) == 1);
+	SO(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_KILL, 0, 0) == 0);
+}
+
+/* Or HAProxy could not listen on port 443 under its unit. */
+static void test_rights_handed_on(void **state)
+{
+	if (geteuid() != 0 || prctl(PR_CAPBSET_READ, CAP_SETPCAP, 0, 0, 0) != 1)
+		skip();
+	in_child(rights_handed_on, *state);
+}
+
 /* --- an older kernel ---------------------------------------------------------------------------------------------------------------- */
 
 /* Landlock's calls fail with that error from now on. */
@@ -323,7 +358,7 @@ static void test_switched_off(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_files), TEST(test_not_there_yet), TEST(test_ports), TEST(test_calls), TEST(test_programs), TEST(test_rights), TEST(test_older),
+		TEST(test_files), TEST(test_not_there_yet), TEST(test_ports), TEST(test_calls), TEST(test_programs), TEST(test_rights), TEST(test_rights_handed_on), TEST(test_older),
 		TEST(test_switched_off),
 	};
 
