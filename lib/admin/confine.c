@@ -45,18 +45,10 @@ void sr_confine_beside(struct sr_sandbox *s, const char *path, enum sr_sandbox_r
 
 static void each_certificate(const struct sr_config *c, path_fn *fn, void *ctx)
 {
-	const struct {
-		const char *key, *path;
-	} all[] = {
-		{"Certificate-File", c->certificate_file},
-		{"Key-File", c->key_file},
-		{"Client-CA-File", c->client_ca_file},
-		{"Client-Certificate-File", c->client_certificate_file},
-		{"Client-Key-File", c->client_key_file},
-		{"Datastore-CA-File", c->datastore_ca_file},
-	};
+	struct sr_config_file all[SR_CONFIG_CERTIFICATES];
 
-	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+	sr_config_certificates(c, all);
+	for (size_t i = 0; i < SR_CONFIG_CERTIFICATES; i++)
 		if (all[i].path)
 			fn(ctx, all[i].key, all[i].path, SR_SANDBOX_READ);
 }

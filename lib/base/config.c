@@ -209,6 +209,20 @@ const struct sr_config_store *sr_config_store(const struct sr_config *config, co
 	return NULL;
 }
 
+void sr_config_certificates(const struct sr_config *c, struct sr_config_file out[SR_CONFIG_CERTIFICATES])
+{
+	const struct sr_config_file all[SR_CONFIG_CERTIFICATES] = {
+		{"Certificate-File", c->certificate_file},
+		{"Key-File", c->key_file},
+		{"Client-CA-File", c->client_ca_file},
+		{"Client-Certificate-File", c->client_certificate_file},
+		{"Client-Key-File", c->client_key_file},
+		{"Datastore-CA-File", c->datastore_ca_file},
+	};
+
+	memcpy(out, all, sizeof all);
+}
+
 enum sr_status sr_config_secrets(const struct sr_config *config, struct sr_secrets *out, struct sr_err *err)
 {
 	return sr_ini_secrets(config->control_auth, "Control-Auth-File", config->control_auth_file, out, err);

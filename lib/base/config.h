@@ -145,6 +145,13 @@ uint64_t sr_config_limit(const struct sr_config_limit *limit, const char *table)
 /* The store of that name, or NULL.  BORROWED from the configuration. */
 const struct sr_config_store *sr_config_store(const struct sr_config *config, const char *name);
 
+/* The files of keys and certificates, by the keys that name them; path NULL: not given.  BORROWED from the configuration. */
+struct sr_config_file {
+	const char *key, *path;
+};
+#define SR_CONFIG_CERTIFICATES 6
+void sr_config_certificates(const struct sr_config *config, struct sr_config_file out[SR_CONFIG_CERTIFICATES]);
+
 /* May what lies at `path` (absolute) be read as the content of that store, to be spread?  SR_E_USAGE: it is, lies inside or contains something
  * else that is configured, which it names.  The webserver's own path of the store may be, and what a restore has put aside. */
 SR_MUST enum sr_status sr_config_check_source(const struct sr_config *config, const char *store, const char *path, struct sr_err *err);

@@ -57,14 +57,8 @@ enum sr_status sr_config_check_source(const struct sr_config *c, const char *sto
 		{"Datastore-State-Directory", c->datastore_state_directory},
 		{"Results-Directory", c->results_directory},
 		{"Control-Auth-File", c->control_auth_file},
-		{"Certificate-File", c->certificate_file},
-		{"Key-File", c->key_file},
-		{"Client-CA-File", c->client_ca_file},
-		{"Client-Certificate-File", c->client_certificate_file},
-		{"Client-Key-File", c->client_key_file},
-		{"Datastore-CA-File", c->datastore_ca_file},
-		{"the configuration", c->file},
 	};
+	struct sr_config_file certificates[SR_CONFIG_CERTIFICATES];
 	const struct sr_config_store *own = sr_config_store(c, store);
 	enum sr_status rc = SR_OK;
 
@@ -72,6 +66,11 @@ enum sr_status sr_config_check_source(const struct sr_config *c, const char *sto
 		return SR_OK;
 	for (size_t i = 0; rc == SR_OK && i < sizeof places / sizeof *places; i++)
 		rc = check(path, places[i].what, NULL, places[i].path, err);
+	sr_config_certificates(c, certificates);
+	for (size_t i = 0; rc == SR_OK && i < SR_CONFIG_CERTIFICATES; i++)
+		rc = check(path, certificates[i].key, NULL, certificates[i].path, err);
+	if (rc == SR_OK)
+		rc = check(path, "the configuration", NULL, c->file, err);
 	for (size_t i = 0; rc == SR_OK && i < c->store_count; i++) {
 		rc = check(path, "the datastore's store", c->stores[i].name, c->stores[i].datastore_path, err);
 		if (rc == SR_OK)
