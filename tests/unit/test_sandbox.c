@@ -247,6 +247,12 @@ static void test_programs(void **state)
 	in_child(programs, *state);
 }
 
+static void skip_without_rights(void)
+{
+	if (geteuid() != 0 || prctl(PR_CAPBSET_READ, CAP_SETPCAP, 0, 0, 0) != 1)
+		skip();
+}
+
 static void rights(const struct place *p)
 {
 	struct sr_sandbox *s = sr_sandbox_new();
@@ -264,8 +270,7 @@ static void rights(const struct place *p)
 
 static void test_rights(void **state)
 {
-	if (geteuid() != 0 || prctl(PR_CAPBSET_READ, CAP_SETPCAP, 0, 0, 0) != 1)
-		skip();
+	skip_without_rights();
 	in_child(rights, *state);
 }
 
@@ -299,8 +304,7 @@ static void rights_handed_on(const struct place *p)
 /* Or HAProxy could not listen on port 443 under its unit. */
 static void test_rights_handed_on(void **state)
 {
-	if (geteuid() != 0 || prctl(PR_CAPBSET_READ, CAP_SETPCAP, 0, 0, 0) != 1)
-		skip();
+	skip_without_rights();
 	in_child(rights_handed_on, *state);
 }
 
