@@ -7,6 +7,7 @@
 #   make sim-plants      bugs planted in a copy of the product, and how many histories it takes to find each
 #   make fuzz MINUTES=1  fuzz with clang, so many minutes a target; T=PATTERN
 #   make crash           stop the daemons at every step that writes, renames, syncs or sends, and by power cuts; SCENARIO='pull push' of some
+#   make load            200 webservers and changes at one datastore for ten minutes; WEBSERVERS=n MINUTES=n CHANGES=n
 #   make bench-scale     100,000 files and 1,000,000 rows first synchronised: time, memory, traffic; FILES=n ROWS=n
 #   make bench-lock      how long an apply keeps an application from committing
 #   make install DESTDIR= PREFIX=/usr/local UNITDIR=     programs, pages, systemd units, completions; make uninstall takes them away
@@ -123,7 +124,13 @@ $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(if $(FUZZ_MAIN),,-fsanitize=fuzzer) $^ -o $@ $(PACKAGE_LIBS)
 
-check: all $(TESTS) $(SIMULATORS) $(FUZZERS) $(CRASH)
+# Many webservers in one process: tests/load.
+$(B)/tests/load: $(B)/obj/tests/load/load.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@ $(PACKAGE_LIBS)
+
+check: all $(TESTS) $(SIMULATORS) $(FUZZERS) $(CRASH) $(B)/tests/load
 	@BUILD=$(B) tests/run -t '$(T)' unit fuzz sim crash e2e
 
 SEEDS ?= 1000
@@ -166,6 +173,9 @@ demo: all
 # Each step of SCENARIO, or of all of them (tests/crash/crash.py): an hour.
 crash: all $(CRASH)
 	@BUILD=$(abspath $(B)) tests/crash/crash.py --all $(SCENARIO)
+
+load: all $(B)/tests/load
+	@BUILD=$(B) tests/load/run
 
 soak: all $(SIMULATORS)
 	@BIN=$(B)/bin BUILD=$(B) scripts/soak
@@ -233,7 +243,7 @@ dist:
 clean:
 	rm -rf build
 
-.PHONY: all check sim sim-plants unit e2e fuzz lint demo crash soak bench bench-scale bench-lock install uninstall deb check-deb dist clean
+.PHONY: all check sim sim-plants unit e2e fuzz lint demo crash load soak bench bench-scale bench-lock install uninstall deb check-deb dist clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
