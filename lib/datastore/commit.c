@@ -571,11 +571,16 @@ static void commit_part(struct sr_ds_push *p, size_t i, struct sr_err *first)
 		(void)sr_ds_break(p->d, &err);
 		*first = err;
 	}
+	part->marked = rc == SR_OK || rc == SR_E_CHANGED; /* that is said when all is done */
 	part->committed = rc == SR_OK && s->kind == SR_KIND_DATABASE; /* its marker is in, whatever else */
 	if (part->committed)
 		say_shed(part);
 	for (size_t j = 0; j < sr_leaves_count(part->go); j++)
 		part->committed |= part->applied[j];
+	part->marked |= part->committed && s->kind == SR_KIND_DATABASE;
+	/* Of files some may be in their places, and none is called applied: that takes the evidence in staging. */
+	if (s->kind == SR_KIND_FILES && !part->marked && !part->committed)
+		(void)sr_ds_break(p->d, &err);
 }
 
 /* Nothing went in: as if it had not been tried. */

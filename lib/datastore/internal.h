@@ -336,6 +336,7 @@ struct sr_ds_part {               /* what a push has for one store */
 	int64_t *mtime_ns;        /* per go: of the file that was replaced; 0: none, or not known */
 	struct sr_marker marker;
 	bool prepared, committed;
+	bool marked; /* and its marker is in the store */
 	bool stale; /* the disk is not what the tree says: scan first */
 };
 

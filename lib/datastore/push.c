@@ -37,7 +37,7 @@ void sr_ds_part_reset(struct sr_ds_part *part)
 	sr_buf_free(&part->kept);
 	sr_buf_free(&part->shed);
 	part->shed_n = 0;
-	part->prepared = part->committed = false;
+	part->prepared = part->committed = part->marked = false;
 }
 
 void sr_ds_push_free(struct sr_ds_push *p)

@@ -193,7 +193,7 @@ static enum sr_status settle_marker(struct recording *c, size_t i, struct sr_err
 	struct sr_replica_store *s = &c->p->d->r->stores[i];
 	struct sr_ds_part *part = &c->p->parts[i];
 
-	if (!part->committed)
+	if (!part->marked || !part->committed)
 		return SR_OK;
 	s->marker = part->marker;
 	s->row.marker = part->marker.id;

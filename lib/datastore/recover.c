@@ -49,6 +49,7 @@ static enum sr_status recover_part(struct sr_ds_push *p, size_t i, bool *any, st
 		return sr_err_context(err, "store %s: what a crash left", p->d->r->stores[i].name);
 	for (size_t j = 0; j < sr_leaves_count(part->go); j++)
 		part->committed |= part->applied[j];
+	part->marked = part->committed;
 	*any |= part->committed;
 	return SR_OK;
 }

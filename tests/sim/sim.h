@@ -142,7 +142,7 @@ struct sim_users {
 };
 extern struct sim_users sim_users;
 void sim_users_begin(void);
-/* A user of m gives a key of a database a new value, or none; then he goes. */
+/* A user of m gives a key a new value, or none; then he goes. */
 void sim_change(struct sim_machine *m, unsigned store, const char *key, bool value);
 /* Of "<T-42>..."; 0: there is none. */
 uint64_t sim_token_of(const char *text);

@@ -1,7 +1,8 @@
-/* sim_steps.c - one round, as often as it has steps: each time another step of it fails, or finds the disk full from there on, and everything is judged afterwards.
+/* sim_steps.c - one round, as often as it has steps: each time another step of a machine fails, or finds the disk full from there on, and everything is judged
+ * afterwards.
  *
- * The round pulls what another webserver wrote, a database that is not here yet among it, and pushes what was written here; before the next one, what was pulled is
- * deleted there. */
+ * The round pulls what another webserver wrote, a database that is not here yet among it, and pushes what was written here, a file in a new directory among it;
+ * before the next one, some of both is deleted.  The datastore commits an edit of its own before it, and is started again after it. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +11,20 @@
 #include "tests/sim/play.h"
 #include "tests/sim/sim.h"
 
-enum { MOST_STEPS = 400, FULL = 1000 }; /* FULL + n: the disk is full from the n-th step on */
+/* MODE + n: at the n-th step. */
+enum { MOST_STEPS = 400, MODE = 1000 };
+static const struct mode {
+	const char *what;
+	unsigned machine; /* whose steps: 0 the datastore's, 1 the webserver's */
+	bool full;        /* from there on; else it fails */
+} modes[] = {
+	{"the webserver's steps, each of which fails", 1, false},
+	{"the webserver's steps, at each of which its disk is full", 1, true},
+	{"the datastore's steps, each of which fails", 0, false},
+	{"the datastore's steps, at each of which its disk is full", 0, true},
+};
 
-static struct sim_machine *datastore, *here, *there;
+static struct sim_machine *datastore, *here, *there, *troubled;
 
 static void all_round(void)
 {
@@ -34,13 +46,13 @@ static void fill_up(void *ctx, uint64_t step, const char *call, const char *path
 {
 	(void)ctx, (void)call, (void)path;
 	if (step == full_at)
-		sr_disk_room(here->disk, 0);
+		sr_disk_room(troubled->disk, 0);
 }
 
-/* The n-th step of the round fails. */
 static void history(uint64_t n, const char *dir)
 {
-	uint64_t before, step = n % FULL;
+	const struct mode *mode = &modes[n / MODE];
+	uint64_t before, step = n % MODE;
 
 	sim_seed(1);
 	sim_schedule_begin(0);
@@ -48,38 +60,52 @@ static void history(uint64_t n, const char *dir)
 	datastore = &sim_machines[0];
 	here = &sim_machines[1];
 	there = &sim_machines[2];
+	troubled = mode->machine ? here : datastore;
 	by_hand(true);
 	for (unsigned i = 0; i < sim_count; i++)
 		sim_start(&sim_machines[i]);
 	sim_change(there, 0, "web2-0", true);
+	sim_change(there, 2, "web2-0", true);
 	all_round();
 	all_round();
 	sim_change(there, 0, "web2-1", true);
 	sim_change(there, 1, "web2-2", true);
 	sim_round(there);
 	sim_change(here, 0, "web1-1", true);
-	before = sr_disk_steps(here->disk);
-	if (n < FULL) {
-		sr_disk_fail_at(here->disk, before + step, ENOSPC);
-	} else {
+	sim_change(here, 2, "web1-0", true);
+	sim_change(here, 2, "web1-1", true);
+	sim_change(datastore, 1, "shared-0", true);
+	before = sr_disk_steps(troubled->disk);
+	if (mode->full) {
 		full_at = before + step;
-		sr_disk_watch(here->disk, fill_up, NULL);
+		sr_disk_watch(troubled->disk, fill_up, NULL);
+	} else {
+		sr_disk_fail_at(troubled->disk, before + step, EIO);
 	}
+	if (troubled == datastore)
+		sim_round(datastore);
 	sim_round(here);
-	sr_disk_room(here->disk, -1);
+	sr_disk_room(troubled->disk, -1);
 	full_at = 0;
-	if (before + step > sr_disk_steps(here->disk))
+	if (before + step > sr_disk_steps(troubled->disk))
 		sim_violation("over", "the round has no more steps");
-	sr_disk_fail_at(here->disk, 0, 0);
+	sr_disk_fail_at(troubled->disk, 0, 0);
 	sim_change(there, 0, "web2-1", false);
+	sim_change(here, 0, "web1-1", false);
+	sim_change(here, 2, "web1-1", false);
 	sim_round(there);
+	if (troubled == datastore) {
+		sim_stop(datastore, false);
+		sim_start(datastore);
+	}
 	by_hand(false);
 	sim_quiet();
 }
 
-static void each_step(uint64_t from, const char *what)
+static void each_step(unsigned mode)
 {
 	unsigned steps = 0, broken = 0;
+	uint64_t from = (uint64_t)mode * MODE;
 
 	for (uint64_t step = 1; step < MOST_STEPS; step++, steps++) {
 		struct sim_outcome o = sim_play(history, from + step);
@@ -91,7 +117,7 @@ static void each_step(uint64_t from, const char *what)
 			       (unsigned long long)(from + step));
 		broken += o.status != 0;
 	}
-	sim_tap(!broken && steps > 20 && steps < MOST_STEPS - 1, "of a round that pulls and pushes each of %u steps %s, and nothing is lost or brought back", steps, what);
+	sim_tap(!broken && steps > 20 && steps < MOST_STEPS - 1, "a round's %u of %s: nothing is lost or brought back", steps, modes[mode].what);
 }
 
 int main(int argc, char **argv)
@@ -102,7 +128,7 @@ int main(int argc, char **argv)
 		sim_tracing = true;
 		return sim_show(history, (uint64_t)atoi(argv[2]), true);
 	}
-	each_step(0, "fails");
-	each_step(FULL, "finds the disk full");
+	for (unsigned mode = 0; mode < sizeof modes / sizeof *modes; mode++)
+		each_step(mode);
 	return sim_tap_end();
 }

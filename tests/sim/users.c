@@ -135,19 +135,6 @@ static bool change_row(struct user *u, unsigned store, const char *key, uint64_t
 	return run(db, "INSERT INTO kept VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET value = ?2", key, text, NULL);
 }
 
-void sim_change(struct sim_machine *m, unsigned store, const char *key, bool value)
-{
-	struct user u = {.m = m};
-	struct sim_machine *before = sim_visit(m);
-	uint64_t from = 0, to = value ? ++tokens : 0;
-	bool well = open_db(&u, store) && run(u.db[store], "BEGIN IMMEDIATE", NULL, NULL, NULL) && change_row(&u, store, key, to, &from) &&
-		    run(u.db[store], "COMMIT", NULL, NULL, NULL);
-
-	shut(&u);
-	sim_note(m, store, key, from, to, well ? SIM_DONE : SIM_DOUBT);
-	sim_return(before);
-}
-
 static void rows(struct user *u, unsigned store)
 {
 	struct {
@@ -239,10 +226,10 @@ static bool put_file(const char *new, const char *path, bool *replaced)
 	return errno == ENOENT && renameat2(AT_FDCWD, new, AT_FDCWD, path, RENAME_NOREPLACE) == 0;
 }
 
-static void file(struct user *u)
+static void change_file(struct user *u, const char *key, uint64_t to)
 {
-	char key[24], dir[160], path[200], new[128], beside[128];
-	uint64_t to = choose_value(u, 2, key), from;
+	char dir[160], path[200], new[128], beside[128];
+	uint64_t from;
 	bool done, replaced = true, durable;
 
 	snprintf(beside, sizeof beside, "%s/new", u->m->dir);
@@ -266,7 +253,33 @@ static void file(struct user *u)
 	remember(u, 2, key, from);
 }
 
+static void file(struct user *u)
+{
+	char key[24];
+	uint64_t to = choose_value(u, 2, key);
+
+	change_file(u, key, to);
+}
+
 /* --- a user ------------------------------------------------------------------------------------------------------------------ */
+
+void sim_change(struct sim_machine *m, unsigned store, const char *key, bool value)
+{
+	struct user u = {.m = m};
+	struct sim_machine *before = sim_visit(m);
+	uint64_t from = 0, to = value ? ++tokens : 0;
+	bool well;
+
+	if (store == 2) {
+		change_file(&u, key, to);
+	} else {
+		well = open_db(&u, store) && run(u.db[store], "BEGIN IMMEDIATE", NULL, NULL, NULL) && change_row(&u, store, key, to, &from) &&
+		       run(u.db[store], "COMMIT", NULL, NULL, NULL);
+		shut(&u);
+		sim_note(m, store, key, from, to, well ? SIM_DONE : SIM_DOUBT);
+	}
+	sim_return(before);
+}
 
 static void change(struct user *u)
 {
