@@ -413,14 +413,18 @@ static enum sr_status do_dir_to_file(struct files_apply *a, size_t i, const stru
 
 /* ---- a step ---- */
 
+/* And those that it lies in: an application may have made it a moment ago, and its name is no more durable than that. */
 void sr_files_touch(struct files_apply *a, struct sr_bytes directory)
 {
 	const struct sr_tree_key *key = a->f->st.key;
+	const uint8_t *end;
 
-	if (sr_signatures_get(&a->touched_set, key, directory))
-		return;
-	sr_signatures_put(&a->touched_set, key, directory, 1);
-	sr_buf_string(&a->touched, directory);
+	while (!sr_signatures_get(&a->touched_set, key, directory)) {
+		sr_signatures_put(&a->touched_set, key, directory, 1);
+		sr_buf_string(&a->touched, directory);
+		end = directory.len ? memrchr(directory.at, 0, directory.len) : NULL;
+		directory.len = end ? (size_t)(end - directory.at) : 0;
+	}
 }
 
 static enum sr_status sync_held(int dir, struct sr_err *err)

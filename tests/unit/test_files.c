@@ -1717,6 +1717,25 @@ static void test_a_directory_that_cannot_be_finished_is_none(void **state)
 	sr_disk_close(disk);
 }
 
+/* An application made it, and whoever heard that the file is applied does not ask for it again. */
+static void test_what_comes_into_an_application_s_new_directories_is_durable(void **state)
+{
+	struct world *w = *state;
+	struct sr_disk *disk = sr_disk_open(w->root);
+
+	dir(w, "new");
+	dir(w, "new/deep");
+	leaf(w, "new/deep/file", nothing, file_v(w, "ours", 0644), "ours");
+	assert_int_equal(prepare(w), SR_OK);
+	assert_int_equal(sr_apply_commit(w->st, NULL), SR_OK);
+	sr_disk_stop(disk);
+	open_store(w, 0, NULL, 0);
+	assert_int_equal(sr_disk_cut(disk, 1, SR_DISK_NOTHING), 0);
+	open_store(w, 0, NULL, 0);
+	assert_string_equal(content(w, "new/deep/file"), "ours");
+	sr_disk_close(disk);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -1762,6 +1781,7 @@ int main(void)
 		T(test_recover_one_in_the_place_of_the_other),
 		cmocka_unit_test(test_what_recovery_calls_applied_is_there),
 		T(test_a_directory_that_cannot_be_finished_is_none),
+		T(test_what_comes_into_an_application_s_new_directories_is_durable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
