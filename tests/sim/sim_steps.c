@@ -2,7 +2,8 @@
  * afterwards.
  *
  * The round pulls what another webserver wrote, a database that is not here yet among it, and pushes what was written here, a file in a new directory among it;
- * before the next one, some of both is deleted.  The datastore commits an edit of its own before it, and is started again after it. */
+ * before the next one, some of both is deleted.  The datastore commits an edit of its own before it; whose steps they are is started again
+ * after it. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,10 +95,8 @@ static void history(uint64_t n, const char *dir)
 	sim_change(here, 0, "web1-1", false);
 	sim_change(here, 2, "web1-1", false);
 	sim_round(there);
-	if (troubled == datastore) {
-		sim_stop(datastore, false);
-		sim_start(datastore);
-	}
+	sim_stop(troubled, false);
+	sim_start(troubled);
 	by_hand(false);
 	sim_quiet();
 }
