@@ -153,16 +153,45 @@ static bool is_container(uint8_t kind)
 	return kind == SR_KIND_DIR || kind == SR_KIND_TABLE;
 }
 
+/* The leaf at `path` that this push has, refused because its name was deleted since; SIZE_MAX: there is none such. */
+static size_t find_deleted(const struct deciding *c, struct sr_bytes path)
+{
+	const struct sr_ds_part *part = c->part;
+	size_t at = path.len ? sr_ds_leaf_find(part->leaves, path) : SIZE_MAX;
+
+	return at != SIZE_MAX && part->fate[at] == SR_FATE_REFUSED && part->why[at] == SR_REFUSED_DELETED && !part->sticky[at] ? at : SIZE_MAX;
+}
+
+/* A directory that was deleted since, and in which the sender has what was not, comes back with that, and those above it do: else the one would wait for the
+ * other for ever. */
+static enum sr_status bring_back(struct deciding *c, struct sr_bytes path, struct sr_err *err)
+{
+	size_t at;
+
+	while ((at = find_deleted(c, path)) != SIZE_MAX) {
+		struct sr_leaf leaf;
+		enum sr_status rc = sr_leaves_at(c->part->leaves, at, &leaf, err);
+
+		if (rc != SR_OK || leaf.to.kind != SR_KIND_DIR)
+			return rc;
+		c->part->fate[at] = SR_FATE_GO;
+		path = parent_of(c->s->kind, path);
+	}
+	return SR_OK;
+}
+
 /* Will there be a directory, or a table, at c->parent to put something in?  *why: when not. */
 static enum sr_status judge_parent(struct deciding *c, bool *good, uint8_t *why, struct sr_err *err)
 {
 	struct sr_bytes parent = sr_buf_view(&c->parent);
+	enum sr_status rc = bring_back(c, parent, err);
 	size_t at = sr_ds_leaf_find(c->part->leaves, parent);
 	bool refused = at != SIZE_MAX && c->part->fate[at] == SR_FATE_REFUSED;
 	struct sr_version here;
 	struct sr_leaf above;
-	enum sr_status rc;
 
+	if (rc != SR_OK)
+		return rc;
 	if (at != SIZE_MAX && !refused) {
 		rc = sr_leaves_at(c->part->leaves, at, &above, err);
 		*good = rc == SR_OK && is_container(above.to.kind);

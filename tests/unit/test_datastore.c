@@ -1013,6 +1013,37 @@ static void test_union_deletes_nothing_and_respects_deletions(void **state)
 	assert_file(w, "resources/a", "one");
 }
 
+/* Those of which something is left, which nobody deleted. */
+static void test_union_brings_back_a_deleted_directory_with_what_is_in_it(void **state)
+{
+	struct world *w = *state;
+	struct sr_version one = file_version(w, "one", 0644), dir = dir_version(0755);
+	const struct sent back[] = {
+		{.store = "resources", .path = "a", .to = dir, .flags = SR_LEAF_UNION, .epoch = 1, .seq = 1},
+		{.store = "resources", .path = "a|b", .to = dir, .flags = SR_LEAF_UNION, .epoch = 1, .seq = 1},
+		{.store = "resources", .path = "a|b|new", .to = one, .content = "one", .flags = SR_LEAF_UNION, .epoch = 1, .seq = 1},
+		{.store = "resources", .path = "a|c", .to = dir, .flags = SR_LEAF_UNION, .epoch = 1, .seq = 1},
+	};
+	char *b = path_in(w, "resources/a/b"), *c = path_in(w, "resources/a/c");
+
+	assert_int_equal(PUSH({.store = "resources", .path = "a", .to = dir}, {.store = "resources", .path = "a|b", .to = dir},
+			      {.store = "resources", .path = "a|c", .to = dir}),
+			 SR_VERDICT_OK);
+	assert_int_equal(PUSH({.store = "resources", .path = "a", .expect = dir}, {.store = "resources", .path = "a|b", .expect = dir},
+			      {.store = "resources", .path = "a|c", .expect = dir}),
+			 SR_VERDICT_OK);
+	assert_int_equal(push_try(w, 3, back, 2), SR_VERDICT_OK);
+	assert_int_equal(w->answer.n, 2);
+	assert_int_not_equal(access(b, F_OK), 0);
+	assert_int_equal(push_try(w, 3, back, 4), SR_VERDICT_OK);
+	assert_int_equal(w->answer.n, 1);
+	assert_int_equal(refused(w, "a|c"), SR_REFUSED_DELETED);
+	assert_file(w, "resources/a/b/new", "one");
+	assert_int_not_equal(access(c, F_OK), 0);
+	free(b);
+	free(c);
+}
+
 static void test_union_row_is_archived(void **state)
 {
 	struct world *w = *state;
@@ -2083,6 +2114,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_union_and_the_own_past, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_union_and_ordinary, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_union_deletes_nothing_and_respects_deletions, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_union_brings_back_a_deleted_directory_with_what_is_in_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_union_row_is_archived, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_settling, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restart_remembers, setup, teardown),
