@@ -22,6 +22,7 @@
 #define PAUSE_MOST 30000
 #define LASTED_MS  60000      /* ... unless it ran for so long */
 #define LOOK_MS    1000       /* how often one that is not our child is looked at */
+#define HARD_MS    5000       /* for what is told to end at once */
 #define PATIENCE_MS 5000      /* with the first list, before the service manager is told that this runs without one */
 
 struct balancer {
@@ -227,7 +228,7 @@ static bool ends(int sig)
 	return sig == SIGTERM || sig == SIGINT;
 }
 
-/* Softly; what is not done after Shutdown-Timeout, or when one is told a second time, ends hard. */
+/* Softly; what is not done after Shutdown-Timeout, or when one is told a second time, ends hard; and what hangs is killed. */
 static void stop_haproxy(struct balancer *b, const sigset_t *signals)
 {
 	int64_t end = sr_ticks_ms() + (int64_t)b->conf->shutdown_timeout * 1000;
@@ -241,6 +242,10 @@ static void stop_haproxy(struct balancer *b, const sigset_t *signals)
 			sr_warn("requests under way are cut off: %s", ends(sig) ? "told to stop a second time" : "Shutdown-Timeout is over");
 			sr_lb_haproxy_hard_stop(b->haproxy);
 			hard = true;
+			end = sr_ticks_ms() + HARD_MS;
+		} else if (hard && sr_ticks_ms() > end) {
+			sr_warn("HAProxy hangs, and is killed");
+			sr_lb_haproxy_kill(b->haproxy);
 		}
 	}
 }

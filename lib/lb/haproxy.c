@@ -25,6 +25,7 @@
 #define ANSWER_MOST (4u << 20)
 #define ANSWER_MS   2000
 #define START_MS    10000
+#define CHECK_MS    10000
 #define HAPROXY     "haproxy" /* the user of Debian's package */
 
 struct sr_lb_haproxy {
@@ -234,12 +235,27 @@ static void alert_of(struct sr_buf *said, struct sr_err *err)
 	sr_err_set(err, SR_E_CONFIG, "HAProxy refuses its configuration: %.600s", *at ? at : "it does not say why");
 }
 
+/* What it says until it closes its end.  False: it did not in time. */
+static bool listen_to(int fd, struct sr_buf *said)
+{
+	int64_t end = sr_ticks_ms() + CHECK_MS, left;
+	struct pollfd can = {.fd = fd, .events = POLLIN};
+	ssize_t n = 1;
+
+	while (n > 0 && (left = end - sr_ticks_ms()) > 0)
+		if (poll(&can, 1, (int)left) == 1) {
+			n = read(fd, sr_buf_room(said, 4096), 4096);
+			said->len += n > 0 && said->len < ANSWER_MOST ? (size_t)n : 0;
+		}
+	return n <= 0;
+}
+
 static enum sr_status check(const struct sr_lb_haproxy *h, const char *path, struct sr_err *err)
 {
-	char *argv[] = {(char *)"haproxy", (char *)"-c", (char *)"-f", (char *)path, NULL};
+	char *argv[] = {h->conf->haproxy, (char *)"-c", (char *)"-f", (char *)path, NULL};
 	struct sr_buf said = {0};
 	int ends[2], status = 0;
-	ssize_t n;
+	bool ended;
 	pid_t pid;
 
 	if (access(h->conf->haproxy, X_OK) != 0) /* an existing one may be another's, and looks for itself */
@@ -250,11 +266,14 @@ static enum sr_status check(const struct sr_lb_haproxy *h, const char *path, str
 	if (pid == 0)
 		become(h->conf->haproxy, argv, ends[1]);
 	close(ends[1]);
-	while (pid > 0 && said.len < ANSWER_MOST && (n = read(ends[0], sr_buf_room(&said, 4096), 4096)) > 0)
-		said.len += (size_t)n;
+	ended = pid < 0 || listen_to(ends[0], &said);
 	close(ends[0]);
+	if (!ended)
+		kill(-pid, SIGKILL); /* its group: whatever it has started holds the pipe, too */
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		sr_err_sys(err, SR_E_INTERNAL, "start %s", h->conf->haproxy);
+	else if (!ended)
+		sr_err_set(err, SR_E_UNAVAILABLE, "%s -c, which is to check the configuration, was ended: it took more than %d s", h->conf->haproxy, CHECK_MS / 1000);
 	else if (status)
 		alert_of(&said, err);
 	sr_buf_free(&said);
@@ -275,7 +294,7 @@ static enum sr_status write_states(const struct sr_lb_haproxy *h, const struct s
 static enum sr_status start(struct sr_lb_haproxy *h, struct sr_err *err)
 {
 	char *master = sr_format("%s,mode,600,level,admin", h->socket);
-	char *argv[] = {(char *)"haproxy", (char *)"-W", (char *)"-f", h->config, (char *)"-S", master, NULL};
+	char *argv[] = {h->conf->haproxy, (char *)"-W", (char *)"-f", h->config, (char *)"-S", master, NULL};
 	enum sr_status rc;
 	pid_t pid;
 
@@ -482,6 +501,12 @@ void sr_lb_haproxy_hard_stop(struct sr_lb_haproxy *h)
 {
 	if (h->pid > 0)
 		kill(h->pid, SIGTERM);
+}
+
+void sr_lb_haproxy_kill(struct sr_lb_haproxy *h)
+{
+	if (h->pid > 0)
+		kill(-h->pid, SIGKILL);
 }
 
 void sr_lb_haproxy_print(struct sr_buf *out, const struct sr_lb_conf *conf, const struct sr_lb_list *list)

@@ -30,6 +30,7 @@ bool sr_lb_haproxy_ended(struct sr_lb_haproxy *h);
 /* Let it finish the requests under way; an existing one goes on. */
 void sr_lb_haproxy_soft_stop(struct sr_lb_haproxy *h);
 void sr_lb_haproxy_hard_stop(struct sr_lb_haproxy *h); /* SIGTERM */
+void sr_lb_haproxy_kill(struct sr_lb_haproxy *h);      /* with its workers */
 bool sr_lb_haproxy_runs(struct sr_lb_haproxy *h);      /* our own; an existing one never does */
 
 /* For `sameroot-lb --print`: the sections for a HAProxy of somebody else. */

@@ -409,6 +409,50 @@ tls_answers() {
 	wait_for 'it is tried again' served_by 'A B'
 }
 
+@test "a HAProxy of one's own choice is replaced, hangs when it is asked, is gone, dies, and hangs for good: what runs goes on, and the balancer ends" {
+	local haproxy pid
+	haproxy=$(PATH=$PATH:/usr/sbin command -v haproxy)
+	cp "$haproxy" "$T/proxy"
+	start_app A
+	write_lb 'Disable-Datastore=true' "HAProxy=$T/proxy" 'Shutdown-Timeout=1' '[Overrides "one"]' "Webserver=${URL[app-A]#http://}" 'Sync-Port=0'
+	PATH=/usr/bin:/bin start_lb
+	wait_for 'it has users' served_by A
+
+	rm "$T/proxy" # as an upgrade does
+	cp "$haproxy" "$T/proxy"
+	sed -i 's/^Shutdown-Timeout.*/Session-Timeout=2/' "$T/lb.conf"
+	kill -HUP "${PID[lb]}"
+	wait_for 'it is reloaded' eval '[ "$(grep -c "HAProxy runs with 1" "$T/lb.log")" = 2 ]'
+	served_by A
+	[ "$(readlink "/proc/$(haproxy_pid)/exe")" = "$T/proxy" ]
+
+	mv "$T/proxy" "$T/real"
+	printf '#!/bin/sh\nsleep 1000\n' >"$T/proxy"
+	chmod +x "$T/proxy"
+	sed -i 's/^Session-Timeout.*/Session-Timeout=3/' "$T/lb.conf"
+	kill -HUP "${PID[lb]}"
+	wait_for 'that is said' grep -q "$T/proxy -c, which is to check the configuration, was ended" "$T/lb.log"
+	served_by A
+	rm "$T/proxy"
+	wait_for 'that is said' grep -q "HAProxy=$T/proxy (install the package haproxy): No such file" "$T/lb.log"
+	served_by A
+	mv "$T/real" "$T/proxy"
+	wait_for 'it is tried again' eval '[ "$(grep -c "HAProxy runs with 1" "$T/lb.log")" = 3 ]'
+
+	kill -KILL "$(haproxy_pid)"
+	wait_for 'it is noticed' grep -q 'it is started again' "$T/lb.log"
+	wait_for 'it is back' served_by A
+
+	pid=$(haproxy_pid)
+	sed -i 's/^Session-Timeout.*/Shutdown-Timeout=1/' "$T/lb.conf"
+	kill -HUP "${PID[lb]}"
+	wait_for 'it is reloaded' eval '[ "$(grep -c "reload: the configuration is taken" "$T/lb.log")" = 3 ]'
+	kill -STOP -- "-$pid"
+	stop lb
+	grep -q 'HAProxy hangs, and is killed' "$T/lb.log"
+	wait_for 'nothing is left of it' eval "! kill -0 -- -$pid 2>/dev/null"
+}
+
 @test "an existing HAProxy is reloaded by the socket of its master, and goes on without the balancer" {
 	fill A
 	start_datastore
