@@ -95,7 +95,7 @@ int main(int argc, char **argv)
 	if (sr_cli_parse(&cli, argc, argv, &count, &done, &err) != SR_OK)
 		return sr_cli_fail(&cli, &err);
 	if (done)
-		return 0;
+		return sr_cli_end(&cli, 0);
 	if (count > 1) {
 		sr_err_set(&err, SR_E_USAGE, "unexpected argument %s; see --help", argv[1]);
 		return sr_cli_fail(&cli, &err);
@@ -112,5 +112,5 @@ int main(int argc, char **argv)
 		status = print_sections(conf);
 	}
 	sr_lb_conf_free(conf);
-	return status;
+	return sr_cli_end(&cli, status);
 }

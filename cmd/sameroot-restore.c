@@ -78,9 +78,7 @@ static int run(struct sr_err *err)
 	o.ctx = line;
 	rc = sr_restore(&o, &status, err);
 	sr_progress_line_free(line);
-	if (rc == SR_OK && (fflush(stdout) != 0 || ferror(stdout)))
-		rc = sr_err_sys(err, SR_E_IO, "write to the standard output");
-	return rc == SR_OK ? status : sr_cli_fail(&cli, err);
+	return rc == SR_OK ? sr_cli_end(&cli, status) : sr_cli_fail(&cli, err);
 }
 
 int main(int argc, char **argv)
@@ -94,7 +92,7 @@ int main(int argc, char **argv)
 	if (sr_cli_parse(&cli, argc, argv, &count, &done, &err) != SR_OK)
 		return sr_cli_fail(&cli, &err);
 	if (done)
-		return 0;
+		return sr_cli_end(&cli, 0);
 	if (role_of(count, argv, &err) != SR_OK || sr_config_load(&config, config_path, &err) != SR_OK)
 		return sr_cli_fail(&cli, &err);
 	sr_log_setup(cli.program, SR_LOG_WARN, false);

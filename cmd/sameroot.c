@@ -1,5 +1,4 @@
 /* sameroot - the admin's tool: arguments, configuration, exit codes.  The commands are in lib/admin. */
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -237,15 +236,14 @@ static int no_command(int argc, char **argv, const char *word)
 	struct sr_cli cli = {.program = PROGRAM, .usage = "COMMAND [OPTION...] [ARGUMENT...]", .options = some};
 	struct sr_err err = {0};
 	bool done = false;
-	int count, status = 0;
+	int count, status;
 
 	cli.n = choose(OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE, some);
 	list_commands(&text);
 	cli.what = sr_buf_text(&text);
 	if (sr_cli_parse(&cli, argc, argv, &count, &done, &err) == SR_OK && !done)
 		sr_err_set(&err, SR_E_USAGE, word ? "no command is called %s; see --help" : "a command is missing; see --help", word);
-	if (!done)
-		status = sr_cli_fail(&cli, &err);
+	status = done ? sr_cli_end(&cli, 0) : sr_cli_fail(&cli, &err);
 	sr_buf_free(&text);
 	return status;
 }
@@ -317,29 +315,6 @@ static bool sets_up(const struct command *c)
 	return c->run == sr_admin_init || c->run == sr_admin_join;
 }
 
-/* Has the reader of our output gone, as `head` does? */
-static bool reader_is_gone(void)
-{
-	struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
-
-	return poll(&p, 1, 0) == 1 && (p.revents & (POLLERR | POLLHUP));
-}
-
-/* What was printed is out, or the exit status says so.  Where nobody reads on, it ends as other tools do. */
-static int end_output(const struct sr_cli *cli, int status)
-{
-	struct sr_err err = {0};
-
-	if (fflush(stdout) == 0 && !ferror(stdout))
-		return status;
-	if (reader_is_gone()) {
-		signal(SIGPIPE, SIG_DFL);
-		raise(SIGPIPE);
-	}
-	sr_err_sys(&err, SR_E_IO, "write to the standard output");
-	return sr_cli_fail(cli, &err);
-}
-
 static int run(const struct command *c, const struct sr_cli *cli, char **args)
 {
 	struct sr_config *config = NULL;
@@ -396,7 +371,7 @@ static int run(const struct command *c, const struct sr_cli *cli, char **args)
 	if (c->run(&a, &status, &err) != SR_OK)
 		status = sr_cli_fail(cli, &err);
 	sr_config_free(config);
-	return end_output(cli, status);
+	return sr_cli_end(cli, status);
 }
 
 int main(int argc, char **argv)
@@ -421,7 +396,7 @@ int main(int argc, char **argv)
 	if (sr_cli_parse(&cli, argc, argv, &count, &done, &err) != SR_OK)
 		return sr_cli_fail(&cli, &err);
 	if (done)
-		return 0;
+		return sr_cli_end(&cli, 0);
 	if (check_words(c, count, argv, &args, &err) != SR_OK)
 		return sr_cli_fail(&cli, &err);
 	return run(c, &cli, args);

@@ -3,10 +3,12 @@
 
 #include <locale.h>
 #include <malloc.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/base/log.h"
 #include "lib/base/version.h"
@@ -101,6 +103,28 @@ int sr_cli_fail(const struct sr_cli *cli, const struct sr_err *err)
 	return sr_status_exit(err->code);
 }
 
+/* Has the reader of our output gone, as `head` does? */
+static bool reader_is_gone(void)
+{
+	struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+	return poll(&p, 1, 0) == 1 && (p.revents & (POLLERR | POLLHUP));
+}
+
+int sr_cli_end(const struct sr_cli *cli, int status)
+{
+	struct sr_err err = {0};
+
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	if (reader_is_gone()) {
+		signal(SIGPIPE, SIG_DFL);
+		raise(SIGPIPE);
+	}
+	sr_err_sys(&err, SR_E_IO, "write to the standard output");
+	return sr_cli_fail(cli, &err);
+}
+
 void sr_cli_print_config(const struct sr_config *config, bool json)
 {
 	struct sr_buf out = {0};
@@ -142,7 +166,7 @@ int sr_cli_daemon(const struct sr_cli *cli, int argc, char **argv, const char *c
 	if (sr_cli_parse(cli, argc, argv, &count, &done, &err) != SR_OK)
 		return sr_cli_fail(cli, &err);
 	if (done)
-		return 0;
+		return sr_cli_end(cli, 0);
 	if (count > 1) {
 		sr_err_set(&err, SR_E_USAGE, "unexpected argument %s; see --help", argv[1]);
 		return sr_cli_fail(cli, &err);
@@ -155,7 +179,7 @@ int sr_cli_daemon(const struct sr_cli *cli, int argc, char **argv, const char *c
 	else
 		status = run(config);
 	sr_config_free(config);
-	return status;
+	return sr_cli_end(cli, status);
 }
 
 struct sr_config *sr_cli_reload(const struct sr_cli *cli, const char *config_path)

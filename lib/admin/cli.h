@@ -35,6 +35,9 @@ SR_MUST enum sr_status sr_cli_parse(const struct sr_cli *cli, int argc, char **a
 /* "program: text" on stderr; the exit status of err->code. */
 int sr_cli_fail(const struct sr_cli *cli, const struct sr_err *err);
 
+/* Last in every main that prints: what was printed is out, or the exit status says so.  Where nobody reads on, it ends as other tools do. */
+int sr_cli_end(const struct sr_cli *cli, int status);
+
 /* First in every main: the locale of UTF-8; a reader that has gone, and a limit of files' size, are errors like a full disk, and end no program. */
 void sr_cli_begin(void);
 

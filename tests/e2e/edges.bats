@@ -121,6 +121,17 @@ sys.exit(0 if not p.stderr and p.returncode == -13 else f"status {p.returncode}:
 	grep -q 'write to the standard output: No space left' "$T/said"
 }
 
+@test "what cannot be printed is an error of every program" {
+	local program option
+	for program in "$BIN"/sameroot*; do
+		for option in --help --version; do
+			bash -c '"$1" "$2" >/dev/full 2>"$3"; exit $((! ($? == 74)))' - "$program" "$option" "$T/said"
+			grep -q 'write to the standard output: No space left' "$T/said"
+		done
+	done
+	bash -c '"$1" --check-config -c "$2" >/dev/full 2>"$3"; exit $((! ($? == 74)))' - "$BIN/sameroot-datastore" "$T/datastore.conf" "$T/said"
+}
+
 hollow_directories_wait() { # NAME: who is to hold them
 	local n
 	fill A
