@@ -279,7 +279,9 @@ static const char *said(const json_t *o, const char *key)
 
 static const char *kind_of(const json_t *o)
 {
-	return !json_is_true(json_object_get(o, "enabled")) ? "disabled" : json_is_true(json_object_get(o, "admin")) ? "admin" : "user";
+	bool admin = json_is_true(json_object_get(o, "admin")), enabled = json_is_true(json_object_get(o, "enabled"));
+
+	return enabled ? (admin ? "admin" : "user") : admin ? "admin, disabled" : "disabled";
 }
 
 static void print_list(const json_t *list, FILE *out)

@@ -151,14 +151,14 @@ enum sr_status sr_webstore_make(const char *path, struct sr_err *err)
 	return make(path, webstore_schema, err);
 }
 
-static bool is_ours(sqlite3 *db)
+static enum sr_status is_ours(sqlite3 *db, const char *path, bool *yes, struct sr_err *err)
 {
 	sqlite3_stmt *stmt = NULL;
-	bool yes = sqlite3_prepare_v2(db, "SELECT id, name, password, full_name, email, is_admin, is_enabled, created_at FROM users", -1, &stmt, NULL) ==
-	           SQLITE_OK;
+	int rc = sqlite3_prepare_v2(db, "SELECT id, name, password, full_name, email, is_admin, is_enabled, created_at FROM users", -1, &stmt, NULL);
 
+	*yes = rc == SQLITE_OK;
 	sqlite3_finalize(stmt);
-	return yes;
+	return rc == SQLITE_OK || (rc & 0xff) == SQLITE_ERROR ? SR_OK : fail(err, db, path, "read");
 }
 
 /* --- asking -------------------------------------------------------------------------------------------------------------- */
@@ -205,11 +205,10 @@ enum sr_status sr_users_open(struct sr_users **out, const char *path, const char
 		rc = sr_err_sys(err, errno == ENOENT ? SR_E_NOINPUT : SR_E_IO, "%s", path);
 	else
 		rc = connect(&u->db, path, SQLITE_OPEN_READWRITE, err);
-	if (rc == SR_OK) {
-		u->ours = is_ours(u->db);
-		if (!query && !u->ours)
-			rc = sr_err_set(err, SR_E_CONFIG, "%s has not Sameroot's own table of users: Admin-Query= tells how to find who may log in", path);
-	}
+	if (rc == SR_OK)
+		rc = is_ours(u->db, path, &u->ours, err);
+	if (rc == SR_OK && !query && !u->ours)
+		rc = sr_err_set(err, SR_E_CONFIG, "%s has not Sameroot's own table of users: Admin-Query= tells how to find who may log in", path);
 	if (rc == SR_OK)
 		rc = prepare_query(u, &stmt, err);
 	sqlite3_finalize(stmt);

@@ -28,7 +28,7 @@ SR_MUST enum sr_status sr_users_make(const char *path, struct sr_err *err);
 SR_MUST enum sr_status sr_webstore_make(const char *path, struct sr_err *err);
 
 /* query: Admin-Query; NULL: the reference schema's.  SR_E_NOINPUT: no such file.  SR_E_CONFIG: the query is no good there, or there is no query and
- * the schema is not the reference. */
+ * the schema is not the reference.  SR_E_IO: it cannot be read, or is no database. */
 SR_MUST enum sr_status sr_users_open(struct sr_users **out, const char *path, const char *query, struct sr_err *err);
 void sr_users_close(struct sr_users *u); /* NULL is a no-op */
 /* Is it the reference schema, in which users can be made and changed here? */

@@ -57,6 +57,7 @@ asked() {
 	[ "$(asked A 'ada:quite another one')" = 403 ]
 	user A admin ada
 	user A disable ada
+	user A show ada | grep -q '^is  *admin, disabled$'
 	[ "$(asked A 'ada:quite another one')" = 401 ]
 	user A enable ada 2>"$T/remark"
 	[ ! -s "$T/remark" ]

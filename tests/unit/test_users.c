@@ -205,6 +205,33 @@ static void test_no_file(void **state)
 	assert_int_equal(access(w->path, F_OK), -1);
 }
 
+/* It is no question of tables then: with the schema nobody has to do anything. */
+static void test_what_cannot_be_read_is_no_other_schema(void **state)
+{
+	static const char *const queries[] = {NULL, "SELECT name, password, is_admin FROM users"};
+	struct world *w = *state;
+	sqlite3 *application;
+	FILE *out;
+
+	OK(sr_users_make(w->path, &w->err));
+	sql(w, "PRAGMA journal_mode = DELETE");
+	assert_int_equal(sqlite3_open(w->path, &application), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(application, "BEGIN EXCLUSIVE", NULL, NULL, NULL), SQLITE_OK);
+	for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
+		assert_int_equal(sr_users_open(&w->users, w->path, queries[i], &w->err), SR_E_BUSY);
+		assert_non_null(strstr(w->err.text, "database is locked"));
+	}
+	sqlite3_close(application);
+	out = fopen(w->path, "w");
+	assert_non_null(out);
+	fprintf(out, "%4096s", "no database");
+	fclose(out);
+	for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
+		assert_int_equal(sr_users_open(&w->users, w->path, queries[i], &w->err), SR_E_IO);
+		assert_non_null(strstr(w->err.text, "not a database"));
+	}
+}
+
 /* --- an application's own --------------------------------------------------------------------------------------------------- */
 
 static void test_an_applications_own_schema(void **state)
@@ -450,6 +477,7 @@ int main(void)
 		T(test_there_are_tables_already),
 		T(test_the_web_store),
 		T(test_no_file),
+		T(test_what_cannot_be_read_is_no_other_schema),
 		T(test_an_applications_own_schema),
 		T(test_a_query_only_reads),
 		T(test_a_query_has_an_end),
