@@ -5,7 +5,7 @@
 #include "lib/sync/internal.h"
 
 struct left { /* of one store */
-	uint64_t rows, files, directories, others;
+	uint64_t rows, files, directories, others, deletions;
 };
 
 static enum sr_status count(void *ctx, const struct sr_leaf_row *row, struct sr_err *err)
@@ -13,7 +13,10 @@ static enum sr_status count(void *ctx, const struct sr_leaf_row *row, struct sr_
 	struct left *l = ctx;
 
 	(void)err;
-	switch (row->local.kind != SR_KIND_NONE ? row->local.kind : row->base.kind) {
+	switch (row->local.kind) {
+	case SR_KIND_NONE:
+		l->deletions++;
+		break;
 	case SR_KIND_ROW:
 		l->rows++;
 		break;
@@ -50,13 +53,14 @@ bool sr_sync_left(struct sr_sync *s, struct sr_buf *out)
 			sr_warn("%s", err.text);
 			continue;
 		}
-		if (!l.rows && !l.files && !l.directories && !l.others)
+		if (!l.rows && !l.files && !l.directories && !l.others && !l.deletions)
 			continue;
 		sr_buf_printf(out, "%s%s: ", any ? "; " : "", s->r->stores[i].name);
 		tell(out, &between, l.rows, "row", "rows");
 		tell(out, &between, l.files, "file", "files");
 		tell(out, &between, l.directories, "directory", "directories");
 		tell(out, &between, l.others, "table", "tables");
+		tell(out, &between, l.deletions, "deletion", "deletions");
 		any = true;
 	}
 	return any;

@@ -67,7 +67,7 @@ void sr_sync_forget_key(struct sr_sync *s);
 void sr_sync_interrupt(struct sr_sync *s);
 bool sr_sync_is_interrupted(struct sr_sync *s);
 
-/* What of the stores here the datastore does not have, as of the last look: "users.db: 12 rows; resources: 3 files, 1 directory", appended.  False:
+/* What of the stores here the datastore does not have, as of the last look: "users.db: 12 rows; resources: 3 files, 1 deletion", appended.  False:
  * nothing.  By the owner, between rounds. */
 bool sr_sync_left(struct sr_sync *s, struct sr_buf *out);
 /* The next round looks at the stores also if it does not go through. */

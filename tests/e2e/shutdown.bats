@@ -91,6 +91,22 @@ token() { # NAME
 	no_conflicts
 }
 
+@test "what the deletion limit holds is not waited for, and is called deletions" {
+	export INTERVAL=600 SHUTDOWN=30
+	write_config A
+	fill A
+	for i in {1..30}; do echo "$i" >"$T/A/resources/$i"; done
+	start_datastore
+	start_webserver A
+	wait_same datastore A
+	rm "$T"/A/resources/{1..30}
+	echo new >"$T/A/resources/new"
+	stop A
+	logged A 'stopping; the datastore does not have resources: 30 deletions'
+	[ -e "$T/datastore/resources/30" ]
+	[ "$(<"$T/datastore/resources/new")" = new ]
+}
+
 @test "with a datastore that hangs it ends within its time, too, and says the same" {
 	export INTERVAL=600 SHUTDOWN=3
 	write_config A
