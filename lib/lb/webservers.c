@@ -11,6 +11,7 @@
 #include "lib/lb/resolver.h"
 
 #define MOST      1000 /* webservers */
+#define LEFT_MOST 20   /* that are named of those that are left out */
 #define NAME_MOST 40   /* of an id; the rest of it is a dash and eight digits */
 
 static void free_one(struct sr_lb_webserver *w)
@@ -33,8 +34,11 @@ void sr_lb_list_free(struct sr_lb_list *list)
 
 static void leave_out(struct sr_lb_list *list, const char *name, const char *why)
 {
-	char *line = sr_format("%.100s: %s", name, why);
+	char *line;
 
+	if (list->left_n > LEFT_MOST)
+		return;
+	line = list->left_n < LEFT_MOST ? sr_format("%.100s: %s", name, why) : sr_strdup("and others");
 	for (char *c = line; *c; c++)
 		if ((unsigned char)*c < ' ' || *c == 127)
 			*c = '?';

@@ -27,7 +27,7 @@ struct sr_lb_webserver {
 struct sr_lb_list {
 	struct sr_lb_webserver *at; /* sorted by id */
 	size_t n;
-	char **left; /* "NAME: why it is left out", without control characters */
+	char **left; /* "NAME: why it is left out", without control characters; of very many the first, and "and others" */
 	size_t left_n;
 };
 

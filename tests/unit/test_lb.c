@@ -276,6 +276,26 @@ static void other_entries_that_are_left_out(void **state)
 	unmake(&m);
 }
 
+/* A registry that is not what it should be must not fill the log. */
+static void of_very_many_that_are_left_out_some_are_named(void **state)
+{
+	struct sr_buf text = {0};
+	struct made m;
+
+	(void)state;
+	sr_buf_printf(&text, "[" ENTRY(UUID_A, "\"a\"", "\"10.0.0.1:80\"", "1", "null", "x"));
+	for (int i = 0; i < 1000; i++)
+		sr_buf_printf(&text, ",%d", i);
+	sr_buf_printf(&text, "," ENTRY(UUID_B, "\"b\"", "\"10.0.0.2:80\"", "1", "null", "x") "]");
+	m = make(ENOUGH, sr_buf_text(&text));
+	assert_int_equal(m.list.n, 2);
+	assert_in_range(m.list.left_n, 2, 100);
+	assert_string_equal(m.list.left[0], "an entry: it has no UUID");
+	assert_string_equal(m.list.left[m.list.left_n - 1], "and others");
+	unmake(&m);
+	sr_buf_free(&text);
+}
+
 static void names_become_plain_letters(void **state)
 {
 	struct made m = make(ENOUGH, "[" ENTRY(UUID_A, "\"a b\\n${X}'\\\"\\\\#/a-very-long-name-that-goes-on-and-on-and-on\"", "\"10.0.0.1:80\"", "1", "null", "x") "]");
@@ -443,6 +463,7 @@ int main(void)
 		cmocka_unit_test(the_registry_becomes_a_list),
 		cmocka_unit_test(what_cannot_be_used_is_left_out_and_named),
 		cmocka_unit_test(other_entries_that_are_left_out),
+		cmocka_unit_test(of_very_many_that_are_left_out_some_are_named),
 		cmocka_unit_test(names_become_plain_letters),
 		cmocka_unit_test(of_two_at_one_address_one_counts),
 		cmocka_unit_test(the_last_known_address_stays),
