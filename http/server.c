@@ -296,10 +296,19 @@ static enum MHD_Result on_whole(struct sr_request *req)
 
 /* --- the first look ----------------------------------------------------------------------------------------------- */
 
+/* Was it on two lines?  libmicrohttpd puts the second one behind the name, which it moves for that: `Content-Length: 4`, ` 0` is Content-Length0, and no
+ * length is stated.  Else the value stands where it came, after the name, its end and blanks. */
+static bool folded(const char *name, const char *value)
+{
+	uintptr_t end = (uintptr_t)name + strlen(name) + 1, begin = (uintptr_t)value;
+
+	return value && (begin < end || begin - end > strspn(name + strlen(name) + 1, " \t"));
+}
+
 static enum MHD_Result add_field(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
 {
 	(void)kind;
-	sr_fields_add(cls, name, value ? value : "");
+	sr_fields_add(cls, folded(name, value) ? "" : name, value ? value : ""); /* no name is malformed */
 	return MHD_YES;
 }
 
