@@ -8,6 +8,7 @@
 #   make fuzz MINUTES=1  fuzz with clang, so many minutes a target; T=PATTERN
 #   make crash           stop the daemons at every step that writes, renames, syncs or sends, and by power cuts; SCENARIO='pull push' of some
 #   make load            200 webservers and changes at one datastore for ten minutes; WEBSERVERS=n MINUTES=n CHANGES=n
+#   make hostile-table   write tests/HOSTILE.md anew, which `make check` compares
 #   make bench-scale     100,000 files and 1,000,000 rows first synchronised: time, memory, traffic; FILES=n ROWS=n
 #   make bench-lock      how long an apply keeps an application from committing
 #   make install DESTDIR= PREFIX=/usr/local UNITDIR=     programs, pages, systemd units, completions; make uninstall takes them away
@@ -164,6 +165,10 @@ fuzz:
 	@$(MAKE) --no-print-directory fuzz SAN=fuzzer
 endif
 
+# What hostile peers send, and what comes of it, anew: see what `git diff` says of it.
+hostile-table: all
+	HOSTILE_TABLE=1 BIN=$(abspath $(B))/bin bats tests/e2e/hostile_table.bats
+
 lint:
 	@scripts/lint
 
@@ -243,7 +248,7 @@ dist:
 clean:
 	rm -rf build
 
-.PHONY: all check sim sim-plants unit e2e fuzz lint demo crash load soak bench bench-scale bench-lock install uninstall deb check-deb dist clean
+.PHONY: all check sim sim-plants unit e2e fuzz hostile-table lint demo crash load soak bench bench-scale bench-lock install uninstall deb check-deb dist clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 

@@ -1,7 +1,7 @@
 """hostile_webserver.py PORT CONTROL-AUTH-FILE - a webserver that has the secret, and a client that has none, against the datastore at PORT.
 
-What was sent and what came of it, a line each with a TAB between: the status and the words; "nothing changed" is not said, "committed" is.  Slow and silent
-clients come first and are looked at last, for they take Client-Timeout.
+What was sent and what came of it, as rows for table.py; "nothing changed" is not said, "committed" is.  Slow and silent clients come first and are looked at
+last, for they take Client-Timeout.
 """
 import http.client
 import json
@@ -10,23 +10,24 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
 
+import table
 from forge import (DIR, FILE, ROW, TABLE, Bundle, entry, frame, header, key_of, keyed, leaf, member, node, push_head, record, string, twins, version)
 
 port, secret = int(sys.argv[1]), open(sys.argv[2]).read().strip()
 US = str(uuid.UUID(int=0x666))
 AUTH = {"Authorization": "Bearer " + secret}
-lines = []
+here = ["", ""]  # the kind of what comes next, and what takes it
 
 
-def plain(text):
-    text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}", "ID", text)
-    return "".join(c if " " <= c <= "~" else "?" for c in text)
+def section(kind, takes="`POST /api/push`"):
+    here[:] = kind, takes
 
 
-def say(sent, outcome):
-    lines.append((sent, plain(outcome)))
+def say(sent, outcome, takes=None):
+    table.row(here[0], sent, takes or here[1], outcome)
 
 
 def ask(method, path, body=None, headers=AUTH):
@@ -108,15 +109,13 @@ def push_file(sent, path, store=b"resources"):
 
 # --- slow and silent -------------------------------------------------------------------------------------------------------------
 
-def raw(data, shut=False, size=None):
+def raw(data, size=None):
     s = socket.socket()
     if size:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
     s.connect(("127.0.0.1", port))
     s.settimeout(60)
     s.sendall(data)
-    if shut:
-        s.shutdown(socket.SHUT_WR)
     return s
 
 
@@ -135,13 +134,12 @@ def ends(s):
     return data.split(b"\r\n")[0].decode("latin-1") if data else "closed"
 
 
-def trickle(data, end):
+def trickle(data):
     s = raw(b"")
     try:
         for byte in data:
             s.sendall(bytes([byte]))
-            if end.wait(0.2):
-                break
+            time.sleep(0.2)
     except OSError:
         pass
     return ends(s)
@@ -163,30 +161,37 @@ class Slow(threading.Thread):
 
 GET = b"GET /api/tree HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + secret.encode() + b"\r\n"
 POST = b"POST /api/push HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + secret.encode() + b"\r\n"
-done = threading.Event()
+
+
+def established(s):
+    """Does the datastore still hold its end?"""
+    pair = f":{port:04X} 0100007F:{s.getsockname()[1]:04X} 01 "
+    with open("/proc/net/tcp") as file:
+        return any(pair in line for line in file)
 
 
 def unread():
-    """An answer of megabytes, of which nobody takes any; then what the kernels had of it, and the end before it is whole."""
-    s = raw(GET.replace(b"/api/tree", b"/api/blob/" + blob) + b"\r\n", size=4096)
-    cut.wait(60)
+    """An answer of megabytes, of which nobody takes any until the datastore has given up."""
+    s = raw(GET.replace(b"/api/tree", b"/api/blob/" + blob) + b"Connection: close\r\n\r\n", size=4096)
+    end = time.monotonic() + 60
+    while established(s) and time.monotonic() < end:
+        time.sleep(0.05)
     got = 0
     try:
         while part := s.recv(1 << 20):
             got += len(part)
-    except (ConnectionResetError, TimeoutError):
+    except ConnectionResetError:
         pass
     s.close()
-    return "closed" if got < BIG else "all of it"
+    return "closed" if 0 < got < BIG else f"{got} bytes of it"
 
 
 BIG = 32 << 20
 blob = keyed(key, bytes(BIG)).hex().encode()
-cut = threading.Event()
 slow = [
     Slow("a connection that says nothing", lambda: ends(raw(b""))),
     Slow("a head that stops half way", lambda: ends(raw(GET))),
-    Slow("a head, a byte every 0.2 s", lambda: trickle(GET + b"X-Slow: " + b"y" * 10000, done)),
+    Slow("a head, a byte every 0.2 s", lambda: trickle(GET + b"X-Slow: " + b"y" * 300)),
     Slow("a push of which nothing comes", lambda: ends(raw(POST + b"Content-Length: 100000\r\n\r\n"))),
     Slow("a push that stands still within", lambda: ends(raw(POST + b"Content-Length: 100000\r\n\r\n" + bundle().out))),
     Slow("an answer of 32 MiB that is not read", unread),
@@ -194,7 +199,7 @@ slow = [
 
 # --- names -----------------------------------------------------------------------------------------------------------------------------
 
-say("# Names", "")
+section("Name")
 push_file("file `..`", b"..")
 push_file("file `a/../../b`, as one name", b"a/../../b")
 push_file("file `img`, `..`, `..`, `b`", b"img\0..\0..\0b")
@@ -208,6 +213,10 @@ push_file("path of 65,536 bytes", b"\0".join([b"n" * 15] * 4096))
 push_file("path of 2,049 names", b"\0".join([b"n"] * 2049))
 push_file("file below `.sameroot`", b".sameroot\0marker")
 push_file("name that is no UTF-8", b"\xff\xfe\x80")
+push_file("file `Twin`", b"Twin")
+push_file("file `twin`", b"twin")
+push_file("file `twïn`, composed", b"tw\xc3\xafn")
+push_file("the same, decomposed", b"twi\xcc\x88n")
 push_file("name of control characters, ESC [ 2 J and a newline", b"\x1b[2J\n\x07")
 push_file("file in the store `../resources`", b"a", store=b"../resources")
 push_file("file in the store `..`", b"a", store=b"..")
@@ -217,7 +226,7 @@ push_file("file in a store with a name of 256 bytes", b"a", store=b"s" * 256)
 
 # --- what belongs where ----------------------------------------------------------------------------------------------------------------
 
-say("# Rows and tables", "")
+section("Row or table")
 
 
 def push_row(sent, table, store=b"users.db", rec=None, **how):
@@ -260,7 +269,7 @@ schema("schema: no SQL at all", b"\0\xff")
 
 # --- the archive -----------------------------------------------------------------------------------------------------------------------
 
-say("# The archive", "")
+section("Bundle")
 
 
 def odd(sent, *members, text=None):
@@ -274,7 +283,7 @@ odd("member that is a character device", header(b"00000001.leaves", 0, typeflag=
 odd("member that is a block device", header(b"00000001.leaves", 0, typeflag=b"4"))
 odd("member that is a FIFO", header(b"00000001.leaves", 0, typeflag=b"6"))
 odd("member that is a directory", header(b"00000001.leaves/", 0, typeflag=b"5"))
-odd("sparse member (GNU)", header(b"00000001.leaves", 0, typeflag=b"S"))
+odd("sparse member (GNU)", member(b"00000001.leaves", F, typeflag=b"S"))
 odd("sparse member (pax)", member(b"p", b"22 GNU.sparse.major=1\n", typeflag=b"x"), member(b"00000001.leaves", F))
 odd("pax header that names another path", member(b"p", b"24 path=../../etc/passwd\n", typeflag=b"x"), member(b"00000001.leaves", F))
 odd("GNU long name", member(b"././@LongLink", b"../" * 200, typeflag=b"L"), member(b"00000001.leaves", F))
@@ -325,7 +334,7 @@ push("a file of 2^60 bytes, without content", bundle((b"resources", file_leaf(b"
 
 # --- bombs -----------------------------------------------------------------------------------------------------------------------------
 
-say("# Compressed", "")
+section("Compressed")
 
 
 def packed(data, *how):
@@ -347,11 +356,11 @@ push("zstd that is cut", packed(bundle((b"resources", file_leaf(b"new")), conten
 
 # --- other requests --------------------------------------------------------------------------------------------------------------------
 
-say("# Other requests of a webserver", "")
+section("Request", "")
 
 
 def req(sent, method, path, body=None, headers=AUTH):
-    say(sent, words(*ask(method, path, body, headers)))
+    say(sent, words(*ask(method, path, body, headers)), f"`{method} {re.sub(r'[0-9a-f-]{32,}', 'ID', path.partition('?')[0])}`")
 
 
 for name in ("no secret", "a wrong secret", "a login that is none"):
@@ -366,10 +375,11 @@ req("10,001 wanted leaves", "POST", "/api/bundle", b"".join(len(f).to_bytes(4, "
 req("wanted leaves that are none", "POST", "/api/bundle", b"nonsense", AUTH | {"Sameroot-Root": info["root"]})
 req("a list of a place `resources/..%2f..%2fstate`", "GET", "/api/tree/list?path=resources/..%2f..%2fstate")
 req("the hash of nothing that is here", "GET", "/api/blob/" + "0" * 32)
-req("an upload of 2^60 bytes", "PUT", f"/api/upload/{H.hex()}?store=resources&bytes={1 << 60}&offset=0", b"x")
-req("an upload for a database", "PUT", f"/api/upload/{H.hex()}?store=users.db&bytes={2 << 20}&offset=0", b"x")
-req("an upload beyond its end", "PUT", f"/api/upload/{H.hex()}?store=resources&bytes={2 << 20}&offset={3 << 20}", b"x")
+req("an upload of 2^60 bytes", "PUT", f"/api/upload/{H.hex()}?store=resources&size={1 << 60}&offset=0", b"x")
+req("an upload for a database", "PUT", f"/api/upload/{H.hex()}?store=users.db&size={2 << 20}&offset=0", b"x")
+req("an upload beyond its end", "PUT", f"/api/upload/{H.hex()}?store=resources&size={2 << 20}&offset={3 << 20}", b"x")
 PUT = f"/api/webservers/{US}"
+req("a webserver that is new", "PUT", PUT, json.dumps({"name": "evil"}))
 req("a webserver's word of itself, 70,000 bytes", "PUT", PUT, json.dumps({"name": "x" * 70000}))
 req("of a status of 60,000 bytes", "PUT", PUT, json.dumps({"status": {"x": "y" * 60000}}))
 req("3,000 levels of JSON", "PUT", PUT, b"[" * 3000)
@@ -383,36 +393,35 @@ for i in range(9):
     answer = ask("PUT", f"/api/webservers/{uuid.UUID(int=0x700 + i)}", json.dumps({"name": f"many{i}"}))
     if answer[0] != 204:
         break
-say("more webservers than there is room for", words(*answer))
+say("more webservers than there is room for", words(*answer), "`PUT /api/webservers/ID`")
 
 # --- HTTP itself -----------------------------------------------------------------------------------------------------------------------
 
-say("# HTTP", "")
+section("HTTP", "the HTTP server")
 
 
-def wire(sent, data, more=b""):
-    """The status and the words of the first answer, and whether anything is answered after it."""
-    s = raw(data + more, shut=True)
-    s.settimeout(10)
+def wire(sent, data, more=b"Connection: close\r\n\r\n"):
+    """The status and the words of the first answer; and whether what is behind it was taken for a request.  Of an error within a body, libmicrohttpd's answer
+    or the end is there first."""
+    s = raw(data + more)
     got = b""
     try:
         while part := s.recv(65536):
             got += part
     except ConnectionResetError:
         pass
-    except TimeoutError:
-        return say(sent, "it stays open")
     s.close()
+    if data.startswith(POST + b"Transfer-Encoding: chunked\r\n\r\n") and got.split(b" ")[1:2] in ([], [b"400"], [b"413"]) and b"no such path" not in got:
+        return say(sent, "400, 413 or nothing; then closed")
     if not got:
         return say(sent, "closed")
-    status, body = int(got.split(b" ")[1]), got.partition(b"\r\n\r\n")[2]
-    answers = got.count(b"HTTP/1.1 ")
-    length = re.search(rb"Content-Length: (\d+)", got)
-    text = words(status, body[:int(length[1])] if length else body)
-    return say(sent, text + (f"; {answers - 1} more answered" if answers > 1 else "; then closed" if more else ""))
+    first, _, rest = got.partition(b"\r\n\r\n")
+    length = re.search(rb"Content-Length: (\d+)", first)
+    text = words(int(first.split(b" ")[1]), rest[:int(length[1])] if length else rest)
+    return say(sent, text + ("; what follows is answered" if b"no such path" in rest else "; then closed"))
 
 
-NEXT = b"GET /api/smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+NEXT = b"GET /api/smuggled HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 wire("Content-Length and Transfer-Encoding", POST + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", NEXT)
 wire("two Content-Lengths", POST + b"Content-Length: 0\r\nContent-Length: 40\r\n\r\n", NEXT)
 wire("`Content-Length: -1`", POST + b"Content-Length: -1\r\n\r\n", NEXT)
@@ -422,28 +431,28 @@ wire("a Content-Length of 40 digits", POST + b"Content-Length: " + b"9" * 40 + b
 wire("`Transfer-Encoding: chunked, identity`", POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", NEXT)
 wire("`Transfer-Encoding : chunked`", POST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", NEXT)
 wire("`Transfer-Encoding: xchunked`", POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", NEXT)
-wire("a chunk of 2^68 bytes", POST + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nx")
-wire("a chunk of `-1` bytes", POST + b"Transfer-Encoding: chunked\r\n\r\n-1\r\nx")
-wire("a field on two lines", GET + b"Connection: close\r\nX-A: b\r\n c\r\n\r\n")
+wire("a chunk of 2^68 bytes", POST + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nx", NEXT)
+wire("a chunk of `-1` bytes", POST + b"Transfer-Encoding: chunked\r\n\r\n-1\r\nx", NEXT)
+wire("`Content: 4`, `-Length` on the next line", POST + b"Content: 4\r\n -Length\r\n\r\nabcd", NEXT)
+wire("a field on two lines", GET + b"X-A: b\r\n c\r\n\r\n", NEXT)
+wire("a Content-Length on two lines", POST + b"Content-Length: 4\r\n 0\r\n\r\nabcd", NEXT)
+wire("`Transfer-Encoding: chunked` on two lines, and a Content-Length", POST + b"Content-Length: 4\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n", NEXT)
 wire("no Host", b"GET /api/tree HTTP/1.1\r\n\r\n", NEXT)
 wire("two Hosts", GET + b"Host: y\r\n\r\n", NEXT)
 wire("a NUL in a field", GET + b"X-A: b\0c\r\n\r\n", NEXT)
 wire("101 fields", GET + b"X: y\r\n" * 99 + b"\r\n", NEXT)
 wire("a head of 20,000 bytes", GET + b"X: " + b"y" * 20000 + b"\r\n\r\n", NEXT)
-wire("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-wire("`CONNECT`", b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n")
+wire("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"")
+wire("`CONNECT`", b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n")
 wire("a target with `..%2f`", b"GET /api/results/..%2f..%2fetc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", NEXT)
 wire("a target with `%00`", b"GET /api/blob/a%00b HTTP/1.1\r\nHost: x\r\n\r\n", NEXT)
 wire("a target with `%zz`", b"GET /api/blob/%zz HTTP/1.1\r\nHost: x\r\n\r\n", NEXT)
 wire("a target that is a URL", b"GET http://elsewhere/ HTTP/1.1\r\nHost: x\r\n\r\n", NEXT)
-wire("not HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500))
+wire("not HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500), b"")
 
-say("# Slow and silent", "")
-for s in slow[:-1]:
+section("Slow or silent", "the HTTP server")
+for s in slow:
     s.told()
-    done.set()
-cut.set()
-slow[-1].told()
 
-for sent, outcome in lines:
-    print(f"{sent}\t{outcome}")
+if tree()["root"] != info["root"]:
+    say("all of the above", "it changed something")

@@ -1,0 +1,27 @@
+#!/usr/bin/env bats
+# tests/HOSTILE.md: what hostile peers send to the real programs, and what comes of it.  `make hostile-table` writes it anew.
+
+load lib
+
+tables() {
+	sql "$T/datastore/users.db" "SELECT name FROM sqlite_master ORDER BY name = 't' DESC, name, sql"
+}
+
+PAGE=$BATS_TEST_DIRNAME/../HOSTILE.md
+
+@test "what a hostile webserver sends, and what comes of it, is what HOSTILE.md says" {
+	write_config datastore Client-Timeout=2 Max-Webservers=6 Max-Leaves=1000 Max-Push-Bytes=67108864
+	fill A
+	head -c 32M /dev/zero >"$T/A/resources/big"
+	start_datastore
+	rounds A
+	tables >"$T/tables"
+	python3 "$HERE/hostile_webserver.py" "$DATASTORE_PORT" "$T/control-auth" >"$T/webserver"
+	ready datastore
+	check_databases
+	tables | diff - "$T/tables" | diff - <(printf '1d0\n< t\n') # of all that, one
+	[ -z "$(find "$T/datastore/resources/.sameroot/stage" -type f)" ]
+	python3 "$HERE/table.py" "$T/webserver" >"$T/HOSTILE.md"
+	[[ -z ${HOSTILE_TABLE:-} ]] || cp "$T/HOSTILE.md" "$PAGE"
+	diff -u "$PAGE" "$T/HOSTILE.md"
+}
