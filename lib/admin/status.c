@@ -69,7 +69,7 @@ static bool all_well(const json_t *status)
 	for (i = 0; (o = json_array_get(webservers, i)); i++)
 		if (!webserver_is_well(o))
 			return false;
-	if (!sr_waiting_is_empty(json_object_get(status, "status")))
+	if (!sr_waiting_is_empty(json_object_get(status, "status")) || number(json_object_get(status, "verify"), "wrong_count"))
 		return false;
 	if (is(text(status, "role"), "datastore"))
 		return json_is_true(ready);
@@ -261,6 +261,21 @@ static void add_absence(struct sr_table *t, const json_t *status)
 		}
 }
 
+static void add_verified(struct sr_table *t, const json_t *v)
+{
+	char when[SR_WHEN_TEXT];
+
+	if (!json_is_object(v))
+		return;
+	sr_when_text(when, number(v, "ended_ms"));
+	sr_table_add(t, "verified");
+	if (number(v, "ended_ms"))
+		sr_table_add(t, "%s: %lld entries, %lld not what the tree says%s", when, number(v, "entries"), number(v, "wrong_count"),
+			     json_is_true(json_object_get(v, "running")) ? "; it goes on again now" : "");
+	else
+		sr_table_add(t, "%s", json_is_true(json_object_get(v, "running")) ? "for the first time now" : "not yet");
+}
+
 static void show_head(const json_t *status, long long now_ms, FILE *out)
 {
 	struct sr_table t;
@@ -284,6 +299,7 @@ static void show_head(const json_t *status, long long now_ms, FILE *out)
 		sr_table_add(&t, "conflicts");
 		add_archive(&t, status);
 	}
+	add_verified(&t, json_object_get(status, "verify"));
 	if (json_object_get(status, "trash"))
 		add_trash(&t, json_object_get(status, "trash"));
 	sr_table_print(&t, out, "");

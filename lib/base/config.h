@@ -91,6 +91,7 @@ struct sr_config {
 	char *results_directory; /* NULL: none */
 	char *health_check_url;  /* NULL: none */
 	uint64_t max_lag;        /* seconds; 0: none */
+	uint64_t verify_interval; /* days; 0: never */
 	uint64_t resource_max_size;                    /* bytes */
 	uint64_t max_delete_percent, max_delete_count; /* the defaults of the stores; ask those */
 	uint64_t trash_days;                           /* the datastore keeps for so long what was replaced or deleted ... */

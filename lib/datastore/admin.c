@@ -123,6 +123,7 @@ json_t *sr_ds_status_json(struct sr_datastore *d)
 	json_object_set_new(o, "status", waiting_json(d));
 	pthread_mutex_unlock(&d->face);
 	json_object_set_new(o, "balancer", sr_balance_report(d->balance));
+	json_object_set_new(o, "verify", sr_verifier_report(d->verifier));
 	json_object_set_new(o, "webservers", sr_ds_webservers_json(d));
 	return o;
 }

@@ -2,7 +2,6 @@
 #include "lib/datastore/internal.h"
 
 #include "lib/replica/backup.h"
-#include "lib/replica/verify.h"
 
 static enum sr_status scan(void *ctx, size_t i, struct sr_err *err)
 {
@@ -76,10 +75,9 @@ enum sr_status sr_ds_pin(struct sr_datastore *d, struct sr_pin *out, struct sr_e
 	return rc;
 }
 
-typedef enum sr_status reply_fn(struct sr_datastore *d, struct sr_request *req, struct sr_pin *pin, struct sr_err *err);
-
-static enum sr_status with_pin(struct sr_datastore *d, struct sr_request *req, reply_fn *fn, struct sr_err *err)
+enum sr_status sr_ds_backup_handler(void *ctx, struct sr_request *req, struct sr_err *err)
 {
+	struct sr_datastore *d = ctx;
 	struct sr_pin p = {0};
 	int lock = -1;
 	enum sr_status rc = sr_backup_begin(d->r, &lock, err);
@@ -88,30 +86,38 @@ static enum sr_status with_pin(struct sr_datastore *d, struct sr_request *req, r
 		return rc;
 	rc = sr_ds_pin(d, &p, err);
 	if (rc == SR_OK) {
-		rc = fn(d, req, &p, err);
+		rc = sr_backup_reply(req, &p, &d->serve, true, err);
 		sr_ds_unpin(d, &p);
 	}
 	sr_backup_end(lock);
 	return rc;
 }
 
-static enum sr_status reply_backup(struct sr_datastore *d, struct sr_request *req, struct sr_pin *p, struct sr_err *err)
-{
-	return sr_backup_reply(req, p, &d->serve, true, err);
-}
-
-static enum sr_status reply_verify(struct sr_datastore *d, struct sr_request *req, struct sr_pin *p, struct sr_err *err)
-{
-	(void)d;
-	return sr_verify_reply(req, p, err);
-}
-
-enum sr_status sr_ds_backup_handler(void *ctx, struct sr_request *req, struct sr_err *err)
-{
-	return with_pin(ctx, req, reply_backup, err);
-}
-
 enum sr_status sr_ds_verify_handler(void *ctx, struct sr_request *req, struct sr_err *err)
 {
-	return with_pin(ctx, req, reply_verify, err);
+	struct sr_datastore *d = ctx;
+
+	return sr_verifier_reply(d->verifier, req, err);
+}
+
+static enum sr_status pin_for_verifier(void *ctx, struct sr_pin *out, struct sr_err *err)
+{
+	return sr_ds_pin(ctx, out, err);
+}
+
+static void unpin_for_verifier(void *ctx, struct sr_pin *pin)
+{
+	sr_ds_unpin(ctx, pin);
+}
+
+enum sr_status sr_ds_verifier_start(struct sr_datastore *d, struct sr_err *err)
+{
+	struct sr_verifier_options o = {.state_dir = d->config->datastore_state_directory,
+					.balance = d->balance,
+					.pin = pin_for_verifier,
+					.unpin = unpin_for_verifier,
+					.replica = d->r,
+					.ctx = d};
+
+	return sr_verifier_start(&d->verifier, &o, d->config->verify_interval, err);
 }

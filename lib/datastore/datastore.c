@@ -336,6 +336,7 @@ void sr_datastore_reload(struct sr_datastore *d, const struct sr_config *fresh)
 	d->trim_days = fresh->webserver_trim_days;
 	pthread_mutex_unlock(&d->face);
 	pthread_mutex_unlock(&d->writer);
+	sr_verifier_set(d->verifier, fresh->verify_interval);
 	poke(d, false);
 }
 
@@ -472,6 +473,9 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 
 	if (rc != SR_OK)
 		return rc;
+	rc = sr_ds_verifier_start(d, err); /* before anybody asks */
+	if (rc != SR_OK)
+		return rc;
 	d->relay = (struct sr_relay){.peers = d->peers, .balance = d->balance, .shutdown = d->shutdown};
 	o.certificate = d->certificate;
 	o.key = d->key;
@@ -529,6 +533,7 @@ void sr_datastore_close(struct sr_datastore *d)
 		return;
 	sr_shutdown_detach(d->shutdown);
 	stop_server(d);
+	sr_verifier_stop(d->verifier);
 	sr_results_free(d->results);
 	sr_peers_free(d->peers);
 	if (d->running) {

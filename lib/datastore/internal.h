@@ -31,6 +31,7 @@
 #include "lib/node/relay.h"
 #include "lib/node/results.h"
 #include "lib/node/shutdown.h"
+#include "lib/node/verifier.h"
 #include "lib/replica/admit.h"
 #include "lib/replica/conflict_routes.h"
 #include "lib/replica/hello.h"
@@ -156,6 +157,7 @@ struct sr_datastore {
 	struct sr_shutdown *shutdown; /* BORROWED; NULL: none */
 	bool last_asked, last_done; /* the last turn of a shutdown; with face */
 	struct sr_page *page;
+	struct sr_verifier *verifier; /* from sr_datastore_listen on */
 	char *certificate, *key; /* paths; NULL: plain HTTP */
 
 	pthread_mutex_t writer;
@@ -511,6 +513,7 @@ struct sr_pin;
 SR_MUST enum sr_status sr_ds_pin(struct sr_datastore *d, struct sr_pin *out, struct sr_err *err);
 void sr_ds_unpin(struct sr_datastore *d, struct sr_pin *pin);
 enum sr_status sr_ds_backup_handler(void *ctx, struct sr_request *req, struct sr_err *err);
+SR_MUST enum sr_status sr_ds_verifier_start(struct sr_datastore *d, struct sr_err *err);
 enum sr_status sr_ds_verify_handler(void *ctx, struct sr_request *req, struct sr_err *err);
 
 /* --- registry.c --------------------------------------------------------------------------------------------------- */

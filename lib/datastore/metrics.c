@@ -147,6 +147,7 @@ void sr_ds_tell_metrics(void *ctx, struct sr_metrics_page *p)
 			   (uint64_t)json_integer_value(json_object_get(status, "seq")));
 	sr_metrics_status(p, status);
 	tell_trash(p, json_object_get(status, "trash"));
+	sr_verifier_tell_metrics(d->verifier, p);
 	tell_webservers(p, json_object_get(status, "webservers"));
 	json_decref(status);
 }

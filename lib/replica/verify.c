@@ -37,6 +37,8 @@ static enum sr_status tell(struct job *j, bool now, struct sr_err *err)
 
 	if (sr_replica_awaited(j->r))
 		return sr_err_set(err, SR_E_UNAVAILABLE, "the stores are opened anew: say it again");
+	if (j->ops->step && j->ops->step(j->ops->ctx, j->counts, err) != SR_OK)
+		return err->code;
 	if (!now && ticks - j->told_ms < EVERY_MS)
 		return SR_OK;
 	j->told_ms = ticks;
@@ -90,6 +92,21 @@ static enum sr_status wrong(struct job *j, struct sr_bytes path, const char *wha
 	return rc;
 }
 
+static enum sr_status wrong_content(struct job *j, const struct sr_leaf *leaf, const struct sr_hash *found, struct sr_err *err)
+{
+	char expected_text[SR_HASH_TEXT], found_text[SR_HASH_TEXT];
+	char *what;
+	enum sr_status rc;
+
+	sr_hash_text(expected_text, &leaf->to.hash);
+	sr_hash_text(found_text, found);
+	what = sr_format("its content is not what the tree says, though its size and times are unchanged: expected %s, found %s", expected_text,
+			 found_text);
+	rc = wrong(j, leaf->path, what, err);
+	free(what);
+	return rc;
+}
+
 static enum sr_status verify_open(struct job *j, const struct sr_leaf *leaf, int fd, struct sr_err *err)
 {
 	struct stat before, after;
@@ -109,8 +126,7 @@ static enum sr_status verify_open(struct job *j, const struct sr_leaf *leaf, int
 		j->counts->changed++;
 		return SR_OK;
 	}
-	return wrong(j, leaf->path, whole ? "its content is not what the tree says, though its size and times are unchanged" : "it cannot be read",
-		     err);
+	return whole ? wrong_content(j, leaf, &hash, err) : wrong(j, leaf->path, "it cannot be read", err);
 }
 
 static enum sr_status verify_file(struct job *j, const struct sr_leaf *leaf, struct sr_err *err)
@@ -226,6 +242,19 @@ static void count_all(struct job *j)
 	sr_replica_unlock(j->r);
 }
 
+enum sr_status sr_verify_copy(struct sr_pin *pin, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	for (size_t i = 0; rc == SR_OK && i < pin->n; i++)
+		if (pin->stores[i].readable && pin->stores[i].exact && pin->stores[i].view && sr_view_blocks(pin->stores[i].view)) {
+			rc = sr_backup_database(pin, i, NULL, NULL, NULL, NULL, err);
+			if (rc == SR_E_DATA) /* it is told when it is its turn */
+				rc = SR_OK;
+		}
+	return rc;
+}
+
 enum sr_status sr_verify_pin(struct sr_pin *pin, const struct sr_verify_ops *ops, struct sr_verify_counts *counts, struct sr_err *err)
 {
 	struct job j = {.pin = pin, .r = pin->r, .ops = ops, .counts = counts, .told_ms = sr_ticks_ms()};
@@ -236,9 +265,15 @@ enum sr_status sr_verify_pin(struct sr_pin *pin, const struct sr_verify_ops *ops
 	j.nodes = sr_nodes_new(&j.r->key);
 	j.chunk = sr_alloc(CHUNK);
 	count_all(&j);
-	rc = sr_state_reader(&j.state, sr_state_dir(j.r->state), err);
+	rc = sr_verify_copy(pin, err);
+	if (rc == SR_OK)
+		rc = sr_state_reader(&j.state, sr_state_dir(j.r->state), err);
+	for (j.i = 0; rc == SR_OK && j.i < pin->n; j.i++) /* first what a pin sees, and holds */
+		if (pin->stores[j.i].kind == SR_KIND_DATABASE)
+			rc = verify_store(&j, err);
 	for (j.i = 0; rc == SR_OK && j.i < pin->n; j.i++)
-		rc = verify_store(&j, err);
+		if (pin->stores[j.i].kind != SR_KIND_DATABASE)
+			rc = verify_store(&j, err);
 	sr_state_close(j.state);
 	sr_hasher_free(j.hasher);
 	sr_nodes_free(j.nodes);
@@ -278,7 +313,7 @@ static enum sr_status reply_progress(void *ctx, const struct sr_verify_counts *c
 			  err);
 }
 
-enum sr_status sr_verify_reply(struct sr_request *req, struct sr_pin *pin, struct sr_err *err)
+enum sr_status sr_verify_reply(struct sr_request *req, sr_verify_fn *look, void *ctx, struct sr_err *err)
 {
 	struct sr_verify_ops ops = {.ctx = req, .wrong = reply_wrong, .skipped = reply_skipped, .progress = reply_progress};
 	struct sr_verify_counts c = {0};
@@ -286,7 +321,7 @@ enum sr_status sr_verify_reply(struct sr_request *req, struct sr_pin *pin, struc
 	enum sr_status rc;
 
 	sr_reply_start(req, 200, "application/x-ndjson", -1);
-	rc = sr_verify_pin(pin, &ops, &c, &own);
+	rc = look(ctx, &ops, &c, &own);
 	if (rc == SR_OK)
 		rc = write_line(req,
 				json_pack("{s:b, s:I, s:I, s:I, s:I}", "done", 1, "leaves", (json_int_t)c.leaves, "bytes", (json_int_t)c.bytes,

@@ -20,12 +20,17 @@ struct sr_verify_ops {
 	enum sr_status (*wrong)(void *ctx, const char *path, const char *what, struct sr_err *err);
 	enum sr_status (*skipped)(void *ctx, const char *store, const char *why, struct sr_err *err); /* a store that cannot be looked at */
 	enum sr_status (*progress)(void *ctx, const struct sr_verify_counts *counts, struct sr_err *err); /* now and then; may end it */
+	enum sr_status (*step)(void *ctx, const struct sr_verify_counts *counts, struct sr_err *err); /* each 256 KiB at most; may wait, and end it; or NULL */
 };
 /* From any thread that uses the replica, after sr_backup_begin. */
 SR_MUST enum sr_status sr_verify_pin(struct sr_pin *pin, const struct sr_verify_ops *ops, struct sr_verify_counts *counts, struct sr_err *err);
 
+/* Databases that keep their application waiting while they are read are copied, and do so no more.  Before sr_verify_pin, which does it else. */
+SR_MUST enum sr_status sr_verify_copy(struct sr_pin *pin, struct sr_err *err);
+
 /* GET: a JSON object a line: {"leaves", "bytes", "leaves_total", "bytes_total"} now and then, {"path", "what"}, {"store", "why"}, and at the end
  * {"done": true, "leaves", "bytes", "wrong", "changed"} or {"error"}. */
-SR_MUST enum sr_status sr_verify_reply(struct sr_request *req, struct sr_pin *pin, struct sr_err *err);
+typedef enum sr_status sr_verify_fn(void *ctx, const struct sr_verify_ops *ops, struct sr_verify_counts *counts, struct sr_err *err);
+SR_MUST enum sr_status sr_verify_reply(struct sr_request *req, sr_verify_fn *look, void *ctx, struct sr_err *err);
 
 #endif

@@ -241,6 +241,8 @@ void sr_waiting_fit(json_t *waiting, size_t most)
 	free(why);
 }
 
+#define ROTTEN "it is not passed on; write it anew from another node or a backup; `sameroot verify` looks again"
+
 /* --- all of it ---------------------------------------------------------------------------------------------------------------------- */
 
 static void list_one(json_t *list, const char *node, const char *what, const char *why, int64_t since_ms, const char *command)
@@ -301,6 +303,14 @@ static void list_webserver(json_t *list, const json_t *w)
 	list_waiting(list, node, waiting);
 }
 
+static void list_rotten(json_t *list, const json_t *verify)
+{
+	const json_t *o;
+
+	for (size_t i = 0; (o = json_array_get(json_object_get(verify, "wrong"), i)); i++)
+		list_one(list, NULL, sr_json_text(o, "path", "-"), sr_json_text(o, "what", "-"), number_of(verify, "ended_ms"), ROTTEN);
+}
+
 json_t *sr_waiting_list(const json_t *status)
 {
 	json_t *list = json_array();
@@ -308,6 +318,7 @@ json_t *sr_waiting_list(const json_t *status)
 	const json_t *w, *webservers = role && !strcmp(role, "datastore") ? json_object_get(status, "webservers") : NULL;
 
 	list_waiting(list, NULL, json_object_get(status, "status"));
+	list_rotten(list, json_object_get(status, "verify"));
 	for (size_t i = 0; (w = json_array_get(webservers, i)); i++)
 		list_webserver(list, w);
 	return list;

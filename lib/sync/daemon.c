@@ -189,6 +189,7 @@ void sr_sync_daemon_close(struct sr_sync_daemon *d)
 	if (d->server)
 		sr_address_remove(d->config->state_directory);
 	sr_server_stop(d->server, sr_shutdown_patience_ms(d->shutdown, 3000));
+	sr_verifier_stop(d->verifier);
 	sr_health_stop(d->health);
 	sr_results_free(d->results);
 	sr_peers_free(d->peers);
@@ -495,6 +496,7 @@ void sr_sync_daemon_reload(struct sr_sync_daemon *d, struct sr_config *fresh)
 {
 	reload_secrets(d, fresh);
 	sr_health_set(d->health, fresh->health_check_url, fresh->max_lag);
+	sr_verifier_set(d->verifier, fresh->verify_interval);
 	pthread_mutex_lock(&d->lock);
 	d->interval_ms = fresh->update_interval * 1000;
 	sr_config_free(d->fresh);

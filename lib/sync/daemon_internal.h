@@ -11,6 +11,7 @@
 #include "lib/node/relay.h"
 #include "lib/node/results.h"
 #include "lib/node/shutdown.h"
+#include "lib/node/verifier.h"
 #include "lib/replica/admit.h"
 #include "lib/replica/conflict_routes.h"
 #include "lib/replica/hello.h"
@@ -30,6 +31,7 @@ struct sr_sync_daemon {
 	struct sr_balance *balance;
 	struct sr_page *page;
 	struct sr_health *health;
+	struct sr_verifier *verifier;
 	struct sr_peers *peers;
 	int64_t learnt_ms; /* by the loop, of sr_ticks_ms(): when it asked for the registry; 0: not yet */
 	struct sr_relay relay;

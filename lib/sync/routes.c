@@ -9,7 +9,6 @@
 #include "lib/replica/backup.h"
 #include "lib/replica/conflict.h"
 #include "lib/replica/keypair.h"
-#include "lib/replica/verify.h"
 
 #define BORROW_S  600
 #define MOST_BODY 4096
@@ -147,6 +146,7 @@ json_t *sr_sync_daemon_status(struct sr_sync_daemon *d)
 		return NULL;
 	rows = registry_json(d, &age_s, &why);
 	json_object_set_new(o, "balancer", sr_balance_report(d->balance));
+	json_object_set_new(o, "verify", sr_verifier_report(d->verifier));
 	json_object_set_new(o, "webservers", rows);
 	json_object_set_new(o, "webservers_age", age_s < 0 ? json_null() : json_integer(age_s));
 	json_object_set_new(o, "webservers_why", why.code == SR_OK ? json_null() : json_string(why.text));
@@ -218,8 +218,9 @@ static void tell_of_conflicts(void *ctx)
 }
 
 /* Not SR_OK: nothing is to be undone. */
-static enum sr_status pin(struct sr_sync_daemon *d, struct sr_pin *out, struct sr_err *err)
+static enum sr_status pin(void *ctx, struct sr_pin *out, struct sr_err *err)
 {
+	struct sr_sync_daemon *d = ctx;
 	char why[256];
 	enum sr_status rc = SR_OK;
 
@@ -236,8 +237,17 @@ static enum sr_status pin(struct sr_sync_daemon *d, struct sr_pin *out, struct s
 	return rc;
 }
 
-static enum sr_status with_pin(struct sr_sync_daemon *d, struct sr_request *req, bool verify, struct sr_err *err)
+static void unpin(void *ctx, struct sr_pin *p)
 {
+	struct sr_sync_daemon *d = ctx;
+
+	sr_pin_release(p);
+	sr_replica_unuse(sr_sync_replica(d->sync));
+}
+
+static enum sr_status get_backup(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_sync_daemon *d = ctx;
 	struct sr_replica *r = sr_sync_replica(d->sync);
 	struct sr_pin p = {0};
 	int lock = -1;
@@ -247,22 +257,18 @@ static enum sr_status with_pin(struct sr_sync_daemon *d, struct sr_request *req,
 		return rc;
 	rc = pin(d, &p, err);
 	if (rc == SR_OK) {
-		rc = verify ? sr_verify_reply(req, &p, err) : sr_backup_reply(req, &p, NULL, false, err);
-		sr_pin_release(&p);
-		sr_replica_unuse(r);
+		rc = sr_backup_reply(req, &p, NULL, false, err);
+		unpin(d, &p);
 	}
 	sr_backup_end(lock);
 	return rc;
 }
 
-static enum sr_status get_backup(void *ctx, struct sr_request *req, struct sr_err *err)
-{
-	return with_pin(ctx, req, false, err);
-}
-
 static enum sr_status get_verify(void *ctx, struct sr_request *req, struct sr_err *err)
 {
-	return with_pin(ctx, req, true, err);
+	struct sr_sync_daemon *d = ctx;
+
+	return sr_verifier_reply(d->verifier, req, err);
 }
 
 static void tell_metrics(void *ctx, struct sr_metrics_page *p)
@@ -270,6 +276,7 @@ static void tell_metrics(void *ctx, struct sr_metrics_page *p)
 	struct sr_sync_daemon *d = ctx;
 
 	sr_sync_tell_metrics(d->sync, p);
+	sr_verifier_tell_metrics(d->verifier, p);
 }
 
 /* --- all of them --------------------------------------------------------------------------------------------------------- */
@@ -286,6 +293,18 @@ static const struct sr_route own_routes[] = {
 	{"POST", "/api/admin/forget-key", post_forget_key, SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/adopt", post_adopt, SR_ROUTE_ADMIN, MOST_BODY},
 };
+
+static enum sr_status start_verifier(struct sr_sync_daemon *d, struct sr_err *err)
+{
+	struct sr_verifier_options o = {.state_dir = d->config->state_directory,
+					.balance = d->balance,
+					.pin = pin,
+					.unpin = unpin,
+					.replica = sr_sync_replica(d->sync),
+					.ctx = d};
+
+	return sr_verifier_start(&d->verifier, &o, d->config->verify_interval, err);
+}
 
 static enum sr_status ensure_certificate(const struct sr_config *c, struct sr_keypair *pair, struct sr_err *err)
 {
@@ -332,6 +351,8 @@ enum sr_status sr_sync_daemon_listen(struct sr_sync_daemon *d, struct sr_err *er
 	o.certificate = pair.certificate;
 	o.key = pair.key;
 	o.client_ca = c->client_ca_file;
+	if (rc == SR_OK)
+		rc = start_verifier(d, err);
 	if (rc == SR_OK)
 		rc = sr_server_start(&d->server, &o, err);
 	sr_keypair_free(&pair);
