@@ -24,7 +24,7 @@ struct sr_admin { /* all BORROWED */
 	size_t n_args;
 	bool all, content, keep; /* conflicts list --all, show --content, restore --keep */
 	const char *as, *older_than, *all_of; /* conflicts restore --as, remove --older-than, --all-of; NULL: not given */
-	bool deep;        /* verify FILE */
+	bool deep, repair; /* verify FILE; verify without */
 	const char *store; /* adopt --mirror: NULL is all of them */
 	const char *address;       /* init, join --line: HOST[:PORT]; NULL: to be asked or found out */
 	const char *external_addr; /* join LINE; NULL: as configured, or to be asked */

@@ -129,7 +129,8 @@ static enum sr_status verify_file(const struct sr_admin *a, int *status, struct 
 struct looking {
 	const struct sr_admin *a;
 	struct sr_byte_line line;
-	json_t *wrong, *skipped; /* with --json */
+	json_t *wrong;   /* with --json, or for --repair */
+	json_t *skipped; /* with --json */
 	uint64_t n_wrong, n_skipped;
 	struct sr_verify_counts counts;
 	bool done;
@@ -143,7 +144,7 @@ static enum sr_status on_wrong(void *ctx, const char *path, const char *what, st
 	l->n_wrong++;
 	if (l->wrong)
 		json_array_append_new(l->wrong, json_pack("{s:s, s:s}", "path", path, "what", what));
-	else
+	if (!l->a->json)
 		fprintf(l->a->out, "%s: %s\n", path, what);
 	return SR_OK;
 }
@@ -255,7 +256,7 @@ static void report(const struct looking *l)
 {
 	json_t *o;
 
-	if (!l->wrong) {
+	if (!l->a->json) {
 		fprintf(l->a->out, "%" PRIu64 " entries, %.1f MB read again: %" PRIu64 " not what the tree says", l->counts.leaves,
 			(double)l->counts.bytes / 1e6, l->n_wrong);
 		if (l->counts.changed)
@@ -270,22 +271,71 @@ static void report(const struct looking *l)
 	json_decref(o);
 }
 
+/* --- repairing ---------------------------------------------------------------------------------------------------------- */
+
+/* Of one; what came of it goes into it as "repaired", the node that had its content, or "left", why not. */
+static void repair_one(struct sr_here *h, struct looking *l, json_t *o)
+{
+	const char *path = json_string_value(json_object_get(o, "path")), *from;
+	json_t *wish = json_pack("{s:s}", "path", path), *said;
+	char *body = json_dumps(wish, JSON_COMPACT);
+	struct sr_call call = {.method = "POST", .target = "/api/admin/repair", .body = sr_bytes_of(body), .quiet_s = QUIET_S};
+	struct sr_buf answer = {0};
+	struct sr_err own = {0};
+	enum sr_status rc = sr_here_call(h, &call, &answer, &own);
+
+	said = rc == SR_OK ? json_loadb((const char *)answer.at, answer.len, 0, NULL) : NULL;
+	from = json_string_value(json_object_get(said, "from"));
+	if (rc == SR_OK) {
+		l->n_wrong--;
+		json_object_set_new(o, "repaired", json_string(from ? from : "itself"));
+	} else {
+		json_object_set_new(o, "left", json_string(own.text));
+	}
+	if (!l->a->json && from)
+		fprintf(l->a->out, "%s: repaired, from %s; what had rotted is in the conflict archive\n", path, from);
+	else if (!l->a->json)
+		fprintf(l->a->out, "%s: %s\n", path, rc == SR_OK ? "it is what the tree says again" : own.text);
+	json_decref(said);
+	json_decref(wish);
+	free(body);
+	sr_buf_free(&answer);
+}
+
+static enum sr_status repair(struct sr_here *h, struct looking *l, struct sr_err *err)
+{
+	char *question = sr_format("Take %s%zu from another node?", json_array_size(l->wrong) == 1 ? "this " : "these ", json_array_size(l->wrong));
+	enum sr_status rc = sr_admin_agree(l->a, question, err);
+	size_t i;
+	json_t *o;
+
+	free(question);
+	for (i = 0; rc == SR_OK && (o = json_array_get(l->wrong, i)); i++)
+		repair_one(h, l, o);
+	return rc;
+}
+
 static enum sr_status verify_node(const struct sr_admin *a, int *status, struct sr_err *err)
 {
-	struct looking l = {.a = a, .wrong = a->json ? json_array() : NULL, .skipped = a->json ? json_array() : NULL};
+	struct looking l = {.a = a, .wrong = a->json || a->repair ? json_array() : NULL, .skipped = a->json ? json_array() : NULL};
 	struct sr_here here = {0};
 	enum sr_status rc = sr_here_open(&here, a, err);
 
 	if (rc == SR_OK) {
 		sr_byte_line_start(&l.line, a, "reading");
 		rc = by_daemon(&here, &l, err);
-		if (rc == SR_E_UNAVAILABLE && here.absent)
+		if (rc == SR_E_UNAVAILABLE && here.absent && !a->repair)
 			rc = by_hand(&l, err);
 		sr_byte_line_end(&l.line);
+		if (rc == SR_OK && !a->json)
+			report(&l);
+		if (rc == SR_OK && a->repair && l.n_wrong)
+			rc = repair(&here, &l, err);
 		sr_here_close(&here);
 	}
 	if (rc == SR_OK) {
-		report(&l);
+		if (a->json)
+			report(&l);
 		*status = l.n_wrong || l.n_skipped ? SR_EXIT_DIFFERENT : 0;
 	}
 	json_decref(l.wrong);
@@ -297,5 +347,7 @@ enum sr_status sr_admin_verify(const struct sr_admin *a, int *status, struct sr_
 {
 	if (a->deep && !a->path)
 		return sr_err_set(err, SR_E_USAGE, "--deep is for a backup: name its FILE");
+	if (a->repair && a->path)
+		return sr_err_set(err, SR_E_USAGE, "--repair is for a node, not for a backup");
 	return a->path ? verify_file(a, status, err) : verify_node(a, status, err);
 }

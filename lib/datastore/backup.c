@@ -1,6 +1,8 @@
 /* backup.c - one committed root, pinned for as long as it is written out or looked at; and the two requests that do so. */
 #include "lib/datastore/internal.h"
 
+#include <stdlib.h>
+
 #include "lib/replica/backup.h"
 
 static enum sr_status scan(void *ctx, size_t i, struct sr_err *err)
@@ -120,4 +122,76 @@ enum sr_status sr_ds_verifier_start(struct sr_datastore *d, struct sr_err *err)
 					.ctx = d};
 
 	return sr_verifier_start(&d->verifier, &o, d->config->verify_interval, err);
+}
+
+/* --- POST /api/admin/repair ------------------------------------------------------------------------------------------ */
+
+/* While one is staging nothing is swept. */
+static enum sr_status begin_healing(struct sr_datastore *d, const char *path, struct sr_repair *p, struct sr_err *err)
+{
+	char why[256];
+	enum sr_status rc = SR_OK;
+
+	pthread_mutex_lock(&d->writer);
+	if (!sr_datastore_ready(d, why))
+		rc = sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+	else if (!sr_replica_use(d->r))
+		rc = sr_err_set(err, SR_E_UNAVAILABLE, "the tree key is not known yet");
+	if (rc == SR_OK) {
+		d->staging++;
+		rc = sr_repair_begin(p, d->r, sr_bytes_of(path), err);
+	}
+	pthread_mutex_unlock(&d->writer);
+	return rc;
+}
+
+static void end_healing(struct sr_datastore *d, struct sr_repair *p)
+{
+	bool began = p->r != NULL;
+	size_t i = p->i;
+
+	sr_repair_free(p);
+	if (!began)
+		return;
+	pthread_mutex_lock(&d->writer);
+	d->staging--;
+	if (!d->staging && !sr_datastore_broken(d, NULL) && d->r->stores[i].kind == SR_KIND_FILES && d->r->stores[i].mode == SR_MODE_READY)
+		sr_store_sweep_stage(d->r->stores[i].store);
+	pthread_mutex_unlock(&d->writer);
+	sr_replica_unuse(d->r);
+}
+
+static enum sr_status finish_healing(struct sr_datastore *d, struct sr_repair *p, struct sr_err *err)
+{
+	enum sr_status rc;
+
+	pthread_mutex_lock(&d->writer);
+	rc = sr_datastore_broken(d, err) ? err->code : sr_repair_finish(p, err);
+	pthread_mutex_unlock(&d->writer);
+	return rc;
+}
+
+enum sr_status sr_ds_repair_handler(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_datastore *d = ctx;
+	struct sr_repair p = {0};
+	char *path = NULL, *from = NULL;
+	bool rotten;
+	enum sr_status rc = sr_healer_wish(req, &path, err);
+
+	if (rc == SR_OK)
+		rc = begin_healing(d, path, &p, err);
+	rotten = p.rotten;
+	if (rc == SR_OK && rotten)
+		rc = sr_healer_fetch(&p, NULL, NULL, d->peers, &from, err);
+	if (rc == SR_OK && rotten)
+		rc = finish_healing(d, &p, err);
+	end_healing(d, &p);
+	if (rc == SR_OK) {
+		sr_datastore_scan_now(d);
+		sr_healer_reply(d->verifier, req, path, rotten, from);
+	}
+	free(path);
+	free(from);
+	return rc;
 }

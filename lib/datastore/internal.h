@@ -25,6 +25,7 @@
 
 #include "lib/datastore/datastore.h"
 #include "lib/node/balance.h"
+#include "lib/node/healer.h"
 #include "lib/node/metrics.h"
 #include "lib/node/page.h"
 #include "lib/node/peers.h"
@@ -514,6 +515,7 @@ SR_MUST enum sr_status sr_ds_pin(struct sr_datastore *d, struct sr_pin *out, str
 void sr_ds_unpin(struct sr_datastore *d, struct sr_pin *pin);
 enum sr_status sr_ds_backup_handler(void *ctx, struct sr_request *req, struct sr_err *err);
 SR_MUST enum sr_status sr_ds_verifier_start(struct sr_datastore *d, struct sr_err *err);
+enum sr_status sr_ds_repair_handler(void *ctx, struct sr_request *req, struct sr_err *err);
 enum sr_status sr_ds_verify_handler(void *ctx, struct sr_request *req, struct sr_err *err);
 
 /* --- registry.c --------------------------------------------------------------------------------------------------- */

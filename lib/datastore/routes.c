@@ -233,6 +233,7 @@ static const struct sr_route routes[] = {
 	{"GET", "/api/admin/status", sr_ds_admin_status, SR_ROUTE_ADMIN, 0},
 	{"GET", "/api/admin/backup", sr_ds_backup_handler, SR_ROUTE_ADMIN, 0},
 	{"GET", "/api/admin/verify", sr_ds_verify_handler, SR_ROUTE_ADMIN, 0},
+	{"POST", "/api/admin/repair", sr_ds_repair_handler, SR_ROUTE_ADMIN, SR_REPAIR_MOST},
 	{"POST", "/api/admin/adopt", sr_ds_admin_adopt, SR_ROUTE_ADMIN, MOST_SMALL},
 	{"POST", "/api/admin/restore", sr_ds_admin_restore, SR_ROUTE_ADMIN, MOST_SMALL},
 	{"GET", "/api/log", sr_ds_log_get, 0, 0},

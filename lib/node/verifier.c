@@ -5,12 +5,14 @@
 #include <jansson.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lib/base/door.h"
 #include "lib/base/file.h"
+#include "lib/base/json.h"
 #include "lib/base/log.h"
 #include "lib/base/wait.h"
 #include "lib/replica/backup.h"
@@ -322,6 +324,22 @@ enum sr_status sr_verifier_reply(struct sr_verifier *v, struct sr_request *req, 
 	}
 	sr_backup_end(lock);
 	return rc;
+}
+
+void sr_verifier_healed(struct sr_verifier *v, const char *path)
+{
+	json_t *list;
+
+	pthread_mutex_lock(&v->lock);
+	list = json_object_get(v->last, "wrong");
+	for (size_t i = 0; i < json_array_size(list); i++)
+		if (strcmp(sr_json_text(json_array_get(list, i), "path", ""), path) == 0) {
+			json_array_remove(list, i);
+			set(v->last, "wrong_count", at(v->last, "wrong_count") - 1);
+			keep(v);
+			break;
+		}
+	pthread_mutex_unlock(&v->lock);
 }
 
 /* --- what is told ----------------------------------------------------------------------------------------------------------- */

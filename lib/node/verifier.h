@@ -33,6 +33,9 @@ void sr_verifier_stop(struct sr_verifier *v); /* CONSUMES; NULL is a no-op */
 /* GET /api/admin/verify: sr_verify_reply, and it is remembered. */
 SR_MUST enum sr_status sr_verifier_reply(struct sr_verifier *v, struct sr_request *req, struct sr_err *err);
 
+/* This path is what the tree says again. */
+void sr_verifier_healed(struct sr_verifier *v, const char *path);
+
 /* For a status: {"interval_days", "running", "begun_ms", "ended_ms", "due_ms", "entries", "bytes", "changed", "wrong_count", "wrong": [{"path", "what"}],
  * "skipped": [{"store", "why"}], "trouble"}.  wrong: the first hundred.  Times in ms since 1970, 0: never; trouble null, or why the last run was none.
  * v NULL: null.  OWNED BY CALLER. */

@@ -241,7 +241,7 @@ void sr_waiting_fit(json_t *waiting, size_t most)
 	free(why);
 }
 
-#define ROTTEN "it is not passed on; write it anew from another node or a backup; `sameroot verify` looks again"
+#define ROTTEN "it is not passed on; `sameroot verify --repair` takes it from another node; if none has it, restore it from a backup"
 
 /* --- all of it ---------------------------------------------------------------------------------------------------------------------- */
 

@@ -4,6 +4,7 @@
 
 #include "http/server.h"
 #include "lib/node/balance.h"
+#include "lib/node/healer.h"
 #include "lib/node/health.h"
 #include "lib/node/metrics.h"
 #include "lib/node/page.h"

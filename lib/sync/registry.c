@@ -20,6 +20,11 @@ enum sr_status sr_sync_registry(struct sr_sync *s, struct sr_buf *out, struct sr
 	return ask(s->client, out, err);
 }
 
+enum sr_status sr_sync_client(struct sr_sync *s, struct sr_client **out, struct sr_err *err)
+{
+	return sr_contact_another(s->contact, 0, out, err);
+}
+
 enum sr_status sr_sync_ask_registry(struct sr_sync *s, struct sr_buf *out, struct sr_err *err)
 {
 	struct sr_client *client = NULL;

@@ -7,6 +7,7 @@
 
 #include "http/certificate.h"
 #include "lib/replica/backup.h"
+#include "lib/replica/edit.h"
 #include "lib/replica/conflict.h"
 #include "lib/replica/keypair.h"
 
@@ -271,6 +272,50 @@ static enum sr_status get_verify(void *ctx, struct sr_request *req, struct sr_er
 	return sr_verifier_reply(d->verifier, req, err);
 }
 
+/* By the owner. */
+static enum sr_status heal(struct sr_sync_daemon *d, const char *path, bool *rotten, char **from, struct sr_err *err)
+{
+	struct sr_client *client = NULL;
+	struct sr_repair p = {0};
+	enum sr_status rc = sr_repair_begin(&p, sr_sync_replica(d->sync), sr_bytes_of(path), err);
+
+	*rotten = p.rotten;
+	if (rc == SR_OK && p.rotten)
+		rc = sr_sync_client(d->sync, &client, err);
+	if (rc == SR_OK && p.rotten)
+		rc = sr_healer_fetch(&p, client, "the datastore", d->peers, from, err);
+	if (rc == SR_OK && p.rotten)
+		rc = sr_repair_finish(&p, err);
+	sr_client_free(client);
+	if (rc != SR_OK && p.stage)
+		sr_replica_edit_sweep(p.r, p.i);
+	sr_repair_free(&p);
+	return rc;
+}
+
+static enum sr_status post_repair(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_sync_daemon *d = ctx;
+	char *path = NULL, *from = NULL, why[256];
+	bool rotten = false;
+	enum sr_status rc = sr_healer_wish(req, &path, err);
+
+	if (rc == SR_OK && !is_ready(d, why))
+		rc = sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+	if (rc == SR_OK)
+		rc = sr_sync_daemon_borrow(d, BORROW_S, err);
+	if (rc == SR_OK) {
+		rc = heal(d, path, &rotten, &from, err);
+		sr_sync_daemon_now(d);
+		sr_sync_daemon_give_back(d);
+	}
+	if (rc == SR_OK)
+		sr_healer_reply(d->verifier, req, path, rotten, from);
+	free(path);
+	free(from);
+	return rc;
+}
+
 static void tell_metrics(void *ctx, struct sr_metrics_page *p)
 {
 	struct sr_sync_daemon *d = ctx;
@@ -289,6 +334,7 @@ static const struct sr_route own_routes[] = {
 	{"GET", "/api/admin/status", get_status, SR_ROUTE_ADMIN, 0},
 	{"GET", "/api/admin/backup", get_backup, SR_ROUTE_ADMIN, 0},
 	{"GET", "/api/admin/verify", get_verify, SR_ROUTE_ADMIN, 0},
+	{"POST", "/api/admin/repair", post_repair, SR_ROUTE_ADMIN, SR_REPAIR_MOST},
 	{"POST", "/api/admin/sync", post_sync, SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/forget-key", post_forget_key, SR_ROUTE_ADMIN, 0},
 	{"POST", "/api/admin/adopt", post_adopt, SR_ROUTE_ADMIN, MOST_BODY},

@@ -80,6 +80,9 @@ void sr_sync_look_first(struct sr_sync *s);
 void sr_sync_show_progress(struct sr_sync *s, void (*show)(void *ctx, const struct sr_progress *p), void *ctx);
 
 /* The datastore's registry, as GET /api/webservers answers it; within a second, or not.  Thread-safe. */
+/* A client to the datastore, for the caller to own.  From any thread. */
+struct sr_client;
+SR_MUST enum sr_status sr_sync_client(struct sr_sync *s, struct sr_client **out, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_ask_registry(struct sr_sync *s, struct sr_buf *out, struct sr_err *err);
 /* The same over the rounds' own connection, by their owner, between two. */
 SR_MUST enum sr_status sr_sync_registry(struct sr_sync *s, struct sr_buf *out, struct sr_err *err);

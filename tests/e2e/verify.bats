@@ -4,7 +4,7 @@ load lib
 
 # NAME: a disk of its own below its resources.
 mount_disk() {
-	truncate -s 8M "$T/disk"
+	truncate -s 128M "$T/disk"
 	/sbin/mkfs.ext4 -q "$T/disk"
 	LOOP=$(losetup -f --show "$T/disk") || skip 'no loop device'
 	mkdir -p "$T/$1/resources"
@@ -67,6 +67,23 @@ reports_the_rot() {
 	api "$1" /metrics | grep -x 'sameroot_verify_rotten 1'
 }
 
+# NAME [FROM]: --repair puts its img/3 back, and that is no edit
+repairs() {
+	local root inode
+	root=$(root_of datastore)
+	inode=$(stat -c '%Y %a' "$T/$1/resources/img/3")
+	run on "$1" verify --repair
+	[[ $status -eq 64 ]] || fail "nobody was asked: status $status: $output" || return 1
+	run on "$1" verify --repair --yes
+	[[ $status -eq 0 && $output == *"resources/img/3: repaired, from ${2:-}"* ]] || fail "status $status: $output" || return 1
+	on "$1" status --json | jq -e '.verify.wrong_count == 0 and .verify.wrong == []' || return 1
+	sync_now A
+	grep -qx 'content of file number 3' "$T/$1/resources/img/3" || return 1
+	[[ $(stat -c '%Y %a' "$T/$1/resources/img/3") == "$inode" ]] || return 1
+	on "$1" verify || return 1
+	[[ $(root_of datastore) == "$root" && $(root_of A) == "$root" ]]
+}
+
 @test "a webserver that verifies itself reports what has rotted there, and does not push it" {
 	write_config A
 	begin_with_rot A
@@ -76,13 +93,8 @@ reports_the_rot() {
 	grep -qx 'content of file number 3' "$T/datastore/resources/img/3"
 	run cmp "$T/"{datastore,A}/resources/img/3
 	[ "$status" -eq 1 ]
-	# what is written anew is well again, and that is no edit
-	root=$(root_of datastore)
-	grep -v nothing "$T/datastore/resources/img/3" >"$T/A/resources/img/3"
-	sync_now A
-	on A verify
-	on A status --json | jq -e '.verify.wrong_count == 0'
-	[[ $(root_of datastore) == "$root" && $(root_of A) == "$root" ]]
+	repairs A 'the datastore'
+	[[ $(on A conflicts list --json | jq '[.. | objects | select(.path? == "resources/img/3")] | length') -eq 1 ]]
 }
 
 @test "a datastore that verifies itself reports what has rotted there, and hands it to nobody" {
@@ -94,7 +106,20 @@ reports_the_rot() {
 	sync_now B
 	[[ ! -e $T/B/resources/img/3 ]] || fail "$(xxd "$T/B/resources/img/3")"
 	grep -qx 'content of file number 3' "$T/A/resources/img/3"
-	cat "$T/A/resources/img/3" >"$T/datastore/resources/img/3"
+	repairs datastore
 	wait_same datastore A B
+}
+
+@test "what no other node has, and what was edited in an ordinary way, --repair leaves, and says what is left to do" {
+	begin_with_rot datastore
+	wait_for 'the datastore to verify itself' has_verified datastore
+	stop A
+	run on datastore verify --repair --yes
+	[[ $status -eq 1 && $output == *'resources/img/3: '*'no other node has this content'*'put it back from a backup'* ]] || fail "status $status: $output"
+	run admin datastore /api/admin/repair -w ' %{http_code}' -d '{"path":"users.db"}'
+	[[ $output == *' 404' ]] || fail "$output"
+	run admin datastore /api/admin/repair -w ' %{http_code}' -d '{"path":"resources/img/5"}'
+	[[ $output == '{"rotten":false,"from":null} 200' ]] || fail "$output"
+	grep -v nothing "$T/A/resources/img/3" >"$T/datastore/resources/img/3"
 	on datastore verify
 }

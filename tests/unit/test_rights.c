@@ -67,6 +67,7 @@ static const struct line {
 	{BOTH, "GET", "/api/admin/status", ADMINS},
 	{BOTH, "GET", "/api/admin/backup", ADMINS},
 	{BOTH, "GET", "/api/admin/verify", ADMINS},
+	{BOTH, "POST", "/api/admin/repair", ADMINS},
 	{BOTH, "POST", "/api/admin/adopt", ADMINS},
 	{DATASTORE, "POST", "/api/admin/restore", ADMINS},
 	{WEBSERVER, "POST", "/api/admin/sync", ADMINS},

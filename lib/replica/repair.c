@@ -1,0 +1,164 @@
+/* repair.c - see repair.h. */
+#include "lib/replica/repair.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/replica/edit.h"
+#include "lib/replica/place.h"
+
+#define CHUNK   (256u << 10)
+#define NO_SEAL 1 /* a signature that no file has */
+
+/* What the tree says of it, and with which stat it was seen. */
+static enum sr_status find(struct sr_repair *p, struct sr_bytes text, struct sr_err *err)
+{
+	struct sr_replica_store *s = NULL;
+	struct sr_leaf_row row;
+	enum sr_status rc = sr_place_parse(p->r, text, &s, &p->i, &p->path, err);
+
+	if (rc != SR_OK)
+		return rc;
+	if (!s || s->kind != SR_KIND_FILES || !p->path.len)
+		return sr_err_set(err, SR_E_NOTFOUND, "that is no file: what has rotted in a database is healed by restoring the store");
+	if (s->mode != SR_MODE_READY)
+		return sr_err_set(err, SR_E_UNAVAILABLE, "store %s is paused: %s", s->name, s->why);
+	p->leaf.path = sr_buf_view(&p->path);
+	sr_replica_read_lock(p->r);
+	rc = sr_store_get(p->r->nodes, s->kind, &s->map, p->leaf.path, &p->leaf.to, err);
+	sr_replica_unlock(p->r);
+	if (rc == SR_OK && p->leaf.to.kind != SR_KIND_FILE)
+		return sr_err_set(err, SR_E_NOTFOUND, "the tree has no such file");
+	if (rc == SR_OK)
+		rc = sr_state_leaf(p->r->state, &s->row, p->leaf.path, &row, err);
+	if (rc == SR_OK && sr_version_eq(&row.local, &p->leaf.to))
+		p->signature = row.signature;
+	return rc;
+}
+
+static enum sr_status hash_all(struct sr_repair *p, int fd, uint64_t bytes, struct sr_hash *out, struct sr_err *err)
+{
+	struct sr_hasher *hasher = sr_hasher_new(&p->r->key);
+	uint8_t *chunk = sr_alloc(CHUNK);
+	enum sr_status rc = SR_OK;
+	uint64_t done = 0;
+
+	while (rc == SR_OK && done < bytes) {
+		ssize_t n = pread(fd, chunk, bytes - done < CHUNK ? (size_t)(bytes - done) : CHUNK, (off_t)done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			rc = sr_err_sys(err, SR_E_IO, "it cannot be read, remove it and put it back from another node or a backup");
+		else if (!n)
+			rc = sr_err_set(err, SR_E_CHANGED, "it is being written to");
+		else
+			sr_hasher_add(hasher, chunk, (size_t)n);
+		done += n > 0 ? (uint64_t)n : 0;
+	}
+	sr_hasher_get(hasher, out);
+	free(chunk);
+	sr_hasher_free(hasher);
+	return rc;
+}
+
+static enum sr_status read_it(struct sr_repair *p, int fd, struct sr_err *err)
+{
+	struct stat st, after;
+	struct sr_hash hash;
+	enum sr_status rc;
+
+	if (fstat(fd, &st))
+		return sr_err_sys(err, SR_E_IO, "fstat");
+	if (!p->signature || p->signature != sr_files_signature(&p->r->key, &st, &p->leaf.to.hash))
+		return sr_err_set(err, SR_E_CHANGED, "it was changed in an ordinary way, or written a moment ago: the next scan sees to that");
+	rc = hash_all(p, fd, (uint64_t)st.st_size, &hash, err);
+	if (rc == SR_OK && (fstat(fd, &after) || p->signature != sr_files_signature(&p->r->key, &after, &p->leaf.to.hash)))
+		rc = sr_err_set(err, SR_E_CHANGED, "it is being written to");
+	if (rc != SR_OK)
+		return rc;
+	p->rotten = !sr_hash_eq(&hash, &p->leaf.to.hash);
+	p->leaf.expect = (struct sr_version){.kind = SR_KIND_FILE, .mode = st.st_mode & 0777, .bytes = (uint64_t)st.st_size, .hash = hash};
+	return SR_OK;
+}
+
+static enum sr_status look(struct sr_repair *p, struct sr_err *err)
+{
+	struct sr_content c = {.fd = -1};
+	struct sr_view *view = NULL;
+	enum sr_status rc = sr_view_open(&view, p->r->stores[p->i].store, SR_VIEW_EXTRA, err);
+
+	if (rc == SR_OK)
+		rc = sr_view_read(view, p->leaf.path, &c, err);
+	if (rc == SR_OK && c.fd < 0)
+		rc = sr_err_set(err, SR_E_CHANGED, "it is no file any more: the next scan sees to that");
+	if (rc == SR_OK)
+		rc = read_it(p, c.fd, err);
+	if (c.fd >= 0)
+		close(c.fd);
+	sr_view_close(view);
+	return rc;
+}
+
+enum sr_status sr_repair_begin(struct sr_repair *out, struct sr_replica *r, struct sr_bytes path, struct sr_err *err)
+{
+	enum sr_status rc;
+
+	*out = (struct sr_repair){.r = r};
+	rc = find(out, path, err);
+	return rc == SR_OK ? look(out, err) : rc;
+}
+
+static void fetched(void *ctx, uint64_t bytes)
+{
+	(void)ctx, (void)bytes;
+}
+
+enum sr_status sr_repair_fetch(struct sr_repair *p, struct sr_client *client, struct sr_err *err)
+{
+	sr_stage_free(p->stage);
+	p->stage = NULL;
+	return sr_fetch_file(client, p->r->stores[p->i].store, &p->leaf, fetched, NULL, &p->stage, &p->leaf, err);
+}
+
+/* Does the tree still say so?  What is there the edit compares. */
+static enum sr_status is_still(struct sr_repair *p, struct sr_err *err)
+{
+	struct sr_replica_store *s = &p->r->stores[p->i];
+	struct sr_version now = {0};
+	enum sr_status rc;
+
+	sr_replica_read_lock(p->r);
+	rc = sr_store_get(p->r->nodes, s->kind, &s->map, p->leaf.path, &now, err);
+	sr_replica_unlock(p->r);
+	return rc == SR_OK && !sr_version_eq(&now, &p->leaf.to) ? sr_err_set(err, SR_E_CHANGED, "it was changed meanwhile") : rc;
+}
+
+/* The stat cache would vouch for what has rotted; only in memory is it told not to, so that after a crash it is not taken for an edit, either. */
+enum sr_status sr_repair_finish(struct sr_repair *p, struct sr_err *err)
+{
+	struct sr_store *store = p->r->stores[p->i].store;
+	struct sr_leaves *leaves = sr_leaves_new(sr_state_dir(p->r->state));
+	enum sr_status rc = is_still(p, err);
+
+	p->leaf.flags = SR_LEAF_ARCHIVE;
+	if (rc == SR_OK)
+		rc = sr_leaves_add(leaves, &p->leaf, err);
+	if (rc == SR_OK) {
+		sr_store_remember(store, p->leaf.path, NO_SEAL);
+		rc = sr_replica_edit(p->r, p->i, leaves, err);
+		if (rc != SR_OK)
+			sr_store_remember(store, p->leaf.path, p->signature);
+	}
+	sr_leaves_free(leaves);
+	return rc;
+}
+
+void sr_repair_free(struct sr_repair *p)
+{
+	sr_stage_free(p->stage);
+	sr_buf_free(&p->path);
+	*p = (struct sr_repair){0};
+}
