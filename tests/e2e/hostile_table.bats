@@ -9,7 +9,7 @@ tables() {
 
 PAGE=$BATS_TEST_DIRNAME/../HOSTILE.md
 
-@test "what a hostile webserver sends, and what comes of it, is what HOSTILE.md says" {
+@test "what hostile peers send, and what comes of it, is what HOSTILE.md says" {
 	write_config datastore Client-Timeout=2 Max-Webservers=6 Max-Leaves=1000 Max-Push-Bytes=67108864
 	fill A
 	head -c 32M /dev/zero >"$T/A/resources/big"
@@ -21,7 +21,14 @@ PAGE=$BATS_TEST_DIRNAME/../HOSTILE.md
 	check_databases
 	tables | diff - "$T/tables" | diff - <(printf '1d0\n< t\n') # of all that, one
 	[ -z "$(find "$T/datastore/resources/.sameroot/stage" -type f)" ]
-	python3 "$HERE/table.py" "$T/webserver" >"$T/HOSTILE.md"
+	snapshot datastore && cp "$T/datastore.snapshot" "$T/untouched"
+	stop datastore
+	python3 "$HERE/hostile_backup.py" "$T" "$BIN/sameroot-restore" datastore -c "$T/datastore.conf" --dry-run --from-backup >"$T/backup"
+	[ -z "$(find "$T/datastore" -name '*.restoring*')" ]
+	start_datastore
+	snapshot datastore
+	cmp "$T/datastore.snapshot" "$T/untouched"
+	python3 "$HERE/table.py" "$T/webserver" "$T/backup" >"$T/HOSTILE.md"
 	[[ -z ${HOSTILE_TABLE:-} ]] || cp "$T/HOSTILE.md" "$PAGE"
 	diff -u "$PAGE" "$T/HOSTILE.md"
 }
