@@ -146,6 +146,17 @@ static enum sr_status on_progress(void *ctx, const struct sr_verify_counts *coun
 	return r->also ? r->also->progress(r->also->ctx, counts, err) : SR_OK;
 }
 
+static bool is_stopping(void *ctx)
+{
+	struct run *r = ctx;
+	bool stop;
+
+	pthread_mutex_lock(&r->v->lock);
+	stop = r->v->stop;
+	pthread_mutex_unlock(&r->v->lock);
+	return stop || sr_balance_is_stopping(r->v->o.balance);
+}
+
 /* After some bytes; sleeps for as long as these may take. */
 static enum sr_status on_step(void *ctx, const struct sr_verify_counts *counts, struct sr_err *err)
 {
@@ -153,17 +164,14 @@ static enum sr_status on_step(void *ctx, const struct sr_verify_counts *counts, 
 	struct sr_verifier *v = r->v;
 	int64_t ms = counts->bytes > v->slept_for ? (int64_t)((counts->bytes - v->slept_for) * 1000 / RATE) : 0;
 	struct timespec until = sr_after_ms(ms);
-	bool stop;
-
 	pthread_mutex_lock(&v->lock);
 	if (r->by_itself && ms >= SLEEP_MS) {
 		v->slept_for = counts->bytes;
 		while (!v->stop && pthread_cond_timedwait(&v->wake, &v->lock, &until) != ETIMEDOUT)
 			;
 	}
-	stop = v->stop;
 	pthread_mutex_unlock(&v->lock);
-	return stop || (r->by_itself && sr_balance_is_stopping(v->o.balance)) ? sr_err_set(err, SR_E_UNAVAILABLE, "the daemon is stopping") : SR_OK;
+	return r->by_itself && is_stopping(r) ? sr_err_set(err, SR_E_UNAVAILABLE, "the daemon is stopping") : SR_OK;
 }
 
 static void begin(struct run *r)
@@ -260,6 +268,9 @@ static bool run_by_itself(struct sr_verifier *v)
 	rc = v->o.pin(v->o.ctx, &pin, &r.err);
 	if (rc == SR_OK) {
 		v->slept_for = 0;
+		for (size_t i = 0; i < pin.n; i++)
+			if (pin.stores[i].view)
+				sr_view_stop_when(pin.stores[i].view, is_stopping, &r);
 		begin(&r);
 		r.rc = sr_verify_copy(&pin, &r.err);
 		if (r.rc == SR_OK)

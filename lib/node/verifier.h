@@ -27,7 +27,7 @@ struct sr_verifier_options { /* BORROWED; pin and unpin are called by any thread
 /* days: Verify-Interval; 0: never by itself. */
 SR_MUST enum sr_status sr_verifier_start(struct sr_verifier **out, const struct sr_verifier_options *options, uint64_t days, struct sr_err *err);
 void sr_verifier_set(struct sr_verifier *v, uint64_t days); /* another one from now on; v NULL: a no-op */
-/* Ends a run at the next file or database, and no other begins. */
+/* Ends a run at its next file, or in the middle of a copy of a database, and no other begins. */
 void sr_verifier_stop(struct sr_verifier *v); /* CONSUMES; NULL is a no-op */
 
 /* GET /api/admin/verify: sr_verify_reply, and it is remembered. */

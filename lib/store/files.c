@@ -446,7 +446,7 @@ static enum sr_status files_view_open(struct sr_view **out, struct sr_store *st,
 	if (root < 0)
 		return sr_err_sys(err, SR_E_UNAVAILABLE, "%s", st->path);
 	v = sr_alloc(sizeof(*v));
-	v->v = (struct sr_view){st, kind};
+	v->v = (struct sr_view){.st = st, .kind = kind};
 	v->root = root;
 	*out = &v->v;
 	return SR_OK;

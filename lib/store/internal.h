@@ -71,6 +71,8 @@ struct sr_store {
 struct sr_view {
 	struct sr_store *st;
 	enum sr_view_kind kind;
+	sr_stop_fn *stop; /* NULL: nobody is asked */
+	void *stop_ctx;
 };
 
 /* Fill the common part of a zeroed `st` from the options (owner and group looked up).  On failure nothing is left to free but `st`. */

@@ -7,13 +7,18 @@
 #define PAGES_A_STEP 4096
 
 /* Inside the view's transaction nobody can change what is copied, so that it never begins anew. */
-static int copy_pages(sqlite3 *to, sqlite3 *from)
+static int copy_pages(const struct sr_view *v, sqlite3 *to, sqlite3 *from)
 {
 	sqlite3_backup *b = sqlite3_backup_init(to, "main", from, "main");
 	int rc = b ? SQLITE_OK : sqlite3_errcode(to);
+	bool stopped = false;
 
-	while (rc == SQLITE_OK)
+	while (rc == SQLITE_OK && !(stopped = v->stop && v->stop(v->stop_ctx)))
 		rc = sqlite3_backup_step(b, PAGES_A_STEP);
+	if (stopped) {
+		sqlite3_backup_finish(b);
+		return SQLITE_INTERRUPT;
+	}
 	return b ? sqlite3_backup_finish(b) : rc;
 }
 
@@ -26,8 +31,10 @@ enum sr_status sr_sql_view_copy(struct sr_view *v, const char *path, struct sr_e
 	if (rc == SQLITE_OK) /* nobody reads it before it is whole, and a crash leaves only a file that is swept */
 		rc = sqlite3_exec(to.db, "PRAGMA synchronous=OFF; PRAGMA journal_mode=OFF", NULL, NULL, NULL);
 	if (rc == SQLITE_OK)
-		rc = copy_pages(to.db, from->db);
-	if (rc != SQLITE_OK)
+		rc = copy_pages(v, to.db, from->db);
+	if (rc == SQLITE_INTERRUPT)
+		status = sr_err_set(err, SR_E_UNAVAILABLE, "%s: the copy was broken off", v->st->name);
+	else if (rc != SQLITE_OK)
 		status = sr_sql_fail(err, &to, rc, "%s: copied to %s", v->st->name, path);
 	sr_sql_disconnect(&to);
 	return status;

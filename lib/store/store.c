@@ -287,6 +287,12 @@ enum sr_status sr_view_read(struct sr_view *v, struct sr_bytes path, struct sr_c
 	return v->st->impl->view_read(v, path, out, err);
 }
 
+void sr_view_stop_when(struct sr_view *v, sr_stop_fn *stop, void *ctx)
+{
+	v->stop = stop;
+	v->stop_ctx = ctx;
+}
+
 enum sr_status sr_view_copy(struct sr_view *v, const char *path, struct sr_err *err)
 {
 	assert(v->st->impl->view_copy);

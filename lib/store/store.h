@@ -170,6 +170,9 @@ bool sr_view_is_grown(struct sr_view *v, struct sr_bytes path, struct sr_bytes r
 /* Write what this view of a database sees into the file `path`, which is not there: a whole database, indexes and full-text tables and
  * `_sameroot_meta` included; not durable. */
 SR_MUST enum sr_status sr_view_copy(struct sr_view *v, const char *path, struct sr_err *err);
+/* Asked every few megabytes of it, and before the first: true ends it, with SR_E_UNAVAILABLE; the file is to be removed. */
+typedef bool sr_stop_fn(void *ctx);
+void sr_view_stop_when(struct sr_view *v, sr_stop_fn *stop, void *ctx);
 /* What SQLite's own check says of a database file that nobody uses.  SR_E_DATA: it is not sound. */
 SR_MUST enum sr_status sr_database_check(const char *path, struct sr_err *err);
 /* Does this view keep others from writing for as long as it is open?  (A database without a write-ahead log.) */

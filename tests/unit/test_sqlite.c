@@ -41,6 +41,14 @@ static void row_path(struct sr_buf *out, const char *table, struct sr_value key)
 }
 
 /* The version at `path` now. */
+static bool at_once(void *ctx)
+{
+	unsigned *asked = ctx;
+
+	++*asked;
+	return true;
+}
+
 static struct sr_version version_at(struct world *w, struct sr_store *st, struct sr_bytes path)
 {
 	struct sr_version v = {0};
@@ -1896,6 +1904,28 @@ static void test_stale_wal_in_use(void **state)
 	close(done[0]);
 }
 
+static void test_copy_is_broken_off(void **state)
+{
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
+	char *path = sr_format("%s/copy.db", w->dir);
+	struct sr_view *v;
+	unsigned asked = 0;
+
+	other(w, "a.db", "CREATE TABLE users(id INTEGER PRIMARY KEY, name); INSERT INTO users VALUES(1,'a')");
+	ok(sr_view_open(&v, st, SR_VIEW_EXTRA, &w->err));
+	sr_view_stop_when(v, at_once, &asked);
+	assert_int_equal(sr_view_copy(v, path, &w->err), SR_E_UNAVAILABLE);
+	assert_int_equal(asked, 1);
+	assert_int_equal(unlink(path), 0);
+	sr_view_stop_when(v, NULL, NULL);
+	ok(sr_view_copy(v, path, &w->err));
+	ok(sr_database_check(path, &w->err));
+	sr_view_close(v);
+	sr_store_close(st);
+	free(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1932,6 +1962,7 @@ int main(void)
 		TEST(test_crash),
 		TEST(test_checkpoint_when_quiet),
 		TEST(test_stale_wal),
+		TEST(test_copy_is_broken_off),
 		TEST(test_the_same_file),
 		TEST(test_an_older_one_with_its_time),
 		TEST(test_stale_wal_in_use),
