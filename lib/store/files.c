@@ -329,8 +329,11 @@ enum sr_status sr_files_write_marker(struct sr_files *f, const struct sr_marker 
 	if (s == SR_OK && (fsync(fd) || renameat(own, "marker.new", own, "marker") || fsync(own)))
 		s = sr_err_sys(err, SR_E_IO, "%s/" MARKER, f->st.path);
 	f->marked |= s == SR_OK;
-	if (fd >= 0)
+	if (fd >= 0) {
 		close(fd);
+		if (s != SR_OK)
+			unlinkat(own, "marker.new", 0); /* the next one may be long in coming */
+	}
 	if (own >= 0)
 		close(own);
 	sr_buf_free(&text);

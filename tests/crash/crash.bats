@@ -24,3 +24,5 @@ setup_file() {
 
 # Its frames are whole in the log, and whoever opens the database after a crash finds them.
 @test "a commit whose fsync fails is made once" { crash --all --crash eio --only 'sync datastore/[a-z]+.db' refuse; }
+
+@test "a marker of files that cannot be written leaves no draft" { crash --all --crash eio --only 'datastore/resources/.sameroot/marker' refuse; }
