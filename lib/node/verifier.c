@@ -112,6 +112,7 @@ struct run {
 	struct sr_pin *pin;
 	const struct sr_verify_ops *also; /* or NULL */
 	bool by_itself;
+	int lock; /* of sr_backup_begin; -1: none, any more */
 	int64_t begun_ms;
 	json_t *wrong, *skipped;
 	uint64_t n_wrong;
@@ -174,6 +175,16 @@ static enum sr_status on_step(void *ctx, const struct sr_verify_counts *counts, 
 	return r->by_itself && is_stopping(r) ? sr_err_set(err, SR_E_UNAVAILABLE, "the daemon is stopping") : SR_OK;
 }
 
+/* Files take their time; a backup need not wait for that. */
+static void unlock(void *ctx)
+{
+	struct run *r = ctx;
+
+	if (r->lock >= 0)
+		sr_backup_end(r->lock);
+	r->lock = -1;
+}
+
 static void begin(struct run *r)
 {
 	struct sr_verifier *v = r->v;
@@ -228,7 +239,7 @@ static void end(struct run *r)
 
 static void look(struct run *r)
 {
-	struct sr_verify_ops ops = {.ctx = r, .wrong = on_wrong, .skipped = on_skipped, .progress = on_progress, .step = on_step};
+	struct sr_verify_ops ops = {.ctx = r, .wrong = on_wrong, .skipped = on_skipped, .progress = on_progress, .step = on_step, .files = unlock};
 
 	r->rc = sr_verify_pin(r->pin, &ops, &r->counts, &r->err);
 }
@@ -259,9 +270,8 @@ static void run_slowly(struct run *r)
 static bool run_by_itself(struct sr_verifier *v)
 {
 	struct sr_pin pin = {0};
-	struct run r = {.v = v, .pin = &pin, .by_itself = true};
-	int lock = -1;
-	enum sr_status rc = sr_backup_begin(v->o.replica, &lock, &r.err);
+	struct run r = {.v = v, .pin = &pin, .by_itself = true, .lock = -1};
+	enum sr_status rc = sr_backup_begin(v->o.replica, &r.lock, &r.err);
 
 	if (rc != SR_OK)
 		return false;
@@ -278,7 +288,7 @@ static bool run_by_itself(struct sr_verifier *v)
 		end(&r);
 		v->o.unpin(v->o.ctx, &pin);
 	}
-	sr_backup_end(lock);
+	unlock(&r);
 	return rc == SR_OK;
 }
 
@@ -322,9 +332,8 @@ static enum sr_status look_for_request(void *ctx, const struct sr_verify_ops *op
 enum sr_status sr_verifier_reply(struct sr_verifier *v, struct sr_request *req, struct sr_err *err)
 {
 	struct sr_pin pin = {0};
-	struct run r = {.v = v, .pin = &pin};
-	int lock = -1;
-	enum sr_status rc = sr_backup_begin(v->o.replica, &lock, err);
+	struct run r = {.v = v, .pin = &pin, .lock = -1};
+	enum sr_status rc = sr_backup_begin(v->o.replica, &r.lock, err);
 
 	if (rc != SR_OK)
 		return rc;
@@ -333,7 +342,7 @@ enum sr_status sr_verifier_reply(struct sr_verifier *v, struct sr_request *req, 
 		rc = sr_verify_reply(req, look_for_request, &r, err);
 		v->o.unpin(v->o.ctx, &pin);
 	}
-	sr_backup_end(lock);
+	unlock(&r);
 	return rc;
 }
 

@@ -271,6 +271,8 @@ enum sr_status sr_verify_pin(struct sr_pin *pin, const struct sr_verify_ops *ops
 	for (j.i = 0; rc == SR_OK && j.i < pin->n; j.i++) /* first what a pin sees, and holds */
 		if (pin->stores[j.i].kind == SR_KIND_DATABASE)
 			rc = verify_store(&j, err);
+	if (rc == SR_OK && ops->files)
+		ops->files(ops->ctx);
 	for (j.i = 0; rc == SR_OK && j.i < pin->n; j.i++)
 		if (pin->stores[j.i].kind != SR_KIND_DATABASE)
 			rc = verify_store(&j, err);

@@ -21,6 +21,7 @@ struct sr_verify_ops {
 	enum sr_status (*skipped)(void *ctx, const char *store, const char *why, struct sr_err *err); /* a store that cannot be looked at */
 	enum sr_status (*progress)(void *ctx, const struct sr_verify_counts *counts, struct sr_err *err); /* now and then; may end it */
 	enum sr_status (*step)(void *ctx, const struct sr_verify_counts *counts, struct sr_err *err); /* each 256 KiB at most; may wait, and end it; or NULL */
+	void (*files)(void *ctx); /* from here on no copies are made: sr_backup_end; or NULL */
 };
 /* From any thread that uses the replica, after sr_backup_begin. */
 SR_MUST enum sr_status sr_verify_pin(struct sr_pin *pin, const struct sr_verify_ops *ops, struct sr_verify_counts *counts, struct sr_err *err);

@@ -104,7 +104,7 @@ repairs() {
 	start_webserver B
 	wait_for 'B to have the rest' test -e "$T/B/resources/img/5"
 	sync_now B
-	[[ ! -e $T/B/resources/img/3 ]] || fail "$(xxd "$T/B/resources/img/3")"
+	[[ ! -e $T/B/resources/img/3 ]] || fail "$(od -c "$T/B/resources/img/3")"
 	grep -qx 'content of file number 3' "$T/A/resources/img/3"
 	repairs datastore
 	wait_same datastore A B
@@ -122,4 +122,23 @@ repairs() {
 	[[ $output == '{"rotten":false,"from":null} 200' ]] || fail "$output"
 	grep -v nothing "$T/A/resources/img/3" >"$T/datastore/resources/img/3"
 	on datastore verify
+}
+
+verifies() {
+	on "$1" status --json 2>/dev/null | jq -e '.verify.running' >/dev/null
+}
+
+@test "a backup need not wait until a datastore that verifies itself has read all of its files" {
+	fill A
+	truncate -s 400M "$T/A/resources/large" # 12 s at 32 MiB a second
+	start_datastore
+	start_webserver A
+	wait_same datastore A
+	stop datastore
+	echo '{"due_ms":1}' >"$T/datastore/state/verified"
+	start_datastore
+	wait_for 'the datastore to begin to verify itself' verifies datastore
+	wait_for 'a backup' on datastore backup "$T/b.tar"
+	verifies datastore
+	stop datastore
 }
