@@ -235,13 +235,13 @@ token() { # NAME
 	write_config A
 	write_config datastore
 	fill A
-	head -c 12000000 /dev/urandom >"$T/A/resources/large"
+	head -c 48000000 /dev/urandom >"$T/A/resources/large" # more than sockets hold
 	start_datastore
 	start_webserver A
 	wait_same datastore A
 	for name in A datastore; do
 		: >"$T/$name.tar"
-		curl -sS --max-time 60 --limit-rate 4M -H "$(token "$name")" -o "$T/$name.tar" "${URL[$name]}/api/admin/backup" &
+		curl -sS --max-time 60 --limit-rate 12M -H "$(token "$name")" -o "$T/$name.tar" "${URL[$name]}/api/admin/backup" &
 		curl=$!
 		wait_for 'the backup has begun' [ -s "$T/$name.tar" ]
 		signal "$name"
@@ -306,7 +306,7 @@ token() { # NAME
 	write_config A "$(hold_line)"
 	write_config datastore "$(hold_line)"
 	fill A
-	head -c 12000000 /dev/urandom >"$T/A/resources/large"
+	head -c 48000000 /dev/urandom >"$T/A/resources/large" # more than sockets hold
 	start_datastore
 	start_webserver A
 	wait_same datastore A
