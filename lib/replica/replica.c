@@ -789,6 +789,7 @@ enum sr_status sr_replica_scan(struct sr_replica *r, size_t i, bool own_transact
 	struct sr_replica_store *s = &r->stores[i];
 	struct record c = {.r = r, .i = i, .fn = fn, .ctx = ctx, .err = err, .own = own_transaction};
 	struct sr_scan scan = {0};
+	bool recorded;
 	enum sr_status rc;
 
 	sr_view_close(s->view);
@@ -811,10 +812,11 @@ enum sr_status sr_replica_scan(struct sr_replica *r, size_t i, bool own_transact
 		rc = r->judge(r->judge_ctx, i, &s->map, &scan.map, err);
 	if (rc == SR_OK)
 		rc = record_scan(&c, &s->map, &scan.map);
+	recorded = rc == SR_OK && own_transaction;
 	if (rc == SR_OK)
 		rc = remember_seen(r, s, err);
 	sr_replica_write_lock(r);
-	if (rc == SR_OK)
+	if (rc == SR_OK || recorded) /* what state.db has and the map has not is not missed when it goes away */
 		set_map(r, s, &scan.map);
 	sr_nodes_release(r->nodes, &scan.map);
 	sr_nodes_sweep(r->nodes);

@@ -284,6 +284,26 @@ static void a_scan_that_cannot_be_recorded_is_made_again(void **state)
 	assert_int_equal(scan_heard(w, USERS).n, 1);
 }
 
+/* The disk was full for what comes after it: what went away before the next one is seen to be gone. */
+static void what_a_scan_recorded_is_gone_on_from(void **state)
+{
+	struct world *w = *state;
+	struct sr_bytes path = row_path("items", &(struct sr_value){.class = SR_TEXT, .b = sr_bytes_of("b")});
+	struct heard h = {.w = w};
+
+	scan_all(w);
+	sql(w, "webstore.db", "INSERT INTO items VALUES ('b', 2)");
+	sql(w, "state/state.db", "CREATE TRIGGER full BEFORE INSERT ON store BEGIN SELECT RAISE(ABORT, 'full'); END;"
+				 "CREATE TRIGGER full_too BEFORE UPDATE ON store BEGIN SELECT RAISE(ABORT, 'full'); END");
+	assert_int_not_equal(sr_replica_scan(w->r, WEBSTORE, true, hear, &h, &w->err), SR_OK);
+	assert_int_equal(h.made, 1);
+	assert_int_equal(row_at(w, WEBSTORE, path).local.kind, SR_KIND_ROW);
+	sql(w, "state/state.db", "DROP TRIGGER full; DROP TRIGGER full_too");
+	sql(w, "webstore.db", "DELETE FROM items WHERE sku = 'b'");
+	assert_int_equal(scan_heard(w, WEBSTORE).gone, 1);
+	assert_int_equal(row_at(w, WEBSTORE, path).local.kind, SR_KIND_NONE);
+}
+
 static void a_scan_within_the_callers_step(void **state)
 {
 	struct world *w = *state;
@@ -847,6 +867,7 @@ int main(void)
 		full_test(a_marker_is_pending_then_written_then_known),
 		full_test(a_scan_is_recorded),
 		full_test(a_scan_that_cannot_be_recorded_is_made_again),
+		full_test(what_a_scan_recorded_is_gone_on_from),
 		full_test(a_scan_within_the_callers_step),
 		full_test(the_view_reads_what_was_scanned),
 		full_test(a_restart_remembers),
