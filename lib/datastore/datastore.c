@@ -210,6 +210,7 @@ enum sr_status sr_datastore_tick(struct sr_datastore *d, struct sr_err *err)
 {
 	struct sr_err own = {0};
 	enum sr_status rc = SR_OK;
+	char why[256];
 
 	int64_t began = sr_ticks_ms();
 
@@ -218,6 +219,8 @@ enum sr_status sr_datastore_tick(struct sr_datastore *d, struct sr_err *err)
 		rc = own.code;
 	else
 		rc = turn(d, &own);
+	if (rc != SR_OK && sr_datastore_ready(d, why))
+		sr_ds_publish(d); /* what the turn committed before it failed: the answers to pushes name it, too */
 	pthread_mutex_unlock(&d->writer);
 	sr_ds_count_scan(d, rc, sr_ticks_ms() - began);
 	if (rc != SR_OK && err)

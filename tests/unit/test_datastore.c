@@ -1810,6 +1810,27 @@ static int push_raw(struct world *w, const struct sent *sent)
 	return w->status;
 }
 
+/* What is answered to a push names it, too: told less, a webserver would have been further than the datastore. */
+static void test_what_a_turn_committed_is_told_though_it_fails(void **state)
+{
+	struct world *w = *state;
+	char *path = path_in(w, "resources/a");
+	json_t *tree;
+
+	write_file(w, "resources/a", "one");
+	OK(sr_datastore_tick(w->d, &w->err));
+	sql_do(w, "state/state.db", "CREATE TRIGGER full BEFORE INSERT ON meta WHEN NEW.name = 'deletions' BEGIN SELECT RAISE(ABORT, 'full'); END");
+	assert_int_equal(unlink(path), 0);
+	free(path);
+	assert_int_not_equal(sr_datastore_tick(w->d, &w->err), SR_OK);
+	assert_int_equal(call(w, "GET", "/api/tree", NULL, sr_bytes(NULL, 0)), 200);
+	tree = json_loadb((const char *)w->body.at, w->body.len, 0, NULL);
+	assert_int_equal(json_integer_value(json_object_get(tree, "seq")), seq(w));
+	json_decref(tree);
+	sql_do(w, "state/state.db", "DROP TRIGGER full");
+	OK(sr_datastore_tick(w->d, &w->err));
+}
+
 static void test_hostile_bundles(void **state)
 {
 	struct world *w = *state;
@@ -2142,6 +2163,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_clones_and_clocks, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_several_clones_are_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_token_numbers_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_a_turn_committed_is_told_though_it_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_bundles, setup, teardown),
 	};
 
