@@ -608,7 +608,7 @@ static bool is_copy(const char *path)
 	return well_after(&made, &written);
 }
 
-/* Is there a -wal or -journal with content that was last written before the database file was put here?  One that was written later belongs
+/* Is there a -wal or -journal with content that was last written before the database file was put here?  One that was not belongs
  * to the file, whoever's marker the file carries: that of the node from which it was once copied stays in it until the next checkpoint.  So
  * does one that was copied as the file was: both came with their directory.
  * times: of the file and of the older log. */
@@ -624,7 +624,7 @@ static bool leftovers(const struct sr_store *st, struct timespec times[2])
 		char *path = sr_format("%s%s", st->path, suffixes[i]);
 
 		if (strcmp(suffixes[i], "-shm") && stat(path, &sb) == 0 && sb.st_size > 0) {
-			if (before(&db.st_ctim, &sb.st_mtim) || (is_copy(st->path) && is_copy(path))) {
+			if (!before(&sb.st_mtim, &db.st_ctim) || (is_copy(st->path) && is_copy(path))) {
 				free(path);
 				return false;
 			}

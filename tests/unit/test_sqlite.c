@@ -1711,6 +1711,16 @@ static void shell(struct world *w, const char *line)
 	free(command);
 }
 
+static struct stat stat_of(struct world *w, const char *name)
+{
+	char *path = path_of(w, name);
+	struct stat sb;
+
+	assert_int_equal(stat(path, &sb), 0);
+	free(path);
+	return sb;
+}
+
 static bool shed(struct world *w, uint64_t inode, const struct sr_uuid *node)
 {
 	struct sr_store *st = store(w, "a.db", false);
@@ -1864,6 +1874,26 @@ static void test_stale_wal(void **state)
 	expect(w, "a.db", "SELECT name FROM users", "theirs");
 }
 
+/* A directory that was copied with its log, within one tick of the clock of files: that says nothing, and what is in the log is in no other file. */
+static void test_a_log_as_old_as_its_file(void **state)
+{
+	struct world *w = *state;
+	struct sr_marker theirs = marker_new(), mine = marker_new();
+	struct timespec written[2];
+	struct stat db;
+	char *log = path_of(w, "a.db-wal");
+
+	other(w, "a.db", "PRAGMA journal_mode=WAL;" USERS);
+	left_behind(w, &theirs);
+	shell(w, "mkdir d; cp a.db a.db-wal d; rm a.db*; mv d/* .; rmdir d");
+	db = stat_of(w, "a.db");
+	written[0] = written[1] = db.st_ctim;
+	assert_int_equal(utimensat(AT_FDCWD, log, written, 0), 0);
+	free(log);
+	assert_false(shed(w, db.st_ino + 1, &mine.node));
+	expect(w, "a.db", "SELECT name FROM users", "in the wal");
+}
+
 /* As test_stale_wal, while another process has the file open. */
 static void test_stale_wal_in_use(void **state)
 {
@@ -1965,6 +1995,7 @@ int main(void)
 		TEST(test_copy_is_broken_off),
 		TEST(test_the_same_file),
 		TEST(test_an_older_one_with_its_time),
+		TEST(test_a_log_as_old_as_its_file),
 		TEST(test_stale_wal_in_use),
 	};
 
