@@ -628,6 +628,8 @@ static enum sr_status attempts(struct sr_sync *s, struct sr_err *err)
 
 	for (unsigned try = 1; rc == SR_OK && again && try <= SR_TRIES; try++)
 		rc = attempt(s, s->try = try, &again, err);
+	if (rc == SR_OK && again && s->noteds) /* of the last try: where only that pushes, nobody would heed the answer */
+		rc = attempt(s, SR_TRIES, &again, err);
 	return rc == SR_OK ? sr_sync_limit_save(s, err) : rc;
 }
 

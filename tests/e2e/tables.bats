@@ -303,6 +303,23 @@ grow() { # NAME: what an upgrade of the application does
 	everywhere 'SELECT since FROM members WHERE uid = 1' 'of B'
 }
 
+@test "a table is dropped on A, and made again as it was: a row that was deleted on B meanwhile goes, archived" {
+	begin
+	value A 'DROP TABLE members'
+	round A
+	value B 'DELETE FROM members WHERE uid = 3'
+	rounds B
+	round A
+	value A "CREATE TABLE members(uid INTEGER NOT NULL REFERENCES users(uid) ON DELETE CASCADE, gid INTEGER NOT NULL REFERENCES groups(gid) ON DELETE CASCADE,
+		since TEXT, PRIMARY KEY(gid, uid)) WITHOUT ROWID;
+		INSERT INTO members VALUES(1, 1, '2020'), (2, 2, '2021'), (3, 1, '2022')"
+	round A
+	rounds A B
+	assert_same
+	everywhere 'SELECT group_concat(uid) FROM (SELECT uid FROM members ORDER BY uid)' 1,2
+	[ "$(conflicts A length)" = 1 ]
+}
+
 @test "a table is dropped at the datastore: nothing of it is deleted, and adopt --union brings it back; not to where the application dropped it" {
 	write_config C
 	fill A
