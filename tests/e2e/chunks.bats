@@ -69,11 +69,17 @@ stamped() {
 	[ "$(sql "$T/B/users.db" 'SELECT count(*) FROM items WHERE stamp = 1')" -eq "$1" ]
 }
 
+beats() { # the application has committed something while it saw so many
+	[ "$(sql "$T/B/users.db" "SELECT count(*) FROM beats WHERE stamps = $1")" -gt 0 ]
+}
+
 @test "what changes a thousand rows is one transaction, even next to the application's commits" {
 	begin "$(numbers 1 1000) INSERT INTO items SELECT n, NULL, 'sku ' || n, 0 FROM k"
 	start_application "$T/B/users.db" 'SELECT count(*) FROM items WHERE stamp = 1'
+	wait_for 'the application works' beats 0
 	sql "$T/A/users.db" 'UPDATE items SET stamp = 1'
 	wait_for 'B has it' stamped 1000
+	wait_for 'the application sees it' beats 1000
 	end_application
 	wait_same
 	[ "$(sql "$T/B/users.db" 'SELECT group_concat(DISTINCT stamps) FROM beats')" = 0,1000 ]
