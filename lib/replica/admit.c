@@ -165,7 +165,7 @@ static bool is_from_here(const struct sr_request *req, const struct sr_origin *f
 	size_t len = strlen(from->peer);
 
 	at += *at == '[';
-	return from->here || (!from->strange_proxy && strncmp(at, from->peer, len) == 0 && (at[len] == ':' || at[len] == ']'));
+	return from->here || (from->direct && strncmp(at, from->peer, len) == 0 && (at[len] == ':' || at[len] == ']'));
 }
 
 /* May a password be sent this way, and can it be checked there? */

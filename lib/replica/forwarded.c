@@ -48,15 +48,31 @@ static struct sr_bytes last_of(const char *list, size_t *len)
 }
 
 /* Each proxy adds at the end who came to it: from there on back past those that are trusted.  What is before the first other one anybody
- * may have written.  *peer: the connection's, a trusted one.  false: it is no address. */
-static bool walk_back(const struct sr_proxies *p, const char *list, struct sr_network *peer)
+ * may have written.  *peer: the connection's, a trusted one.  *here: it and all that are named came over this machine's own loopback; 127.0.0.1 that
+ * a proxy elsewhere names is that one's.  false: it is no address. */
+static bool walk_back(const struct sr_proxies *p, const char *list, struct sr_network *peer, bool *here)
 {
 	size_t left = strlen(list);
 
-	while (left && is_trusted(p, peer))
+	*here = sr_network_is_loopback(peer);
+	if (!left)
+		return false;
+	while (left && is_trusted(p, peer)) {
 		if (!sr_network_parse_peer(last_of(list, &left), peer))
 			return false;
+		*here = *here && sr_network_is_loopback(peer);
+	}
 	return true;
+}
+
+static bool is_forwarded(const struct sr_request *req)
+{
+	static const char *const names[] = {"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded"};
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (sr_request_header(req, names[i]))
+			return true;
+	return false;
 }
 
 /* What a client has written there itself stands before what the proxy did, in the same line or in one of its own. */
@@ -65,15 +81,17 @@ static void of_trusted(const struct sr_proxies *p, const struct sr_request *req,
 	struct sr_buf list = {0}, scheme = {0};
 	bool known = true;
 
+	out->direct = !is_forwarded(req);
+	out->here = out->direct && sr_network_is_loopback(peer);
 	if (sr_request_header_all(req, "X-Forwarded-Proto", &scheme)) /* else the proxy speaks as it was spoken to */
 		out->tls = strcasecmp(sr_buf_text(&scheme), "https") == 0;
 	if (sr_request_header_all(req, "X-Forwarded-For", &list))
-		known = walk_back(p, sr_buf_text(&list), peer);
+		known = walk_back(p, sr_buf_text(&list), peer, &out->here);
 	if (known)
 		sr_network_text(peer, out->peer);
 	else
 		snprintf(out->peer, sizeof out->peer, "unknown");
-	out->here = known && sr_network_is_loopback(peer);
+	out->here = known && out->here;
 	sr_buf_free(&list);
 	sr_buf_free(&scheme);
 }
@@ -88,9 +106,9 @@ void sr_origin_of(const struct sr_proxies *p, const struct sr_request *req, stru
 		return;
 	}
 	snprintf(out->peer, sizeof out->peer, "%s", sr_request_peer(req));
-	out->strange_proxy = sr_request_header(req, "X-Forwarded-For") || sr_request_header(req, "X-Forwarded-Proto") ||
-			     sr_request_header(req, "Forwarded");
-	out->here = !out->strange_proxy && sr_network_is_loopback(&peer);
+	out->strange_proxy = is_forwarded(req);
+	out->direct = !out->strange_proxy;
+	out->here = out->direct && sr_network_is_loopback(&peer);
 }
 
 /* --- whose page it is ------------------------------------------------------------------------------------------------------- */

@@ -16,7 +16,8 @@ void sr_proxies_close(struct sr_proxies *p);
 
 struct sr_origin {
 	char peer[SR_NETWORK_TEXT]; /* whose login it is: the connection's peer, or what the last trusted proxy says that its own was */
-	bool here;                  /* that is this machine itself, and nobody between */
+	bool direct;                /* no proxy has sent it, as far as it shows */
+	bool here;                  /* from this machine itself, over its loopback alone, also where proxies are between */
 	bool tls;                   /* all the way, as far as a trusted proxy tells */
 	bool strange_proxy;         /* a proxy has sent it that is not trusted */
 };

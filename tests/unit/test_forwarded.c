@@ -96,6 +96,19 @@ static void a_trusted_one_is(void **state)
 	expect("127.0.0.1", LINES("X-Forwarded-For: 127.0.0.1", "X-Forwarded-Proto: http"), "127.0.0.1 here");
 }
 
+/* What is the loopback to a proxy elsewhere is not this machine's; and of whom a proxy says nothing may be anybody. */
+static void what_is_here_to_a_proxy_elsewhere_is_not(void **state)
+{
+	(void)state;
+	expect("0.0.0.0/0", LINES("X-Forwarded-For: 127.0.0.1, 198.51.100.7"), "127.0.0.1");
+	expect("0.0.0.0/0", LINES("X-Forwarded-For: 127.0.0.1", "X-Forwarded-For: 198.51.100.7", "X-Forwarded-Proto: https"), "127.0.0.1 tls");
+	expect("127.0.0.1", LINES("X-Forwarded-For: 127.0.0.1, ::1"), "::1 here");
+	expect("127.0.0.0/8", LINES("X-Forwarded-For: 127.0.0.3, 127.0.0.2"), "127.0.0.3 here");
+	expect("127.0.0.1", LINES("X-Forwarded-Proto: http"), "127.0.0.1");
+	expect("127.0.0.1", LINES("Forwarded: for=203.0.113.9"), "127.0.0.1");
+	expect("127.0.0.1", LINES("X-Forwarded-For;"), "unknown");
+}
+
 /* What a client has written there itself stands on the left, or in a line before. */
 static void what_a_client_made_up_is_not(void **state)
 {
@@ -162,6 +175,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nobody_is_believed),
 		cmocka_unit_test(a_trusted_one_is),
+		cmocka_unit_test(what_is_here_to_a_proxy_elsewhere_is_not),
 		cmocka_unit_test(what_a_client_made_up_is_not),
 		cmocka_unit_test(what_is_no_browser_may),
 		cmocka_unit_test(our_own_page_may),
