@@ -122,6 +122,19 @@ static enum sr_status has_tables(sqlite3 *db, const char *path, bool *yes, struc
 	return rc == SQLITE_ROW || rc == SQLITE_DONE ? SR_OK : fail(err, db, path, "read");
 }
 
+/* Another program may make its own at the same time. */
+static enum sr_status make_in(sqlite3 *db, const char *path, const char *schema, struct sr_err *err)
+{
+	bool there = true;
+	enum sr_status rc = run(db, path, "PRAGMA journal_mode = WAL; BEGIN IMMEDIATE", err);
+
+	if (rc == SR_OK)
+		rc = has_tables(db, path, &there, err);
+	if (rc == SR_OK && !there)
+		rc = run(db, path, schema, err);
+	return rc == SR_OK ? run(db, path, "COMMIT", err) : rc;
+}
+
 static enum sr_status make(const char *path, const char *schema, struct sr_err *err)
 {
 	sqlite3 *db = NULL;
@@ -130,13 +143,9 @@ static enum sr_status make(const char *path, const char *schema, struct sr_err *
 
 	if (rc != SR_OK)
 		return rc;
-	rc = run(db, path, "PRAGMA journal_mode = WAL; BEGIN IMMEDIATE", err);
-	if (rc == SR_OK)
-		rc = has_tables(db, path, &there, err);
+	rc = has_tables(db, path, &there, err); /* first: the journal mode of an application's database is its own */
 	if (rc == SR_OK && !there)
-		rc = run(db, path, schema, err);
-	if (rc == SR_OK)
-		rc = run(db, path, "COMMIT", err);
+		rc = make_in(db, path, schema, err);
 	sqlite3_close(db);
 	return rc;
 }

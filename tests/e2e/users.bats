@@ -149,3 +149,10 @@ asked() {
 	[ "$status" -eq 66 ]
 	[ ! -e "$T/B/users.db" ]
 }
+
+@test "what is refused of an application's database leaves its journal mode what it is" {
+	fill A delete
+	run user A add ada <<<'a good password'
+	[ "$status" -eq 78 ]
+	[ "$(value A 'PRAGMA journal_mode')" = delete ]
+}
