@@ -8,6 +8,7 @@
 
 #include "lib/admin/admin.h"
 #include "lib/admin/table.h"
+#include "lib/state/state.h"
 #include "lib/users/password.h"
 #include "lib/users/users.h"
 
@@ -100,12 +101,28 @@ static enum sr_status new_hash(const struct sr_admin *a, char **hash, struct sr_
 
 /* --- changing -------------------------------------------------------------------------------------------------------------------- */
 
+/* A datastore is founded on empty stores only: with a user in one it would not know whose that is. */
+static enum sr_status was_started(const struct sr_admin *a, struct sr_err *err)
+{
+	struct sr_state *state = NULL;
+	enum sr_status rc = sr_admin_is_datastore(a) ? sr_state_reader(&state, sr_admin_state_dir(a), err) : SR_OK;
+
+	sr_state_close(state);
+	return rc == SR_E_NOINPUT ? sr_err_set(err, SR_E_UNAVAILABLE,
+					       "this datastore was never started, and its first start needs empty stores: start sameroot-datastore, then make the user")
+				  : rc;
+}
+
 /* Where there are no tables at all yet, the first user makes them. */
 static enum sr_status make_tables(const struct sr_admin *a, struct sr_err *err)
 {
 	const char *path = users_db(a);
+	enum sr_status rc;
 
-	return a->config->admin_query || access(path, F_OK) < 0 ? SR_OK : sr_users_make(path, err);
+	if (a->config->admin_query || access(path, F_OK) < 0)
+		return SR_OK;
+	rc = was_started(a, err);
+	return rc == SR_OK ? sr_users_make(path, err) : rc;
 }
 
 /* A name that is wrong, or an application's schema, is told before a password is asked for. */
@@ -125,13 +142,15 @@ enum sr_status sr_admin_user_add(const struct sr_admin *a, int *status, struct s
 	struct sr_users *users = NULL;
 	const char *name = NULL, *fault;
 	char *hash = NULL;
-	enum sr_status rc = make_tables(a, err);
+	enum sr_status rc = name_of(a, &name, err);
 
-	if (rc == SR_OK)
-		rc = begin(a, &name, &users, err);
 	fault = rc == SR_OK ? sr_user_name_fault(name) : NULL;
 	if (fault)
 		rc = sr_err_set(err, SR_E_USAGE, "this cannot be a user's name: %s", fault);
+	if (rc == SR_OK)
+		rc = make_tables(a, err);
+	if (rc == SR_OK)
+		rc = begin(a, &name, &users, err);
 	if (rc == SR_OK)
 		rc = new_hash(a, &hash, err);
 	if (rc == SR_OK)

@@ -17,6 +17,10 @@ user() { # NAME WORDS: `sameroot user` there; the password is the first line of 
 	"$BIN/sameroot" user "$@" -c "$T/$name.conf"
 }
 
+datastore_has_seq() {
+	status_of datastore ".seq >= $1" >/dev/null
+}
+
 # NAME LOGIN [CURL OPTION...]: the HTTP status of its admin status
 asked() {
 	local name=$1 login=$2
@@ -155,4 +159,19 @@ asked() {
 	run user A add ada <<<'a good password'
 	[ "$status" -eq 78 ]
 	[ "$(value A 'PRAGMA journal_mode')" = delete ]
+}
+
+@test "a datastore that was never started takes no user, or it would not be founded; a name that cannot be makes no tables" {
+	"$BIN/sameroot" init --datastore --address 127.0.0.1:9405 --yes -c "$T/datastore.conf"
+	run user datastore add --admin ada <<<'a good password'
+	[ "$status" -eq 75 ]
+	[[ $output == *'start sameroot-datastore'* ]]
+	start_datastore
+	run user datastore add 'a:da' <<<'a good password'
+	[ "$status" -eq 64 ]
+	[ -z "$(dump_schema "$T/datastore/users.db")" ]
+	user datastore add --admin ada <<<'a good password'
+	wait_for 'the datastore has found ada' datastore_has_seq 1
+	rounds A B
+	[ "$(user B list --json | jq -c 'map(.name)')" = '["ada"]' ]
 }
