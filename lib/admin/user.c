@@ -24,7 +24,7 @@ static enum sr_status open_users(const struct sr_admin *a, struct sr_users **out
 	const char *path = users_db(a);
 	enum sr_status rc = sr_users_open(out, path, a->config->admin_query, err);
 
-	return rc == SR_E_NOINPUT ? sr_err_set(err, rc, "%s: there is no users database yet: `sameroot init` makes it", path) : rc;
+	return rc == SR_E_NOINPUT ? sr_err_set(err, rc, "%s: there is no users database: `sameroot init` makes the first one; if one was there, see `sameroot status`", path) : rc;
 }
 
 static enum sr_status name_of(const struct sr_admin *a, const char **name, struct sr_err *err)

@@ -191,15 +191,13 @@ static void remember(struct sr_login *l, const uint8_t proof[32], int64_t now)
 
 /* --- the check --------------------------------------------------------------------------------------------------------------- */
 
-/* What is known of the name; without a users.db nobody has one. */
+/* What is known of the name.  SR_E_NOINPUT: there is no users.db. */
 static enum sr_status look_up(const struct sr_login *l, const char *name, struct sr_user *user, bool *found, struct sr_err *err)
 {
 	struct sr_users *users = NULL;
 	enum sr_status rc = sr_users_open(&users, l->path, l->query, err);
 
 	*found = false;
-	if (rc == SR_E_NOINPUT)
-		return SR_OK;
 	if (rc == SR_OK)
 		rc = sr_users_find(users, name, user, found, err);
 	sr_users_close(users);
@@ -220,6 +218,8 @@ static enum sr_status note_trouble(struct sr_login *l, enum sr_status rc, struct
 	pthread_mutex_unlock(&l->lock);
 	if (is_new)
 		sr_warn("logins cannot be checked: %s", err->text);
+	if (rc == SR_E_NOINPUT)
+		return SR_OK; /* nobody has a name then */
 	return rc == SR_OK ? rc : sr_err_set(err, rc, "logins cannot be checked here at present; why is in this node's log");
 }
 

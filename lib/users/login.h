@@ -26,8 +26,8 @@ struct sr_login_who {
 	bool admin;
 };
 
-/* Is it he?  SR_E_AUTH: no such user, another password, or no users.db - which of them is not said.  SR_E_AGAIN: too many tries, or too many
- * at once; *wait_s says how long.  SR_E_BUSY, SR_E_CONFIG and others: users.db cannot be asked; why is logged,
+/* Is it he?  SR_E_AUTH: no such user, another password, or no users.db - which of them is not said, but that there is none is
+ * logged, once.  SR_E_AGAIN: too many tries, or too many at once; *wait_s says how long.  SR_E_BUSY, SR_E_CONFIG and others: users.db cannot be asked; why is logged,
  * once, and not in *err, which goes to somebody unknown. */
 SR_MUST enum sr_status sr_login_check(struct sr_login *l, const char *name, const char *password, const char *peer, struct sr_login_who *out,
 				      unsigned *wait_s, struct sr_err *err);

@@ -202,6 +202,19 @@ static enum sr_status prepare_query(struct sr_users *u, sqlite3_stmt **out, stru
 	return SR_OK;
 }
 
+/* Why nobody can be looked up without a query. */
+static enum sr_status not_ours(sqlite3 *db, const char *path, struct sr_err *err)
+{
+	bool any = false;
+	enum sr_status rc = has_tables(db, path, &any, err);
+
+	if (rc != SR_OK)
+		return rc;
+	if (!any)
+		return sr_err_set(err, SR_E_CONFIG, "%s has no tables yet: they come with a round, from an application, or with the first `sameroot user add`", path);
+	return sr_err_set(err, SR_E_CONFIG, "%s has not Sameroot's own table of users: Admin-Query= tells how to find who may log in", path);
+}
+
 enum sr_status sr_users_open(struct sr_users **out, const char *path, const char *query, struct sr_err *err)
 {
 	struct sr_users *u = sr_alloc(sizeof *u);
@@ -217,7 +230,7 @@ enum sr_status sr_users_open(struct sr_users **out, const char *path, const char
 	if (rc == SR_OK)
 		rc = is_ours(u->db, path, &u->ours, err);
 	if (rc == SR_OK && !query && !u->ours)
-		rc = sr_err_set(err, SR_E_CONFIG, "%s has not Sameroot's own table of users: Admin-Query= tells how to find who may log in", path);
+		rc = not_ours(u->db, path, err);
 	if (rc == SR_OK)
 		rc = prepare_query(u, &stmt, err);
 	sqlite3_finalize(stmt);

@@ -175,3 +175,20 @@ asked() {
 	rounds A B
 	[ "$(user B list --json | jq -c 'map(.name)')" = '["ada"]' ]
 }
+
+@test "where users.db has no tables, or is gone, it is said, and what helps" {
+	"$BIN/sameroot" init --webserver --no-schema --yes -c "$T/A.conf"
+	run user A list
+	[ "$status" -eq 78 ]
+	[[ $output == *'no tables yet'*'sameroot user add'* && $output != *Admin-Query* ]]
+	start_datastore
+	start_webserver A
+	[ "$(asked A 'ada:a good password')" = 500 ]
+	grep -q 'logins cannot be checked: .* no tables yet' "$T/A.log"
+	rm "$T"/A/users.db*
+	for _ in 1 2; do [ "$(asked A 'ada:a good password')" = 401 ]; done
+	[ "$(grep -c "logins cannot be checked: .*users.db: No such file" "$T/A.log")" = 1 ]
+	run user A list
+	[ "$status" -eq 66 ]
+	[[ $output == *'sameroot status'* ]]
+}
