@@ -822,6 +822,7 @@ enum sr_status sr_replica_scan(struct sr_replica *r, size_t i, bool own_transact
 	sr_nodes_sweep(r->nodes);
 	sr_replica_unlock(r);
 out:
+	s->unseen = rc != SR_OK;
 	sr_buf_free(&c.signatures);
 	if (rc != SR_OK) {
 		sr_view_close(s->view);

@@ -388,19 +388,25 @@ static uint64_t flush_pause_ms(unsigned failures)
 /* By the thread that ran the rounds, when there are no more of them. */
 static void say_what_is_left(struct sr_sync_daemon *d)
 {
-	struct sr_buf what = {0};
+	struct sr_buf what = {0}, unseen = {0};
+	bool any_left, any_unseen;
 
 	if (d->flush && !d->looked) { /* the flush never came to its turn: the round before it had no end */
 		sr_sync_look_first(d->sync);
 		d->looked = true;
 	}
-	if (sr_sync_left(d->sync, &what))
+	any_left = sr_sync_left(d->sync, &what);
+	any_unseen = d->looked && sr_sync_unseen(d->sync, &unseen);
+	if (any_left)
 		sr_warn("stopping; the datastore does not have %s: that is kept here, and pushed by the rounds of the next start", sr_buf_text(&what));
-	else if (d->flushed)
+	if (any_unseen)
+		sr_warn("stopping; %s could not be looked at: what was changed there is kept here, and pushed when it can be", sr_buf_text(&unseen));
+	if (d->flushed && !any_left && !any_unseen)
 		sr_info("stopping; all that is here is at the datastore, too");
-	else if (!d->looked)
+	else if (!d->looked && !any_left)
 		sr_warn("stopping; what was changed here since the last round was not looked at: it is kept here, and pushed by the rounds of the next start");
 	sr_buf_free(&what);
+	sr_buf_free(&unseen);
 }
 
 /* Between rounds.  That it cannot be had is no fault of theirs. */

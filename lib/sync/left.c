@@ -66,6 +66,21 @@ bool sr_sync_left(struct sr_sync *s, struct sr_buf *out)
 	return any;
 }
 
+bool sr_sync_unseen(const struct sr_sync *s, struct sr_buf *out)
+{
+	bool any = false;
+
+	for (size_t i = 0; s->r->keyed && i < s->r->n; i++) {
+		const struct sr_replica_store *st = &s->r->stores[i];
+
+		if (st->mode != SR_MODE_PAUSED && (st->mode != SR_MODE_READY || !st->unseen))
+			continue;
+		sr_buf_printf(out, "%s%s", any ? ", " : "", st->name);
+		any = true;
+	}
+	return any;
+}
+
 void sr_sync_look_again(struct sr_sync *s)
 {
 	s->scanned_ms = 0;

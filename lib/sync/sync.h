@@ -70,6 +70,8 @@ bool sr_sync_is_interrupted(struct sr_sync *s);
 /* What of the stores here the datastore does not have, as of the last look: "users.db: 12 rows; resources: 3 files, 1 deletion", appended.  False:
  * nothing.  By the owner, between rounds. */
 bool sr_sync_left(struct sr_sync *s, struct sr_buf *out);
+/* The stores that could not be looked at the last time, paused ones among them: "users.db, resources", appended.  False: none.  As above. */
+bool sr_sync_unseen(const struct sr_sync *s, struct sr_buf *out);
 /* The next round looks at the stores also if it does not go through. */
 void sr_sync_look_again(struct sr_sync *s);
 /* Look at the stores now, without the datastore, for sr_sync_left.  By the owner, between rounds. */

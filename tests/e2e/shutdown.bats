@@ -107,6 +107,33 @@ token() { # NAME
 	[ "$(<"$T/datastore/resources/new")" = new ]
 }
 
+@test "what could not be looked at is not said to be at the datastore: a store that is paused, a disk that is full" {
+	export INTERVAL=600 SHUTDOWN=20
+	mkdir "$T/small"
+	mount -t tmpfs -o size=6m none "$T/small" 2>/dev/null || skip 'no mount here'
+	# shellcheck disable=SC2034 # teardown unmounts it
+	MOUNTED=$T/small
+	write_config A
+	edit_config A State-Directory= "State-Directory=$T/small/state"
+	fill A
+	start_datastore
+	start_webserver A B
+	wait_for 'both have it' same_content datastore A B
+	mv "$T/B/users.db" "$T/B/elsewhere"
+	add_rows A 100 2099
+	dd if=/dev/zero of="$T/small/rest" bs=1k 2>/dev/null || true
+	stop A
+	stop B
+	[ "$(value datastore 'SELECT count(*) FROM users')" = 3 ]
+	for name in A B; do
+		logged "$name" 'stopping; users.db could not be looked at'
+		run ! logged "$name" 'all that is here is at the datastore'
+	done
+	rm "$T/small/rest"
+	start_webserver A
+	wait_for 'the datastore has it' same_content datastore A
+}
+
 @test "with a datastore that hangs it ends within its time, too, and says the same" {
 	export INTERVAL=600 SHUTDOWN=3
 	write_config A
