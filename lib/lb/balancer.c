@@ -14,13 +14,11 @@
 #include "lib/base/notify.h"
 #include "lib/lb/haproxy.h"
 #include "lib/lb/learner.h"
+#include "lib/lb/pause.h"
 #include "lib/state/state.h"
 
 #define META_MINE  "balancer" /* in state.db: it is no daemon's */
 #define FRESH      SIGUSR2    /* the learner's */
-#define PAUSE_MS   1000       /* before HAProxy is started again; twice as long each time ... */
-#define PAUSE_MOST 30000
-#define LASTED_MS  60000      /* ... unless it ran for so long */
 #define LOOK_MS    1000       /* how often one that is not our child is looked at */
 #define HARD_MS    5000       /* for what is told to end at once */
 #define PATIENCE_MS 5000      /* with the first list, before the service manager is told that this runs without one */
@@ -32,9 +30,8 @@ struct balancer {
 	struct sr_lb_haproxy *haproxy;
 	struct sr_lb_list list;
 	bool have_list, announced;
-	bool due;            /* HAProxy has to be brought up to the list */
-	int64_t not_before;  /* ticks: the pause */
-	int64_t pause, since;
+	bool due; /* HAProxy has to be brought up to the list */
+	struct sr_lb_pause pause;
 	char *trouble; /* as it was logged */
 	bool told_ready;
 	char *told; /* the status that the service manager was told last */
@@ -58,7 +55,7 @@ static void tell_manager(struct balancer *b, int64_t started)
 		tell_status(b, sr_format("HAProxy is not up to date: %s", b->trouble));
 	else if (!b->have_list)
 		tell_status(b, sr_strdup("waiting for the datastore's list of webservers"));
-	else if (b->since)
+	else if (b->pause.since)
 		tell_status(b, sr_format("HAProxy runs with %zu webserver%s", b->list.n, b->list.n == 1 ? "" : "s"));
 	else
 		tell_status(b, sr_strdup("HAProxy is being started"));
@@ -110,13 +107,7 @@ static void tell_trouble(struct balancer *b, const char *text)
 
 static void pause_then(struct balancer *b)
 {
-	int64_t now = sr_ticks_ms();
-
-	b->pause = b->since && now - b->since > LASTED_MS ? PAUSE_MS : b->pause ? b->pause * 2 : PAUSE_MS;
-	if (b->pause > PAUSE_MOST)
-		b->pause = PAUSE_MOST;
-	b->not_before = now + b->pause;
-	b->since = 0;
+	sr_lb_pause_failed(&b->pause, sr_ticks_ms());
 	b->due = true;
 }
 
@@ -124,7 +115,7 @@ static void announce(struct balancer *b)
 {
 	const char *at = b->conf->bind_addr ? b->conf->bind_addr : "0.0.0.0";
 
-	b->since = sr_ticks_ms();
+	sr_lb_pause_good(&b->pause, sr_ticks_ms());
 	if (b->announced)
 		return;
 	fprintf(stderr, strchr(at, ':') ? "listening on [%s]:%u\n" : "listening on %s:%u\n", at, b->conf->web_port);
@@ -136,7 +127,7 @@ static void apply(struct balancer *b)
 	struct sr_err err = {0};
 	bool changed = false;
 
-	if (!b->have_list || !b->due || sr_ticks_ms() < b->not_before)
+	if (!b->have_list || !b->due || sr_ticks_ms() < b->pause.not_before)
 		return;
 	b->due = false;
 	if (sr_lb_haproxy_apply(b->haproxy, &b->list, &changed, &err) != SR_OK) {
@@ -155,7 +146,7 @@ static void look_after(struct balancer *b)
 	if (!sr_lb_haproxy_ended(b->haproxy))
 		return;
 	pause_then(b);
-	sr_error("HAProxy ended; it is started again in %lld s", (long long)(b->pause / 1000));
+	sr_error("HAProxy ended; it is started again in %lld s", (long long)(b->pause.ms / 1000));
 }
 
 /* --- signals ------------------------------------------------------------------------------------------------------------------------------- */
@@ -187,7 +178,7 @@ static void reload(struct balancer *b, sr_lb_reload_fn *fn, void *ctx)
 		tell_trouble(b, err.text);
 	sr_lb_conf_free(old);
 	b->due = true;
-	b->pause = b->not_before = 0;
+	b->pause = (struct sr_lb_pause){.since = b->pause.since};
 	sr_info("reload: the configuration is taken");
 }
 

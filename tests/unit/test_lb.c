@@ -12,6 +12,7 @@
 
 #include "lib/lb/conf.h"
 #include "lib/lb/haproxy_config.h"
+#include "lib/lb/pause.h"
 #include "lib/lb/resolver.h"
 #include "lib/lb/webservers.h"
 
@@ -452,6 +453,30 @@ static void what_the_old_one_knew_is_handed_on(void **state)
 	unmake(&m);
 }
 
+/* That it runs is seen again at every turn. */
+static void the_pause_grows_and_is_short_again_after_a_minute(void **state)
+{
+	static const int64_t grown[] = {1000, 2000, 4000, 8000, 16000, 30000, 30000};
+	struct sr_lb_pause p = {0};
+	int64_t now = 5000;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof grown / sizeof *grown; i++) {
+		sr_lb_pause_failed(&p, now);
+		assert_int_equal(p.ms, grown[i]);
+		assert_int_equal(p.not_before, now + grown[i]);
+		now = p.not_before;
+		sr_lb_pause_good(&p, now);
+		now += 10000;
+	}
+	for (int i = 0; i < 3; i++)
+		sr_lb_pause_good(&p, now += 30000);
+	sr_lb_pause_failed(&p, now);
+	assert_int_equal(p.ms, 1000);
+	sr_lb_pause_failed(&p, now + 90000); /* it was never good since */
+	assert_int_equal(p.ms, 2000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -463,6 +488,7 @@ int main(void)
 		cmocka_unit_test(the_registry_becomes_a_list),
 		cmocka_unit_test(what_cannot_be_used_is_left_out_and_named),
 		cmocka_unit_test(other_entries_that_are_left_out),
+		cmocka_unit_test(the_pause_grows_and_is_short_again_after_a_minute),
 		cmocka_unit_test(of_very_many_that_are_left_out_some_are_named),
 		cmocka_unit_test(names_become_plain_letters),
 		cmocka_unit_test(of_two_at_one_address_one_counts),
