@@ -23,7 +23,7 @@
 #include "lib/lb/haproxy_config.h"
 
 #define ANSWER_MOST (4u << 20)
-#define ANSWER_MS   2000
+#define ANSWER_MS   2000 /* for the whole answer */
 #define START_MS    10000
 #define CHECK_MS    10000
 #define HAPROXY     "haproxy" /* the user of Debian's package */
@@ -126,11 +126,12 @@ static enum sr_status ask(const struct sr_lb_haproxy *h, const char *command, st
 {
 	int fd = dial(h->socket, err);
 	char *line = sr_format("%s\n", command);
+	int64_t end = sr_ticks_ms() + ANSWER_MS;
 	ssize_t n = -1;
 
 	sr_buf_clear(out);
 	if (fd >= 0 && sr_file_write(fd, sr_bytes_of(line)) && shutdown(fd, SHUT_WR) == 0)
-		while (out->len < ANSWER_MOST && (n = recv(fd, sr_buf_room(out, 16384), 16384, 0)) > 0)
+		while (out->len < ANSWER_MOST && sr_ticks_ms() <= end && (n = recv(fd, sr_buf_room(out, 16384), 16384, 0)) > 0)
 			out->len += (size_t)n;
 	if (fd >= 0 && n != 0)
 		sr_err_set(err, SR_E_UNAVAILABLE, "HAProxy does not answer at %s: %s", h->socket, command);

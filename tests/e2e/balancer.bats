@@ -89,6 +89,21 @@ master() {
 	PY
 }
 
+drip() { # SOCKET: a line every half second, whatever it is asked
+	python3 - "$1" >"$T/drip.log" 2>&1 3>&- <<-'PY' &
+		import contextlib, socket, sys, time
+		s = socket.socket(socket.AF_UNIX)
+		s.bind(sys.argv[1])
+		s.listen()
+		while True:
+		    with s.accept()[0] as c, contextlib.suppress(OSError):
+		        while True:
+		            c.sendall(b"#\n")
+		            time.sleep(0.5)
+	PY
+	PID[drip]=$!
+}
+
 haproxy_pid() {
 	master "$T/lb/haproxy.sock" 'show proc' | awk '$2 == "master" { print $1 }'
 }
@@ -477,6 +492,20 @@ tls_answers() {
 	served_by 'A B'
 	start_lb
 	end_load
+
+	# It is gone, something else answers in its place and never comes to an end, and it is back.
+	stop_quietly existing
+	wait_for 'that is said' grep -q "error .*HAProxy does not answer at $T/lb-existing.sock: Connection refused" "$T/lb.log"
+	rm "$T/lb-existing.sock"
+	drip "$T/lb-existing.sock"
+	wait_for 'that is said' grep -q "error .*HAProxy does not answer at $T/lb-existing.sock: show proc" "$T/lb.log"
+	stop_quietly drip
+	rm "$T/lb-existing.sock"
+	haproxy -W -f "$T/existing.cfg" -f "$T/sameroot.cfg" -S "$T/lb-existing.sock" >"$T/existing.log" 2>&1 3>&- &
+	PID[existing]=$!
+	wait_for 'both have users' served_by 'A B'
+	override B drain
+	wait_for 'nobody new comes to B' served_by A
 	stop lb
 	stop_quietly existing
 }
