@@ -12,6 +12,7 @@
 #include "lib/base/log.h"
 #include "lib/base/door.h"
 #include "lib/base/notify.h"
+#include "lib/lb/ending.h"
 #include "lib/lb/haproxy.h"
 #include "lib/lb/learner.h"
 #include "lib/lb/pause.h"
@@ -25,6 +26,7 @@
 
 struct balancer {
 	struct sr_lb_conf *conf;
+	struct sr_lb_ending *ending;
 	struct sr_state *state;
 	struct sr_lb_learner *learner;
 	struct sr_lb_haproxy *haproxy;
@@ -174,6 +176,7 @@ static void reload(struct balancer *b, sr_lb_reload_fn *fn, void *ctx)
 	b->learner = NULL;
 	b->conf = fresh;
 	sr_lb_haproxy_conf(b->haproxy, fresh);
+	sr_lb_ending_timeout(b->ending, fresh->shutdown_timeout);
 	if (sr_lb_learner_start(&b->learner, fresh, b->state, FRESH, &err) != SR_OK)
 		tell_trouble(b, err.text);
 	sr_lb_conf_free(old);
@@ -255,6 +258,7 @@ static void run(struct balancer *b, const sigset_t *signals, sr_lb_reload_fn *fn
 		look_after(b);
 		apply(b);
 	} while (true);
+	sr_lb_ending_begun(b->ending);
 	sr_info("stopping (%s)", strsignal(sig));
 	sr_notify_stopping(b->conf->shutdown_timeout);
 	stop_haproxy(b, signals);
@@ -292,6 +296,8 @@ enum sr_status sr_lb_run(struct sr_lb_conf *conf, sr_lb_reload_fn *fn, void *ctx
 		explicit_bzero(secret, strlen(secret));
 	free(secret);
 	if (rc == SR_OK)
+		rc = sr_lb_ending_start(&b.ending, conf->shutdown_timeout, err);
+	if (rc == SR_OK)
 		rc = open_state(&b, err);
 	if (rc == SR_OK)
 		rc = sr_lb_haproxy_open(&b.haproxy, conf, err);
@@ -302,6 +308,7 @@ enum sr_status sr_lb_run(struct sr_lb_conf *conf, sr_lb_reload_fn *fn, void *ctx
 	sr_lb_learner_stop(b.learner);
 	sr_lb_haproxy_close(b.haproxy);
 	sr_state_close(b.state);
+	sr_lb_ending_free(b.ending);
 	sr_lb_list_free(&b.list);
 	sr_lb_conf_free(b.conf);
 	free(b.trouble);

@@ -21,6 +21,7 @@
 #include "lib/base/file.h"
 #include "lib/base/log.h"
 #include "lib/lb/haproxy_config.h"
+#include "lib/replica/keypair.h"
 
 #define ANSWER_MOST (4u << 20)
 #define ANSWER_MS   2000 /* for the whole answer */
@@ -408,6 +409,17 @@ static enum sr_status make(struct sr_lb_haproxy *h, const struct sr_lb_list *lis
 	return rc;
 }
 
+/* HAProxy knows the operator's certificate by our link only: what is wrong with it is said by its own name. */
+static enum sr_status explain(const struct sr_lb_conf *c, struct sr_err *err)
+{
+	struct sr_err own = {0};
+
+	if (err->code != SR_E_CONFIG || c->disable_https || sr_keypair_check(c->certificate_file, c->key_file, &own) == SR_OK)
+		return err->code;
+	*err = own;
+	return sr_err_context(err, "Certificate-File and Key-File");
+}
+
 /* Refused before it takes the place of one that is valid. */
 static enum sr_status install(const struct sr_lb_haproxy *h, struct sr_bytes text, struct sr_err *err)
 {
@@ -416,6 +428,8 @@ static enum sr_status install(const struct sr_lb_haproxy *h, struct sr_bytes tex
 
 	if (rc == SR_OK)
 		rc = check(h, draft, err);
+	if (rc != SR_OK)
+		rc = explain(h->conf, err);
 	unlink(draft);
 	free(draft);
 	return rc == SR_OK ? sr_file_replace(h->config, text, 0600, true, err) : rc;
@@ -424,17 +438,18 @@ static enum sr_status install(const struct sr_lb_haproxy *h, struct sr_bytes tex
 /* What is in the file is what runs, or will: what a reload does not take is taken back. */
 static enum sr_status change(struct sr_lb_haproxy *h, const struct sr_lb_list *list, struct sr_bytes text, const struct processes *before, struct sr_err *err)
 {
-	bool running = !is_own(h) || h->pid > 0;
+	bool running = !is_own(h) || h->pid > 0, installed;
 	struct sr_buf former = {0};
 	struct sr_err second;
 	enum sr_status rc;
 
 	read_file(h->config, &former);
 	rc = install(h, text, err);
-	if (rc == SR_OK)
+	installed = rc == SR_OK;
+	if (installed)
 		rc = running ? reload(h, list, before, err) : start(h, err);
 	h->stale = rc != SR_OK;
-	if (rc != SR_OK && running && former.len && sr_file_replace(h->config, sr_buf_view(&former), 0600, true, &second) != SR_OK)
+	if (installed && rc != SR_OK && running && former.len && sr_file_replace(h->config, sr_buf_view(&former), 0600, true, &second) != SR_OK)
 		sr_error("%s is not what runs: %s", h->config, second.text);
 	sr_buf_free(&former);
 	return rc;

@@ -468,6 +468,51 @@ tls_answers() {
 	wait_for 'nothing is left of it' eval "! kill -0 -- -$pid 2>/dev/null"
 }
 
+@test "a certificate that is wrong is called by its own name; a disk that is full changes nothing, and is said as what it is; one that hangs does not keep the balancer from ending" {
+	local pid cfg
+	start_app A
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$T/key" -out "$T/chain" -days 2 -subj /CN=a 2>"$T/openssl"
+	mkdir "$T/lb"
+	mount -t tmpfs -o size=400k none "$T/lb" 2>/dev/null || skip 'no mount here'
+	# shellcheck disable=SC2034 # teardown unmounts it
+	MOUNTED=$T/lb
+	PLAIN=false write_lb 'Disable-Datastore=true' 'Shutdown-Timeout=0' "Certificate-File=$T/chain" "Key-File=$T/key" \
+		'[Override "one"]' "Webserver=${URL[app-A]#http://}" 'Sync-Port=0'
+	start_lb
+	cfg=$T/lb/haproxy.cfg
+	sha256sum "$cfg" >"$T/sum"
+
+	mv "$T/chain" "$T/chain.away"
+	kill -HUP "${PID[lb]}"
+	wait_for 'that is said' grep -q "error .*Certificate-File and Key-File: .*$T/chain: No such file" "$T/lb.log"
+	openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$T/key" 2>"$T/openssl"
+	mv "$T/chain.away" "$T/chain"
+	wait_for 'that is said' grep -q "error .*Certificate-File and Key-File: $T/chain and $T/key: " "$T/lb.log"
+	sha256sum -c "$T/sum"
+	[ "$(curl -sSk --max-time 10 "https://127.0.0.1:$LB_PORT/")" = A ]
+
+	openssl req -x509 -key "$T/key" -out "$T/chain" -days 2 -subj /CN=a
+	dd if=/dev/zero of="$T/lb/fill" bs=1k 2>"$T/dd" || true
+	sha256sum "$cfg" >"$T/sum"
+	sed -i 's/^Shutdown-Timeout=.*/&\nSession-Timeout=2/' "$T/lb.conf"
+	kill -HUP "${PID[lb]}"
+	wait_for 'that is said' grep -q 'error .*No space left on device' "$T/lb.log"
+	[ "$(curl -sSk --max-time 10 "https://127.0.0.1:$LB_PORT/")" = A ]
+	sha256sum -c "$T/sum"
+	lacks 'is not what runs' "$T/lb.log"
+	rm "$T/lb/fill"
+	wait_for 'it is tried again' grep -q 'maxidle 120s' "$cfg"
+
+	pid=$(haproxy_pid)
+	rm "$cfg"
+	mkfifo "$cfg" # whoever opens it waits
+	kill -HUP "${PID[lb]}"
+	wait_for 'it is about to' eval '[ "$(grep -c "reload: the configuration is taken" "$T/lb.log")" = 3 ]'
+	stop lb
+	grep -q 'warn .*the time is up' "$T/lb.log"
+	kill "$pid"
+}
+
 @test "an existing HAProxy is reloaded by the socket of its master, and goes on without the balancer" {
 	fill A
 	start_datastore
