@@ -141,6 +141,21 @@ waits_for() {
 	wait_for 'the datastore ends' gone "${PID[datastore]}"
 }
 
+@test "in a browser: many webservers go silent at once; one is forgotten, one hangs, and nobody loses his place" {
+	need_browser
+	local a=127.0.0.1:8075 b=127.0.0.1:8076 put
+	begin_with_users
+	start_webserver B
+	wait_for 'B is known' known "$b"
+	wait_for 'A is stale' eval "api datastore /api/webservers | jq -e 'any(.name == \"$a\" and .stale)' >'$T/answer'"
+	drive keeps_place datastore "$ADA" "$b" "$a" "$BIN/sameroot forget $a --yes -c $T/datastore.conf" "echo new >$T/B/resources/new"
+	put="curl -sSf -X PUT -H 'Authorization: Bearer $(<"$T/control-auth")' -d '{\"version\": \"0.1.0\"}' ${URL[datastore]}/api/webservers"
+	drive many_fall_silent datastore "$ADA" 30 "for i in \$(seq 10 39); do $put/00000000-0000-4000-8000-0000000000\$i; done"
+	kill -STOP "${PID[B]}"
+	drive lets_be datastore "$ADA" "${b%:*}" datastore # no other one has that host any more
+	kill -CONT "${PID[B]}"
+}
+
 @test "what another site's page has a browser change is refused; so is a login by a proxy that is not trusted, and a trusted one tells who tries" {
 	local put=(-X PUT) to=/api/system/lbstatus/override/drain
 	write_config datastore 'Trusted-Proxies=127.0.0.1/32, ::1'

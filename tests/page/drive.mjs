@@ -175,6 +175,51 @@ const scenarios = {
 		await page.getByRole('alert').getByText('does not answer any more').waitFor();
 	},
 
+	// COUNT COMMAND: which makes so many webservers that go silent together; not for each is the layout of all looked at
+	async many_fall_silent(count, command) {
+		const page = await open();
+		await page.locator('#nodes tbody tr').first().waitFor();
+		await page.evaluate(() => {
+			const {get} = Object.getOwnPropertyDescriptor(HTMLElement.prototype, 'offsetWidth');
+			window.looks = 0;
+			Object.defineProperty(HTMLElement.prototype, 'offsetWidth', {get() { window.looks++; return get.call(this); }});
+		});
+		await run(command);
+		await page.waitForFunction((n) => [...document.querySelectorAll('#nodes .word')].filter((e) => e.textContent === 'silent').length >= n, Number(count));
+		const looks = await page.evaluate(() => window.looks);
+		assert.ok(looks < count / 2, `the layout was looked at ${looks} times`);
+	},
+
+	// NAME GONE FORGET CHANGE: GONE stands before it and is forgotten, and it keeps the focus; a change is another row, and the others stay what they are
+	async keeps_place(name, gone, forget, change) {
+		const page = await open(), button = row(page, name).getByRole('button'), changes = page.locator('#changes tbody tr');
+		await row(page, gone).waitFor();
+		await button.focus();
+		await run(forget);
+		await row(page, gone).waitFor({state: 'detached'});
+		assert.ok(await button.evaluate((b) => b === document.activeElement), 'the focus is where it was');
+		const first = await changes.first().elementHandle(), before = await changes.count();
+		await run(change);
+		await page.waitForFunction((n) => document.querySelectorAll('#changes tbody tr').length > n, before);
+		assert.ok(await first.evaluate((e) => e.isConnected), 'the change that was there is the same row');
+	},
+
+	// NAME OTHER: an admin does not wait for NAME, which hangs; its answer is none about the other one
+	async lets_be(name, other) {
+		excused = /status of 502/;
+		const page = await open(), dialog = page.getByRole('dialog');
+		await choose(page, name, 'Drain');
+		const answer = page.waitForResponse((a) => a.request().method() === 'PUT');
+		await page.getByRole('button', {name: `Drain ${name}`}).click();
+		await page.getByRole('button', {name: 'Cancel'}).click();
+		await choose(page, other, 'Drain');
+		await (await answer).finished();
+		await page.locator('#spoken').getByText(`${name}: it was not done`).waitFor({state: 'attached'});
+		assert.equal(await page.locator('#act-trouble').textContent(), '');
+		await dialog.getByRole('button', {name: `Drain ${other}`}).click();
+		await is(page, other, 'draining');
+	},
+
 	// Without JavaScript it says what it needs
 	async without_script() {
 		const page = await open({javaScriptEnabled: false});

@@ -69,13 +69,16 @@ function fill_row(row, texts) {
 const rows_of = new Map();
 function fill_table(table, items, key, fill) {
 	const body = table.tBodies[0], old = rows_of.get(table) || new Map(), now = new Map();
-	items.forEach((item, i) => {
-		const k = key(item, i), row = old.get(k) || make_row(table);
-		fill(row, item);
-		now.set(k, row);
+	for (const item of items) {
+		let k = key(item);
+		while (now.has(k)) k += ' again';
+		now.set(k, old.get(k) || make_row(table));
+	}
+	for (const [k, row] of old) if (now.get(k) !== row) row.tr.remove(); // first: a row that is moved loses the focus
+	[...now.values()].forEach((row, i) => {
+		fill(row, items[i]);
 		if (body.rows[i] !== row.tr) body.insertBefore(row.tr, body.rows[i] || null);
 	});
-	for (const [k, row] of old) if (now.get(k) !== row) row.tr.remove();
 	rows_of.set(table, now);
 	const none = table.parentElement.querySelector('.none');
 	table.tHead.hidden = !items.length;
@@ -199,13 +202,22 @@ function fill_node(row, node, view) {
 	row.button.hidden = !can.override && !can.shutdown;
 	box.cell.classList.toggle('empty', row.button.hidden);
 	const word = row.cells[1].main.textContent;
-	if (row.word && row.word !== word) {
-		say(`${node.name} is ${word}`);
-		row.cells[1].cell.classList.remove('fresh');
-		void row.tr.offsetWidth; // so that it begins anew
-		row.cells[1].cell.classList.add('fresh');
-	}
+	if (row.word && row.word !== word) turned.push(row);
 	row.word = word;
+}
+
+let turned = []; // rows whose word is another one than before
+
+// All at once: each look at the layout costs as much as there are rows.
+function show_turned() {
+	const cells = turned.map((row) => row.cells[1].cell);
+	if (!cells.length) return;
+	for (const cell of cells) cell.classList.remove('fresh');
+	void $('nodes').offsetWidth; // so that it begins anew
+	for (const cell of cells) cell.classList.add('fresh');
+	say(turned.slice(0, 4).map((row) => `${row.node.name} is ${row.word}`).join(', ')
+		+ (turned.length > 4 ? `, and ${many(turned.length - 4, 'other node has', 'other nodes have')} another status` : ''));
+	turned = [];
 }
 
 function say(text) {
@@ -255,7 +267,7 @@ function show_stores(view) {
 
 function show_changes(view) {
 	$('changes-part').hidden = view.status.role !== 'datastore';
-	fill_table($('changes'), view.changes || [], (c, i) => `${c.epoch}/${c.seq}/${c.path}/${i}`, (row, c) => {
+	fill_table($('changes'), view.changes || [], (c) => `${c.epoch}/${c.seq}/${c.path}`, (row, c) => {
 		fill_row(row, [{main: ago(c.at_ms), title: moment(c.at_ms)}, c.by, `${c.what} ${c.kind}`, c.path,
 			c.what === 'deleted' || c.kind === 'dir' || c.kind === 'table' ? '\u2013' : size(c.bytes)]);
 	});
@@ -320,6 +332,7 @@ function show() {
 	show_verdict(view, nodes);
 	show_waiting(view);
 	fill_table($('nodes'), nodes, (n) => n.key, (row, n) => fill_node(row, n, view));
+	show_turned();
 	show_stores(view);
 	show_changes(view);
 	show_conflicts(view);
@@ -442,18 +455,27 @@ async function act() {
 	const word = chosen().value, node = asked, shut = word === 'shutdown';
 	$('act-do').disabled = true;
 	$('act-trouble').textContent = '';
+	let fault = '';
 	try {
 		const answer = await fetch(shut ? node.shutdown : node.path + word, {method: shut ? 'POST' : 'PUT', credentials: 'same-origin',
 			cache: 'no-store', headers: {'X-Sameroot-Page': '1'}, signal: AbortSignal.timeout(30000)});
 		if (!answer.ok) throw new Error(await fault_of(answer));
+	} catch (error) {
+		fault = error.message;
+	}
+	if (asked !== node) { // the dialog was closed meanwhile, and may be about another one
+		say(fault ? `${node.name}: it was not done: ${fault}` : `${node.name}: ${word} is set`);
+	} else if (fault) {
+		$('act-trouble').textContent = `It was not done: ${fault}`;
+		$('act-do').disabled = !chosen();
+	} else {
 		$('act').close();
 		say(shut ? `${node.name} shuts down` : `${node.name}: ${word} is set`);
-	} catch (error) {
-		$('act-trouble').textContent = `It was not done: ${error.message}`;
 	}
-	$('act-do').disabled = !chosen();
 	again();
 }
+
+$('act').addEventListener('close', () => { if (!$('act').open) asked = null; });
 
 $('act').addEventListener('change', name_button);
 $('act-cancel').addEventListener('click', () => $('act').close());
