@@ -57,17 +57,23 @@ static enum sr_status pin_root(struct sr_datastore *d, struct sr_pin *out, struc
 	return rc;
 }
 
+/* With the writer held, until sr_replica_unuse. */
+static enum sr_status use_tree(struct sr_datastore *d, struct sr_err *err)
+{
+	char why[256];
+
+	if (!sr_datastore_ready(d, why))
+		return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+	return sr_replica_use(d->r) ? SR_OK : sr_err_set(err, SR_E_UNAVAILABLE, "the tree key is not known yet");
+}
+
 /* The writer comes first: who opens stores anew has it, and waits for those who use them. */
 enum sr_status sr_ds_pin(struct sr_datastore *d, struct sr_pin *out, struct sr_err *err)
 {
-	char why[256];
-	enum sr_status rc = SR_OK;
+	enum sr_status rc;
 
 	pthread_mutex_lock(&d->writer);
-	if (!sr_datastore_ready(d, why))
-		rc = sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
-	else if (!sr_replica_use(d->r))
-		rc = sr_err_set(err, SR_E_UNAVAILABLE, "the tree key is not known yet");
+	rc = use_tree(d, err);
 	if (rc == SR_OK) {
 		rc = pin_root(d, out, err);
 		if (rc != SR_OK)
@@ -129,14 +135,10 @@ enum sr_status sr_ds_verifier_start(struct sr_datastore *d, struct sr_err *err)
 /* While one is staging nothing is swept. */
 static enum sr_status begin_healing(struct sr_datastore *d, const char *path, struct sr_repair *p, struct sr_err *err)
 {
-	char why[256];
-	enum sr_status rc = SR_OK;
+	enum sr_status rc;
 
 	pthread_mutex_lock(&d->writer);
-	if (!sr_datastore_ready(d, why))
-		rc = sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
-	else if (!sr_replica_use(d->r))
-		rc = sr_err_set(err, SR_E_UNAVAILABLE, "the tree key is not known yet");
+	rc = use_tree(d, err);
 	if (rc == SR_OK) {
 		d->staging++;
 		rc = sr_repair_begin(p, d->r, sr_bytes_of(path), err);
