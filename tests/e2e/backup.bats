@@ -256,65 +256,6 @@ flip() {
 	check_databases
 }
 
-# A disk of its own below the datastore's resources, so that something can happen to it that no file time tells of.
-mount_disk() {
-	truncate -s 8M "$T/disk"
-	/sbin/mkfs.ext4 -q "$T/disk"
-	LOOP=$(losetup -f --show "$T/disk") || skip 'no loop device'
-	mkdir -p "$T/datastore/resources"
-	mount "$LOOP" "$T/datastore/resources"
-	MOUNTED=$T/datastore/resources
-	rmdir "$T/datastore/resources/lost+found"
-}
-
-teardown_of_lib=$(declare -f teardown)
-eval "lib_${teardown_of_lib}"
-teardown() {
-	lib_teardown
-	[[ -z ${LOOP:-} ]] || losetup -d "$LOOP"
-}
-
-rot() { # TEXT: one bit of it, on the disk
-	local at
-	umount "$T/datastore/resources"
-	at=$(grep -abo "$1" "$LOOP" | head -n 1)
-	flip "$LOOP" "${at%%:*}"
-	blockdev --flushbufs "$LOOP"
-	mount "$LOOP" "$T/datastore/resources"
-}
-
-finds_the_rot() {
-	run on datastore verify
-	[ "$status" -eq 1 ] || fail "status $status: $output"
-	[[ $output == *'resources/img/3: its content is not what the tree says, though its size and times are unchanged'* && $output != *img/4:* ]] ||
-		fail "$output"
-}
-
-@test "verify without FILE: what rotted on the disk, by its path, whether the daemon runs or not" {
-	mount_disk
-	fill A
-	for i in {1..5}; do echo "content of file number $i" >"$T/A/resources/img/$i"; done
-	start_datastore
-	start_webserver A
-	wait_same datastore A
-	on A verify
-	sleep 2.2 # what is younger is not trusted by a scan, which would take the rot for an edit
-	sync_now A
-	on datastore verify --json | jq -e '.wrong == [] and .skipped == [] and .leaves > 15'
-	on datastore ls >/dev/null
-	stop datastore
-	rot 'content of file number 3'
-	echo 'an edit, and no rot' >"$T/datastore/resources/img/4"
-	finds_the_rot
-	start_datastore
-	finds_the_rot
-	# nothing was changed by looking, and a backup says that it lacks it
-	run on datastore backup "$T/b.tar"
-	[[ $status -eq 1 && $output == *'MISSING: resources/img/3: '* ]] || fail "status $status: $output"
-	on datastore verify "$T/b.tar" --json | jq -e '.missing_count == 1 and .left_out[0].path == "resources/img/3"'
-	tar -tf "$T/b.tar" | grep -q '^resources/img/4$'
-}
-
 # NAME: a backup lacks its webstore.db, says so, and exits with 1
 lacks_the_web_store() {
 	run on "$1" backup "$T/$1.tar"
