@@ -165,6 +165,7 @@ static enum sr_status scan_all(struct sr_datastore *d, struct sr_err *err)
 {
 	struct sr_err fault;
 
+	d->look_at = 0;
 	for (size_t i = 0; i < d->r->n; i++)
 		if (d->r->stores[i].mode == SR_MODE_READY) {
 			(void)!sr_ds_scan(d, i, &fault); /* it is noted: the others go on */
@@ -247,14 +248,25 @@ enum sr_status sr_datastore_adopt_union(struct sr_datastore *d, struct sr_err *e
 
 /* --- the thread ------------------------------------------------------------------------------------------------------ */
 
+static int64_t rest_ms(struct sr_datastore *d)
+{
+	int64_t ms = (int64_t)d->interval * 1000, sooner;
+
+	pthread_mutex_lock(&d->writer);
+	sooner = d->look_at ? d->look_at - sr_ticks_ms() : ms;
+	pthread_mutex_unlock(&d->writer);
+	return sooner < ms ? (sooner > 0 ? sooner : 0) : ms;
+}
+
 /* Until it is time for the next turn.  False: stop. */
 static bool wait_turn(struct sr_datastore *d)
 {
+	int64_t ms = rest_ms(d);
 	struct timespec at;
 	bool go_on;
 
 	pthread_mutex_lock(&d->face);
-	at = sr_after_ms((int64_t)d->interval * 1000);
+	at = sr_after_ms(ms);
 	while (!d->stopping && !d->asked && pthread_cond_timedwait(&d->turn, &d->face, &at) != ETIMEDOUT)
 		;
 	d->asked = false;

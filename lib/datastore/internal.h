@@ -166,6 +166,7 @@ struct sr_datastore {
 	bool recovered;
 	char (*fault)[256];                  /* per store: why its last scan failed; "" */
 	struct sr_ds_going *going;           /* per store; OWNED */
+	int64_t look_at;                     /* when the last turn would have them looked at again, of sr_ticks_ms; 0: it has none */
 	struct sr_ledger *ledger; /* of deletions */
 	struct sr_ds_proposal *proposals; /* OWNED; see schema.c */
 	size_t proposals_n;

@@ -2,8 +2,8 @@
  *
  * A push's deletions over the limit are refused, in a database with all that is pushed with them; an operator's approval travels with the
  * leaves, or is given here.  What was deleted directly over the limit is not committed: the store stays in the tree as it was and is paused,
- * until it is approved or put back.  Nor are fewer, but for a few, as long as more follow: a scan in the midst of an `rm -r` sees few of what goes, and nobody
- * has kept the content of a file that was deleted directly.
+ * until it is approved or put back.  Nor are fewer as long as more follow: a scan in the midst of an `rm -r` sees little of what goes, and nobody has kept the
+ * content of a file that was deleted directly.
  * So all deletions up to the current root passed a judgement, and webservers that pull them need not judge again.  Where the limit of a store
  * is switched off nothing is judged, and `approved` says up to where an operator let deletions through. */
 #include "lib/datastore/internal.h"
@@ -13,7 +13,8 @@
 
 #include "lib/base/log.h"
 
-#define FEW 10 /* fewer files that were deleted directly go at once */
+#define FEW  10   /* so many files more that are deleted directly, and they have not come to rest */
+#define SOON 1000 /* ms: fewer are looked at again after that, more after half an interval */
 #define META_APPROVED "deletions-approved" /* be64 epoch, be64 seq */
 
 /* --- a push ------------------------------------------------------------------------------------------------------------- */
@@ -142,16 +143,21 @@ static uint64_t net_deletions(const struct sr_tally *t)
 	return net;
 }
 
-/* Files are deleted one by one; but for a few they go when two scans, half an interval apart or more, found as many. */
+/* Files are deleted one by one: they go when, a while after a scan found them, another one finds hardly more. */
 static bool still_going(struct sr_datastore *d, size_t i, const struct sr_tally *t)
 {
 	struct sr_ds_going *g = &d->going[i];
 	uint64_t net = d->r->stores[i].kind == SR_KIND_DATABASE ? 0 : net_deletions(t);
-	int64_t now = sr_ticks_ms();
+	int64_t now = sr_ticks_ms(), half = (int64_t)d->interval * 500, at;
 
-	if (net != g->net)
+	if (!g->net || net < g->net || net >= g->net + FEW)
 		*g = (struct sr_ds_going){net, now};
-	return net >= FEW && now - g->since < (int64_t)d->interval * 500;
+	at = g->since + (net < FEW && half > SOON ? SOON : half);
+	if (!net || now >= at)
+		return false;
+	if (!d->look_at || at < d->look_at)
+		d->look_at = at;
+	return true;
 }
 
 enum sr_status sr_ds_limit_scan(void *ctx, size_t i, const struct sr_hash *before, const struct sr_hash *after, struct sr_err *err)

@@ -1822,6 +1822,8 @@ static void test_what_a_turn_committed_is_told_though_it_fails(void **state)
 	sql_do(w, "state/state.db", "CREATE TRIGGER full BEFORE INSERT ON meta WHEN NEW.name = 'deletions' BEGIN SELECT RAISE(ABORT, 'full'); END");
 	assert_int_equal(unlink(path), 0);
 	free(path);
+	OK(sr_datastore_tick(w->d, &w->err)); /* a moment later it goes */
+	w->passed_ms += 60000;
 	assert_int_not_equal(sr_datastore_tick(w->d, &w->err), SR_OK);
 	assert_int_equal(call(w, "GET", "/api/tree", NULL, sr_bytes(NULL, 0)), 200);
 	tree = json_loadb((const char *)w->body.at, w->body.len, 0, NULL);
@@ -1829,6 +1831,59 @@ static void test_what_a_turn_committed_is_told_though_it_fails(void **state)
 	json_decref(tree);
 	sql_do(w, "state/state.db", "DROP TRIGGER full");
 	OK(sr_datastore_tick(w->d, &w->err));
+}
+
+static void delete_resources(struct world *w, int from, int to)
+{
+	for (int i = from; i < to; i++) {
+		char name[64];
+		char *path;
+
+		snprintf(name, sizeof name, "resources/%d", i);
+		path = path_in(w, name);
+		assert_int_equal(unlink(path), 0);
+		free(path);
+	}
+}
+
+static bool tick_moves(struct world *w)
+{
+	uint64_t before = seq(w);
+
+	OK(sr_datastore_tick(w->d, &w->err));
+	return seq(w) != before;
+}
+
+/* A scan may come in the midst of an `rm -r`, when the first few are gone. */
+static void test_what_is_deleted_directly_goes_when_no_more_follow(void **state)
+{
+	struct world *w = *state;
+
+	for (int i = 0; i < 60; i++) {
+		char name[64];
+
+		snprintf(name, sizeof name, "resources/%d", i);
+		write_file(w, name, "text");
+	}
+	w->d->interval = 600;
+	assert_true(tick_moves(w));
+
+	delete_resources(w, 0, 3);
+	assert_false(tick_moves(w));
+	delete_resources(w, 3, 13); /* more follow: an `rm -r` */
+	w->passed_ms += 60000;
+	assert_false(tick_moves(w));
+	w->passed_ms += 1001;
+	assert_false(tick_moves(w)); /* it was longer than a moment for so many */
+	w->passed_ms += 300000;
+	assert_true(tick_moves(w));
+
+	delete_resources(w, 13, 14); /* what went does not count again */
+	assert_false(tick_moves(w));
+	w->passed_ms += 1001;
+	delete_resources(w, 14, 15); /* one now and then keeps nothing up */
+	assert_true(tick_moves(w));
+	assert_false(tick_moves(w));
 }
 
 static void test_hostile_bundles(void **state)
@@ -2164,6 +2219,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_several_clones_are_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_token_numbers_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_a_turn_committed_is_told_though_it_fails, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_deleted_directly_goes_when_no_more_follow, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_bundles, setup, teardown),
 	};
 
