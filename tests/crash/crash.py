@@ -292,12 +292,14 @@ def recover(world):
     if world.visitor:
         world.visitor.communicate()
         world.visitor = None
-    for _ in range(7):
+    for i in range(9):
         if [world.once(name) for name in "ABA"] == [0, 0, 0]:
             if not world.age():
                 return
             world.stop_datastore()
             world.start_datastore()
+        else:
+            time.sleep(0.1 * i)  # what is deleted directly waits a moment
     raise Failure(f"it does not come to rest: {world.said}")
 
 
