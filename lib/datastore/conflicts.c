@@ -293,21 +293,21 @@ static enum sr_status fill_told(struct sr_state *s, size_t most, const struct sr
 static json_t *webservers_json(struct sr_datastore *d)
 {
 	json_t *list = json_array();
+	struct sr_ds_listed *all;
+	size_t n;
 
 	pthread_mutex_lock(&d->face);
-	for (size_t i = 0; i < d->webservers_n; i++) {
-		const struct sr_webserver_row *row = &d->webservers[i].row;
-		const char *name = sr_ds_webserver_name(d, &d->webservers[i]);
-		json_t *o;
+	all = sr_ds_listed(d, &n);
+	for (size_t i = 0; i < n; i++) {
+		const struct sr_webserver_row *row = &all[i].w->row;
+		json_t *o = node_json(&row->uuid, all[i].name ? all[i].name : "-", "webserver");
 
-		if (!sr_ds_is_listed(&d->webservers[i]))
-			continue;
-		o = node_json(&row->uuid, name ? name : "-", "webserver");
 		json_object_set_new(o, "seen", time_json(row->seen_ms));
-		json_object_set_new(o, "stale", json_boolean(sr_ds_is_stale(d, &d->webservers[i])));
+		json_object_set_new(o, "stale", json_boolean(sr_ds_is_stale(d, all[i].w)));
 		json_array_append_new(list, o);
 	}
 	pthread_mutex_unlock(&d->face);
+	free(all);
 	return list;
 }
 

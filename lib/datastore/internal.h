@@ -373,8 +373,6 @@ void sr_ds_part_reset(struct sr_ds_part *part);
 /* Is it a repeat (the stored answer is the answer), or stale?  Then p->status and p->text are set.  Writer held. */
 SR_MUST enum sr_status sr_ds_chain(struct sr_ds_push *p, struct sr_err *err);
 /* Quick handlers are told of a webserver's new last push. */
-/* Its host, with the port of its external address where two share a host; NULL: not told.  VALID while face is held. */
-const char *sr_ds_webserver_name(const struct sr_datastore *d, const struct sr_ds_webserver *w);
 void sr_ds_note_push(struct sr_ds_push *p);
 void sr_ds_note_refused(struct sr_ds_push *p); /* deletions of it are held; takes face */
 
@@ -529,6 +527,14 @@ struct sr_ds_webserver *sr_ds_webserver(struct sr_datastore *d, const struct sr_
  * (sr_ds_adopt).  With face held. */
 void sr_ds_note_early(struct sr_datastore *d, const struct sr_check_in *c);
 enum sr_status sr_ds_webservers_get(void *ctx, struct sr_request *req, struct sr_err *err);
+/* Its host, or its external address where two share a host; NULL: not told.  VALID while face is held. */
+const char *sr_ds_webserver_name(const struct sr_datastore *d, const struct sr_ds_webserver *w);
+struct sr_ds_listed {
+	const struct sr_ds_webserver *w;
+	const char *name; /* as above */
+};
+/* All that are listed, in the registry's order, with little more than one look at each.  OWNED BY CALLER (free), VALID while face is held. */
+struct sr_ds_listed *sr_ds_listed(const struct sr_datastore *d, size_t *n);
 /* What a webserver tells of itself, as JSON, from `peer`.  SR_E_DATA: it makes no sense; SR_E_LIMIT names the limit. */
 SR_MUST enum sr_status sr_ds_webserver_tell(struct sr_datastore *d, const struct sr_uuid *uuid, struct sr_bytes json, const char *peer, struct sr_err *err);
 enum sr_status sr_ds_webserver_put(void *ctx, struct sr_request *req, struct sr_err *err);

@@ -222,12 +222,50 @@ static json_t *lag_json(const struct sr_datastore *d, const struct sr_ds_webserv
 	return json_integer(passed && passed < sr_now_ms() ? (sr_now_ms() - passed) / 1000 : 0);
 }
 
+static const char *known_as(const struct sr_ds_webserver *w, bool shared)
+{
+	return shared && w->row.external_addr ? w->row.external_addr : w->row.name;
+}
+
 const char *sr_ds_webserver_name(const struct sr_datastore *d, const struct sr_ds_webserver *w)
 {
-	for (size_t i = 0; w->row.name && w->row.external_addr && i < d->webservers_n; i++)
-		if (&d->webservers[i] != w && sr_ds_is_listed(&d->webservers[i]) && d->webservers[i].row.name && !strcmp(d->webservers[i].row.name, w->row.name))
-			return w->row.external_addr;
-	return w->row.name;
+	bool shared = false;
+
+	for (size_t i = 0; w->row.name && !shared && i < d->webservers_n; i++) {
+		const struct sr_ds_webserver *other = &d->webservers[i];
+
+		shared = other != w && sr_ds_is_listed(other) && other->row.name && !strcmp(other->row.name, w->row.name);
+	}
+	return known_as(w, shared);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	const struct sr_ds_listed *x = a, *y = b;
+
+	return strcmp(x->w->row.name ? x->w->row.name : "", y->w->row.name ? y->w->row.name : "");
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct sr_ds_listed *x = a, *y = b;
+
+	return (x->w > y->w) - (x->w < y->w);
+}
+
+struct sr_ds_listed *sr_ds_listed(const struct sr_datastore *d, size_t *n)
+{
+	struct sr_ds_listed *list = sr_alloc((d->webservers_n + 1) * sizeof *list);
+
+	*n = 0;
+	for (size_t i = 0; i < d->webservers_n; i++)
+		if (sr_ds_is_listed(&d->webservers[i]))
+			list[(*n)++].w = &d->webservers[i];
+	qsort(list, *n, sizeof *list, by_name);
+	for (size_t i = 0; i < *n; i++)
+		list[i].name = known_as(list[i].w, (i > 0 && !by_name(&list[i - 1], &list[i])) || (i + 1 < *n && !by_name(&list[i], &list[i + 1])));
+	qsort(list, *n, sizeof *list, by_place);
+	return list;
 }
 
 static json_int_t unseen_s(const struct sr_ds_webserver *w)
@@ -237,7 +275,7 @@ static json_int_t unseen_s(const struct sr_ds_webserver *w)
 	return ms > 0 ? ms / 1000 : 0;
 }
 
-static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_webserver *w)
+static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_webserver *w, const char *name)
 {
 	char uuid[SR_UUID_TEXT], instance[SR_UUID_TEXT], root[SR_HASH_TEXT];
 	json_t *o = json_object(), *status;
@@ -246,7 +284,7 @@ static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_w
 	sr_uuid_text(uuid, &w->row.uuid);
 	sr_hash_text(root, &w->reported.root);
 	json_object_set_new(o, "uuid", json_string(uuid));
-	json_object_set_new(o, "name", text_or_null(sr_ds_webserver_name(d, w)));
+	json_object_set_new(o, "name", text_or_null(name));
 	json_object_set_new(o, "external_addr", text_or_null(w->row.external_addr));
 	json_object_set_new(o, "sync_port", json_integer(w->row.sync_port));
 	json_object_set_new(o, "version", text_or_null(w->row.version));
@@ -275,12 +313,15 @@ static json_t *webserver_json(const struct sr_datastore *d, const struct sr_ds_w
 json_t *sr_ds_webservers_json(struct sr_datastore *d)
 {
 	json_t *list = json_array();
+	struct sr_ds_listed *all;
+	size_t n;
 
 	pthread_mutex_lock(&d->face);
-	for (size_t i = 0; i < d->webservers_n; i++)
-		if (sr_ds_is_listed(&d->webservers[i]))
-			json_array_append_new(list, webserver_json(d, &d->webservers[i]));
+	all = sr_ds_listed(d, &n);
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, webserver_json(d, all[i].w, all[i].name));
 	pthread_mutex_unlock(&d->face);
+	free(all);
 	return list;
 }
 

@@ -1963,6 +1963,55 @@ static void tell(struct world *w, const char *body)
 	free(target);
 }
 
+static void tell_of(struct world *w, uint8_t which, const char *body)
+{
+	w->webserver.b[0] = which;
+	tell(w, body);
+}
+
+static void names_are(struct world *w, const char *path, const char *names)
+{
+	json_t *list, *all;
+	char *text = sr_strdup("");
+	size_t i;
+	json_t *o;
+
+	assert_int_equal(call(w, "GET", path, NULL, sr_bytes(NULL, 0)), 200);
+	all = json_loadb((const char *)w->body.at, w->body.len, 0, NULL);
+	list = json_is_array(all) ? all : json_object_get(all, "nodes");
+	json_array_foreach(list, i, o) {
+		const char *name = json_string_value(json_object_get(o, "name"));
+		char *more = sr_format("%s%s ", text, name ? name : "-");
+
+		free(text);
+		text = more;
+	}
+	assert_string_equal(text, names);
+	free(text);
+	json_decref(all);
+}
+
+static void test_who_shares_a_name_is_called_by_the_address(void **state)
+{
+	struct world *w = *state;
+
+	w->webserver.b[0] = 0;
+	tell_of(w, 1, "{\"name\":\"two\",\"external_addr\":\"two:1\"}");
+	tell_of(w, 2, "{\"name\":\"one\",\"external_addr\":\"one:1\"}");
+	tell_of(w, 3, "{\"name\":\"three\",\"external_addr\":\"three:1\"}");
+	tell_of(w, 4, "{\"name\":\"three\"}");
+	tell_of(w, 5, "{\"name\":\"two\",\"external_addr\":\"two:2\"}");
+	tell_of(w, 6, "{\"name\":\"three\",\"external_addr\":\"three:3\"}");
+	tell_of(w, 7, "{}");
+	names_are(w, "/api/webservers", "two:1 one three:1 three two:2 three:3 - ");
+	names_are(w, "/api/conflicts", "datastore two:1 one three:1 three two:2 three:3 - ");
+	for (size_t i = 0; i < w->d->webservers_n; i++)
+		if (w->d->webservers[i].row.uuid.b[0] == 5)
+			w->d->webservers[i].trimmed = true;
+	names_are(w, "/api/webservers", "two one three:1 three three:3 - ");
+	names_are(w, "/api/conflicts", "datastore two one three:1 three three:3 - ");
+}
+
 static void pass(struct world *w, int64_t ms)
 {
 	w->passed_ms += ms;
@@ -2215,6 +2264,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_reload_tells_exclusions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_secrets, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_registry, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_who_shares_a_name_is_called_by_the_address, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_clones_and_clocks, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_several_clones_are_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_token_numbers_end, setup, teardown),
