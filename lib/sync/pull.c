@@ -21,7 +21,7 @@ struct fetching {
 	bool *got;               /* a plan item at a time */
 	bool *here;              /* asked for without content */
 	struct sr_leaves *parts; /* of these, what came in the bundle at work */
-	uint64_t gone;           /* files that could not be sent */
+	uint64_t gone;           /* files and rows that could not be sent */
 	struct sr_stage *stage;
 	uint64_t wanted, received;
 };
@@ -73,13 +73,13 @@ static enum sr_status add_ready(struct fetching *f, const struct sr_leaf *leaf, 
 }
 
 /* A file that the datastore cannot send - it changes there just now, or cannot be read - does not keep the others from coming.  Of a
- * database all rows come, or none. */
+ * database all rows come, or none; but what cannot be had of one root after the other has rotted there. */
 static enum sr_status got_none(struct fetching *f, struct sr_bytes path, struct sr_err *err)
 {
 	struct sr_leaf want;
 	size_t at;
 
-	if (f->s->r->stores[f->i].kind != SR_KIND_FILES)
+	if (f->s->r->stores[f->i].kind == SR_KIND_DATABASE && f->s->try < SR_TRIES)
 		return sr_err_set(err, SR_E_GONE, "the datastore moved on: this root is no longer readable");
 	if (!find_wanted(f, path, &at, &want, err))
 		return SR_E_DATA;
