@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "lib/base/log.h"
+#include "lib/replica/rot.h"
 
 #define SHED_SHOWN 10 /* rows that are named in the log */
 
@@ -21,7 +22,9 @@ static enum sr_verdict on_clash(void *ctx, size_t j, const struct sr_leaf *leaf,
 {
 	struct sr_ds_apply *a = ctx;
 
-	(void)j, (void)leaf, (void)actual, (void)record;
+	(void)j, (void)record;
+	if (sr_rot_is(a->p->d->r, a->i, leaf->path, actual))
+		return SR_TAKE;
 	a->p->parts[a->i].stale = true;
 	return SR_KEEP;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/base/log.h"
+#include "lib/replica/rot.h"
 
 struct found {
 	struct sr_datastore *d;
@@ -100,7 +101,10 @@ static enum sr_status finish(struct sr_datastore *d, struct sr_anchor *next, boo
 static enum sr_status scan(struct sr_datastore *d, size_t i, bool quiet, struct sr_err *err)
 {
 	struct found f = {.d = d, .next = d->at, .now_ms = sr_now_ms(), .quiet = quiet};
-	enum sr_status rc = sr_state_begin(d->r->state, err);
+	enum sr_status rc = sr_rot_keep(d->r, i, err);
+
+	if (rc == SR_OK)
+		rc = sr_state_begin(d->r->state, err);
 
 	if (rc != SR_OK)
 		return rc;

@@ -48,8 +48,13 @@ enum sr_status sr_healer_fetch(struct sr_repair *p, struct sr_client *first, con
 	struct sr_err why = {0}, registry;
 	struct sr_peer_list *list;
 	const char *name = first_name;
-	enum sr_status rc = first ? sr_repair_fetch(p, first, &why) : SR_E_NOTFOUND;
+	enum sr_status rc;
 
+	if (!sr_repair_fetches(p)) {
+		*from = sr_strdup("the tree");
+		return SR_OK;
+	}
+	rc = first ? sr_repair_fetch(p, first, &why) : SR_E_NOTFOUND;
 	list = goes_on(rc) ? sr_peers_take(peers, FRESH_MS, &registry) : NULL;
 	for (size_t i = 0; list && goes_on(rc) && i < list->n; i++) {
 		name = list->at[i].name;

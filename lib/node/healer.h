@@ -1,7 +1,7 @@
 /* healer.h - what `sameroot verify --repair` asks of a daemon: POST /api/admin/repair {"path": TEXT}, TEXT as GET /api/admin/verify tells it.
  *
- * Answered by {"rotten": bool, "from": NAME or null}: the file got its content back from that node; or it is what the tree says.  404: no other node has its
- * content, or it is no file.  409: it was changed in an ordinary way.  The daemons bring the owner's lock; see lib/replica/repair.h.  Thread-safe. */
+ * Answered by {"rotten": bool, "from": NAME or null}: the file or row got its content back from that node; or it is what the tree says.  404: no other node has
+ * its content, or it is neither.  409: it was changed in an ordinary way.  The daemons bring the owner's lock; see lib/replica/repair.h.  Thread-safe. */
 #ifndef SR_NODE_HEALER_H
 #define SR_NODE_HEALER_H
 

@@ -394,10 +394,11 @@ static enum sr_status stream_file(struct job *j, int fd, const struct stat *like
 	return rc == SR_OK ? sr_backup_end_file(j->w, true, err) : rc;
 }
 
-static void count_difference(void *ctx, const char *path)
+static void count_difference(void *ctx, const char *path, const struct sr_leaf *leaf)
 {
 	struct sr_buf *first = ctx;
 
+	(void)leaf;
 	if (!first->len)
 		sr_buf_printf(first, "%s", path);
 }

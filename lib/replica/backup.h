@@ -31,7 +31,7 @@ void sr_backup_end(int lock);
 SR_MUST enum sr_status sr_backup_database(struct sr_pin *pin, size_t i, const struct sr_marker *marker, struct sr_nodes *nodes,
 					  struct sr_scan *scan, int *fd, struct sr_err *err);
 /* `fn` is told of each thing in which the copy is not what the pin says, but for what the scan could not see. */
-typedef void sr_backup_differs_fn(void *ctx, const char *path);
+typedef void sr_backup_differs_fn(void *ctx, const char *path, const struct sr_leaf *leaf /* expect: what the pin says, to: what is there */);
 SR_MUST enum sr_status sr_backup_compare(struct sr_pin *pin, size_t i, struct sr_nodes *nodes, const struct sr_scan *scan,
 					 sr_backup_differs_fn *fn, void *ctx, struct sr_err *err);
 

@@ -4,6 +4,7 @@
  * intents, as a round has, by which it is found in staging after a crash.  A database's rows are archived before its commit. */
 #include "lib/replica/edit.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "lib/base/log.h"
@@ -18,7 +19,7 @@ struct editing {
 	size_t n, noes;   /* leaves; so many of them are objected to, */
 	size_t first;     /* this one before the others */
 	size_t applied;
-	bool recovers;
+	bool recovers, heals, reindexes;
 	struct sr_leaves *losers; /* rows for the archive: path, to, record; `expect` is the winner, SR_LEAF_ARCHIVE: as planned */
 };
 
@@ -195,6 +196,8 @@ static enum sr_status nothing_under_way(struct sr_replica *r, size_t i, struct s
 static struct sr_apply_ops ops_of(struct editing *e, const struct sr_uuid *id)
 {
 	return (struct sr_apply_ops){.ctx = e,
+				     .heals = e->heals,
+				     .reindexes = e->reindexes,
 				     .edit = *id,
 				     .clash = on_clash,
 				     .in_the_way = on_way,
@@ -328,30 +331,48 @@ static enum sr_status apply_all(struct editing *e, struct sr_leaves *leaves, str
 	return rc;
 }
 
-enum sr_status sr_replica_edit_most(struct sr_replica *r, size_t i, struct sr_leaves *leaves, sr_edit_left_fn *tell, void *ctx,
-				    struct sr_err *err)
+static enum sr_status edit(struct editing *e, size_t i, struct sr_leaves *leaves, sr_edit_left_fn *tell, void *ctx, struct sr_err *err)
 {
-	struct editing e = {.r = r, .st = &r->stores[i]};
+	struct sr_replica *r = e->r;
 	struct sr_err why = {0};
 	enum sr_status rc;
 
-	if (e.st->mode != SR_MODE_READY)
-		return sr_err_set(err, SR_E_UNAVAILABLE, "store %s: %s", e.st->name, e.st->mode == SR_MODE_NEW ? "there is nothing yet" : e.st->why);
+	e->st = &r->stores[i];
+	if (e->st->mode != SR_MODE_READY)
+		return sr_err_set(err, SR_E_UNAVAILABLE, "store %s: %s", e->st->name, e->st->mode == SR_MODE_NEW ? "there is nothing yet" : e->st->why);
 	sr_replica_unview(r);
 	rc = nothing_under_way(r, i, &why);
 	if (rc == SR_OK)
 		rc = sr_leaves_sort(leaves, &why);
 	if (rc == SR_OK)
-		rc = tell && e.st->kind == SR_KIND_DATABASE ? apply_most(&e, leaves, tell, ctx, &why) : apply_all(&e, leaves, &why);
+		rc = tell && e->st->kind == SR_KIND_DATABASE ? apply_most(e, leaves, tell, ctx, &why) : apply_all(e, leaves, &why);
 	sr_replica_edit_sweep(r, i);
 	if (rc != SR_OK && err)
 		*err = why;
 	return rc;
 }
 
+enum sr_status sr_replica_edit_most(struct sr_replica *r, size_t i, struct sr_leaves *leaves, sr_edit_left_fn *tell, void *ctx,
+				    struct sr_err *err)
+{
+	return edit(&(struct editing){.r = r}, i, leaves, tell, ctx, err);
+}
+
 enum sr_status sr_replica_edit(struct sr_replica *r, size_t i, struct sr_leaves *leaves, struct sr_err *err)
 {
-	return sr_replica_edit_most(r, i, leaves, NULL, NULL, err);
+	return edit(&(struct editing){.r = r}, i, leaves, NULL, NULL, err);
+}
+
+enum sr_status sr_replica_heal(struct sr_replica *r, size_t i, struct sr_leaves *leaves, struct sr_err *err)
+{
+	struct sr_err why = {0};
+	enum sr_status rc = edit(&(struct editing){.r = r, .heals = true}, i, leaves, NULL, NULL, &why);
+
+	if (rc != SR_OK && why.sys == EUCLEAN) /* an index says otherwise than the row */
+		return edit(&(struct editing){.r = r, .heals = true, .reindexes = true}, i, leaves, NULL, NULL, err);
+	if (rc != SR_OK)
+		*err = why;
+	return rc;
 }
 
 /* --- when one was cut short ------------------------------------------------------------------------------------------ */

@@ -1,7 +1,8 @@
-/* repair.h - a file that has rotted on the disk gets back the content that the tree says, from another node.
+/* repair.h - a file or row that has rotted on the disk gets back the content that the tree says, from another node.
  *
- * Rotten is a file whose content is not what the tree says although its stat is that with which it was seen (verify.h).  What is found there goes to
- * the conflict archive; mode and mtime are those of before.  It is no edit: the tree says afterwards what it said before.
+ * Rotten is a file whose content is not what the tree says although its stat is that with which it was seen (verify.h), and a row of which a look at
+ * everything found that (rot.h).  What is found there goes to the conflict archive; a file's mode and mtime are those of before.  It is no edit: the tree says
+ * afterwards what it said before.
  *
  * Threads: sr_repair_begin and sr_repair_finish by the replica's owner thread, the replica unlocked, between two rounds; in between the content is staged,
  * which the owner must not sweep away. */
@@ -16,14 +17,17 @@ struct sr_repair { /* {0}; sr_repair_free */
 	size_t i; /* its store */
 	struct sr_buf path;
 	struct sr_leaf leaf; /* `to` is what it is to be, `expect` what was found */
-	uint64_t signature;  /* with which it was seen */
+	uint64_t signature;  /* with which a file was seen */
+	struct sr_buf record; /* of a row, fetched */
 	bool rotten;
 	struct sr_stage *stage; /* of its content; NULL: none yet */
 };
 
-/* path: as sr_leaf_path_text tells it.  *out->rotten false: it is what the tree says.  SR_E_NOTFOUND: it is no file of the tree.  SR_E_CHANGED: it was changed
- * in an ordinary way: that is for the next scan.  SR_E_IO: it cannot be read. */
+/* path: as sr_leaf_path_text tells it.  *out->rotten false: it is what the tree says.  SR_E_NOTFOUND: it is no file or row of the tree.  SR_E_CHANGED: it was
+ * changed in an ordinary way: that is for the next scan.  SR_E_IO: it cannot be read. */
 SR_MUST enum sr_status sr_repair_begin(struct sr_repair *out, struct sr_replica *r, struct sr_bytes path, struct sr_err *err);
+/* Is there content to be fetched?  Else what is too much is to go. */
+bool sr_repair_fetches(const struct sr_repair *p);
 /* Its content by its hash from whoever client speaks to, on any thread; again if it was in vain.  SR_E_NOTFOUND, SR_E_GONE: he does not have it, either. */
 SR_MUST enum sr_status sr_repair_fetch(struct sr_repair *p, struct sr_client *client, struct sr_err *err);
 /* Put it in place, if nothing was changed meanwhile (SR_E_CHANGED). */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lib/base/log.h"
+#include "lib/replica/rot.h"
 #include "lib/state/swap.h"
 
 #define META_NODE  "node"
@@ -119,6 +120,7 @@ static void close_store(struct sr_replica_store *s)
 {
 	sr_view_close(s->view);
 	sr_scan_free(&s->scan);
+	sr_rot_free(s);
 	sr_store_close(s->store);
 }
 
@@ -284,6 +286,8 @@ static enum sr_status open_store(struct sr_replica *r, const struct sr_config_st
 		rc = sr_state_store(r->state, s->name, &s->row, err);
 	if (rc == SR_OK)
 		rc = load_map(r, s, err);
+	if (rc == SR_OK)
+		rc = sr_rot_load(r, s, err);
 	return rc == SR_OK ? rc : sr_err_context(err, "store %s", c->name);
 }
 
@@ -687,6 +691,7 @@ struct graft {
 	size_t i;
 	struct sr_hash map; /* as seen */
 	struct edits edits;
+	struct sr_leaves *still; /* of a database: what rotted, and is there still */
 	struct sr_err *err;
 };
 
@@ -754,33 +759,74 @@ static void edits_sort(struct edits *e)
 	e->n = n;
 }
 
+/* *map is held, before and after. */
+static enum sr_status graft(struct graft *g, struct sr_hash *map)
+{
+	struct sr_replica *r = g->r;
+	struct sr_hash whole;
+	enum sr_status rc;
+
+	edits_sort(&g->edits);
+	sr_replica_write_lock(r);
+	rc = sr_store_edit(r->nodes, r->stores[g->i].kind, map, g->edits.at, g->edits.n, &whole, g->err);
+	if (rc == SR_OK) {
+		sr_nodes_hold(r->nodes, &whole);
+		sr_nodes_release(r->nodes, map);
+		*map = whole;
+	}
+	sr_replica_unlock(r);
+	return rc;
+}
+
 /* Unknown is not absent: files that were there and cannot be seen now stay in the map as they were, or everyone else would take them for
- * deleted.  *map is held, before and after.  (What the scan itself met that is excluded it has kept; and one table that is missing on one
- * side is left alone by the other.) */
+ * deleted.  (What the scan itself met that is excluded it has kept; and one table that is missing on one side is left alone by the other.) */
 static enum sr_status graft_unseen(struct sr_replica *r, size_t i, struct sr_hash *map, struct sr_err *err)
 {
 	struct sr_replica_store *s = &r->stores[i];
 	struct graft g = {.r = r, .i = i, .map = *map, .err = err};
-	struct sr_hash whole;
 	size_t excludes;
 	enum sr_status rc;
 
 	(void)sr_store_exclude(s->store, &excludes);
-	if (s->kind != SR_KIND_FILES || (!s->scan.unknowns && !excludes))
+	if (!s->scan.unknowns && !excludes)
 		return SR_OK;
 	rc = sr_store_diff(r->nodes, s->kind, &s->map, map, keep_unseen, &g, err);
+	if (rc == SR_OK && g.edits.n)
+		rc = graft(&g, map);
+	edits_free(&g.edits);
+	return rc;
+}
+
+static enum sr_status keep_rotten(void *ctx, struct sr_bytes path, const struct sr_version *from, const struct sr_version *to)
+{
+	struct graft *g = ctx;
+	struct sr_leaf leaf = {.path = path, .expect = *from, .to = *to};
+
+	if (!sr_rot_stays(g->r, g->i, path, from, to))
+		return SR_OK;
+	edits_add(&g->edits, path, from);
+	return sr_leaves_add(g->still, &leaf, g->err);
+}
+
+/* What is known to have rotted in a database stays in the map as it was. */
+static enum sr_status graft_rotten(struct sr_replica *r, size_t i, struct sr_hash *map, struct sr_err *err)
+{
+	struct sr_replica_store *s = &r->stores[i];
+	struct graft g = {.r = r, .i = i, .map = *map, .err = err};
+	enum sr_status rc;
+
+	if (!sr_leaves_count(s->rot) || (s->scan.same && !s->scan.rows_read))
+		return SR_OK;
+	g.still = sr_leaves_new(sr_state_dir(r->state));
+	rc = sr_store_diff(r->nodes, s->kind, &s->map, map, keep_rotten, &g, err);
 	if (rc == SR_OK && g.edits.n) {
-		edits_sort(&g.edits);
-		sr_replica_write_lock(r);
-		rc = sr_store_edit(r->nodes, s->kind, map, g.edits.at, g.edits.n, &whole, err);
-		if (rc == SR_OK) {
-			sr_nodes_hold(r->nodes, &whole);
-			sr_nodes_release(r->nodes, map);
-			*map = whole;
-		}
-		sr_replica_unlock(r);
+		rc = graft(&g, map);
+		sr_store_grafted(s->store);
 	}
 	edits_free(&g.edits);
+	if (rc == SR_OK)
+		return sr_rot_still(r, i, g.still, err);
+	sr_leaves_free(g.still);
 	return rc;
 }
 
@@ -794,7 +840,9 @@ enum sr_status sr_replica_scan(struct sr_replica *r, size_t i, bool own_transact
 
 	sr_view_close(s->view);
 	s->view = NULL;
-	rc = sr_view_open(&s->view, s->store, SR_VIEW_MAIN, err);
+	rc = own_transaction ? sr_rot_keep(r, i, err) : SR_OK;
+	if (rc == SR_OK)
+		rc = sr_view_open(&s->view, s->store, SR_VIEW_MAIN, err);
 	if (rc != SR_OK)
 		goto out;
 	rc = see(r, &c, &scan);
@@ -807,7 +855,7 @@ enum sr_status sr_replica_scan(struct sr_replica *r, size_t i, bool own_transact
 	s->hashed += scan.hashed;
 	s->hashed_bytes += scan.hashed_bytes;
 	s->rows_read += scan.rows_read;
-	rc = graft_unseen(r, i, &scan.map, err);
+	rc = s->kind == SR_KIND_FILES ? graft_unseen(r, i, &scan.map, err) : graft_rotten(r, i, &scan.map, err);
 	if (rc == SR_OK && r->judge)
 		rc = r->judge(r->judge_ctx, i, &s->map, &scan.map, err);
 	if (rc == SR_OK)

@@ -133,13 +133,13 @@ static bool is_unknown(const struct compare *c, struct sr_bytes path)
 static enum sr_status on_difference(void *ctx, struct sr_bytes path, const struct sr_version *a, const struct sr_version *b)
 {
 	struct compare *c = ctx;
+	struct sr_leaf leaf = {.path = path, .expect = *a, .to = *b};
 	struct sr_buf text = {0};
 
-	(void)a, (void)b;
 	if (is_unknown(c, path))
 		return SR_OK;
 	sr_leaf_path_text(&text, c->pin->stores[c->i].name, SR_KIND_DATABASE, path);
-	c->fn(c->ctx, sr_buf_text(&text));
+	c->fn(c->ctx, sr_buf_text(&text), &leaf);
 	sr_buf_free(&text);
 	return SR_OK;
 }

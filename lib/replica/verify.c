@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "lib/replica/backup.h"
+#include "lib/replica/rot.h"
 
 #define CHUNK    (256u << 10)
 #define EVERY_MS 500
@@ -27,6 +28,7 @@ struct job {
 	size_t i;
 	uint8_t *chunk;
 	int64_t told_ms;
+	struct sr_leaves *rot; /* of the database */
 	struct sr_err *err;
 	enum sr_status rc; /* of what a callback without a status met */
 };
@@ -174,11 +176,13 @@ static enum sr_status verify_files(struct job *j, struct sr_err *err)
 
 /* --- databases ------------------------------------------------------------------------------------------------------ */
 
-static void on_difference(void *ctx, const char *path)
+static void on_difference(void *ctx, const char *path, const struct sr_leaf *leaf)
 {
 	struct job *j = ctx;
 
 	j->counts->wrong++;
+	if (j->rc == SR_OK)
+		j->rc = sr_leaves_add(j->rot, leaf, j->err);
 	if (j->rc == SR_OK)
 		j->rc = j->ops->wrong(j->ops->ctx, path, "it is not what the tree says, though nobody wrote to the database", j->err);
 }
@@ -204,9 +208,14 @@ static enum sr_status verify_database(struct job *j, struct sr_err *err)
 	}
 	j->err = err;
 	j->rc = SR_OK;
+	j->rot = sr_leaves_new(sr_state_dir(j->r->state));
 	rc = sr_backup_compare(j->pin, j->i, j->nodes, &scan, on_difference, j, err);
 	if (rc == SR_OK)
 		rc = j->rc;
+	if (rc == SR_OK)
+		sr_rot_found(j->r, j->i, j->rot);
+	else
+		sr_leaves_free(j->rot);
 	if (rc == SR_OK)
 		rc = sr_map_counts(j->nodes, &scan.map, &leaves, &bytes);
 	j->counts->leaves += leaves;

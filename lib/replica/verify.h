@@ -1,7 +1,8 @@
 /* verify.h - every file and row of what is pinned, read and hashed again, whatever the times of files and the counters of databases say.
  *
  * What is not what the tree says, although its size and times are those of when it was seen last, has rotted on the disk.  What was changed in
- * an ordinary way since is none of this: the next scan takes it in.  Nothing is written but copies of databases, one at a time. */
+ * an ordinary way since is none of this: the next scan takes it in.  Of a database it is remembered (rot.h).  Nothing is written but copies of databases,
+ * one at a time. */
 #ifndef SR_REPLICA_VERIFY_H
 #define SR_REPLICA_VERIFY_H
 

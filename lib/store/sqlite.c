@@ -824,6 +824,11 @@ static void reconsider(struct sr_store *st)
 	sr_sql_gate_open(&s->gate);
 }
 
+static void grafted(struct sr_store *st)
+{
+	((struct sr_sql_store *)st)->gate.edited = true;
+}
+
 static const struct sr_store_impl sqlite_impl = {
 	.close = close_store,
 	.look = look,
@@ -851,6 +856,7 @@ static const struct sr_store_impl sqlite_impl = {
 	.apply_rollback = sr_sql_apply_rollback,
 	.apply_held_ms = sr_sql_apply_held_ms,
 	.rank = sr_sql_rank,
+	.grafted = grafted,
 	.apply_recover = sr_sql_apply_recover,
 };
 

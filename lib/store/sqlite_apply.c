@@ -254,6 +254,8 @@ static enum sr_status begin(struct sr_sql_apply *a, struct sr_err *err)
 		st = sr_sql_schema_encoding(sql, sr_buf_view(&a->schema), err);
 	if (st == SR_OK)
 		st = sr_sql_equals_index(a, err);
+	if (st == SR_OK && a->ops->heals)
+		sqlite3_db_release_memory(sql->db); /* there it may be well yet */
 	if (st == SR_OK)
 		st = sr_sql_exec(sql, CACHE_OF_APPLY, err);
 	if (st == SR_OK)
@@ -262,6 +264,29 @@ static enum sr_status begin(struct sr_sql_apply *a, struct sr_err *err)
 	if (st == SR_OK)
 		st = sr_sql_schema(sql, &a->s->st, err);
 	return st == SR_OK ? sr_sql_bags_doubt(sql, err) : st;
+}
+
+/* Which may say otherwise than the rows: where a value has rotted in one of both. */
+static enum sr_status reindex(struct sr_sql_apply *a, struct sr_err *err)
+{
+	enum sr_status st = SR_OK;
+
+	for (size_t i = 0; st == SR_OK && a->ops->reindexes && i < a->n; i++) {
+		struct sr_bytes table, key;
+		struct sr_leaf leaf;
+		struct sr_sql_table *t;
+		struct sr_buf sql = {0};
+
+		st = sr_leaves_at(a->leaves, i, &leaf, err);
+		t = st == SR_OK && sr_sql_path_split(leaf.path, &table, &key) ? sr_sql_table(&a->s->main, table) : NULL;
+		if (!t)
+			continue;
+		sr_buf_printf(&sql, "REINDEX main.");
+		sr_sql_add_name(&sql, t->name);
+		st = sr_sql_exec(&a->s->main, sr_buf_text(&sql), err);
+		sr_buf_free(&sql);
+	}
+	return st;
 }
 
 static enum sr_status note_kept(struct sr_sql_apply *a, struct sr_err *err)
@@ -320,9 +345,11 @@ enum sr_status sr_sql_apply_prepare(struct sr_store *st, struct sr_leaves *leave
 	a->ops = ops;
 	a->n = sr_leaves_count(leaves);
 	a->state = sr_alloc(a->n + 1);
-	a->clean = marker != NULL; /* without one the caller makes no map of it: the next scan does */
+	a->clean = marker || ops->heals; /* else the caller makes no map of it: the next scan does */
 	s->apply = a;
 	status = begin(a, err);
+	if (status == SR_OK)
+		status = reindex(a, err);
 	if (status == SR_OK)
 		status = write_all(a, err);
 	if (status == SR_OK && marker)
@@ -376,7 +403,7 @@ enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err)
 	}
 	if (!a->clean)
 		sr_sql_gate_open(&s->gate);
-	else if (a->wrote)
+	else if (a->wrote && !a->ops->heals)
 		s->gate.edited = true; /* what others committed before us has moved data_version */
 	for (size_t i = 0; i < a->n; i++)
 		if (sr_sql_leaf_applied(a->state[i]))

@@ -353,6 +353,12 @@ int64_t sr_apply_held_ms(const struct sr_store *st)
 	return st->impl->apply_held_ms ? st->impl->apply_held_ms(st) : 0;
 }
 
+void sr_store_grafted(struct sr_store *st)
+{
+	if (st->impl->grafted)
+		st->impl->grafted(st);
+}
+
 size_t sr_store_rank(const struct sr_store *st, struct sr_bytes table)
 {
 	return st->impl->rank ? st->impl->rank(st, table) : 0;

@@ -145,6 +145,8 @@ typedef void sr_signature_fn(void *ctx, struct sr_bytes path, uint64_t signature
  * signature is the one remembered, an unchanged database not at all.  `changed` is told every signature that is new. */
 SR_MUST enum sr_status sr_view_scan(struct sr_view *v, struct sr_nodes *nodes, const struct sr_hash *before, sr_signature_fn *changed, void *ctx,
                                     struct sr_scan *out, struct sr_err *err);
+/* Of what the last scan saw the caller's map says something else on purpose: `before` is that map from now on. */
+void sr_store_grafted(struct sr_store *st);
 /* Files: what state.db kept, told before the first scan. */
 void sr_store_remember(struct sr_store *st, struct sr_bytes path, uint64_t signature);
 
@@ -265,6 +267,8 @@ struct sr_displaced {
 
 struct sr_apply_ops {
 	void *ctx;
+	bool heals; /* a database: what is applied is what the caller's map says already; all that is compared is read from the disk, */
+	bool reindexes; /* and the indexes of its tables are made anew of that before */
 	struct sr_uuid edit; /* files, without a marker: as what a recovery, given the same, finds it again; none: it does not */
 	/* What is there is neither leaf->expect nor leaf->to.  `record` is the row's, empty for files and when there is nothing.  May be called under the database's
 	 * lock: no network.  A leaf of a bag is a difference: it is asked about whenever what is there is not leaf->expect, and SR_TAKE makes

@@ -20,6 +20,7 @@
 #include "hashtree/record.h"
 #include "lib/base/log.h"
 #include "lib/replica/edit.h"
+#include "lib/replica/rot.h"
 #include "lib/sync/internal.h"
 
 #define LOSERS_UNDER_LOCK 4 /* so many are archived before the commit, more before the chunk is begun anew */
@@ -155,7 +156,7 @@ static enum sr_verdict on_clash(void *ctx, size_t k, const struct sr_leaf *leaf,
 	struct applying *a = ctx;
 	bool gives_way = (leaf->flags & SR_LEAF_ARCHIVE) || sr_sync_mirrors(a->s, a->i);
 
-	(void)k, (void)actual, (void)record;
+	(void)k, (void)record;
 	if (leaf->to.kind == SR_KIND_TABLE)
 		return SR_KEEP;
 	if (takes_nothing(leaf)) {
@@ -164,6 +165,8 @@ static enum sr_verdict on_clash(void *ctx, size_t k, const struct sr_leaf *leaf,
 			a->rc = sr_leaves_add(a->stand, &(struct sr_leaf){.path = leaf->path, .to = leaf->base}, a->err);
 		return SR_KEEP;
 	}
+	if (sr_rot_is(a->s->r, a->i, leaf->path, actual))
+		return SR_TAKE;
 	if (a->s->r->stores[a->i].kind != SR_KIND_DATABASE || sr_path_is_bag(leaf->path) || (gives_way && a->s->try >= SR_TRIES))
 		return SR_TAKE;
 	a->s->plans[a->i].again = true;
