@@ -38,6 +38,7 @@ struct sr_results {
 	struct sr_finder *finder;
 	pthread_mutex_t lock;        /* everything below */
 	unsigned here, elsewhere;    /* requests: all of them, and those of another node's results */
+	bool there;                  /* the directory was, at the last look: an application may make it with its first result */
 	struct owner owners[OWNERS]; /* each ID has one place, and whoever comes next takes it */
 };
 
@@ -168,8 +169,26 @@ static int open_part(int dir, const char *name, int flags, struct sr_err *err)
 	return fd;
 }
 
+/* A directory that is not there has no results, and is said once when it went. */
+static int open_top(struct sr_results *r, struct sr_err *err)
+{
+	int top = open(r->dir, O_PATH | O_DIRECTORY | O_CLOEXEC), error = errno;
+	bool was;
+
+	pthread_mutex_lock(&r->lock);
+	was = r->there;
+	r->there = top >= 0;
+	pthread_mutex_unlock(&r->lock);
+	errno = error;
+	if (top < 0 && error != ENOENT)
+		sr_err_sys(err, SR_E_IO, "Results-Directory %s", r->dir);
+	else if (top < 0 && was)
+		sr_warn("Results-Directory %s is not there any more: none of its results is found", r->dir);
+	return top;
+}
+
 /* err->code is SR_OK, or why it cannot be told. */
-static enum here look(const struct sr_results *r, const char *id, const char *file, int *fd, struct stat *st, struct sr_err *err)
+static enum here look(struct sr_results *r, const char *id, const char *file, int *fd, struct stat *st, struct sr_err *err)
 {
 	int top = -1, folder = -1;
 	enum here found = HERE_NOTHING;
@@ -178,9 +197,7 @@ static enum here look(const struct sr_results *r, const char *id, const char *fi
 	*err = (struct sr_err){0};
 	if (!r->dir)
 		return HERE_NOTHING;
-	top = open(r->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (top < 0 && errno != ENOENT)
-		sr_err_sys(err, SR_E_IO, "Results-Directory %s", r->dir);
+	top = open_top(r, err);
 	if (top >= 0)
 		folder = open_part(top, id, O_PATH | O_DIRECTORY, err);
 	if (folder >= 0) {

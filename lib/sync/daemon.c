@@ -271,7 +271,7 @@ static void log_round(struct sr_sync_daemon *d, enum sr_status rc, const struct 
 	else if (rc != SR_OK)
 		sr_debug("%s", err->text);
 	else if (d->last != SR_OK)
-		sr_info("the datastore answers; rounds go on");
+		sr_info("%srounds go on", d->last == SR_E_UNAVAILABLE ? "the datastore answers; " : "");
 	if (rc == SR_OK && (result->pulled || result->pushed || result->conflicts))
 		sr_info("round: %llu pulled, %llu pushed, %llu archived%s", (unsigned long long)result->pulled,
 			(unsigned long long)result->pushed, (unsigned long long)result->conflicts, result->in_sync ? "; in sync" : "");

@@ -72,7 +72,7 @@ static enum sr_status fail(struct sr_err *err, sqlite3 *db, const char *path, co
 {
 	int rc = sqlite3_errcode(db) & 0xff;
 
-	return sr_err_set(err, rc == SQLITE_BUSY || rc == SQLITE_LOCKED ? SR_E_BUSY : rc == SQLITE_FULL ? SR_E_ROOM : SR_E_IO, "%s: %s: %s", path, what,
+	return sr_err_set(err, rc == SQLITE_BUSY || rc == SQLITE_LOCKED ? SR_E_BUSY : rc == SQLITE_FULL ? SR_E_FULL : SR_E_IO, "%s: %s: %s", path, what,
 			  sqlite3_errmsg(db));
 }
 

@@ -214,6 +214,18 @@ reads() { # NAME ID/FILE
 	[[ $(detail) == 'this result is not here' ]]
 }
 
+@test "a directory that goes away is said, once, and is found again" {
+	begin_results
+	[ "$(control A q1/out)" = 200 ]
+	mv "$T/A/results" "$T/aside"
+	[ "$(control A q1/out)" = 404 ]
+	[ "$(control B q1/out)" = 404 ]
+	[ "$(control A q3/out)" = 200 ] # what another has is had through it
+	[ "$(grep -c "Results-Directory $T/A/results is not there any more" "$T/A.log")" -eq 1 ]
+	mv "$T/aside" "$T/A/results"
+	[ "$(control B q1/out)" = 200 ]
+}
+
 @test "who goes away lets go of the owner's connection" {
 	local pid
 	begin_results
