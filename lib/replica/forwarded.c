@@ -75,6 +75,22 @@ static bool is_forwarded(const struct sr_request *req)
 	return false;
 }
 
+/* Each proxy on the way was spoken to so. */
+static bool all_https(const char *list)
+{
+	size_t len;
+
+	do {
+		list += strspn(list, " \t");
+		len = strcspn(list, ", \t");
+		if (len != strlen("https") || strncasecmp(list, "https", len) != 0)
+			return false;
+		list += len;
+		list += strspn(list, " \t");
+	} while (*list++ == ',');
+	return !list[-1];
+}
+
 /* What a client has written there itself stands before what the proxy did, in the same line or in one of its own. */
 static void of_trusted(const struct sr_proxies *p, const struct sr_request *req, struct sr_network *peer, struct sr_origin *out)
 {
@@ -84,7 +100,7 @@ static void of_trusted(const struct sr_proxies *p, const struct sr_request *req,
 	out->direct = !is_forwarded(req);
 	out->here = out->direct && sr_network_is_loopback(peer);
 	if (sr_request_header_all(req, "X-Forwarded-Proto", &scheme)) /* else the proxy speaks as it was spoken to */
-		out->tls = strcasecmp(sr_buf_text(&scheme), "https") == 0;
+		out->tls = all_https(sr_buf_text(&scheme));
 	if (sr_request_header_all(req, "X-Forwarded-For", &list))
 		known = walk_back(p, sr_buf_text(&list), peer, &out->here);
 	if (known)

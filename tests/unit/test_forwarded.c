@@ -93,6 +93,11 @@ static void a_trusted_one_is(void **state)
 	expect("127.0.0.0/8", LINES("X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https"), "203.0.113.9 tls");
 	expect("127.0.0.1", LINES("X-Forwarded-For: 2001:db8::1", "X-Forwarded-Proto: http"), "2001:db8::1");
 	expect("127.0.0.1", LINES("X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https, http"), "203.0.113.9");
+	expect("127.0.0.1", LINES("X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: http, https"), "203.0.113.9");
+	expect("127.0.0.1", LINES("X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https, "), "203.0.113.9");
+	expect("127.0.0.1", LINES("X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https https"), "203.0.113.9");
+	expect("127.0.0.1", LINES("X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https"), "203.0.113.9 tls");
+	expect("127.0.0.1", LINES("X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https , HTTPS"), "203.0.113.9 tls");
 	expect("127.0.0.1", LINES("X-Forwarded-For: 127.0.0.1", "X-Forwarded-Proto: http"), "127.0.0.1 here");
 }
 
