@@ -50,6 +50,16 @@ static enum sr_status ask_pairs(struct sr_client *client, const struct sr_pair *
 	return rc;
 }
 
+static bool any_came(const struct sr_nodes *nodes, const struct sr_pair *pairs, size_t n)
+{
+	struct sr_bytes node;
+
+	for (size_t k = 0; k < n; k++)
+		if (sr_nodes_get(nodes, &pairs[k].wanted, &node))
+			return true;
+	return false;
+}
+
 enum sr_status sr_fetch_nodes(struct sr_nodes *nodes, struct sr_client *client, const struct sr_hash *root, const struct sr_hash *mine,
 			      sr_fetch_lock_fn *lock, void *ctx, struct sr_err *err)
 {
@@ -57,7 +67,6 @@ enum sr_status sr_fetch_nodes(struct sr_nodes *nodes, struct sr_client *client, 
 	enum sr_status rc = SR_OK;
 	size_t n = 1;
 
-	/* Each trip brings at least one node that was missing, so this ends. */
 	while (rc == SR_OK && n) {
 		struct sr_answer answer = {0};
 
@@ -70,6 +79,8 @@ enum sr_status sr_fetch_nodes(struct sr_nodes *nodes, struct sr_client *client, 
 			rc = sr_fetched_nodes(nodes, sr_buf_view(&answer.body), err);
 			if (lock)
 				lock(ctx, false);
+			if (rc == SR_OK && !any_came(nodes, pairs, n)) /* else this would not end */
+				rc = sr_err_set(err, SR_E_DATA, "answer of /api/tree/nodes: no node that was asked for");
 		}
 		sr_answer_free(&answer);
 	}
