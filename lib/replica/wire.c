@@ -287,7 +287,7 @@ static void add_anchor(json_t *o, const struct sr_anchor *at)
 static bool read_anchor(const json_t *o, struct sr_anchor *out)
 {
 	return read_uuid(o, "instance", &out->instance) && read_u64(o, "epoch", &out->epoch) && read_u64(o, "seq", &out->seq) &&
-	       read_hash(o, "root", &out->root);
+	       read_hash(o, "root", &out->root) && !sr_hash_none(&out->root); /* not even an empty tree has that root */
 }
 
 static json_t *load_object(struct sr_bytes text, const char *what, struct sr_err *err)

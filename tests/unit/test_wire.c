@@ -216,7 +216,7 @@ static void a_reason_that_is_no_utf8_is_told(void **state)
 
 static void tree_info_without_key(void **state)
 {
-	struct sr_tree_info info = {.key_id = hash(1)}, out;
+	struct sr_tree_info info = {.key_id = hash(1), .at.root = hash(2)}, out;
 	struct sr_buf text = {0};
 
 	(void)state;
@@ -427,7 +427,7 @@ static void every_verdict_goes_round(void **state)
 {
 	(void)state;
 	for (int v = SR_VERDICT_OK; v <= SR_VERDICT_STALE; v++) {
-		struct sr_push_answer a = {.verdict = (enum sr_push_verdict)v}, out;
+		struct sr_push_answer a = {.verdict = (enum sr_push_verdict)v, .at.root = hash(1)}, out;
 		struct sr_buf text = {0};
 
 		sr_push_answer_print(&text, &a);
