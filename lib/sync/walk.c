@@ -1,4 +1,5 @@
 /* walk.c - the check-in, and fetching the nodes of the datastore's tree that are not here. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,6 +86,31 @@ static void keep_etag(struct sr_sync *s, const char *etag)
 	s->etag = etag ? sr_strdup(etag) : NULL;
 }
 
+/* A datastore that knows our point is at it or further on.  Who says otherwise tells an answer that is not for us, or was so long ago: by it what is newer
+ * here would be undone. */
+static bool follows(const struct sr_anchor *ours, const struct sr_tree_info *info)
+{
+	const struct sr_anchor *theirs = &info->at;
+	bool same = memcmp(&ours->instance, &theirs->instance, sizeof ours->instance) == 0;
+
+	if (info->history == SR_HISTORY_FIRST)
+		return sr_uuid_none(&ours->instance) && !sr_uuid_none(&theirs->instance);
+	if (info->history == SR_HISTORY_KNOWN || info->history == SR_HISTORY_FORGOTTEN)
+		return same && !sr_is_later(ours->epoch, ours->seq, theirs->epoch, theirs->seq) &&
+		       (ours->epoch != theirs->epoch || ours->seq != theirs->seq || sr_hash_eq(&ours->root, &theirs->root));
+	return info->history != SR_HISTORY_UNION || !same || theirs->epoch > ours->epoch;
+}
+
+static enum sr_status check_history(const struct sr_sync *s, const struct sr_tree_info *info, struct sr_err *err)
+{
+	if (follows(&s->anchor, info))
+		return SR_OK;
+	return sr_err_set(err, SR_E_DATA,
+			  "answer of /api/tree: \"%s\" cannot be said to epoch %" PRIu64 " seq %" PRIu64 " at epoch %" PRIu64 " seq %" PRIu64 " of %s: not taken",
+			  sr_history_text(info->history), s->anchor.epoch, s->anchor.seq, info->at.epoch, info->at.seq,
+			  memcmp(&s->anchor.instance, &info->at.instance, sizeof info->at.instance) ? "another instance" : "the same instance");
+}
+
 static enum sr_status ask_and_parse(struct sr_sync *s, bool want_key, bool *unchanged, struct sr_err *err)
 {
 	struct sr_answer answer = {0};
@@ -98,6 +124,10 @@ static enum sr_status ask_and_parse(struct sr_sync *s, bool want_key, bool *unch
 	} else if (rc == SR_OK) {
 		*unchanged = false;
 		rc = sr_tree_info_parse(sr_buf_view(&answer.body), &info, err);
+		if (rc == SR_OK && check_history(s, &info, err) != SR_OK) {
+			sr_tree_info_free(&info);
+			rc = SR_E_DATA;
+		}
 		if (rc == SR_OK) {
 			if (s->have_info)
 				sr_tree_info_free(&s->info);
