@@ -149,11 +149,15 @@ static int by_place(const void *a, const void *b)
 	return c ? c : sr_bytes_cmp(x->path, y->path);
 }
 
-/* There may be as many refusals as leaves: they are sorted once, when the answer has come. */
-static enum sr_status parse_answer(const struct sr_answer *answer, struct sr_push_answer *out, struct sr_err *err)
+/* There may be as many refusals as leaves: they are sorted once, when the answer has come.  id NULL: any. */
+static enum sr_status parse_answer(const struct sr_answer *answer, const struct sr_uuid *id, struct sr_push_answer *out, struct sr_err *err)
 {
 	enum sr_status rc = sr_push_answer_parse(sr_buf_view(&answer->body), out, err);
 
+	if (rc == SR_OK && id && memcmp(id, &out->id, sizeof *id) != 0) {
+		sr_push_answer_free(out);
+		return sr_err_set(err, SR_E_DATA, "answer to a push: it is to another one");
+	}
 	if (rc == SR_OK && out->n)
 		qsort(out->refused, out->n, sizeof *out->refused, by_place);
 	return rc;
@@ -267,22 +271,25 @@ static enum sr_status conclude(struct sr_sync *s, const struct sr_outbox *o, con
 
 /* --- settling ------------------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status delete_push(struct sr_sync *s, const char *what, const struct sr_uuid *prev, struct sr_push_answer *out,
+/* id NULL: all. */
+static enum sr_status delete_push(struct sr_sync *s, const struct sr_uuid *id, const struct sr_uuid *prev, struct sr_push_answer *out,
 				  struct sr_err *err)
 {
-	char node[SR_UUID_TEXT], last[SR_UUID_TEXT];
+	char what[SR_UUID_TEXT] = "all", node[SR_UUID_TEXT], last[SR_UUID_TEXT];
 	struct sr_answer answer = {0};
 	struct sr_call call = {.method = "DELETE", .max_answer = MOST_ANSWER};
 	char *target;
 	enum sr_status rc;
 
+	if (id)
+		sr_uuid_text(what, id);
 	sr_uuid_text(node, &s->r->node);
 	sr_uuid_text(last, prev);
 	target = sr_format("/api/push/%s?webserver=%s&prev=%s", what, node, last);
 	call.target = target;
 	rc = sr_client_call(s->client, &call, &answer, err);
 	if (rc == SR_OK || answer.status == 409) {
-		rc = parse_answer(&answer, out, err);
+		rc = parse_answer(&answer, id, out, err);
 	}
 	sr_answer_free(&answer);
 	free(target);
@@ -300,7 +307,7 @@ enum sr_status sr_sync_settle(struct sr_sync *s, struct sr_err *err)
 	if (rc != SR_OK || !found)
 		return rc;
 	sr_uuid_text(id, &o.id);
-	rc = delete_push(s, id, &o.prev, &a, err);
+	rc = delete_push(s, &o.id, &o.prev, &a, err);
 	if (rc == SR_OK) {
 		sr_info("push %.8s: its answer was lost; the datastore says: %s", id,
 			a.verdict == SR_VERDICT_OK      ? "committed"
@@ -315,7 +322,7 @@ enum sr_status sr_sync_settle(struct sr_sync *s, struct sr_err *err)
 enum sr_status sr_sync_cancel_all(struct sr_sync *s, struct sr_err *err)
 {
 	struct sr_push_answer a = {0};
-	enum sr_status rc = delete_push(s, "all", &s->last_push, &a, err);
+	enum sr_status rc = delete_push(s, NULL, &s->last_push, &a, err);
 
 	if (rc == SR_OK)
 		rc = sr_sync_set_last_push(s, &a.id, err);
@@ -483,7 +490,7 @@ static enum sr_status send_push(struct sr_sync *s, const struct sr_push_head *he
 	rc = send_body(s, sr_buf_text(&text), &answer, err);
 	if (rc == SR_OK || answer.status == 409) {
 		struct sr_err parse;
-		enum sr_status parsed = parse_answer(&answer, a, &parse);
+		enum sr_status parsed = parse_answer(&answer, &head->id, a, &parse);
 
 		if (rc == SR_OK || parsed == SR_OK) {
 			rc = parsed;
