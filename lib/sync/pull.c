@@ -104,6 +104,17 @@ static enum sr_status got_without(struct fetching *f, const struct sr_leaf *leaf
 	return sr_leaves_add(f->parts, leaf, err);
 }
 
+/* Before a byte of it is staged: what was not asked for may be of any size. */
+static enum sr_status got_with(struct fetching *f, const struct sr_leaf *leaf, struct sr_err *err)
+{
+	struct sr_leaf want;
+	size_t at;
+
+	if (!find_wanted(f, leaf->path, &at, &want, err))
+		return SR_E_DATA;
+	return sr_version_eq(wanted_version(&want), &leaf->to) ? SR_OK : sr_err_set(err, SR_E_DATA, "bundle: it holds another version than was asked for");
+}
+
 static enum sr_status got_leaf(void *ctx, const char *store, const struct sr_leaf *leaf, bool content, struct sr_err *err)
 {
 	struct fetching *f = ctx;
@@ -113,7 +124,7 @@ static enum sr_status got_leaf(void *ctx, const char *store, const struct sr_lea
 	if (leaf->flags & SR_LEAF_GONE)
 		return got_none(f, leaf->path, err);
 	if (leaf->to.kind == SR_KIND_FILE)
-		return content ? SR_OK : got_without(f, leaf, err);
+		return content ? got_with(f, leaf, err) : got_without(f, leaf, err);
 	return add_ready(f, leaf, NULL, err);
 }
 
