@@ -9,7 +9,13 @@ tables() {
 
 PAGE=$BATS_TEST_DIRNAME/../HOSTILE.md
 
-@test "what hostile peers send, and what comes of it, is what HOSTILE.md says" {
+compare() { # TITLE FILE...: that part of the page is these rows
+	python3 "$HERE/table.py" "$PAGE" "$@" >"$T/HOSTILE.md"
+	[[ -z ${HOSTILE_TABLE:-} ]] || cp "$T/HOSTILE.md" "$PAGE"
+	diff -u "$PAGE" "$T/HOSTILE.md"
+}
+
+@test "what hostile webservers and clients send to a datastore, and what comes of it, is what HOSTILE.md says" {
 	write_config datastore Client-Timeout=2 Max-Webservers=6 Max-Leaves=1000 Max-Push-Bytes=67108864
 	fill A
 	head -c 32M /dev/zero >"$T/A/resources/big"
@@ -28,7 +34,15 @@ PAGE=$BATS_TEST_DIRNAME/../HOSTILE.md
 	start_datastore
 	snapshot datastore
 	cmp "$T/datastore.snapshot" "$T/untouched"
-	python3 "$HERE/table.py" "$T/webserver" "$T/backup" >"$T/HOSTILE.md"
-	[[ -z ${HOSTILE_TABLE:-} ]] || cp "$T/HOSTILE.md" "$PAGE"
-	diff -u "$PAGE" "$T/HOSTILE.md"
+	compare 'To a datastore' "$T/webserver" "$T/backup"
+}
+
+@test "what a hostile datastore answers a webserver, and what comes of it, is what HOSTILE.md says" {
+	fill A
+	start_datastore
+	rounds A B
+	python3 "$HERE/hostile_datastore.py" "$DATASTORE_PORT" "$T" "$BIN/sameroot-sync" >"$T/datastore-lies"
+	check_databases
+	[ -z "$(find "$T"/B/resources/.sameroot/stage -type f)" ]
+	compare 'From a datastore' "$T/datastore-lies"
 }
