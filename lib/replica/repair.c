@@ -119,7 +119,7 @@ static enum sr_status look_at_row(struct sr_repair *p, struct sr_err *err)
 		return rc;
 	p->leaf.expect = c.version;
 	p->rotten = !sr_version_eq(&p->leaf.expect, &p->leaf.to);
-	if (p->rotten && !sr_rot_is(p->r, p->i, p->leaf.path, &p->leaf.expect))
+	if (p->rotten && !sr_rot_is(p->r, p->i, p->leaf.path, &p->leaf.to, &p->leaf.expect))
 		return sr_err_set(err, SR_E_CHANGED, "it was changed in an ordinary way: the next scan sees to that");
 	return SR_OK;
 }
@@ -235,7 +235,7 @@ static enum sr_status put_row(struct sr_repair *p, struct sr_leaves *leaves, str
 {
 	enum sr_status rc = sr_replica_heal(p->r, p->i, leaves, err);
 
-	return rc == SR_OK ? sr_rot_gone(p->r, p->i, p->leaf.path, err) : rc;
+	return rc == SR_OK ? sr_rot_gone(p->r, p->i, leaves, err) : rc;
 }
 
 enum sr_status sr_repair_finish(struct sr_repair *p, struct sr_err *err)

@@ -802,7 +802,7 @@ static enum sr_status keep_rotten(void *ctx, struct sr_bytes path, const struct 
 	struct graft *g = ctx;
 	struct sr_leaf leaf = {.path = path, .expect = *from, .to = *to};
 
-	if (!sr_rot_stays(g->r, g->i, path, from, to))
+	if (!sr_rot_is(g->r, g->i, path, from, to))
 		return SR_OK;
 	edits_add(&g->edits, path, from);
 	return sr_leaves_add(g->still, &leaf, g->err);
@@ -978,6 +978,8 @@ enum sr_status sr_replica_take(struct sr_replica *r, size_t i, struct sr_leaves 
 		if (rc == SR_OK && is_batch(r, &map, &edits))
 			rc = edit_map_locked(r, s->kind, &map, &edits, err);
 	}
+	if (rc == SR_OK)
+		rc = sr_rot_gone(r, i, taken, err);
 	sr_replica_write_lock(r);
 	if (rc == SR_OK)
 		rc = edit_map(r, s->kind, &map, &edits, err);

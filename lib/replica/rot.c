@@ -86,11 +86,11 @@ static bool find(struct sr_replica_store *s, struct sr_bytes path, struct sr_lea
 	return sr_leaves_count(s->rot) && sr_leaves_find(s->rot, path, &at, out, NULL) == SR_OK && at < sr_leaves_count(s->rot);
 }
 
-bool sr_rot_is(struct sr_replica *r, size_t i, struct sr_bytes path, const struct sr_version *actual)
+bool sr_rot_is(struct sr_replica *r, size_t i, struct sr_bytes path, const struct sr_version *said, const struct sr_version *actual)
 {
 	struct sr_leaf known;
 
-	return find(&r->stores[i], path, &known) && sr_version_eq(&known.to, actual);
+	return find(&r->stores[i], path, &known) && sr_version_eq(&known.to, actual) && sr_version_eq(&known.expect, said);
 }
 
 bool sr_rot_named(struct sr_replica *r, size_t i, struct sr_bytes text, struct sr_buf *path)
@@ -132,30 +132,29 @@ enum sr_status sr_rot_still(struct sr_replica *r, size_t i, struct sr_leaves *st
 	return rc;
 }
 
-enum sr_status sr_rot_gone(struct sr_replica *r, size_t i, struct sr_bytes path, struct sr_err *err)
+enum sr_status sr_rot_gone(struct sr_replica *r, size_t i, struct sr_leaves *leaves, struct sr_err *err)
 {
 	struct sr_replica_store *s = &r->stores[i];
-	struct sr_leaves *still = sr_leaves_new(sr_state_dir(r->state));
+	struct sr_leaves *still;
 	enum sr_status rc = SR_OK;
 
+	if (!sr_leaves_count(s->rot))
+		return SR_OK;
+	still = sr_leaves_new(sr_state_dir(r->state));
 	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(s->rot); k++) {
-		struct sr_leaf leaf;
+		struct sr_leaf leaf, put;
+		size_t at;
 
 		rc = sr_leaves_at(s->rot, k, &leaf, err);
-		if (rc == SR_OK && !sr_bytes_eq(leaf.path, path))
+		if (rc == SR_OK)
+			rc = sr_leaves_find(leaves, leaf.path, &at, &put, err);
+		if (rc == SR_OK && at == sr_leaves_count(leaves))
 			rc = sr_leaves_add(still, &leaf, err);
 	}
 	if (rc == SR_OK)
 		return sr_rot_still(r, i, still, err);
 	sr_leaves_free(still);
 	return rc;
-}
-
-bool sr_rot_stays(struct sr_replica *r, size_t i, struct sr_bytes path, const struct sr_version *said, const struct sr_version *actual)
-{
-	struct sr_leaf known;
-
-	return find(&r->stores[i], path, &known) && sr_version_eq(&known.to, actual) && sr_version_eq(&known.expect, said);
 }
 
 enum sr_status sr_rot_load(struct sr_replica *r, struct sr_replica_store *s, struct sr_err *err)

@@ -16,17 +16,15 @@
 void sr_rot_found(struct sr_replica *r, size_t i, struct sr_leaves *leaves);
 /* What was found since the last call is known from now on, durably.  Outside of a state transaction, before a scan. */
 SR_MUST enum sr_status sr_rot_keep(struct sr_replica *r, size_t i, struct sr_err *err);
-/* Is `actual` at this path of store i, as far as is known, nothing but rot? */
-bool sr_rot_is(struct sr_replica *r, size_t i, struct sr_bytes path, const struct sr_version *actual);
+/* Is `actual` at this path of store i, as far as is known, nothing but rot of what the tree says? */
+bool sr_rot_is(struct sr_replica *r, size_t i, struct sr_bytes path, const struct sr_version *said, const struct sr_version *actual);
 /* The known one that sr_leaf_path_text calls so: its path in *path (OWNED BY CALLER, empty before).  False: none is. */
 bool sr_rot_named(struct sr_replica *r, size_t i, struct sr_bytes text, struct sr_buf *path);
-/* Of a difference that a scan found: is it known rot, of what the tree says? */
-bool sr_rot_stays(struct sr_replica *r, size_t i, struct sr_bytes path, const struct sr_version *said, const struct sr_version *actual);
 /* A scan that read everything found only these still there, of what was known: the rest was written over, and written again would be an edit.  TAKES
  * still. */
 SR_MUST enum sr_status sr_rot_still(struct sr_replica *r, size_t i, struct sr_leaves *still, struct sr_err *err);
-/* It was put back. */
-SR_MUST enum sr_status sr_rot_gone(struct sr_replica *r, size_t i, struct sr_bytes path, struct sr_err *err);
+/* These were put in their places, whatever they are: what is written there from now on is an edit.  Their own `to` does not matter. */
+SR_MUST enum sr_status sr_rot_gone(struct sr_replica *r, size_t i, struct sr_leaves *leaves, struct sr_err *err);
 
 /* For replica.c: of a store that is opened. */
 SR_MUST enum sr_status sr_rot_load(struct sr_replica *r, struct sr_replica_store *s, struct sr_err *err);

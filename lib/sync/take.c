@@ -165,7 +165,7 @@ static enum sr_verdict on_clash(void *ctx, size_t k, const struct sr_leaf *leaf,
 			a->rc = sr_leaves_add(a->stand, &(struct sr_leaf){.path = leaf->path, .to = leaf->base}, a->err);
 		return SR_KEEP;
 	}
-	if (sr_rot_is(a->s->r, a->i, leaf->path, actual))
+	if (sr_rot_is(a->s->r, a->i, leaf->path, &leaf->expect, actual))
 		return SR_TAKE;
 	if (a->s->r->stores[a->i].kind != SR_KIND_DATABASE || sr_path_is_bag(leaf->path) || (gives_way && a->s->try >= SR_TRIES))
 		return SR_TAKE;

@@ -79,6 +79,21 @@ repairs() { # NAME FROM
 	[[ $(history_of datastore) == 'xearch for rot' ]]
 }
 
+@test "what comes from elsewhere ends rot: were the same written again by the application, it is an edit" {
+	local query
+	begin_with_rot_at A
+	start_webserver B
+	sync_now B
+	for query in edited 'search for rot'; do
+		sql "$T/B/webstore.db" "UPDATE history SET query = '$query' WHERE id = x'00ff'"
+		wait_same
+		[[ $(history_of A) == "$query" ]]
+	done
+	sql "$T/A/webstore.db" "UPDATE history SET query = 'xearch for rot' WHERE id = x'00ff'"
+	wait_same
+	[[ $(history_of B) == 'xearch for rot' ]]
+}
+
 @test "rot at the datastore is handed to nobody, comes back from a webserver, and gives way to what another writes" {
 	begin_with_rot_at datastore
 	start_webserver B
