@@ -24,7 +24,7 @@ static enum sr_verdict on_clash(void *ctx, size_t j, const struct sr_leaf *leaf,
 
 	(void)j, (void)record;
 	if (sr_rot_is(a->p->d->r, a->i, leaf->path, &leaf->expect, actual))
-		return SR_TAKE;
+		return SR_RESET;
 	a->p->parts[a->i].stale = true;
 	return SR_KEEP;
 }

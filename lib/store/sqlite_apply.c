@@ -29,6 +29,7 @@ static void apply_free(struct sr_sql_apply *a)
 	free(a->paused);
 	free(a->state);
 	free(a->rowid);
+	free(a->resets);
 	sr_sql_bags_forget(&a->s->main);
 	free(a);
 }
@@ -124,10 +125,16 @@ static enum sr_status check_record(struct sr_sql_apply *a, const struct sr_leaf 
 
 bool sr_sql_apply_take(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual)
 {
+	enum sr_verdict verdict = SR_KEEP;
+
+	a->resets_one = false;
 	if (sr_version_eq(actual, &leaf->expect) ||
 	    (a->grown && sr_sql_is_grown(&a->s->main, a->s->st.key, leaf->path, sr_buf_view(&a->old), &leaf->expect)))
 		return true;
-	return a->ops->clash && a->ops->clash(a->ops->ctx, i, leaf, actual, sr_buf_view(&a->old)) == SR_TAKE;
+	if (a->ops->clash)
+		verdict = a->ops->clash(a->ops->ctx, i, leaf, actual, sr_buf_view(&a->old));
+	a->resets_one = verdict == SR_RESET;
+	return verdict != SR_KEEP;
 }
 
 /* Before there is a lock: the records, by the schema as it was seen last.  Should it be another under the lock, judge_row checks again. */
@@ -252,10 +259,10 @@ static enum sr_status begin(struct sr_sql_apply *a, struct sr_err *err)
 	a->first = !tables;
 	if (st == SR_OK && a->first)
 		st = sr_sql_schema_encoding(sql, sr_buf_view(&a->schema), err);
-	if (st == SR_OK)
-		st = sr_sql_equals_index(a, err);
 	if (st == SR_OK && a->ops->heals)
 		sqlite3_db_release_memory(sql->db); /* there it may be well yet */
+	if (st == SR_OK)
+		st = sr_sql_equals_index(a, err);
 	if (st == SR_OK)
 		st = sr_sql_exec(sql, CACHE_OF_APPLY, err);
 	if (st == SR_OK)

@@ -24,6 +24,8 @@ struct sr_sql_apply {
 	size_t n;
 	uint8_t *state; /* enum leaf_state of each leaf */
 	int64_t *rowid; /* of the row that was written last for it, in a bag; NULL: no leaf is of a bag */
+	bool *resets;   /* as rowid: it is no difference to leaf->expect, but to what is there */
+	bool resets_one; /* so was the last verdict of a clash */
 	int64_t checked; /* by this version of the schema */
 	size_t waiting; /* leaves to be written */
 	bool clean;     /* exactly these leaves go in: who knows the map before knows the one after */

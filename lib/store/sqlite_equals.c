@@ -21,6 +21,7 @@ enum sr_status sr_sql_equals_index(struct sr_sql_apply *a, struct sr_err *err)
 			continue;
 		if (!a->rowid) {
 			a->rowid = sr_alloc(a->n * sizeof *a->rowid);
+			a->resets = sr_alloc(a->n * sizeof *a->resets);
 			st = sr_sql_exec(sql, "BEGIN", err);
 			if (st == SR_OK)
 				st = sr_sql_schema(sql, &a->s->st, err);
@@ -72,8 +73,6 @@ enum sr_status sr_sql_equals_judge(struct sr_sql_apply *a, size_t i, const struc
 		actual = (struct sr_version){.kind = SR_KIND_ROW, .bytes = n, .hash = places->hash};
 		st = sr_sql_bag_read(sql, t, key, places->rowid, &same, err);
 	}
-	if (st == SR_OK && after > before && after - before > EQUALS_MOST)
-		st = sr_err_set(err, SR_E_LIMIT, "%llu equal rows more, at once", (unsigned long long)(after - before));
 	if (st != SR_OK)
 		return st;
 	sr_buf_clear(&a->old);
@@ -82,8 +81,13 @@ enum sr_status sr_sql_equals_judge(struct sr_sql_apply *a, size_t i, const struc
 		sr_sql_apply_set(a, i, LEAF_KEPT);
 		return SR_OK;
 	}
-	if (!sr_version_eq(&actual, &leaf->expect))
+	a->resets[i] = a->resets_one;
+	if (a->resets[i])
+		before = n;
+	else if (!sr_version_eq(&actual, &leaf->expect))
 		a->clean = false; /* it will be another number than leaf->to has */
+	if (after > before && after - before > EQUALS_MOST)
+		return sr_err_set(err, SR_E_LIMIT, "%llu equal rows more, at once", (unsigned long long)(after - before));
 	fewer = before > after ? before - after : 0;
 	if (fewer > n)
 		fewer = n;
@@ -118,11 +122,19 @@ enum sr_status sr_sql_equals_write(struct sr_sql_apply *a, size_t i, const struc
 				   struct sr_bytes key, struct sr_err *err)
 {
 	struct sr_sql *sql = &a->s->main;
+	enum sr_status st = SR_OK;
+	const struct sr_sql_place *places;
 	uint64_t more = times(&leaf->to) - times(&leaf->expect);
+	size_t n;
 
-	for (uint64_t k = 0; k < more; k++) {
+	if (a->resets[i]) {
+		st = sr_sql_bag_find(sql, t, key, &places, &n, err);
+		more = times(&leaf->to) - n;
+	}
+	for (uint64_t k = 0; st == SR_OK && k < more; k++) {
 		bool blocked = false, same = false;
-		enum sr_status st = sr_sql_apply_run(a, t, SR_SQL_INSERT, leaf, key, &blocked, err);
+
+		st = sr_sql_apply_run(a, t, SR_SQL_INSERT, leaf, key, &blocked, err);
 
 		if (st == SR_OK && blocked)
 			return stopped_by_equal(a, i, leaf, t, key, k > 0, err);
@@ -137,6 +149,7 @@ enum sr_status sr_sql_equals_write(struct sr_sql_apply *a, size_t i, const struc
 		if (st != SR_OK)
 			return st;
 	}
-	sr_sql_apply_set(a, i, LEAF_APPLIED);
-	return SR_OK;
+	if (st == SR_OK)
+		sr_sql_apply_set(a, i, LEAF_APPLIED);
+	return st;
 }

@@ -251,6 +251,7 @@ void sr_stage_keep(struct sr_store *st, const struct sr_leaf *leaf);
 enum sr_verdict {
 	SR_TAKE,   /* go on and replace what is there */
 	SR_KEEP,   /* leave what is there; this leaf is not applied */
+	SR_RESET,  /* clash, of a bag: as SR_TAKE, but what is there becomes leaf->to, whatever it is; else the same */
 	SR_LEND,   /* in_the_way: as SR_TAKE, but a row of that key is fetched again: what refers to it by its key can wait for it */
 };
 

@@ -166,7 +166,7 @@ static enum sr_verdict on_clash(void *ctx, size_t k, const struct sr_leaf *leaf,
 		return SR_KEEP;
 	}
 	if (sr_rot_is(a->s->r, a->i, leaf->path, &leaf->expect, actual))
-		return SR_TAKE;
+		return SR_RESET;
 	if (a->s->r->stores[a->i].kind != SR_KIND_DATABASE || sr_path_is_bag(leaf->path) || (gives_way && a->s->try >= SR_TRIES))
 		return SR_TAKE;
 	a->s->plans[a->i].again = true;

@@ -152,3 +152,28 @@ repairs() { # NAME FROM
 	[[ $(value A 'SELECT email FROM users WHERE uid = 9') == rita@example.org ]]
 	check_databases
 }
+
+@test "rot in a table without a key: what another takes away there is taken from what there was, and no more" {
+	local node
+	fill A
+	start_datastore
+	start_webserver A B
+	sync_now B
+	sql "$T/B/webstore.db" 'CREATE TABLE bag(a, b)'
+	sql "$T/A/webstore.db" "CREATE TABLE bag(a, b); INSERT INTO bag VALUES('in a bag', 1), ('in a bag', 1), ('in a bag', 1)"
+	wait_same
+	for node in A datastore; do
+		rot "$node" webstore.db 'in a bag' x
+		run on "$node" verify
+		[[ $status -eq 1 && $output == *'webstore.db/bag/'* ]] || fail "status $status: $output"
+		sql "$T/B/webstore.db" 'DELETE FROM bag WHERE rowid = (SELECT max(rowid) FROM bag)'
+		sync_now B
+		sync_now A
+		same_roots datastore A B
+		run on "$node" verify --repair --yes
+		[ "$status" -eq 0 ] || fail "status $status: $output"
+		wait_same
+	done
+	[[ $(sql "$T/A/webstore.db" 'SELECT count(*) FROM bag') -eq 1 ]]
+	check_databases
+}
