@@ -156,6 +156,15 @@ bool sr_sync_marker_is_ours(const struct sr_replica_store *st)
 	       memcmp(&st->marker.id, &st->row.pending, sizeof st->marker.id) == 0;
 }
 
+/* The one that was about to be written was: it is the last now, or the next one to be pending would leave nothing that knows it. */
+static void settle_marker(struct sr_replica_store *st)
+{
+	if (sr_uuid_none(&st->row.pending) || memcmp(&st->marker.id, &st->row.pending, sizeof st->marker.id) != 0)
+		return;
+	st->row.marker = st->row.pending;
+	st->row.pending = (struct sr_uuid){0};
+}
+
 static enum sr_status forget_store(struct sr_sync *s, size_t i, struct sr_err *err)
 {
 	struct sr_replica_store *st = &s->r->stores[i];
@@ -187,6 +196,8 @@ static enum sr_status check_markers(struct sr_sync *s, bool *forgot, struct sr_e
 	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++) {
 		struct sr_replica_store *st = &s->r->stores[i];
 
+		if (st->mode == SR_MODE_READY && sr_sync_marker_is_ours(st))
+			settle_marker(st);
 		if (st->mode != SR_MODE_READY || sr_sync_marker_is_ours(st))
 			continue;
 		if (!sr_uuid_none(&st->row.marker))

@@ -517,3 +517,21 @@ state() {
 	[ "$(cat "$T/B/resources/new")" = new ]
 	no_conflicts
 }
+
+@test "a marker that was written, of which state.db does not know yet, is known through a pull that is cut short, too" {
+	local obstacle="$T/B/resources/.sameroot/marker.new"
+	begin
+	# as a crash leaves it that came right after the marker was written
+	sqlite3 "$T/B/state/state.db" "UPDATE store SET pending = marker, marker = randomblob(16) WHERE name = 'resources'"
+	echo second >"$T/A/resources/more"
+	rounds A
+	mkdir -p "$obstacle/in the way"
+	run once B
+	[[ $status -ne 0 && $(<"$T/B.once") == *marker.new* ]] || fail "$(<"$T/B.once")"
+	rm -r "$obstacle"
+	echo edited >"$T/B/resources/hosts.csv"
+	rounds B A
+	assert_same
+	[ "$(<"$T/A/resources/hosts.csv")" = edited ]
+	[ "$(grep -c 'a copy was put in its place' "$T/B.log")" = 0 ]
+}
