@@ -289,13 +289,14 @@ static void repair_one(struct sr_here *h, struct looking *l, json_t *o)
 	if (rc == SR_OK) {
 		l->n_wrong--;
 		json_object_set_new(o, "repaired", json_string(from ? from : "itself"));
+		json_object_del(o, "left");
 	} else {
 		json_object_set_new(o, "left", json_string(own.text));
 	}
 	if (!l->a->json && from)
 		fprintf(l->a->out, "%s: repaired, from %s; what had rotted is in the conflict archive\n", path, from);
-	else if (!l->a->json)
-		fprintf(l->a->out, "%s: %s\n", path, rc == SR_OK ? "it is what the tree says again" : own.text);
+	else if (!l->a->json && rc == SR_OK)
+		fprintf(l->a->out, "%s: it is what the tree says again\n", path);
 	json_decref(said);
 	json_decref(wish);
 	free(body);
@@ -306,12 +307,21 @@ static enum sr_status repair(struct sr_here *h, struct looking *l, struct sr_err
 {
 	char *question = sr_format("Take %s%zu from another node?", json_array_size(l->wrong) == 1 ? "this " : "these ", json_array_size(l->wrong));
 	enum sr_status rc = sr_admin_agree(l->a, question, err);
+	uint64_t before = l->n_wrong + 1;
+	const char *left;
 	size_t i;
 	json_t *o;
 
 	free(question);
-	for (i = 0; rc == SR_OK && (o = json_array_get(l->wrong, i)); i++)
-		repair_one(h, l, o);
+	while (rc == SR_OK && l->n_wrong && l->n_wrong < before) { /* what is left may have been in the way of another */
+		before = l->n_wrong;
+		json_array_foreach(l->wrong, i, o)
+			if (!json_object_get(o, "repaired"))
+				repair_one(h, l, o);
+	}
+	json_array_foreach(l->wrong, i, o)
+		if (!l->a->json && (left = json_string_value(json_object_get(o, "left"))))
+			fprintf(l->a->out, "%s: %s\n", json_string_value(json_object_get(o, "path")), left);
 	return rc;
 }
 

@@ -91,7 +91,9 @@ static enum sr_verdict on_in_the_way(void *ctx, size_t j, const struct sr_leaf *
 {
 	bool child = leaf->to.kind == SR_KIND_NONE || !sr_bytes_eq(table_of(leaf->path), table_of(path));
 
-	(void)actual, (void)record;
+	(void)record;
+	if (sr_rot_is(((struct sr_ds_apply *)ctx)->p->d->r, ((struct sr_ds_apply *)ctx)->i, path, &(struct sr_version){0}, actual))
+		return SR_TAKE; /* a row that nobody made: its key has rotted */
 	if (child && tolerated(ctx, leaf))
 		return SR_KEEP;
 	return refuse_for(ctx, j, leaf->path, child ? SR_REFUSED_DEPENDS : SR_REFUSED_UNIQUE, path);

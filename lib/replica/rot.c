@@ -17,6 +17,14 @@ void sr_rot_found(struct sr_replica *r, size_t i, struct sr_leaves *leaves)
 	sr_replica_unlock(r);
 }
 
+/* TAKES leaves. */
+static void set(struct sr_replica_store *s, struct sr_leaves *leaves)
+{
+	sr_leaves_free(s->rot);
+	s->rot = leaves;
+	sr_store_rots(s->store, sr_leaves_count(leaves));
+}
+
 static enum sr_status write(struct sr_replica *r, const struct sr_replica_store *s, struct sr_leaves *leaves, struct sr_err *err)
 {
 	struct sr_buf all = {0}, one = {0};
@@ -66,8 +74,7 @@ enum sr_status sr_rot_keep(struct sr_replica *r, size_t i, struct sr_err *err)
 			rc = write(r, s, found, err);
 	}
 	if (rc == SR_OK) {
-		sr_leaves_free(s->rot);
-		s->rot = found;
+		set(s, found);
 		return SR_OK;
 	}
 	sr_replica_write_lock(r);
@@ -126,9 +133,10 @@ enum sr_status sr_rot_still(struct sr_replica *r, size_t i, struct sr_leaves *st
 	rc = sr_leaves_sort(still, err);
 	if (rc == SR_OK)
 		rc = write(r, s, still, err);
-	sr_leaves_free(rc == SR_OK ? s->rot : still);
 	if (rc == SR_OK)
-		s->rot = still;
+		set(s, still);
+	else
+		sr_leaves_free(still);
 	return rc;
 }
 
@@ -177,6 +185,7 @@ enum sr_status sr_rot_load(struct sr_replica *r, struct sr_replica_store *s, str
 	}
 	if (rc == SR_OK)
 		rc = sr_leaves_sort(s->rot, err);
+	sr_store_rots(s->store, sr_leaves_count(s->rot));
 	free(name);
 	sr_buf_free(&all);
 	return rc;

@@ -40,6 +40,7 @@ struct sr_store_impl {
 	void (*remember)(struct sr_store *st, struct sr_bytes path, uint64_t signature); /* NULL: nothing to remember */
 
 	void (*grafted)(struct sr_store *st); /* NULL: nothing hangs on it */
+	void (*rots)(struct sr_store *st, bool any); /* NULL: nothing is cached */
 	void (*reconsider)(struct sr_store *st); /* other exclusions: forget what was derived from the old ones; NULL: nothing is */
 
 	enum sr_status (*apply_prepare)(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,

@@ -829,6 +829,11 @@ static void grafted(struct sr_store *st)
 	((struct sr_sql_store *)st)->gate.edited = true;
 }
 
+static void rots(struct sr_store *st, bool any)
+{
+	((struct sr_sql_store *)st)->rots = any;
+}
+
 static const struct sr_store_impl sqlite_impl = {
 	.close = close_store,
 	.look = look,
@@ -857,6 +862,7 @@ static const struct sr_store_impl sqlite_impl = {
 	.apply_held_ms = sr_sql_apply_held_ms,
 	.rank = sr_sql_rank,
 	.grafted = grafted,
+	.rots = rots,
 	.apply_recover = sr_sql_apply_recover,
 };
 

@@ -259,8 +259,8 @@ static enum sr_status begin(struct sr_sql_apply *a, struct sr_err *err)
 	a->first = !tables;
 	if (st == SR_OK && a->first)
 		st = sr_sql_schema_encoding(sql, sr_buf_view(&a->schema), err);
-	if (st == SR_OK && a->ops->heals)
-		sqlite3_db_release_memory(sql->db); /* there it may be well yet */
+	if (st == SR_OK && (a->ops->heals || a->s->rots))
+		sqlite3_db_release_memory(sql->db);
 	if (st == SR_OK)
 		st = sr_sql_equals_index(a, err);
 	if (st == SR_OK)

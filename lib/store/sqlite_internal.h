@@ -134,6 +134,7 @@ struct sr_sql_store {
 	struct sr_store st; /* first */
 	struct sr_sql main;
 	struct sr_sql_gate gate;
+	bool rots; /* something has rotted on the disk (sr_store_rots), and may be well in a cache: an apply reads all anew */
 	struct sr_sql_apply *apply;         /* prepared, or NULL */
 	int64_t locked_at, held_ms;         /* tick of the last BEGIN IMMEDIATE of an apply, and what it came to */
 	bool viewed;                        /* the main view is open */

@@ -545,6 +545,8 @@ enum sr_status sr_sql_view_scan(struct sr_view *v, struct sr_nodes *nodes, const
 		copy_unknown(out, &gate->seen);
 		return SR_OK;
 	}
+	if (((struct sr_sql_store *)v->st)->rots)
+		sqlite3_db_release_memory(view->sql->db);
 	status = scan_all(view->sql, v->st, nodes, before, out, err);
 	if (status != SR_OK)
 		return sr_err_context(err, "%s", v->st->name), status;

@@ -359,6 +359,12 @@ void sr_store_grafted(struct sr_store *st)
 		st->impl->grafted(st);
 }
 
+void sr_store_rots(struct sr_store *st, bool any)
+{
+	if (st->impl->rots)
+		st->impl->rots(st, any);
+}
+
 size_t sr_store_rank(const struct sr_store *st, struct sr_bytes table)
 {
 	return st->impl->rank ? st->impl->rank(st, table) : 0;

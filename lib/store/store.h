@@ -147,6 +147,8 @@ SR_MUST enum sr_status sr_view_scan(struct sr_view *v, struct sr_nodes *nodes, c
                                     struct sr_scan *out, struct sr_err *err);
 /* Of what the last scan saw the caller's map says something else on purpose: `before` is that map from now on. */
 void sr_store_grafted(struct sr_store *st);
+/* Has anything rotted on the disk that may be well in a cache?  Then an apply reads all anew. */
+void sr_store_rots(struct sr_store *st, bool any);
 /* Files: what state.db kept, told before the first scan. */
 void sr_store_remember(struct sr_store *st, struct sr_bytes path, uint64_t signature);
 

@@ -177,3 +177,24 @@ repairs() { # NAME FROM
 	[[ $(sql "$T/A/webstore.db" 'SELECT count(*) FROM bag') -eq 1 ]]
 	check_databases
 }
+
+@test "rot in a key at the datastore keeps nobody from writing to the row, though it has a UNIQUE value of it" {
+	fill A
+	start_datastore
+	start_webserver A
+	sql "$T/A/webstore.db" "CREATE TABLE k(id TEXT PRIMARY KEY, name TEXT UNIQUE, v); INSERT INTO k VALUES('first-key', 'its name', 1), ('second-key', '', 1)"
+	wait_same datastore A
+	rot datastore webstore.db first-key e
+	run on datastore verify
+	[[ $status -eq 1 && $output == *k/eirst-key:* && $output == *k/first-key:* ]] || fail "status $status: $output"
+	sql "$T/A/webstore.db" "UPDATE k SET v = 2 WHERE id = 'first-key'"
+	wait_same datastore A
+	[[ $(conflicts datastore 'map(.path)') == *k/eirst-key* ]] || fail "$(conflicts datastore)"
+	check_databases
+
+	rot datastore webstore.db first-key g
+	run on datastore verify --repair --yes
+	[[ $status -eq 0 && $output == *k/first-key:\ repaired* && $output == *k/girst-key:\ repaired* ]] || fail "status $status: $output"
+	wait_same datastore A
+	check_databases
+}
