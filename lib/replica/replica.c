@@ -802,10 +802,28 @@ static enum sr_status keep_rotten(void *ctx, struct sr_bytes path, const struct 
 	struct graft *g = ctx;
 	struct sr_leaf leaf = {.path = path, .expect = *from, .to = *to};
 
-	if (!sr_rot_is(g->r, g->i, path, from, to))
+	if (sr_replica_unknown(g->r, g->i, path))
+		return SR_OK;
+	if (!sr_rot_is(g->r, g->i, path, from, to) && !sr_rot_grew(g->r, g->i, path, from, to))
 		return SR_OK;
 	edits_add(&g->edits, path, from);
 	return sr_leaves_add(g->still, &leaf, g->err);
+}
+
+/* What could not be seen is still there, as far as is known. */
+static enum sr_status keep_unseen_rot(struct graft *g)
+{
+	struct sr_replica_store *s = &g->r->stores[g->i];
+	enum sr_status rc = SR_OK;
+
+	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(s->rot); k++) {
+		struct sr_leaf leaf;
+
+		rc = sr_leaves_at(s->rot, k, &leaf, g->err);
+		if (rc == SR_OK && sr_replica_unknown(g->r, g->i, leaf.path))
+			rc = sr_leaves_add(g->still, &leaf, g->err);
+	}
+	return rc;
 }
 
 /* What is known to have rotted in a database stays in the map as it was. */
@@ -818,7 +836,9 @@ static enum sr_status graft_rotten(struct sr_replica *r, size_t i, struct sr_has
 	if (!sr_leaves_count(s->rot) || (s->scan.same && !s->scan.rows_read))
 		return SR_OK;
 	g.still = sr_leaves_new(sr_state_dir(r->state));
-	rc = sr_store_diff(r->nodes, s->kind, &s->map, map, keep_rotten, &g, err);
+	rc = keep_unseen_rot(&g);
+	if (rc == SR_OK)
+		rc = sr_store_diff(r->nodes, s->kind, &s->map, map, keep_rotten, &g, err);
 	if (rc == SR_OK && g.edits.n) {
 		rc = graft(&g, map);
 		sr_store_grafted(s->store);

@@ -100,6 +100,17 @@ bool sr_rot_is(struct sr_replica *r, size_t i, struct sr_bytes path, const struc
 	return find(&r->stores[i], path, &known) && sr_version_eq(&known.to, actual) && sr_version_eq(&known.expect, said);
 }
 
+bool sr_rot_grew(struct sr_replica *r, size_t i, struct sr_bytes path, const struct sr_version *said, const struct sr_version *actual)
+{
+	struct sr_view *view = r->stores[i].view;
+	struct sr_content content = {.fd = -1};
+	struct sr_leaf known;
+
+	return find(&r->stores[i], path, &known) && sr_version_eq(&known.expect, said) && known.to.kind == SR_KIND_ROW &&
+	       actual->kind == SR_KIND_ROW && sr_view_read(view, path, &content, NULL) == SR_OK && sr_version_eq(&content.version, actual) &&
+	       sr_view_is_grown(view, path, content.record, &known.to);
+}
+
 bool sr_rot_named(struct sr_replica *r, size_t i, struct sr_bytes text, struct sr_buf *path)
 {
 	struct sr_replica_store *s = &r->stores[i];
@@ -121,16 +132,30 @@ bool sr_rot_named(struct sr_replica *r, size_t i, struct sr_bytes text, struct s
 	return found;
 }
 
+/* Both sorted. */
+static bool are_same(struct sr_leaves *a, struct sr_leaves *b)
+{
+	size_t n = sr_leaves_count(a), k = 0;
+	bool same = n == sr_leaves_count(b);
+
+	for (; same && k < n; k++) {
+		struct sr_leaf x, y;
+
+		same = sr_leaves_at(a, k, &x, NULL) == SR_OK && sr_leaves_at(b, k, &y, NULL) == SR_OK && sr_bytes_eq(x.path, y.path) &&
+		       sr_version_eq(&x.to, &y.to);
+	}
+	return same;
+}
+
 enum sr_status sr_rot_still(struct sr_replica *r, size_t i, struct sr_leaves *still, struct sr_err *err)
 {
 	struct sr_replica_store *s = &r->stores[i];
-	enum sr_status rc = SR_OK;
+	enum sr_status rc = sr_leaves_sort(still, err);
 
-	if (sr_leaves_count(still) == sr_leaves_count(s->rot)) {
+	if (rc == SR_OK && are_same(still, s->rot)) {
 		sr_leaves_free(still);
 		return SR_OK;
 	}
-	rc = sr_leaves_sort(still, err);
 	if (rc == SR_OK)
 		rc = write(r, s, still, err);
 	if (rc == SR_OK)

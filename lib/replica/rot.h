@@ -18,6 +18,8 @@ void sr_rot_found(struct sr_replica *r, size_t i, struct sr_leaves *leaves);
 SR_MUST enum sr_status sr_rot_keep(struct sr_replica *r, size_t i, struct sr_err *err);
 /* Is `actual` at this path of store i, as far as is known, nothing but rot of what the tree says? */
 bool sr_rot_is(struct sr_replica *r, size_t i, struct sr_bytes path, const struct sr_version *said, const struct sr_version *actual);
+/* Or is it known rot of before its table had columns added, and got their defaults?  Of a store that is being scanned. */
+bool sr_rot_grew(struct sr_replica *r, size_t i, struct sr_bytes path, const struct sr_version *said, const struct sr_version *actual);
 /* The known one that sr_leaf_path_text calls so: its path in *path (OWNED BY CALLER, empty before).  False: none is. */
 bool sr_rot_named(struct sr_replica *r, size_t i, struct sr_bytes text, struct sr_buf *path);
 /* A scan that read everything found only these still there, of what was known: the rest was written over, and written again would be an edit.  TAKES

@@ -178,6 +178,34 @@ repairs() { # NAME FROM
 	check_databases
 }
 
+@test "rot stays known when its table gets a column, and gives way to the row as the others have it" {
+	begin_with_rot_at A
+	start_webserver B
+	sync_now B
+	for name in A B; do
+		sql "$T/$name/webstore.db" "ALTER TABLE history ADD COLUMN more TEXT DEFAULT 'm'"
+		sync_now "$name"
+	done
+	wait_same
+	[[ $(history_of datastore) == 'search for rot' ]] || fail "$(history_of datastore)"
+}
+
+@test "rot stays known while its table is excluded" {
+	begin_with_rot_at A
+	stop A
+	write_config A '[store "webstore.db"]' 'Exclude=history'
+	start_webserver A
+	sql "$T/A/webstore.db" "INSERT INTO preferences VALUES(7, 'theme', 'dark')"
+	sync_now A
+	stop A
+	write_config A
+	start_webserver A
+	sync_now A
+	sync_now A
+	[[ $(history_of datastore) == 'search for rot' ]] || fail "$(history_of datastore)"
+	repairs A 'the datastore'
+}
+
 @test "rot in a key at the datastore keeps nobody from writing to the row, though it has a UNIQUE value of it" {
 	fill A
 	start_datastore
