@@ -152,10 +152,11 @@ static enum sr_status find_items(struct finding *f)
 
 /* --- deciding ------------------------------------------------------------------------------------------------------------- */
 
-void sr_sync_note(struct sr_sync *s, size_t i, struct sr_bytes path, enum sr_note note)
+void sr_sync_note(struct sr_sync *s, size_t i, struct sr_bytes path, enum sr_note note, const struct sr_version *ours,
+		  const struct sr_version *merged)
 {
 	s->noted = sr_realloc(s->noted, (s->noteds + 1) * sizeof *s->noted);
-	s->noted[s->noteds] = (struct sr_noted){.store = i, .note = (uint8_t)note};
+	s->noted[s->noteds] = (struct sr_noted){.store = i, .note = (uint8_t)note, .ours = *ours, .merged = *merged};
 	sr_buf_bytes(&s->noted[s->noteds++].path, path);
 	s->notes_sorted = false;
 }
@@ -167,9 +168,16 @@ static int by_store_and_path(const void *a, const void *b)
 	return x->store != y->store ? (x->store < y->store ? -1 : 1) : sr_bytes_cmp(sr_buf_view(&x->path), sr_buf_view(&y->path));
 }
 
-static uint8_t note_of(struct sr_sync *s, size_t i, struct sr_bytes path)
+/* It was heeded, or is of a version that is gone: what is here now is an edit of what the datastore has. */
+static bool is_moot(const struct sr_noted *n, const struct sr_item *it)
 {
-	struct sr_noted key = {.store = i, .path = {.at = (uint8_t *)(uintptr_t)path.at, .len = path.len}}, *found;
+	return it->base_state == SR_BASE_KNOWN && sr_version_eq(&it->remote, &it->base) && !sr_version_eq(&it->local, &n->ours) &&
+	       !sr_version_eq(&it->local, &n->merged);
+}
+
+static uint8_t note_of(struct sr_sync *s, size_t i, const struct sr_item *it)
+{
+	struct sr_noted key = {.store = i, .path = {.at = (uint8_t *)(uintptr_t)it->path.at, .len = it->path.len}}, *found, *end;
 
 	if (!s->noteds)
 		return SR_NOTE_NONE;
@@ -177,7 +185,14 @@ static uint8_t note_of(struct sr_sync *s, size_t i, struct sr_bytes path)
 		qsort(s->noted, s->noteds, sizeof *s->noted, by_store_and_path);
 	s->notes_sorted = true;
 	found = bsearch(&key, s->noted, s->noteds, sizeof key, by_store_and_path);
-	return found ? found->note : SR_NOTE_NONE;
+	if (!found)
+		return SR_NOTE_NONE;
+	while (found > s->noted && !by_store_and_path(found - 1, &key)) /* the first of them */
+		found--;
+	for (end = s->noted + s->noteds; found < end && !by_store_and_path(found, &key); found++)
+		if (!is_moot(found, it))
+			return found->note;
+	return SR_NOTE_NONE;
 }
 
 /* Until one of the two changes, it need not be asked again. */
@@ -329,7 +344,7 @@ static enum sr_status decide(struct finding *f, struct sr_item *it, const struct
 	rc = base_on_given_up(f, it, &own);
 	if (rc != SR_OK)
 		return rc;
-	it->note = note_of(f->s, f->i, it->path);
+	it->note = note_of(f->s, f->i, it);
 	if (it->local.kind == SR_KIND_TABLE && was_declined(f->s, f->i, it))
 		it->note = SR_NOTE_DECLINED;
 	if (it->note == SR_NOTE_NONE && f->p->no_merges && it->local.kind == SR_KIND_ROW && !sr_path_is_bag(it->path))

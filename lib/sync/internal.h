@@ -19,6 +19,7 @@ struct sr_noted { /* what the datastore, or the database here, refused; until th
 	size_t store;
 	struct sr_buf path;
 	uint8_t note; /* enum sr_note */
+	struct sr_version ours, merged; /* that it was said of: what is here, and what was made of it (the same, if it was not merged) */
 };
 
 struct sr_declined { /* a table whose schema the datastore does not follow: these two fingerprints do not go together */
@@ -293,8 +294,9 @@ void sr_sync_rebuilt_free(struct sr_sync *s);
 
 /* plan of one store: plan.c is pure, gather.c finds the items */
 SR_MUST enum sr_status sr_sync_gather(struct sr_sync *s, size_t i, struct sr_err *err);
-/* What is to be planned otherwise from now on, in this round. */
-void sr_sync_note(struct sr_sync *s, size_t i, struct sr_bytes path, enum sr_note note);
+/* What is to be planned otherwise from now on, in this round; until it is agreed on, and another than these versions is here. */
+void sr_sync_note(struct sr_sync *s, size_t i, struct sr_bytes path, enum sr_note note, const struct sr_version *ours,
+		  const struct sr_version *merged);
 /* What state.db has of a database's plan->definitions, and puts there: told to the datastore then (ms since 1970), or 0: not yet. */
 char *sr_sync_definitions_name(const struct sr_sync *s, size_t i); /* OWNED BY CALLER (free) */
 SR_MUST enum sr_status sr_sync_put_definitions(struct sr_sync *s, size_t i, int64_t told_ms, struct sr_err *err);

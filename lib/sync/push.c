@@ -395,19 +395,29 @@ static enum sr_note note_of(const struct sr_push_answer *a, const struct sr_refu
 	return f->why == SR_REFUSED_NEWER ? SR_NOTE_NEWER : SR_NOTE_NONE;
 }
 
+/* What was pushed at the path that is refused, if the answer is of this push. */
+static bool pushed_leaf(const struct sr_sync *s, const struct sr_refused *f, size_t i, struct sr_leaf *leaf)
+{
+	struct sr_leaves *pushed = s->plans[i].push;
+	size_t at;
+
+	return pushed && sr_leaves_find(pushed, f->path, &at, leaf, NULL) == SR_OK && at < sr_leaves_count(pushed);
+}
+
 static void note_refusals(struct sr_sync *s, const struct sr_push_answer *a)
 {
 	for (size_t k = 0; k < a->n; k++) {
 		const struct sr_refused *f = &a->refused[k];
 		enum sr_note note = note_of(a, f);
+		struct sr_leaf leaf;
 		size_t i;
 
 		if (!sr_replica_find(s->r, sr_bytes_of(f->store), &i))
 			continue;
 		if (f->why == SR_REFUSED_HELD)
 			s->plans[i].held_there = true;
-		if (note != SR_NOTE_NONE)
-			sr_sync_note(s, i, f->path, note);
+		if (note != SR_NOTE_NONE && pushed_leaf(s, f, i, &leaf))
+			sr_sync_note(s, i, f->path, note, &leaf.to, &leaf.to);
 	}
 }
 
@@ -416,14 +426,11 @@ static void note_declined(struct sr_sync *s, const struct sr_push_answer *a)
 {
 	for (size_t k = 0; k < a->n; k++) {
 		const struct sr_refused *f = &a->refused[k];
-		struct sr_leaves *pushed;
 		struct sr_leaf leaf;
-		size_t i, at;
+		size_t i;
 
-		if (f->why != SR_REFUSED_PAUSED || f->current.kind != SR_KIND_TABLE || !sr_replica_find(s->r, sr_bytes_of(f->store), &i))
-			continue;
-		pushed = s->plans[i].push;
-		if (!pushed || sr_leaves_find(pushed, f->path, &at, &leaf, NULL) != SR_OK || at == sr_leaves_count(pushed))
+		if (f->why != SR_REFUSED_PAUSED || f->current.kind != SR_KIND_TABLE || !sr_replica_find(s->r, sr_bytes_of(f->store), &i) ||
+		    !pushed_leaf(s, f, i, &leaf))
 			continue;
 		s->declined = sr_realloc(s->declined, (s->declineds + 1) * sizeof *s->declined);
 		s->declined[s->declineds++] = (struct sr_declined){.store = i, .here = leaf.to.hash, .there = f->current.hash};

@@ -247,7 +247,7 @@ static enum sr_verdict on_unfit(void *ctx, size_t k, const struct sr_leaf *leaf,
 		sr_buf_string(&a->unfit, sr_bytes_of(why));
 		return SR_KEEP;
 	}
-	sr_sync_note(a->s, a->i, leaf->path, SR_NOTE_CONFLICT);
+	sr_sync_note(a->s, a->i, leaf->path, SR_NOTE_CONFLICT, &leaf->expect, &leaf->to);
 	a->s->plans[a->i].again = true;
 	return SR_KEEP;
 }

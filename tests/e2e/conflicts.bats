@@ -54,6 +54,30 @@ sys.stdout.buffer.write(number(len(row)) + b"".join(string(name.encode()) + valu
 	[ "$(jq -r .columns.owner <<<"$entry")" = 1 ]
 }
 
+@test "the same row new on both in a union, and edited on here as soon as the datastore's has come" {
+	begin
+	rm -r "$T/A/state"
+	start_proxy
+	sql "$T/A/users.db" "INSERT INTO users VALUES(8, 'Eight', 'too', 0), (9, 'Nine', 'mine', 0)"
+	# between A's look and its push, which is refused; then, when the rest of it was taken
+	cat >"$T/meanwhile" <<-EOF
+		sql() { sqlite3 -cmd '.timeout 20000' "\$@"; }
+		echo >>"$T/times"
+		case \$(wc -l <"$T/times") in
+		1) sql "$T/datastore/users.db" "INSERT INTO users VALUES(9, 'Nine', 'theirs', 0)" && echo push-meanwhile 2 >"$T/tamper.new" && mv "$T/tamper.new" "$T/tamper" ;;
+		3) sql "$T/A/users.db" "UPDATE users SET email = 'on theirs' WHERE uid = 9 AND email = 'theirs'" ;;
+		esac
+	EOF
+	tamper tree-meanwhile 1
+	once A || true
+	[ "$(wc -l <"$T/times")" -eq 3 ]
+	rounds A B
+	assert_same
+	everywhere 'SELECT email FROM users WHERE uid = 9' 'on theirs'
+	everywhere 'SELECT email FROM users WHERE uid = 8' too
+	[ "$(conflicts A length)" -eq 1 ]
+}
+
 @test "the same file edited on both" {
 	begin
 	head -c 100000 /dev/urandom >"$T/A/resources/hosts.csv"
