@@ -108,8 +108,13 @@ $(B)/tests/sim_%: $(B)/obj/tests/sim/sim_%.o $(SIM) $(DISK) $(LIB)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@ $(PACKAGE_LIBS)
 
 # The same, for programs that know nothing of it (tests/crash), without sanitizers.
-CRASH := $(B)/tests/disk.so $(B)/tests/powercut
+CRASH := $(B)/tests/disk.so $(B)/tests/powercut $(B)/tests/swap.so
 $(B)/tests/disk.so: tests/crash/preload.c $(wildcard tests/sim/disk*.[ch]) Makefile
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CPPFLAGS) -std=c11 $(CFLAGS) $(WARNINGS) -fPIC -shared $(filter %.c,$^) -o $@
+
+$(B)/tests/swap.so: tests/e2e/swap.c Makefile
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CPPFLAGS) -std=c11 $(CFLAGS) $(WARNINGS) -fPIC -shared $(filter %.c,$^) -o $@
