@@ -133,19 +133,37 @@ static enum sr_status open_contact(struct sr_contact **out, const struct sr_lb_c
 	return rc;
 }
 
+/* Of a list in which one entry is none nothing is believed. */
+static bool is_list(const json_t *all)
+{
+	struct sr_uuid uuid;
+	const json_t *o;
+	size_t i;
+
+	json_array_foreach(all, i, o) {
+		const char *text = json_string_value(json_object_get(o, "uuid"));
+
+		if (!text || sr_uuid_parse(&uuid, text) != 0)
+			return false;
+	}
+	return json_is_array(all);
+}
+
 static enum sr_status call(struct sr_contact *contact, json_t **out, struct sr_err *err)
 {
 	struct sr_answer answer = {0};
+	json_t *list = NULL;
 	enum sr_status rc = sr_client_call(sr_contact_client(contact),
 					   &(struct sr_call){.target = "/api/webservers", .max_answer = MOST_ANSWER}, &answer, err);
 
-	if (rc == SR_OK) {
-		*out = json_loadb((const char *)answer.body.at, answer.body.len, 0, NULL);
-		if (!json_is_array(*out)) {
-			json_decref(*out);
-			rc = sr_err_set(err, SR_E_DATA, "the datastore's list of webservers is no JSON array");
-		}
+	if (rc == SR_OK)
+		list = json_loadb((const char *)answer.body.at, answer.body.len, 0, NULL);
+	if (rc == SR_OK && !is_list(list)) {
+		json_decref(list);
+		rc = sr_err_set(err, SR_E_DATA, "the datastore's list of webservers is malformed");
 	}
+	if (rc == SR_OK)
+		*out = list;
 	sr_answer_free(&answer);
 	return rc;
 }
@@ -166,9 +184,14 @@ static enum sr_status fetch(struct sr_contact *contact, struct sr_state *state, 
 }
 
 /* An emptied datastore is no reason to send everyone away: health checks find out who is there. */
+static bool is_emptied(const json_t *known, const json_t *answer)
+{
+	return sr_lb_list_any(known) && !sr_lb_list_any(answer);
+}
+
 static void take_answer(struct sr_lb_learner *l, json_t *answer)
 {
-	if (json_array_size(answer) == 0 && json_array_size(l->known.webservers) > 0) {
+	if (is_emptied(l->known.webservers, answer)) {
 		sr_warn("the datastore knows no webserver any more: the last known list, of %zu, is kept", json_array_size(l->known.webservers));
 	} else {
 		json_decref(l->known.webservers);
@@ -406,10 +429,12 @@ enum sr_status sr_lb_learn_once(const struct sr_lb_conf *conf, struct sr_state *
 			rc = fetch(contact, state, false, &answer, err);
 		if (rc != SR_OK && kept)
 			*old = sr_strdup(err->text);
+		else if (rc == SR_OK && is_emptied(known.webservers, answer))
+			*old = sr_strdup("it knows no webserver any more");
 		if (*old)
 			rc = SR_OK;
 	}
-	registry = answer ? answer : sr_lb_conf_asks(conf) ? known.webservers : NULL;
+	registry = answer && !*old ? answer : sr_lb_conf_asks(conf) ? known.webservers : NULL;
 	if (rc == SR_OK) {
 		resolve(resolver, conf, registry, known.addresses);
 		rc = sr_lb_list_make(out, conf, registry, known.addresses, err);

@@ -108,6 +108,25 @@ json_t *sr_lb_list_hosts(const struct sr_lb_conf *conf, const json_t *registry)
 	return hosts;
 }
 
+bool sr_lb_list_any(const json_t *registry)
+{
+	const json_t *o;
+	size_t i;
+
+	json_array_foreach(registry, i, o) {
+		const char *external = json_string_value(json_object_get(o, "external_addr"));
+		json_int_t sync = json_integer_value(json_object_get(o, "sync_port"));
+		char *host = NULL;
+		uint16_t port;
+		bool good = external && sync >= 1 && sync <= 65535 && split(external, &host, &port);
+
+		free(host);
+		if (good)
+			return true;
+	}
+	return false;
+}
+
 /* --- one more -------------------------------------------------------------------------------------------------------------------------- */
 
 /* Which of two at one address counts?  An override; one that is seen; of two that are not the one that was seen last: a machine that was set up anew has
@@ -127,6 +146,11 @@ static void add(struct sr_lb_list *list, struct sr_lb_webserver *w)
 	for (size_t i = 0; i < list->n; i++) {
 		struct sr_lb_webserver *o = &list->at[i];
 
+		if (!strcmp(o->cookie, w->cookie)) { /* HAProxy would take neither */
+			leave_out(list, w->id, "another entry has the same UUID");
+			free_one(w);
+			return;
+		}
 		if (o->port != w->port || strcmp(o->address, w->address) != 0)
 			continue;
 		leave_out(list, counts(w, o) ? o->id : w->id, "another webserver, or an override, has the same External-Addr");

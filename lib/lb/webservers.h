@@ -34,6 +34,9 @@ struct sr_lb_list {
 /* Whose addresses are needed: an object with a member of each host that is a name.  OWNED BY CALLER (json_decref). */
 struct json_t *sr_lb_list_hosts(const struct sr_lb_conf *conf, const struct json_t *registry);
 
+/* Does it name any webserver at an address? */
+bool sr_lb_list_any(const struct json_t *registry);
+
 /* registry: the answer's array, NULL: none.  addresses: an object from host to address; what is there of hosts that are in no use is taken away.  SR_E_DATA: the registry is no array.  *out is OWNED BY CALLER
  * (sr_lb_list_free). */
 SR_MUST enum sr_status sr_lb_list_make(struct sr_lb_list *out, const struct sr_lb_conf *conf, const struct json_t *registry,
