@@ -46,3 +46,8 @@ compare() { # TITLE FILE...: that part of the page is these rows
 	[ -z "$(find "$T"/B/resources/.sameroot/stage -type f)" ]
 	compare 'From a datastore' "$T/datastore-lies"
 }
+
+@test "what a hostile datastore tells a balancer, and what comes of it, is what HOSTILE.md says" {
+	python3 "$HERE/hostile_registry.py" "$T" "$BIN/sameroot-lb" "$(command -v haproxy || echo /usr/sbin/haproxy)" >"$T/registry"
+	compare 'From a datastore, to a balancer' "$T/registry"
+}

@@ -21,6 +21,10 @@ In the place of the real one's answer, to a webserver that has something to take
 round with the real answers made both the same, where it is not said how that ended.  Of a bundle for one store the others do not care: they are taken.  A
 datastore has the last word on what its history is: whose lie about that cannot be told from the truth is found out by the real one, and held.
 """,
+    "From a datastore, to a balancer": """
+In the place of the list of webservers, to one that knows a list of two from before.  Whatever it is, no line gets into HAProxy's configuration but those of
+webservers, and HAProxy takes it.
+""",
 }
 
 
@@ -29,7 +33,7 @@ def row(kind, sent, takes, outcome):
     outcome = re.sub(r"(\w+(%00)?)\1{9,}", r"\1", outcome)
     outcome = "".join(c if " " <= c <= "~" else "?" for c in outcome).replace("|", "\\|")
     key = re.search(LIMITS, outcome)
-    limit = key[0] if key else "fixed" if re.search(r"^413|\bover \d|the limit of \d|more than \d|Operation too slow", outcome) else ""
+    limit = key[0] if key else "fixed" if re.search(r"^413|\bover \d|the limit of \d|more than \d|Operation too slow|Operation timed out|there are too many", outcome) else ""
     print(kind, sent, takes, outcome, limit, sep="\t", flush=True)
 
 
