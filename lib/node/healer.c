@@ -51,7 +51,7 @@ enum sr_status sr_healer_fetch(struct sr_repair *p, struct sr_client *first, con
 	enum sr_status rc;
 
 	if (!sr_repair_fetches(p)) {
-		*from = sr_strdup("the tree");
+		*from = sr_strdup(p->indexes ? "its rows" : "the tree");
 		return SR_OK;
 	}
 	rc = first ? sr_repair_fetch(p, first, &why) : SR_E_NOTFOUND;

@@ -25,6 +25,8 @@ SR_MUST enum sr_status sr_backup_write(const struct sr_backup_job *job, struct s
 SR_MUST enum sr_status sr_backup_begin(struct sr_replica *r, int *lock, struct sr_err *err);
 void sr_backup_end(int lock);
 
+/* Of one that was only copied, as below: what SQLite says of its pages and indexes, nothing when they are sound. */
+SR_MUST enum sr_status sr_backup_sound(struct sr_pin *pin, size_t i, sr_stop_fn *stop, void *ctx, struct sr_buf *what, struct sr_err *err);
 /* A database that a pin sees, copied: staged in the directory of sr_backup_begin, marked with `marker` (NULL: as it is), scanned into `nodes`,
  * where scan->map is held.  *fd (or NULL): the file, no longer named; OWNED BY CALLER (close).  The view is closed.  scan NULL: it is only copied,
  * and another call does the rest. */

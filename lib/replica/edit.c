@@ -375,6 +375,15 @@ enum sr_status sr_replica_heal(struct sr_replica *r, size_t i, struct sr_leaves 
 	return rc;
 }
 
+enum sr_status sr_replica_reindex(struct sr_replica *r, size_t i, struct sr_err *err)
+{
+	struct sr_leaves *none = sr_leaves_new(sr_state_dir(r->state));
+	enum sr_status rc = edit(&(struct editing){.r = r, .heals = true, .reindexes = true}, i, none, NULL, NULL, err);
+
+	sr_leaves_free(none);
+	return rc;
+}
+
 /* --- when one was cut short ------------------------------------------------------------------------------------------ */
 
 static enum sr_status recover(struct editing *e, const struct sr_uuid *id, struct sr_leaves *leaves, struct sr_err *err)

@@ -26,6 +26,8 @@ SR_MUST enum sr_status sr_replica_edit(struct sr_replica *r, size_t i, struct sr
 
 /* As sr_replica_edit; but what is put there is what the tree says already, where something has rotted: the next scan finds nothing. */
 SR_MUST enum sr_status sr_replica_heal(struct sr_replica *r, size_t i, struct sr_leaves *leaves, struct sr_err *err);
+/* The indexes of database i are made anew of its rows, none of which is touched. */
+SR_MUST enum sr_status sr_replica_reindex(struct sr_replica *r, size_t i, struct sr_err *err);
 
 /* As sr_replica_edit; but of a database what cannot be put there is left out, and told, each with why and what is in its way; all else is done. */
 typedef void sr_edit_left_fn(void *ctx, const char *why);

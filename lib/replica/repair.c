@@ -37,14 +37,19 @@ static enum sr_status find(struct sr_repair *p, struct sr_bytes text, struct sr_
 
 	if (rc != SR_OK)
 		return rc;
-	if (!s || !p->path.len)
+	p->indexes = s && s->kind == SR_KIND_DATABASE && !p->path.len;
+	if (!s || (!p->path.len && !p->indexes))
 		return sr_err_set(err, SR_E_NOTFOUND, "that is no file and no row");
-	if (s->kind == SR_KIND_DATABASE)
+	if (p->indexes)
+		rc = sr_rot_keep(p->r, p->i, err);
+	else if (s->kind == SR_KIND_DATABASE)
 		rc = find_row(p, text, err);
 	if (rc != SR_OK)
 		return rc;
 	if (s->mode != SR_MODE_READY)
 		return sr_err_set(err, SR_E_UNAVAILABLE, "store %s is paused: %s", s->name, s->why);
+	if (p->indexes)
+		return SR_OK;
 	p->leaf.path = sr_buf_view(&p->path);
 	sr_replica_read_lock(p->r);
 	rc = sr_store_get(p->r->nodes, s->kind, &s->map, p->leaf.path, &p->leaf.to, err);
@@ -148,7 +153,8 @@ enum sr_status sr_repair_begin(struct sr_repair *out, struct sr_replica *r, stru
 
 	*out = (struct sr_repair){.r = r};
 	rc = find(out, path, err);
-	if (rc != SR_OK)
+	out->rotten = out->indexes;
+	if (rc != SR_OK || out->indexes)
 		return rc;
 	return r->stores[out->i].kind == SR_KIND_FILES ? look_at_file(out, err) : look_at_row(out, err);
 }
@@ -240,9 +246,13 @@ static enum sr_status put_row(struct sr_repair *p, struct sr_leaves *leaves, str
 
 enum sr_status sr_repair_finish(struct sr_repair *p, struct sr_err *err)
 {
-	struct sr_leaves *leaves = sr_leaves_new(sr_state_dir(p->r->state));
-	enum sr_status rc = is_still(p, err);
+	struct sr_leaves *leaves;
+	enum sr_status rc;
 
+	if (p->indexes)
+		return sr_replica_reindex(p->r, p->i, err);
+	leaves = sr_leaves_new(sr_state_dir(p->r->state));
+	rc = is_still(p, err);
 	p->leaf.flags = SR_LEAF_ARCHIVE;
 	if (rc == SR_OK)
 		rc = sr_leaves_add(leaves, &p->leaf, err);

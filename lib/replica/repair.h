@@ -20,10 +20,11 @@ struct sr_repair { /* {0}; sr_repair_free */
 	uint64_t signature;  /* with which a file was seen */
 	struct sr_buf record; /* of a row, fetched */
 	bool rotten;
+	bool indexes; /* it is a database, whose indexes are made anew of its rows: nothing is fetched */
 	struct sr_stage *stage; /* of its content; NULL: none yet */
 };
 
-/* path: as sr_leaf_path_text tells it.  *out->rotten false: it is what the tree says.  SR_E_NOTFOUND: it is no file or row of the tree.  SR_E_CHANGED: it was
+/* path: as sr_leaf_path_text tells it; of a database: its indexes.  *out->rotten false: it is what the tree says.  SR_E_NOTFOUND: it is no file or row of the tree.  SR_E_CHANGED: it was
  * changed in an ordinary way: that is for the next scan.  SR_E_IO: it cannot be read. */
 SR_MUST enum sr_status sr_repair_begin(struct sr_repair *out, struct sr_replica *r, struct sr_bytes path, struct sr_err *err);
 /* Is there content to be fetched?  Else what is too much is to go. */

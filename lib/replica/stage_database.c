@@ -110,6 +110,16 @@ enum sr_status sr_backup_database(struct sr_pin *pin, size_t i, const struct sr_
 	return rc;
 }
 
+enum sr_status sr_backup_sound(struct sr_pin *pin, size_t i, sr_stop_fn *stop, void *ctx, struct sr_buf *what, struct sr_err *err)
+{
+	char *base = directory(pin->r), *path = sr_format("%s/copy/%zu.db", base, i);
+	enum sr_status rc = sr_database_sound(path, stop, ctx, what, err);
+
+	free(path);
+	free(base);
+	return rc;
+}
+
 /* --- is it what the tree says? -------------------------------------------------------------------------------------- */
 
 struct compare {

@@ -276,7 +276,7 @@ static enum sr_status begin(struct sr_sql_apply *a, struct sr_err *err)
 /* Which may say otherwise than the rows: where a value has rotted in one of both. */
 static enum sr_status reindex(struct sr_sql_apply *a, struct sr_err *err)
 {
-	enum sr_status st = SR_OK;
+	enum sr_status st = a->ops->reindexes && !a->n ? sr_sql_exec(&a->s->main, "REINDEX", err) : SR_OK;
 
 	for (size_t i = 0; st == SR_OK && a->ops->reindexes && i < a->n; i++) {
 		struct sr_bytes table, key;

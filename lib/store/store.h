@@ -177,6 +177,9 @@ SR_MUST enum sr_status sr_view_copy(struct sr_view *v, const char *path, struct 
 /* Asked every few megabytes of it, and before the first: true ends it, with SR_E_UNAVAILABLE; the file is to be removed. */
 typedef bool sr_stop_fn(void *ctx);
 void sr_view_stop_when(struct sr_view *v, sr_stop_fn *stop, void *ctx);
+/* What SQLite says of its pages and indexes goes into *what (empty before): nothing, when they are sound.  What constraints say of rows is no matter.
+ * `stop` as above. */
+SR_MUST enum sr_status sr_database_sound(const char *path, sr_stop_fn *stop, void *ctx, struct sr_buf *what, struct sr_err *err);
 /* What SQLite's own check says of a database file that nobody uses.  SR_E_DATA: it is not sound. */
 SR_MUST enum sr_status sr_database_check(const char *path, struct sr_err *err);
 /* Does this view keep others from writing for as long as it is open?  (A database without a write-ahead log.) */
@@ -271,7 +274,7 @@ struct sr_displaced {
 struct sr_apply_ops {
 	void *ctx;
 	bool heals; /* a database: what is applied is what the caller's map says already; all that is compared is read from the disk, */
-	bool reindexes; /* and the indexes of its tables are made anew of that before */
+	bool reindexes; /* and the indexes of its tables, without leaves of all, are made anew of that before */
 	struct sr_uuid edit; /* files, without a marker: as what a recovery, given the same, finds it again; none: it does not */
 	/* What is there is neither leaf->expect nor leaf->to.  `record` is the row's, empty for files and when there is nothing.  May be called under the database's
 	 * lock: no network.  A leaf of a bag is a difference: it is asked about whenever what is there is not leaf->expect, and SR_TAKE makes

@@ -148,7 +148,7 @@ finds_the_rot() {
 	stop A
 	run on datastore verify --repair --yes
 	[[ $status -eq 1 && $output == *'resources/img/3: '*'no other node has this content'*'put it back from a backup'* ]] || fail "status $status: $output"
-	run admin datastore /api/admin/repair -w ' %{http_code}' -d '{"path":"users.db"}'
+	run admin datastore /api/admin/repair -w ' %{http_code}' -d '{"path":"resources"}'
 	[[ $output == *' 404' ]] || fail "$output"
 	run admin datastore /api/admin/repair -w ' %{http_code}' -d '{"path":"resources/img/5"}'
 	[[ $output == '{"rotten":false,"from":null} 200' ]] || fail "$output"
