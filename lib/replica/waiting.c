@@ -241,7 +241,7 @@ void sr_waiting_fit(json_t *waiting, size_t most)
 	free(why);
 }
 
-#define ROTTEN "`sameroot verify --repair` takes a file from another node; what none has, and a database, has to be restored from a backup"
+#define ROTTEN "`sameroot verify --repair` takes a file or row from another node, and makes indexes anew; what none has has to be restored from a backup"
 
 /* --- all of it ---------------------------------------------------------------------------------------------------------------------- */
 

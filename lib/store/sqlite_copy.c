@@ -110,6 +110,9 @@ enum sr_status sr_database_sound(const char *path, sr_stop_fn *stop, void *ctx, 
 		if (strcmp(line, "ok") != 0 && !is_of_rows(line))
 			sr_buf_printf(what, "%.300s", line);
 	}
+	for (size_t k = 0; k < what->len; k++)
+		if (what->at[k] == '\n')
+			what->at[k] = ' ';
 	if (rc != SQLITE_OK && rc != SQLITE_DONE)
 		status = sr_sql_fail(err, &sql, rc, "%s", path);
 	sqlite3_finalize(stmt);

@@ -226,6 +226,26 @@ repairs() { # NAME FROM
 	check_databases
 }
 
+@test "a page that rotted is named, in one line, and no row of it is taken for deleted" {
+	local at
+	fill A
+	sql "$T/A/webstore.db" "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+		INSERT INTO dashboards SELECT 'many-' || i, 1, 'number ' || i || ' of them', NULL, NULL FROM n"
+	start_datastore
+	start_webserver A
+	wait_same datastore A
+	wait_for 'it to be in the file' in_the_file "$T/A/webstore.db" 'number 200 of them'
+	on A verify
+	at=$(grep -abo 'number 200 of them' "$T/A/webstore.db" | cut -d: -f1)
+	dd if=/dev/zero of="$T/A/webstore.db" bs=4096 count=1 seek=$((at / 4096)) conv=notrunc status=none
+	run on A verify
+	[[ $status -eq 1 && ${#lines[@]} -eq 2 && $output == *'its pages, for sound: '*Page* ]] || fail "status $status: $output"
+	sql "$T/A/webstore.db" "INSERT INTO history VALUES(x'00fe', 7, 'another')"
+	sync_now A
+	[[ $(sql "$T/datastore/webstore.db" 'SELECT count(*) FROM dashboards') -eq 302 ]]
+	on A status | grep -q 'put a good copy in its place' || fail "$(on A status)"
+}
+
 @test "rot in an index, by which a row is not found that is there" {
 	fill A
 	start_datastore
@@ -237,6 +257,7 @@ repairs() { # NAME FROM
 	[[ $status -eq 1 && $output == 'webstore.db: SQLite does not take its indexes'*'missing from index'* ]] || fail "status $status: $output"
 	sql "$T/A/webstore.db" "UPDATE dashboards SET title = 'new' WHERE id = 'indexed-key'"
 	sync_now A
+	on datastore status | grep -q 'makes indexes anew' || fail "$(on datastore status)"
 	run on datastore verify --repair --yes
 	[[ $status -eq 0 && $output == *'webstore.db: repaired, from its rows'* ]] || fail "status $status: $output"
 	wait_same datastore A
