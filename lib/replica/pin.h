@@ -19,6 +19,7 @@ struct sr_pin_store {
 	char why[320];      /* when it is not; or why it is not `exact` */
 	struct sr_hash map; /* held; what the tree said in that moment */
 	bool exact;         /* it was scanned in that moment.  A database: `view` sees what `map` says */
+	bool quiet;         /* and nobody committed to it meanwhile: else what `view` sees, though the tree said the same before and after, may be between */
 	struct sr_view *view; /* of a readable database; who is done with it closes it and sets NULL */
 };
 

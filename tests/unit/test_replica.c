@@ -2,6 +2,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "lib/replica/backup.h"
+#include "lib/replica/verify.h"
 #include "tests/unit/replica_world.h"
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
@@ -334,6 +336,68 @@ static void the_view_reads_what_was_scanned(void **state)
 	sr_hash_of(&seen, &w->r->key, c.record);
 	assert_true(sr_hash_eq(&seen, &v.hash));
 	sr_replica_unview(w->r);
+}
+
+/* --- verifying ---------------------------------------------------------------------------------------------------- */
+
+struct between {
+	struct world *w;
+	int looks, wrong, skipped;
+};
+
+static enum sr_status look_and_write(void *ctx, size_t i, struct sr_err *err)
+{
+	struct between *b = ctx;
+	enum sr_status rc;
+
+	if (i == USERS && b->looks == 1)
+		sql(b->w, "users.db", "UPDATE users SET name = 'ada' WHERE id = 1");
+	rc = sr_replica_scan(b->w->r, i, true, NULL, NULL, err);
+	sr_replica_unview(b->w->r);
+	if (i == USERS && b->looks++ == 0)
+		sql(b->w, "users.db", "UPDATE users SET name = 'between' WHERE id = 1");
+	return rc;
+}
+
+static enum sr_status count_wrong(void *ctx, const char *path, const char *what, struct sr_err *err)
+{
+	(void)path, (void)what, (void)err;
+	((struct between *)ctx)->wrong++;
+	return SR_OK;
+}
+
+static enum sr_status count_skipped(void *ctx, const char *store, const char *why, struct sr_err *err)
+{
+	(void)why, (void)err;
+	assert_string_equal(store, "users.db");
+	((struct between *)ctx)->skipped++;
+	return SR_OK;
+}
+
+static void what_was_written_and_taken_back_is_no_rot(void **state)
+{
+	struct world *w = *state;
+	struct between b = {.w = w};
+	struct sr_verify_ops ops = {.ctx = &b, .wrong = count_wrong, .skipped = count_skipped};
+	struct sr_verify_counts counts;
+	struct sr_version before, after;
+	struct sr_pin pin = {0};
+	int lock = -1;
+
+	scan_all(w);
+	before = version_at(w, USERS, user_path(1));
+	ok(sr_backup_begin(w->r, &lock, &w->err));
+	sr_pin_take(&pin, w->r, look_and_write, &b);
+	assert_true(pin.stores[USERS].exact);
+	ok(sr_verify_pin(&pin, &ops, &counts, &w->err));
+	sr_pin_release(&pin);
+	sr_backup_end(lock);
+	assert_int_equal(b.wrong, 0);
+	assert_int_equal(b.skipped, 1);
+	sql(w, "users.db", "UPDATE users SET name = 'between' WHERE id = 1");
+	scan_all(w);
+	after = version_at(w, USERS, user_path(1));
+	assert_false(sr_version_eq(&before, &after));
 }
 
 static void a_restart_remembers(void **state)
@@ -870,6 +934,7 @@ int main(void)
 		full_test(what_a_scan_recorded_is_gone_on_from),
 		full_test(a_scan_within_the_callers_step),
 		full_test(the_view_reads_what_was_scanned),
+		full_test(what_was_written_and_taken_back_is_no_rot),
 		full_test(a_restart_remembers),
 		full_test(the_root_is_that_of_a_tree_from_scratch),
 		full_test(unknown_paths_keep_their_rows),
