@@ -294,7 +294,8 @@ static void repair_one(struct sr_here *h, struct looking *l, json_t *o)
 		json_object_set_new(o, "left", json_string(own.text));
 	}
 	if (!l->a->json && from)
-		fprintf(l->a->out, "%s: repaired, from %s; what had rotted is in the conflict archive\n", path, from);
+		fprintf(l->a->out, "%s: repaired, from %s; %s\n", path, from,
+			json_is_false(json_object_get(said, "archived")) ? "nothing is kept of what had rotted" : "what had rotted is in the conflict archive");
 	else if (!l->a->json && rc == SR_OK)
 		fprintf(l->a->out, "%s: it is what the tree says again\n", path);
 	json_decref(said);

@@ -177,23 +177,23 @@ enum sr_status sr_ds_repair_handler(void *ctx, struct sr_request *req, struct sr
 {
 	struct sr_datastore *d = ctx;
 	struct sr_repair p = {0};
-	char *path = NULL, *from = NULL;
-	bool rotten;
+	struct sr_healed h;
+	char *path = NULL;
 	enum sr_status rc = sr_healer_wish(req, &path, err);
 
 	if (rc == SR_OK)
 		rc = begin_healing(d, path, &p, err);
-	rotten = p.rotten;
-	if (rc == SR_OK && rotten)
-		rc = sr_healer_fetch(&p, NULL, NULL, d->peers, &from, err);
-	if (rc == SR_OK && rotten)
+	h = sr_healed(&p);
+	if (rc == SR_OK && h.rotten)
+		rc = sr_healer_fetch(&p, NULL, NULL, d->peers, &h, err);
+	if (rc == SR_OK && h.rotten)
 		rc = finish_healing(d, &p, err);
 	end_healing(d, &p);
 	if (rc == SR_OK) {
 		sr_datastore_scan_now(d);
-		sr_healer_reply(d->verifier, req, path, rotten, from);
+		sr_healer_reply(d->verifier, req, path, &h);
 	}
 	free(path);
-	free(from);
+	free(h.from);
 	return rc;
 }

@@ -9,6 +9,11 @@
 
 #define FRESH_MS 5000
 
+struct sr_healed sr_healed(const struct sr_repair *p)
+{
+	return (struct sr_healed){.rotten = p->rotten, .archived = p->rotten && !p->unreadable && !p->indexes};
+}
+
 enum sr_status sr_healer_wish(struct sr_request *req, char **path, struct sr_err *err)
 {
 	struct sr_buf body = {0};
@@ -42,7 +47,7 @@ static bool goes_on(enum sr_status rc)
 	return rc != SR_OK && rc != SR_E_FULL;
 }
 
-enum sr_status sr_healer_fetch(struct sr_repair *p, struct sr_client *first, const char *first_name, struct sr_peers *peers, char **from,
+enum sr_status sr_healer_fetch(struct sr_repair *p, struct sr_client *first, const char *first_name, struct sr_peers *peers, struct sr_healed *h,
 			       struct sr_err *err)
 {
 	struct sr_err why = {0}, registry;
@@ -51,7 +56,7 @@ enum sr_status sr_healer_fetch(struct sr_repair *p, struct sr_client *first, con
 	enum sr_status rc;
 
 	if (!sr_repair_fetches(p)) {
-		*from = sr_strdup(p->indexes ? "its rows" : "the tree");
+		h->from = sr_strdup(p->indexes ? "its rows" : "the tree");
 		return SR_OK;
 	}
 	rc = first ? sr_repair_fetch(p, first, &why) : SR_E_NOTFOUND;
@@ -62,7 +67,7 @@ enum sr_status sr_healer_fetch(struct sr_repair *p, struct sr_client *first, con
 			rc = from_peer(p, peers, &list->at[i], &why);
 	}
 	if (rc == SR_OK)
-		*from = sr_strdup(name);
+		h->from = sr_strdup(name);
 	else if (goes_on(rc))
 		rc = sr_err_set(err, SR_E_NOTFOUND, "no other node has this content%s%s; put it back from a backup", why.text[0] ? ": " : "", why.text);
 	else
@@ -72,13 +77,14 @@ enum sr_status sr_healer_fetch(struct sr_repair *p, struct sr_client *first, con
 	return rc;
 }
 
-void sr_healer_reply(struct sr_verifier *v, struct sr_request *req, const char *path, bool rotten, const char *from)
+void sr_healer_reply(struct sr_verifier *v, struct sr_request *req, const char *path, const struct sr_healed *h)
 {
-	json_t *o = json_pack("{s:b, s:s?}", "rotten", rotten, "from", from);
+	json_t *o = json_pack("{s:b, s:s?, s:b}", "rotten", h->rotten, "from", h->from, "archived", h->archived);
 	char *text = json_dumps(o, JSON_COMPACT);
 
-	if (from)
-		sr_warn("repaired: %s has its content back, from %s; what had rotted is in the conflict archive", path, from);
+	if (h->from)
+		sr_warn("repaired: %s has its content back, from %s; %s", path, h->from,
+			h->archived ? "what had rotted is in the conflict archive" : "nothing is kept of what had rotted");
 	sr_verifier_healed(v, path);
 	sr_reply_bytes(req, 200, "application/json", sr_bytes_of(text));
 	free(text);

@@ -78,7 +78,7 @@ static enum sr_status hash_all(struct sr_repair *p, int fd, uint64_t bytes, stru
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			rc = sr_err_sys(err, SR_E_IO, "it cannot be read, remove it and put it back from another node or a backup");
+			rc = sr_err_sys(err, SR_E_IO, "it cannot be read");
 		else if (!n)
 			rc = sr_err_set(err, SR_E_CHANGED, "it is being written to");
 		else
@@ -89,6 +89,15 @@ static enum sr_status hash_all(struct sr_repair *p, int fd, uint64_t bytes, stru
 	free(chunk);
 	sr_hasher_free(hasher);
 	return rc;
+}
+
+/* What is expected there is a version that nobody has, and of which the stat cache says, without reading, that it is there: as long as its stat is this. */
+static void stand_in(struct sr_repair *p, const struct stat *st)
+{
+	p->rotten = p->unreadable = true;
+	p->leaf.expect = (struct sr_version){.kind = SR_KIND_FILE, .mode = st->st_mode & 0777, .bytes = (uint64_t)st->st_size};
+	sr_random(&p->leaf.expect.hash, sizeof p->leaf.expect.hash);
+	p->stand_in = sr_files_signature(&p->r->key, st, &p->leaf.expect.hash);
 }
 
 static enum sr_status read_it(struct sr_repair *p, int fd, struct sr_err *err)
@@ -102,6 +111,10 @@ static enum sr_status read_it(struct sr_repair *p, int fd, struct sr_err *err)
 	if (!p->signature || p->signature != sr_files_signature(&p->r->key, &st, &p->leaf.to.hash))
 		return sr_err_set(err, SR_E_CHANGED, "it was changed in an ordinary way, or written a moment ago: the next scan sees to that");
 	rc = hash_all(p, fd, (uint64_t)st.st_size, &hash, err);
+	if (rc == SR_E_IO && err->sys == EIO) {
+		stand_in(p, &st);
+		return SR_OK;
+	}
 	if (rc == SR_OK && (fstat(fd, &after) || p->signature != sr_files_signature(&p->r->key, &after, &p->leaf.to.hash)))
 		rc = sr_err_set(err, SR_E_CHANGED, "it is being written to");
 	if (rc != SR_OK)
@@ -230,7 +243,7 @@ static enum sr_status put_file(struct sr_repair *p, struct sr_leaves *leaves, st
 	struct sr_store *store = p->r->stores[p->i].store;
 	enum sr_status rc;
 
-	sr_store_remember(store, p->leaf.path, NO_SEAL);
+	sr_store_remember(store, p->leaf.path, p->unreadable ? p->stand_in : NO_SEAL);
 	rc = sr_replica_edit(p->r, p->i, leaves, err);
 	if (rc != SR_OK)
 		sr_store_remember(store, p->leaf.path, p->signature);
@@ -253,7 +266,7 @@ enum sr_status sr_repair_finish(struct sr_repair *p, struct sr_err *err)
 		return sr_replica_reindex(p->r, p->i, err);
 	leaves = sr_leaves_new(sr_state_dir(p->r->state));
 	rc = is_still(p, err);
-	p->leaf.flags = SR_LEAF_ARCHIVE;
+	p->leaf.flags = p->unreadable ? 0 : SR_LEAF_ARCHIVE;
 	if (rc == SR_OK)
 		rc = sr_leaves_add(leaves, &p->leaf, err);
 	if (rc == SR_OK)

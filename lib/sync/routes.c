@@ -273,17 +273,17 @@ static enum sr_status get_verify(void *ctx, struct sr_request *req, struct sr_er
 }
 
 /* By the owner. */
-static enum sr_status heal(struct sr_sync_daemon *d, const char *path, bool *rotten, char **from, struct sr_err *err)
+static enum sr_status heal(struct sr_sync_daemon *d, const char *path, struct sr_healed *h, struct sr_err *err)
 {
 	struct sr_client *client = NULL;
 	struct sr_repair p = {0};
 	enum sr_status rc = sr_repair_begin(&p, sr_sync_replica(d->sync), sr_bytes_of(path), err);
 
-	*rotten = p.rotten;
+	*h = sr_healed(&p);
 	if (rc == SR_OK && p.rotten)
 		rc = sr_sync_client(d->sync, &client, err);
 	if (rc == SR_OK && p.rotten)
-		rc = sr_healer_fetch(&p, client, "the datastore", d->peers, from, err);
+		rc = sr_healer_fetch(&p, client, "the datastore", d->peers, h, err);
 	if (rc == SR_OK && p.rotten)
 		rc = sr_repair_finish(&p, err);
 	sr_client_free(client);
@@ -296,8 +296,8 @@ static enum sr_status heal(struct sr_sync_daemon *d, const char *path, bool *rot
 static enum sr_status post_repair(void *ctx, struct sr_request *req, struct sr_err *err)
 {
 	struct sr_sync_daemon *d = ctx;
-	char *path = NULL, *from = NULL, why[256];
-	bool rotten = false;
+	struct sr_healed h = {0};
+	char *path = NULL, why[256];
 	enum sr_status rc = sr_healer_wish(req, &path, err);
 
 	if (rc == SR_OK && !is_ready(d, why))
@@ -305,14 +305,14 @@ static enum sr_status post_repair(void *ctx, struct sr_request *req, struct sr_e
 	if (rc == SR_OK)
 		rc = sr_sync_daemon_borrow(d, BORROW_S, err);
 	if (rc == SR_OK) {
-		rc = heal(d, path, &rotten, &from, err);
+		rc = heal(d, path, &h, err);
 		sr_sync_daemon_now(d);
 		sr_sync_daemon_give_back(d);
 	}
 	if (rc == SR_OK)
-		sr_healer_reply(d->verifier, req, path, rotten, from);
+		sr_healer_reply(d->verifier, req, path, &h);
 	free(path);
-	free(from);
+	free(h.from);
 	return rc;
 }
 

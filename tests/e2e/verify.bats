@@ -2,10 +2,11 @@
 # A node that verifies itself: what rots on a disk, without a word in any file time, is reported, and neither pushed nor handed out.
 load lib
 
-# NAME: a disk of its own below its resources.
+# NAME [OPTIONS]: a disk of its own below its resources.
 mount_disk() {
 	truncate -s 128M "$T/disk"
-	/sbin/mkfs.ext4 -q "$T/disk"
+	# shellcheck disable=SC2086
+	/sbin/mkfs.ext4 -q ${2:-} "$T/disk"
 	LOOP=$(losetup -f --show "$T/disk") || skip 'no loop device'
 	mkdir -p "$T/$1/resources"
 	MOUNTED=$T/$1/resources
@@ -151,9 +152,55 @@ finds_the_rot() {
 	run admin datastore /api/admin/repair -w ' %{http_code}' -d '{"path":"resources"}'
 	[[ $output == *' 404' ]] || fail "$output"
 	run admin datastore /api/admin/repair -w ' %{http_code}' -d '{"path":"resources/img/5"}'
-	[[ $output == '{"rotten":false,"from":null} 200' ]] || fail "$output"
+	[[ $output == '{"rotten":false,"from":null,"archived":false} 200' ]] || fail "$output"
 	grep -v nothing "$T/A/resources/img/3" >"$T/datastore/resources/img/3"
 	on datastore verify
+}
+
+# Its data, and all that lies behind it, is where the disk ends now: an I/O error.
+lose_the_end() { # TEXT
+	local at
+	umount "$MOUNTED"
+	at=$(grep -abo "$1" "$T/disk" | head -n 1)
+	truncate -s "${at%%:*}" "$T/disk"
+	blockdev --flushbufs "$LOOP"
+	mount "$LOOP" "$MOUNTED"
+}
+
+@test "what cannot be read any more is reported, not pushed, and comes back from another node" {
+	mount_disk A '-O ^has_journal -b 4096'
+	fill A
+	head -c 2M /dev/zero >"$T/A/resources/img/4"
+	start_datastore
+	start_webserver A
+	wait_same datastore A
+	{ head -c 30M /dev/zero && echo 'content of file number 5' && head -c 4M /dev/zero; } >"$T/A/resources/img/5"
+	sync
+	# what is written from now on lies before it
+	head -c 200M /dev/zero >"$T/A/resources/.sameroot/rest" 2>/dev/null || true
+	rm "$T/A/resources/img/4"
+	sync
+	wait_same datastore A
+	sleep 2.2 # as above
+	sync_now A
+	stop A
+	lose_the_end 'content of file number 5'
+	run cmp "$T/"{A,datastore}/resources/img/5
+	[[ $output == *'Input/output error'* ]] || skip 'no end of a disk that is an error'
+	rm "$T/A/resources/.sameroot/rest"
+	start_webserver A
+	run on A verify
+	[[ $status -eq 1 && $output == *'resources/img/5: it cannot be read'* ]] || fail "status $status: $output"
+	sync_now A
+	grep -qa 'content of file number 5' "$T/datastore/resources/img/5"
+	root=$(root_of datastore)
+	run on A verify --repair --yes
+	[[ $status -eq 0 && $output == *'resources/img/5: repaired, from the datastore; nothing is kept of what had rotted'* ]] || fail "status $status: $output"
+	grep -qa 'content of file number 5' "$T/A/resources/img/5"
+	sync_now A
+	[[ $(root_of datastore) == "$root" && $(root_of A) == "$root" ]]
+	no_conflicts
+	on A verify
 }
 
 verifies() {
