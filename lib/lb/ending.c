@@ -10,7 +10,7 @@
 #include "lib/base/bytes.h"
 #include "lib/node/last_resort.h"
 
-#define GRACE_S 12 /* less than what the service manager is asked for; for what HAProxy was just asked, and for killing one that hangs */
+#define GRACE_S 22 /* for what HAProxy was just asked, which may take 10 s and more, and for killing one that hangs */
 #define WAKE    SIGUSR2
 
 struct sr_lb_ending {

@@ -461,7 +461,7 @@ tls_answers() {
 	pid=$(haproxy_pid)
 	sed -i 's/^Session-Timeout.*/Shutdown-Timeout=1/' "$T/lb.conf"
 	kill -HUP "${PID[lb]}"
-	wait_for 'it is reloaded' eval '[ "$(grep -c "reload: the configuration is taken" "$T/lb.log")" = 3 ]'
+	wait_for 'it is reloaded' eval '[ "$(grep -c "HAProxy runs with 1" "$T/lb.log")" = 5 ]'
 	kill -STOP -- "-$pid"
 	stop lb
 	grep -q 'HAProxy hangs, and is killed' "$T/lb.log"
