@@ -2,128 +2,12 @@
 # Sequences of events that a review of the round found: crashes between two steps, answers that say "nothing new", things that cannot be
 # seen, stores that fail halfway.  In each, no value may be lost and nothing may be deleted that nobody deleted.
 
+# shellcheck disable=SC2034 # lib.bash reads them
+
 load lib
+load interpose
 
 # --- helpers ------------------------------------------------------------------------------------------------------------
-
-# A library that sits between a program and what it does to files: fsync(), fdatasync(), syncfs(), renameat2(), unlinkat(), mkdirat().
-# Each is a step, "sync PATH", "rename PATH", ...  The environment says what happens:
-#   CRASH_AT=N       the Nth step in which CRASH_FILE occurs ("": any) is the last thing that the process does
-#   HOOK_AT=N        the Nth step in which HOOK_FILE occurs is followed by the shell command HOOK
-#   RENAME_FAILS=X   a rename to or from a name that ends with X fails with EIO
-# STEPS_TO=FILE gets every step, a line each.
-interpose() {
-	[[ ! -e $T/interpose.so ]] || return 0
-	cat >"$T/interpose.c" <<-'END'
-		#define _GNU_SOURCE
-		#include <dlfcn.h>
-		#include <errno.h>
-		#include <fcntl.h>
-		#include <stdio.h>
-		#include <stdlib.h>
-		#include <string.h>
-		#include <sys/stat.h>
-		#include <unistd.h>
-
-		#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
-
-		static int ends(const char *text, const char *end)
-		{
-			size_t n = strlen(text), m = strlen(end);
-
-			return n >= m && !strcmp(text + n - m, end);
-		}
-
-		static int counts(const char *path, const char *at, const char *file, int *count)
-		{
-			const char *n = getenv(at), *part = getenv(file);
-
-			return n && strstr(path, part ? part : "") && ++*count == atoi(n);
-		}
-
-		static int step(const char *what, int fd, const char *name, int rc)
-		{
-			static int crash, hook;
-			char link[64], dir[4096] = "", path[8192];
-			const char *to = getenv("STEPS_TO"), *command = getenv("HOOK");
-			int old = errno, out;
-
-			snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-			if (rc || (fd >= 0 && readlink(link, dir, sizeof dir - 1) < 0))
-				return rc;
-			snprintf(path, sizeof path, "%s %s%s%s", what, dir, *name ? "/" : "", name);
-			if (to && (out = open(to, O_WRONLY | O_CREAT | O_APPEND, 0600)) >= 0) {
-				dprintf(out, "%s\n", path);
-				close(out);
-			}
-			if (counts(path, "CRASH_AT", "CRASH_FILE", &crash))
-				_exit(99);
-			if (command && counts(path, "HOOK_AT", "HOOK_FILE", &hook)) {
-				unsetenv("LD_PRELOAD");
-				if (system(command))
-					_exit(98);
-			}
-			errno = old;
-			return rc;
-		}
-
-		int fsync(int fd)
-		{
-			return step("sync", fd, "", REAL(fsync)(fd));
-		}
-
-		int fdatasync(int fd)
-		{
-			return step("sync", fd, "", REAL(fdatasync)(fd));
-		}
-
-		int syncfs(int fd)
-		{
-			return step("sync", fd, "", REAL(syncfs)(fd));
-		}
-
-		int unlinkat(int dir, const char *name, int flags)
-		{
-			return step("unlink", dir, name, REAL(unlinkat)(dir, name, flags));
-		}
-
-		int mkdirat(int dir, const char *name, mode_t mode)
-		{
-			return step("mkdir", dir, name, REAL(mkdirat)(dir, name, mode));
-		}
-
-		int renameat2(int from, const char *a, int to, const char *b, unsigned flags)
-		{
-			const char *end = getenv("RENAME_FAILS");
-
-			if (end && (ends(a, end) || ends(b, end))) {
-				errno = EIO;
-				return -1;
-			}
-			return step("rename", to, b, REAL(renameat2)(from, a, to, b, flags));
-		}
-	END
-	cc -shared -fPIC -O1 -o "$T/interpose.so" "$T/interpose.c" -ldl
-	# A sanitizer's own library has to come first.
-	PRELOAD="$(ldd "$BIN/sameroot-sync" | awk '/lib(asan|ubsan|tsan)/ { printf "%s ", $3 }')$T/interpose.so"
-}
-
-# NAME VARIABLE=VALUE...: a round of NAME under the library
-round_with() {
-	local name=$1 status=0
-	shift
-	interpose
-	[[ -z ${DATASTORE_PORT:-} ]] || edit_config "$name" Datastore= "Datastore=127.0.0.1:$DATASTORE_PORT"
-	env LD_PRELOAD="$PRELOAD" "$@" "$BIN/sameroot-sync" --once -c "$T/$name.conf" >"$T/$name.once" 2>&1 3>&- || status=$?
-	cat "$T/$name.once" >>"$T/$name.log"
-	return "$status"
-}
-
-# As a test's body goes on whatever a round says (something is skipped in it)
-round() {
-	local name
-	for name; do once "$name" || true; done
-}
 
 seq_of() {
 	api datastore /api/tree | jq -er .seq
@@ -132,10 +16,6 @@ seq_of() {
 # The datastore has looked at its stores since
 datastore_scanned() {
 	sleep 1.5
-}
-
-value() { # NAME SQL: of users.db
-	sql "$T/$1/users.db" "$2"
 }
 
 # --- what the datastore cannot see --------------------------------------------------------------------------------------
@@ -273,22 +153,6 @@ in_sync() {
 	done
 	echo "$n points" >&3
 	[ "$n" -gt 10 ]
-}
-
-# All directories as they are now, and back.
-keep_copy() {
-	for name in A B datastore; do
-		rm -rf "$T/$name.copy"
-		cp -a "$T/$name" "$T/$name.copy"
-	done
-}
-
-# In place: a database of another inode would be another copy.
-back_to_copy() {
-	for name in A B datastore; do
-		find "$T/$name" -mindepth 1 ! -name '*.db' ! -path "$T/$name/resources" ! -path "$T/$name/state" -delete
-		cp -a "$T/$name.copy/." "$T/$name"
-	done
 }
 
 # A row that stands in the way: A renames Bert to Bob, B adds another Bob; what A has must go back to the datastore's version of its key.
@@ -450,107 +314,6 @@ skipped_of() {
 	mv "$T/aside" "$T/datastore/resources"
 	wait_for 'the edit' grep -q edited "$T/datastore/resources/hosts.csv"
 	wait_same
-}
-
-# --- crashes at every step -----------------------------------------------------------------------------------------------
-
-# A's application does a bit of everything.
-busy_day() {
-	sql "$T/A/users.db" "UPDATE users SET email = 'day' WHERE uid = 2; DELETE FROM members WHERE uid = 3;
-		INSERT INTO users VALUES(30, 'Dora', NULL, 0); UPDATE groups SET name = 'x' WHERE gid = 1;
-		UPDATE groups SET name = 'staff' WHERE gid = 2; UPDATE groups SET name = 'guests' WHERE gid = 1"
-	sql "$T/A/webstore.db" "DELETE FROM dashboards WHERE id = 'd-1'; INSERT INTO history VALUES(x'0009', 1, 'day')"
-	echo day >"$T/A/resources/hosts.csv"
-	chmod 600 "$T/A/resources/hosts.csv"
-	rm "$T/A/resources/img/logo"
-	rmdir "$T/A/resources/img" "$T/A/resources/empty"
-	echo now-a-file >"$T/A/resources/img"
-	mkdir -p "$T/A/resources/deep/er"
-	echo day >"$T/A/resources/deep/er/file"
-	snapshot A
-	cp "$T/A.snapshot" "$T/wanted"
-}
-
-crashes() { # COMMAND...: once for each step at which what it starts may crash, $n
-	interpose
-	keep_copy
-	for ((n = 1; n < 300; n++)); do
-		: >"$T/steps"
-		"$@"
-		[ "$(wc -l <"$T/steps")" -ge "$n" ] || break
-		back_to_copy
-	done
-	echo "$n points" >&3
-	[ "$n" -gt 5 ]
-}
-
-as_wanted() {
-	for name in datastore A B; do
-		snapshot $name
-		cmp -s "$T/wanted" "$T/$name.snapshot" || fail "crash at $n: $name differs: $(diff -a "$T/wanted" "$T/$name.snapshot" | head -n 20)" || return 1
-	done
-	[ "$(conflicts A length)$(conflicts B length)$(conflicts datastore length)" = 000 ] || fail "crash at $n: conflicts $(conflicts A)$(conflicts B)$(conflicts datastore)"
-}
-
-pusher_crashes() {
-	start_datastore
-	round_with A CRASH_AT=$n STEPS_TO="$T/steps" || true
-	rounds A B || fail "crash at $n" || return 1
-	as_wanted || return 1
-	stop datastore
-}
-
-@test "a push is whole or not at all wherever the webserver crashes" {
-	fill A
-	start_datastore
-	rounds A B A
-	stop datastore
-	busy_day
-	crashes pusher_crashes
-}
-
-puller_crashes() {
-	start_datastore
-	round_with B CRASH_AT=$n STEPS_TO="$T/steps" || true
-	rounds B || fail "crash at $n" || return 1
-	as_wanted || return 1
-	stop datastore
-}
-
-@test "a pull is whole or not at all wherever the webserver crashes" {
-	fill A
-	start_datastore
-	rounds A B A
-	busy_day
-	rounds A
-	stop datastore
-	crashes puller_crashes
-}
-
-datastore_crashes() {
-	local pid
-	LD_PRELOAD="$PRELOAD" CRASH_AT=$n STEPS_TO="$T/steps" launch datastore "$BIN/sameroot-datastore" -c "$T/datastore.conf" &&
-		DATASTORE_PORT=${URL[datastore]##*:} && once A || true
-	pid=${PID[datastore]:-}
-	if [[ -n $pid ]]; then
-		kill -KILL "$pid" 2>/dev/null || true
-		wait "$pid" 2>/dev/null || true
-		unset "PID[datastore]"
-	fi
-	start_datastore
-	rounds A B || fail "crash at $n" || return 1
-	as_wanted || return 1
-	stop datastore
-}
-
-@test "a push is whole or not at all wherever the datastore crashes" {
-	write_config datastore Sandbox=false # or it could not tell its steps
-	fill A
-	start_datastore
-	rounds A B A
-	stop datastore
-	busy_day
-	crashes datastore_crashes
 }
 
 @test "a file made anew after a crash at the end of its deletion stays" {
