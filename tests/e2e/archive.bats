@@ -16,7 +16,7 @@ ids() {
 }
 
 # Both change it while B does not run: B's version will lose.
-both_change_the_file() { # NAME-IN-RESOURCES CONTENT-OF-A CONTENT-OF-B
+both_change_the_file() { # NAME-IN-RESOURCES CONTENT-OF-A CONTENT-OF-B; B does not run any more
 	stop B
 	printf %s "$2" >"$T/A/resources/$1"
 	printf %s "$3" >"$T/B/resources/$1"
@@ -239,8 +239,8 @@ everywhere_restored() {
 @test "several versions of one path are restored together: the one archived last, and the others stay, which is said" {
 	begin_three
 	for k in 1 2; do
-		both_change_the_row d-1 "A $k" "B $k"
 		both_change_the_file hosts.csv "A $k" 'the same twice'
+		both_change_the_row d-1 "A $k" "B $k"
 		start_webserver B
 		sync_now B
 	done

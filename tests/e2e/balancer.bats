@@ -245,7 +245,7 @@ no_webserver() { # PORT: of an application
 	end_load
 
 	kill -KILL "$pid"
-	wait_for 'it is noticed' grep -q 'HAProxy ended; it is started again in 1 s' "$T/lb.log"
+	wait_for 'it is noticed' grep -q 'HAProxy ended; it is started again in' "$T/lb.log"
 	wait_for 'both have users' served_by 'A B'
 	[ "$(haproxy_pid)" != "$pid" ]
 
