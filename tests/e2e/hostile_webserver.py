@@ -284,7 +284,7 @@ odd("member that is a block device", header(b"00000001.leaves", 0, typeflag=b"4"
 odd("member that is a FIFO", header(b"00000001.leaves", 0, typeflag=b"6"))
 odd("member that is a directory", header(b"00000001.leaves/", 0, typeflag=b"5"))
 odd("sparse member (GNU)", member(b"00000001.leaves", F, typeflag=b"S"))
-odd("sparse member (pax)", member(b"p", b"22 GNU.sparse.major=1\n", typeflag=b"x"), member(b"00000001.leaves", F))
+odd("sparse member (pax)", member(b"p", b"22 GNU.sparse.major=1\n", typeflag=b"x"), member(b"00000001.leaves", b"x" * 512))
 odd("pax header that names another path", member(b"p", b"24 path=../../etc/passwd\n", typeflag=b"x"), member(b"00000001.leaves", F))
 odd("GNU long name", member(b"././@LongLink", b"../" * 200, typeflag=b"L"), member(b"00000001.leaves", F))
 odd("member called `../../etc/passwd`", member(b"../../etc/passwd", F))
