@@ -123,18 +123,12 @@ static enum sr_status check_record(struct sr_sql_apply *a, const struct sr_leaf 
 	return st;
 }
 
-bool sr_sql_apply_take(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual)
+enum sr_verdict sr_sql_apply_judge(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual)
 {
-	enum sr_verdict verdict = SR_KEEP;
-
-	a->resets_one = false;
 	if (sr_version_eq(actual, &leaf->expect) ||
 	    (a->grown && sr_sql_is_grown(&a->s->main, a->s->st.key, leaf->path, sr_buf_view(&a->old), &leaf->expect)))
-		return true;
-	if (a->ops->clash)
-		verdict = a->ops->clash(a->ops->ctx, i, leaf, actual, sr_buf_view(&a->old));
-	a->resets_one = verdict == SR_RESET;
-	return verdict != SR_KEEP;
+		return SR_TAKE;
+	return a->ops->clash ? a->ops->clash(a->ops->ctx, i, leaf, actual, sr_buf_view(&a->old)) : SR_KEEP;
 }
 
 /* Before there is a lock: the records, by the schema as it was seen last.  Should it be another under the lock, judge_row checks again. */
@@ -215,7 +209,7 @@ static enum sr_status judge_row(struct sr_sql_apply *a, size_t i, const struct s
 		sr_sql_apply_set(a, i, LEAF_SAME);
 		return SR_OK;
 	}
-	if (!sr_sql_apply_take(a, i, leaf, &actual)) {
+	if (sr_sql_apply_judge(a, i, leaf, &actual) == SR_KEEP) {
 		bool done;
 
 		st = merge_again(a, i, leaf, t, key, &actual, &done, err);

@@ -25,7 +25,6 @@ struct sr_sql_apply {
 	uint8_t *state; /* enum leaf_state of each leaf */
 	int64_t *rowid; /* of the row that was written last for it, in a bag; NULL: no leaf is of a bag */
 	bool *resets;   /* as rowid: it is no difference to leaf->expect, but to what is there */
-	bool resets_one; /* so was the last verdict of a clash */
 	int64_t checked; /* by this version of the schema */
 	size_t waiting; /* leaves to be written */
 	bool clean;     /* exactly these leaves go in: who knows the map before knows the one after */
@@ -58,8 +57,8 @@ enum sr_status sr_sql_apply_fault(struct sr_sql_apply *a, size_t i, struct sr_er
 struct sr_sql_table *sr_sql_apply_table(struct sr_sql_apply *a, const struct sr_leaf *leaf, struct sr_bytes *key);
 /* The place of the leaf at `path`, or a->n. */
 SR_MUST enum sr_status sr_sql_apply_find(struct sr_sql_apply *a, struct sr_bytes path, size_t *out, struct sr_err *err);
-/* Go on with the row of a->old, which is *actual?  Asks when it is not as expected. */
-bool sr_sql_apply_take(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual);
+/* Go on with the row of a->old, which is *actual?  SR_KEEP: no.  Asks when it is not as expected. */
+enum sr_verdict sr_sql_apply_judge(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, const struct sr_version *actual);
 
 /* --- sqlite_tables.c --- */
 

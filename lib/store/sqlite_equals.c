@@ -64,6 +64,7 @@ enum sr_status sr_sql_equals_judge(struct sr_sql_apply *a, size_t i, const struc
 	const struct sr_sql_place *places;
 	struct sr_version actual = {0};
 	uint64_t before = times(&leaf->expect), after = times(&leaf->to), fewer;
+	enum sr_verdict verdict;
 	size_t n;
 	bool same;
 	enum sr_status st = sr_sql_bag_find(sql, t, key, &places, &n, err);
@@ -77,11 +78,12 @@ enum sr_status sr_sql_equals_judge(struct sr_sql_apply *a, size_t i, const struc
 		return st;
 	sr_buf_clear(&a->old);
 	sr_buf_bytes(&a->old, sr_buf_view(&sql->record));
-	if (!sr_sql_apply_take(a, i, leaf, &actual)) {
+	verdict = sr_sql_apply_judge(a, i, leaf, &actual);
+	if (verdict == SR_KEEP) {
 		sr_sql_apply_set(a, i, LEAF_KEPT);
 		return SR_OK;
 	}
-	a->resets[i] = a->resets_one;
+	a->resets[i] = verdict == SR_RESET;
 	if (a->resets[i])
 		before = n;
 	else if (!sr_version_eq(&actual, &leaf->expect))
