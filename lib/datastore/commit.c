@@ -90,9 +90,10 @@ static enum sr_verdict on_in_the_way(void *ctx, size_t j, const struct sr_leaf *
 				     struct sr_bytes record)
 {
 	bool child = leaf->to.kind == SR_KIND_NONE || !sr_bytes_eq(table_of(leaf->path), table_of(path));
+	const struct sr_ds_apply *a = ctx;
 
 	(void)record;
-	if (sr_rot_is(((struct sr_ds_apply *)ctx)->p->d->r, ((struct sr_ds_apply *)ctx)->i, path, &(struct sr_version){0}, actual))
+	if (sr_rot_is(a->p->d->r, a->i, path, &(struct sr_version){0}, actual))
 		return SR_TAKE; /* a row that nobody made: its key has rotted */
 	if (child && tolerated(ctx, leaf))
 		return SR_KEEP;

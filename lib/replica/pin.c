@@ -79,12 +79,6 @@ static bool open_view(struct sr_pin *pin, struct sr_pin_store *s)
 	return false;
 }
 
-/* The last scan read nothing, for nobody had committed. */
-static bool was_spared(const struct sr_scan *scan)
-{
-	return scan->same && !scan->rows_read;
-}
-
 /* A view that was opened between two scans that found the same sees what they found; but for what came and went between. */
 static void pin_database(struct sr_pin *pin, struct sr_pin_store *s, sr_pin_scan_fn *scan, void *ctx)
 {
@@ -102,7 +96,7 @@ static void pin_database(struct sr_pin *pin, struct sr_pin_store *s, sr_pin_scan
 			return;
 		seen = look(s, scan, ctx);
 		s->exact = seen && sr_hash_eq(&before, map);
-		s->quiet = s->exact && (!scan || was_spared(&pin->r->stores[s->i].scan));
+		s->quiet = s->exact && (!scan || sr_scan_was_spared(&pin->r->stores[s->i].scan));
 	}
 	if (seen && !s->exact)
 		snprintf(s->why, sizeof s->why, "it is written to all the time");

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "lib/replica/edit.h"
+#include "lib/replica/pin.h"
 #include "lib/replica/place.h"
 #include "lib/replica/rot.h"
 #include "lib/replica/wire.h"
@@ -227,14 +228,7 @@ enum sr_status sr_repair_fetch(struct sr_repair *p, struct sr_client *client, st
 /* Does the tree still say so?  What is there the edit compares. */
 static enum sr_status is_still(struct sr_repair *p, struct sr_err *err)
 {
-	struct sr_replica_store *s = &p->r->stores[p->i];
-	struct sr_version now = {0};
-	enum sr_status rc;
-
-	sr_replica_read_lock(p->r);
-	rc = sr_store_get(p->r->nodes, s->kind, &s->map, p->leaf.path, &now, err);
-	sr_replica_unlock(p->r);
-	return rc == SR_OK && !sr_version_eq(&now, &p->leaf.to) ? sr_err_set(err, SR_E_CHANGED, "it was changed meanwhile") : rc;
+	return sr_replica_is_current(p->r, p->i, p->leaf.path, &p->leaf.to) ? SR_OK : sr_err_set(err, SR_E_CHANGED, "it was changed meanwhile");
 }
 
 /* The stat cache would vouch for what has rotted; only in memory is it told not to, so that after a crash it is not taken for an edit, either. */

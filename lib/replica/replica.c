@@ -833,7 +833,7 @@ static enum sr_status graft_rotten(struct sr_replica *r, size_t i, struct sr_has
 	struct graft g = {.r = r, .i = i, .map = *map, .err = err};
 	enum sr_status rc;
 
-	if (!sr_leaves_count(s->rot) || (s->scan.same && !s->scan.rows_read))
+	if (!sr_leaves_count(s->rot) || sr_scan_was_spared(&s->scan))
 		return SR_OK;
 	g.still = sr_leaves_new(sr_state_dir(r->state));
 	rc = keep_unseen_rot(&g);

@@ -267,6 +267,11 @@ enum sr_status sr_view_scan(struct sr_view *v, struct sr_nodes *nodes, const str
 	return SR_OK;
 }
 
+bool sr_scan_was_spared(const struct sr_scan *scan)
+{
+	return scan->same && !scan->rows_read;
+}
+
 void sr_scan_free(struct sr_scan *scan)
 {
 	for (size_t i = 0; i < scan->unknowns; i++)

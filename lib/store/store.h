@@ -136,6 +136,8 @@ struct sr_scan {
 	uint64_t rows_read;          /* databases; 0 when data_version said that nothing changed */
 };
 void sr_scan_free(struct sr_scan *scan);
+/* Of a database: was nothing read, for nobody had committed since the scan before? */
+bool sr_scan_was_spared(const struct sr_scan *scan);
 
 /* A signature for the stat cache: keyed hash of (dev, ino, size, mtime, ctime) and the content it was seen with, so that it never vouches for another version; 0: not to
  * be trusted next time. */
