@@ -502,6 +502,7 @@ tls_answers() {
 	lacks 'is not what runs' "$T/lb.log"
 	rm "$T/lb/fill"
 	wait_for 'it is tried again' grep -q 'maxidle 120s' "$cfg"
+	wait_for 'it is taken' eval '[ "$(grep -c "HAProxy runs with 1" "$T/lb.log")" = 2 ]'
 
 	pid=$(haproxy_pid)
 	rm "$cfg"
