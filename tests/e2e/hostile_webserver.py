@@ -67,8 +67,8 @@ def outcome_of_push(status, data):
     if status in (200, 409):
         answer = json.loads(data)
         text = f"{status}: {answer['verdict']}"
-        if answer.get("text"):
-            text += f", {answer['text']}"
+        if answer.get("detail"):
+            text += f", {answer['detail']}"
         if answer.get("refused"):
             text += ", " + ", ".join(sorted({r["why"] for r in answer["refused"]}))
     if info["root"] != before:
