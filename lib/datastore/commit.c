@@ -261,6 +261,10 @@ void sr_ds_apply_ops(struct sr_ds_apply *a, struct sr_apply_ops *ops)
 	*ops = (struct sr_apply_ops){
 		.ctx = a, .clash = on_clash, .in_the_way = on_in_the_way, .parentless = on_parentless,
 		.unfit = on_unfit, .shed = on_shed, .redefine = on_redefine, .redefined = on_redefined, .left_out = on_left_out, .displaced = on_displaced, .applied = on_applied};
+	if (!sr_ds_is_edit(a->p)) {
+		ops->most_equals.rows = a->p->d->config->max_leaves;
+		ops->most_equals.bytes = a->p->d->config->max_push_bytes;
+	}
 }
 
 /* --- what is to be applied ---------------------------------------------------------------------------------------- */

@@ -26,6 +26,7 @@ struct sr_sql_apply {
 	int64_t *rowid; /* of the row that was written last for it, in a bag; NULL: no leaf is of a bag */
 	bool *resets;   /* as rowid: it is no difference to leaf->expect, but to what is there */
 	int64_t checked; /* by this version of the schema */
+	uint64_t equals, equals_bytes; /* that are to be added to bags */
 	size_t waiting; /* leaves to be written */
 	bool clean;     /* exactly these leaves go in: who knows the map before knows the one after */
 	bool wrote;

@@ -2,9 +2,9 @@
  *
  * Such a leaf is a difference: so many equal rows more, or fewer.  Rows go before any come; what it meets is counted by an index made
  * before the lock (sqlite_bag.c). */
-#include "lib/store/sqlite_apply.h"
+#include <inttypes.h>
 
-#define EQUALS_MOST 10000000 /* equal rows that one leaf may add: a few bytes must not fill a disk */
+#include "lib/store/sqlite_apply.h"
 
 enum sr_status sr_sql_equals_index(struct sr_sql_apply *a, struct sr_err *err)
 {
@@ -57,6 +57,19 @@ static enum sr_status remove_equals(struct sr_sql_apply *a, size_t i, const stru
 	return st == SR_OK ? sr_sql_note_gone(a, i, t, sr_buf_view(&a->old), sr_bytes(NULL, 0), err) : st;
 }
 
+/* A few bytes must not fill a disk: a leaf stands for as many rows as it says, and all of a push for no more than were let in one by one. */
+static enum sr_status count_more(struct sr_sql_apply *a, const struct sr_leaf *leaf, uint64_t more, struct sr_err *err)
+{
+	uint64_t rows = a->ops->most_equals.rows, most = a->ops->most_equals.bytes, bytes;
+
+	if (__builtin_add_overflow(a->equals, more, &a->equals) || (rows && a->equals > rows))
+		return sr_err_set(err, SR_E_LIMIT, "equal rows: more than Max-Leaves, %" PRIu64 " rows", rows);
+	if (__builtin_mul_overflow(more, leaf->record.len, &bytes) || __builtin_add_overflow(a->equals_bytes, bytes, &a->equals_bytes) ||
+	    (most && a->equals_bytes > most))
+		return sr_err_set(err, SR_E_LIMIT, "equal rows: more than Max-Push-Bytes, %" PRIu64 " bytes", most);
+	return SR_OK;
+}
+
 enum sr_status sr_sql_equals_judge(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_sql_table *t,
 				   struct sr_bytes key, struct sr_err *err)
 {
@@ -88,8 +101,10 @@ enum sr_status sr_sql_equals_judge(struct sr_sql_apply *a, size_t i, const struc
 		before = n;
 	else if (!sr_version_eq(&actual, &leaf->expect))
 		a->clean = false; /* it will be another number than leaf->to has */
-	if (after > before && after - before > EQUALS_MOST)
-		return sr_err_set(err, SR_E_LIMIT, "%llu equal rows more, at once", (unsigned long long)(after - before));
+	if (after > before)
+		st = count_more(a, leaf, after - before, err);
+	if (st != SR_OK)
+		return st;
 	fewer = before > after ? before - after : 0;
 	if (fewer > n)
 		fewer = n;

@@ -277,6 +277,9 @@ struct sr_apply_ops {
 	void *ctx;
 	bool heals; /* a database: what is applied is what the caller's map says already; all that is compared is read from the disk, */
 	bool reindexes; /* and the indexes of its tables, without leaves of all, are made anew of that before */
+	struct { /* Of equal rows, of which a leaf of a bag has any number: so many may be added in all, and so many bytes of their records.  0: any number */
+		uint64_t rows, bytes; /* called Max-Leaves, Max-Push-Bytes in the SR_E_LIMIT of sr_apply_prepare */
+	} most_equals;
 	struct sr_uuid edit; /* files, without a marker: as what a recovery, given the same, finds it again; none: it does not */
 	/* What is there is neither leaf->expect nor leaf->to.  `record` is the row's, empty for files and when there is nothing.  May be called under the database's
 	 * lock: no network.  A leaf of a bag is a difference: it is asked about whenever what is there is not leaf->expect, and SR_TAKE makes

@@ -333,6 +333,7 @@ static void on_applied(void *ctx, size_t k, const struct sr_leaf *leaf, uint64_t
 static struct sr_apply_ops ops_of(struct applying *a)
 {
 	return (struct sr_apply_ops){.ctx = a,
+				     .most_equals.rows = a->s->r->config->max_leaves,
 				     .clash = on_clash,
 				     .merge_again = on_merge_again,
 				     .in_the_way = on_way,

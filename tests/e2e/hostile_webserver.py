@@ -330,6 +330,17 @@ push("a head of another start", bundle(text=head(start=US)).whole())
 push("a head of another epoch", bundle(text=head(epoch=info["epoch"] + 1)).whole())
 push("a head that follows another push", bundle(text=head(prev=US)).whole())
 push("1,001 leaves", bundle(*[(b"resources", leaf(b"gone%d" % i, version())) for i in range(1001)]).whole())
+
+
+def equals(rows, rec):
+    """A leaf of rows without a key, equal ones: of `preferences` those with NULL in theirs."""
+    return (b"webstore.db", leaf(b"preferences\0" + bytes([2, 0, 4, 16]) + keyed(key, rec), version(ROW, size=rows, digest=keyed(key, rec)), rec=rec))
+
+
+push("1,001 equal rows, as one leaf", bundle(equals(1001, record(name=b"x"))).whole())
+push("600 and 600, as two", bundle(equals(600, record(name=b"x")), equals(600, record(name=b"y"))).whole())
+push("2^60 equal rows", bundle(equals(1 << 60, record(name=b"x"))).whole())
+push("65 equal rows of 1 MiB, as one leaf", bundle(equals(65, record(name=bytes(1 << 20)))).whole())
 push("a file of 2^60 bytes, without content", bundle((b"resources", file_leaf(b"new", size=1 << 60))).whole())
 
 # --- bombs -----------------------------------------------------------------------------------------------------------------------------

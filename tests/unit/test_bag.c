@@ -755,6 +755,56 @@ static void test_refused(void **state)
 	sr_store_close(st);
 }
 
+/* Each leaf is but a few bytes, whatever it stands for. */
+static void test_many_equals(void **state)
+{
+	static const struct {
+		uint64_t rows, bytes; /* at most; 0: any number */
+		uint64_t a, b;        /* of each of two rows, of which there are two and none */
+		enum sr_status rc;
+	} cases[] = {
+		{0, 0, 2002, 1, SR_OK},
+		{100, 0, 102, 1, SR_E_LIMIT},
+		{100, 0, 101, 1, SR_OK},
+		{100, 0, 1, 101, SR_E_LIMIT}, /* those that go do not count against those that come */
+		{0, 1000, 2, 1000, SR_E_LIMIT},
+		{0, 1000, 2, 10, SR_OK},
+		{100, 1000, 2, INT64_MAX, SR_E_LIMIT},
+		{0, 0, INT64_MAX, INT64_MAX, SR_E_LIMIT},
+	};
+	struct world *w = *state;
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct seen s = {0};
+		struct sr_apply_ops ops = {.ctx = &s,
+					   .most_equals = {cases[i].rows, cases[i].bytes},
+					   .clash = on_clash,
+					   .displaced = on_displaced,
+					   .applied = on_applied};
+		struct sr_leaves *l = sr_leaves_new(NULL);
+		struct sr_marker m = marker_new();
+		char *name = sr_format("%zu.db", i);
+		struct sr_store *st = store(w, name, false);
+		enum sr_status rc;
+
+		other(w, name, "CREATE TABLE log(v); INSERT INTO log VALUES(1),(1)");
+		add(w, l, "log", "v=1", 2, cases[i].a);
+		add(w, l, "log", "v=2", 0, cases[i].b);
+		ok(sr_leaves_sort(l, &w->err));
+		rc = sr_apply_prepare(st, l, &m, &ops, &w->err);
+		if (rc != cases[i].rc)
+			fail_msg("case %zu: %s", i, rc == SR_OK ? "taken" : w->err.text);
+		if (rc == SR_OK)
+			ok(sr_apply_commit(st, &w->err));
+		else if (!strstr(w->err.text, cases[i].rows ? "Max-Leaves, 100 rows" : cases[i].bytes ? "Max-Push-Bytes, 1000 bytes" : "equal rows"))
+			fail_msg("case %zu: %s", i, w->err.text);
+		expect(w, name, "SELECT count(*) > 2 FROM log", rc == SR_OK ? "1" : "0");
+		sr_leaves_free(l);
+		sr_store_close(st);
+		free(name);
+	}
+}
+
 /* --- others write between the index and the lock ------------------------------------------------------------------ */
 
 static int64_t fake_now(void *ctx)
@@ -975,7 +1025,7 @@ int main(void)
 		TEST(test_counts),        TEST(test_out_of_reach),  TEST(test_difference),     TEST(test_clash),
 		TEST(test_null_in_key),   TEST(test_unique_within), TEST(test_unique_outside), TEST(test_unique_of_both_sorts),
 		TEST(test_unique_itself), TEST(test_orphans),       TEST(test_parentless),     TEST(test_dangling),
-		TEST(test_refused),       TEST(test_beside),        TEST(test_unique_beside),  TEST(test_many),
+		TEST(test_refused),       TEST(test_many_equals),   TEST(test_beside),        TEST(test_unique_beside),  TEST(test_many),
 		TEST(test_crash),
 	};
 
