@@ -82,6 +82,22 @@ enum sr_status sr_file_replace(const char *path, struct sr_bytes text, unsigned 
 	return rc == SR_OK && durable ? sr_file_sync_parent(path, err) : rc;
 }
 
+/* Not every filesystem has O_TMPFILE. */
+int sr_file_unlinked(const char *dir)
+{
+	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	char *name;
+
+	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
+		return fd;
+	name = sr_format("%s/sameroot.XXXXXX", dir);
+	fd = mkostemp(name, O_CLOEXEC);
+	if (fd >= 0)
+		unlink(name);
+	free(name);
+	return fd;
+}
+
 const char *sr_file_tmp(void)
 {
 	const char *tmp = getenv("TMPDIR");

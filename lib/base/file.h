@@ -18,6 +18,9 @@ SR_MUST enum sr_status sr_file_put(const char *path, struct sr_bytes text, unsig
 /* That and, if it is to be durable, synced, and sr_file_sync_parent: not SR_OK may also be the new one in a directory that cannot be synced. */
 SR_MUST enum sr_status sr_file_replace(const char *path, struct sr_bytes text, unsigned mode, bool durable, struct sr_err *err);
 
+/* A new empty file in `dir` that has no name, and goes when it is closed.  -1: errno says why not. */
+int sr_file_unlinked(const char *dir);
+
 /* $TMPDIR, or /tmp if that is not set or empty.  VALID UNTIL the environment changes. */
 const char *sr_file_tmp(void);
 /* A new directory NAME.XXXXXX there (0700).  *out is its path, OWNED BY CALLER (free), who removes the directory.  SR_E_IO. */

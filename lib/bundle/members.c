@@ -2,7 +2,6 @@
  *
  * A member is a string (varint length) that holds: byte dir | voided << 1, be16 mode, be64 mtime, be64 bytes, 32 bytes SHA-256, its path. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -52,27 +51,12 @@ uint64_t sr_members_count(const struct sr_members *m)
 
 /* --- writing -------------------------------------------------------------------------------------------------------- */
 
-static int unlinked_file(const char *dir)
-{
-	int fd = open(dir, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
-	char *name;
-
-	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
-		return fd;
-	name = sr_format("%s/sameroot-XXXXXX", dir);
-	fd = mkostemp(name, O_CLOEXEC);
-	if (fd >= 0)
-		unlink(name);
-	free(name);
-	return fd;
-}
-
 static enum sr_status spill(struct sr_members *m, struct sr_err *err)
 {
 	size_t done = 0;
 
 	if (m->fd < 0)
-		m->fd = unlinked_file(m->dir);
+		m->fd = sr_file_unlinked(m->dir);
 	while (m->fd >= 0 && done < m->tail.len) {
 		ssize_t n = pwrite(m->fd, m->tail.at + done, m->tail.len - done, (off_t)(m->filed + done));
 

@@ -9,11 +9,12 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "lib/base/file.h"
 
 #define TAIL_MAX (1u << 20)
 #define WINDOW_LEAST 1024    /* bytes read from the file at once: one small leaf, somewhere ... */
@@ -62,27 +63,11 @@ size_t sr_leaves_count(const struct sr_leaves *l)
 
 /* ---- adding ---- */
 
-/* Not every filesystem has O_TMPFILE. */
-static int open_unlinked(const char *dir)
-{
-	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	char *name;
-
-	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
-		return fd;
-	name = sr_format("%s/leaves.XXXXXX", dir);
-	fd = mkostemp(name, O_CLOEXEC);
-	if (fd >= 0)
-		unlink(name);
-	free(name);
-	return fd;
-}
-
 /* Move the tail to the file.  On failure what was written of it is written over the next time. */
 static enum sr_status spill(struct sr_leaves *l, struct sr_err *err)
 {
 	if (l->fd < 0)
-		l->fd = open_unlinked(l->dir);
+		l->fd = sr_file_unlinked(l->dir);
 	if (l->fd < 0)
 		return sr_err_sys(err, SR_E_IO, "%s: spool", l->dir);
 	for (size_t done = 0; done < l->tail.len;) {

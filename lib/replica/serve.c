@@ -10,12 +10,14 @@
 #include <unistd.h>
 
 #include "http/range.h"
+#include "lib/base/file.h"
 #include "lib/replica/pin.h"
 #include "lib/replica/place.h"
 #include "lib/replica/wire.h"
 
 #define LIST_LIMIT 10000 /* entries, unless the request says otherwise ... */
 #define LIST_MOST  1000000
+#define ROWS_MOST  (1u << 20) /* bytes of a table, as text, in memory */
 
 /* Ready, and the stores stay open until sr_replica_unuse. */
 static enum sr_status enter(const struct sr_serve *sv, struct sr_err *err)
@@ -511,17 +513,39 @@ static void table_name(struct sr_buf *out, const char *store, struct sr_bytes ta
 struct tarring {
 	struct reading rd;
 	struct sr_tar_writer *w;
-	struct sr_buf name, table, rows; /* rows: the table being gathered, as JSON lines */
+	struct sr_buf name, table;
+	struct sr_buf rows; /* of the table being gathered, as JSON lines: a member's size stands before it ... */
+	int fd;             /* ... and here are those of before, in an unlinked file; -1: there were no more */
+	uint64_t filed;
 };
+
+static enum sr_status spill(struct tarring *t, struct sr_err *err)
+{
+	const char *dir = sr_state_dir(t->rd.sv->replica->state);
+
+	if (t->fd < 0)
+		t->fd = sr_file_unlinked(dir);
+	if (t->fd < 0 || !sr_file_write(t->fd, sr_buf_view(&t->rows)))
+		return sr_err_sys(err, SR_E_IO, "%s: the rows of a table, on their way", dir);
+	t->filed += t->rows.len;
+	sr_buf_clear(&t->rows);
+	return SR_OK;
+}
 
 static enum sr_status flush_table(struct tarring *t, const char *store, struct sr_err *err)
 {
-	enum sr_status rc = SR_OK;
+	int64_t now_ns = sr_now_ms() * 1000000;
+	enum sr_status rc = t->fd < 0 ? SR_OK : spill(t, err);
 
-	if (t->table.len) {
-		table_name(&t->name, store, sr_buf_view(&t->table));
-		rc = sr_tar_add_bytes(t->w, sr_buf_view(&t->name), 0644, sr_now_ms() * 1000000, sr_buf_view(&t->rows), err);
-	}
+	table_name(&t->name, store, sr_buf_view(&t->table));
+	if (rc == SR_OK && t->fd >= 0)
+		rc = sr_tar_add_file(t->w, sr_buf_view(&t->name), 0644, now_ns, t->filed, t->fd, err);
+	else if (rc == SR_OK && t->table.len)
+		rc = sr_tar_add_bytes(t->w, sr_buf_view(&t->name), 0644, now_ns, sr_buf_view(&t->rows), err);
+	if (t->fd >= 0)
+		close(t->fd);
+	t->fd = -1;
+	t->filed = 0;
 	sr_buf_clear(&t->table);
 	sr_buf_clear(&t->rows);
 	return rc;
@@ -544,6 +568,8 @@ static enum sr_status tar_row(struct tarring *t, const struct sr_leaf *leaf, str
 	while (rc == SR_OK && times--) {
 		rc = sr_record_json(&t->rows, record, err);
 		sr_buf_byte(&t->rows, '\n');
+		if (rc == SR_OK && t->rows.len > ROWS_MOST)
+			rc = spill(t, err);
 	}
 	return rc;
 }
@@ -621,7 +647,7 @@ static enum sr_status check_place(struct sr_replica *r, const struct place *plac
 static enum sr_status write_tar(struct sr_serve *sv, struct sr_request *req, const struct place *place, struct sr_err *err)
 {
 	struct stream out = {req, sv->replica};
-	struct tarring t = {0};
+	struct tarring t = {.fd = -1};
 	enum sr_status rc = sr_tar_writer_new(&t.w, reply_part, &out, err);
 
 	reading_start(&t.rd, sv);
@@ -635,6 +661,8 @@ static enum sr_status write_tar(struct sr_serve *sv, struct sr_request *req, con
 	sr_buf_free(&t.name);
 	sr_buf_free(&t.table);
 	sr_buf_free(&t.rows);
+	if (t.fd >= 0)
+		close(t.fd);
 	return rc;
 }
 

@@ -258,3 +258,21 @@ same_file() {
 	[ "$(conflicts B length)" = 1 ]
 	(($(find "$T/B/state/archive" -name '*.data' -printf '%s\n') > 50000002))
 }
+
+hwm() { # NAME: the most memory that it ever had, KiB
+	awk '/^VmHWM/ { print $2 }' "/proc/${PID[$1]}/status"
+}
+
+@test "a table of 100 MB is read as text from the datastore without memory for it" {
+	local before most=6000
+	[[ $BIN != */san-* ]] || most=100000 # what is freed is kept for a while
+	fill A
+	sql "$T/A/webstore.db" 'CREATE TABLE mass(id INTEGER PRIMARY KEY, data);
+		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) INSERT INTO mass SELECT i, zeroblob(500000) FROM n'
+	start_datastore
+	rounds A
+	api datastore '/api/bundle?path=webstore.db/history' >"$T/tar"
+	before=$(hwm datastore)
+	[ "$(api datastore '/api/bundle?path=webstore.db' | tar --warning=none -xO webstore.db/mass.jsonl | grep -c '"id": ')" = 100 ]
+	[ $(($(hwm datastore) - before)) -lt $most ]
+}

@@ -853,6 +853,26 @@ static void equal_rows_are_as_many_lines(void **state)
 	assert_string_equal(file_text(w, "out/users.db/log.jsonl"), "{\"a\": 1}\n{\"a\": 1}\n{\"a\": 1}\n");
 }
 
+/* What is more than is held in memory, between tables that are not. */
+static void a_large_table_is_whole(void **state)
+{
+	struct site *t = *state;
+	struct world *w = t->w;
+
+	sql(w, "users.db", "CREATE TABLE log (a); CREATE TABLE mass (id INTEGER PRIMARY KEY, a);"
+			   "INSERT INTO log VALUES (1);"
+			   "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50) INSERT INTO mass SELECT i, hex(zeroblob(50000)) FROM n;"
+			   "CREATE TABLE nil (a); INSERT INTO nil SELECT a FROM mass WHERE id < 40; CREATE TABLE few (a); INSERT INTO few VALUES (2)");
+	scan_all(w);
+	assert_int_equal(get(t, "/api/bundle?path=users.db"), 200);
+	extract(t);
+	assert_string_equal(file_text(w, "out/users.db/log.jsonl"), "{\"a\": 1}\n");
+	assert_string_equal(file_text(w, "out/users.db/few.jsonl"), "{\"a\": 2}\n");
+	assert_int_equal(system_in(w, "seq 50 | awk '{ printf \"{\\\"a\\\": \\\"%0100000d\\\", \\\"id\\\": %d}\\n\", 0, $1 }' | LC_ALL=C sort >wanted && "
+				      "LC_ALL=C sort out/users.db/mass.jsonl | cmp - wanted"), 0);
+	assert_int_equal(system_in(w, "seq 39 | awk '{ printf \"{\\\"a\\\": \\\"%0100000d\\\"}\\n\", 0 }' | cmp - out/users.db/nil.jsonl"), 0);
+}
+
 static void a_large_file_is_streamed(void **state)
 {
 	struct site *t = *state;
@@ -1063,6 +1083,7 @@ int main(void)
 		site_test(tar_extracts_a_part),
 		site_test(a_table_with_a_path_for_a_name),
 		site_test(equal_rows_are_as_many_lines),
+		site_test(a_large_table_is_whole),
 		site_test(a_large_file_is_streamed),
 		site_test(blobs_whole_and_in_part),
 		site_test(a_record_is_a_blob),
