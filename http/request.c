@@ -298,6 +298,16 @@ bool sr_request_expired(const struct sr_request *req)
 	return req->parked_before && sr_ticks_ms() >= req->park_until;
 }
 
+void sr_request_keep(struct sr_request *req, uint64_t n)
+{
+	req->kept = n;
+}
+
+uint64_t sr_request_kept(const struct sr_request *req)
+{
+	return req->kept;
+}
+
 /* --- the answer --------------------------------------------------------------------------------------------------- */
 
 void sr_reply_header(struct sr_request *req, const char *name, const char *value)

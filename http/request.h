@@ -91,6 +91,7 @@ struct sr_request {
 
 	bool parking, parked_before; /* quick handlers only */
 	int64_t park_until;
+	uint64_t kept; /* the handler's */
 	struct sr_request *next, *prev; /* job queue or park list; under the server's lock */
 	bool listed;
 };

@@ -171,6 +171,9 @@ SR_MUST enum sr_status sr_request_read_all(struct sr_request *req, struct sr_buf
  * the FIRST park of this request at the latest; then sr_request_expired() is true and it must answer. */
 void sr_request_park(struct sr_request *req, unsigned ms);
 bool sr_request_expired(const struct sr_request *req);
+/* The handler's own number, to be found when it is run again; 0 before. */
+void sr_request_keep(struct sr_request *req, uint64_t n);
+uint64_t sr_request_kept(const struct sr_request *req);
 
 /* --- the answer: once a request --------------------------------------------------------------------------------- */
 

@@ -119,7 +119,7 @@ enum sr_status sr_ds_token_check(struct sr_ds_webserver *w, const struct sr_uuid
 {
 	if (!sr_uuid_none(token) && !sr_uuid_none(&w->token.token) && !same_uuid(token, &w->token.token))
 		return sr_err_set(err, SR_E_CHANGED, "the token of this webserver is another by now");
-	if (sr_uuid_none(token))
+	if (sr_uuid_none(token) || !peer)
 		return SR_OK;
 	w->token.token = *token; /* none was known: of a datastore that lost its state */
 	w->token_ticks = sr_ticks_ms();
@@ -204,6 +204,8 @@ static enum sr_status exchange(struct sr_datastore *d, struct exchange *x, struc
 	if (rc == SR_OK)
 		take(d, x);
 	pthread_mutex_unlock(&d->face);
+	if (rc == SR_OK) /* who shows the one of before is not it any more */
+		sr_ds_wake(d);
 	pthread_mutex_unlock(&d->writer);
 	return rc;
 }

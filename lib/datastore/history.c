@@ -225,6 +225,17 @@ static void show_held(struct sr_datastore *d, size_t i)
 	sr_buf_free(&text);
 }
 
+/* A check-in is told that a store is paused, and why, which is in no root. */
+static void show_pause(struct sr_datastore *d, struct sr_ds_store *shown, enum sr_store_mode mode, const char *why)
+{
+	bool was = shown->mode != SR_MODE_READY, is = mode != SR_MODE_READY;
+
+	if (was != is || (is && strncmp(shown->why, why, sizeof(shown->why) - 1) != 0))
+		sr_random(&d->settings, sizeof(d->settings));
+	shown->mode = mode;
+	snprintf(shown->why, sizeof(shown->why), "%s", why);
+}
+
 static void show_mode(struct sr_datastore *d, size_t i)
 {
 	const struct sr_replica_store *s = &d->r->stores[i];
@@ -237,8 +248,7 @@ static void show_mode(struct sr_datastore *d, size_t i)
 		shown->since_ms = s->since_ms;
 	else if (shown->mode != SR_MODE_PAUSED || !shown->since_ms)
 		shown->since_ms = sr_now_ms();
-	shown->mode = fault ? SR_MODE_PAUSED : s->mode;
-	snprintf(shown->why, sizeof(shown->why), "%s", fault ? d->fault[i] : s->why);
+	show_pause(d, shown, fault ? SR_MODE_PAUSED : s->mode, fault ? d->fault[i] : s->why);
 }
 
 static void show_store(struct sr_datastore *d, size_t i, uint64_t leaves, uint64_t bytes)
@@ -293,6 +303,12 @@ static void judge_early(struct sr_datastore *d)
 	d->unfounded = false;
 }
 
+void sr_ds_wake(struct sr_datastore *d)
+{
+	if (d->server)
+		sr_server_wake(d->server);
+}
+
 void sr_ds_publish(struct sr_datastore *d)
 {
 	uint64_t(*counts)[2] = sr_alloc((d->r->n + 1) * sizeof(*counts));
@@ -311,19 +327,19 @@ void sr_ds_publish(struct sr_datastore *d)
 	judge_early(d);
 	for (size_t i = 0; i < d->r->n; i++) {
 		show_store(d, i, counts[i][0], counts[i][1]);
-		if (show_exclude(&d->stores[i], &d->r->stores[i])) {
+		if (show_exclude(&d->stores[i], &d->r->stores[i]))
 			sr_random(&d->settings, sizeof(d->settings));
-			moved = true;
-		}
 	}
+	moved |= d->settings != d->woken_settings;
+	d->woken_settings = d->settings;
 	gone = sr_alloc((d->roots_n + 1) * sizeof(*gone));
 	n = let_go(d, gone);
 	pthread_mutex_unlock(&d->face);
 	release(d, gone, n);
 	free(gone);
 	free(counts);
-	if (moved && d->server)
-		sr_server_wake(d->server);
+	if (moved)
+		sr_ds_wake(d);
 }
 
 void sr_ds_not_ready(struct sr_datastore *d, const char *why)
@@ -338,6 +354,7 @@ void sr_ds_not_ready(struct sr_datastore *d, const char *why)
 	snprintf(d->why, sizeof(d->why), "%s", why);
 	pthread_mutex_unlock(&d->face);
 	sr_balance_fault(d->balance, SR_FAULT_STATE, why);
+	sr_ds_wake(d);
 }
 
 enum sr_status sr_ds_break(struct sr_datastore *d, const struct sr_err *err)
@@ -349,6 +366,7 @@ enum sr_status sr_ds_break(struct sr_datastore *d, const struct sr_err *err)
 		d->broken = *err;
 	pthread_mutex_unlock(&d->face);
 	sr_balance_fault(d->balance, SR_FAULT_STATE, err->text);
+	sr_ds_wake(d);
 	sr_error("a commit could not be brought to its end; the next start finishes it: %s", err->text);
 	return err->code;
 }

@@ -92,6 +92,7 @@ struct sr_ds_webserver {
 	int64_t seen_ticks;          /* when it was seen in this start; 0: not yet */
 	int64_t kept_ms;             /* row.seen_ms as it is in state.db */
 	uint64_t interval;           /* seconds between its check-ins, as it told; 0: not yet */
+	uint64_t waits, waiting;     /* how many of its check-ins waited; which of them does now, 0: none */
 	char *speaks;                /* "protocol 2 (version 9.9)": refused for it; OWNED, or NULL */
 	bool trimmed;                /* not seen for so long that it is not listed any more */
 	struct sr_ds_refused {       /* who was refused beside it, the last of them, and when */
@@ -194,6 +195,7 @@ struct sr_datastore {
 	struct sr_anchor shown;   /* the published `at` */
 	uint64_t approved_epoch, approved_seq; /* up to there an operator let deletions through; written with writer and face held */
 	uint32_t settings;        /* random; another one when what a check-in is told beside the tree may be another */
+	uint32_t woken_settings;  /* when it was published last */
 	struct sr_ds_fork fork;   /* written with writer and face held; raised 0: there is none */
 	struct sr_ds_root *roots; /* oldest first */
 	size_t roots_n, roots_cap;
@@ -239,6 +241,8 @@ enum sr_history sr_ds_verdict(const struct sr_datastore *d, const struct sr_anch
 int64_t sr_ds_passed_ms(const struct sr_datastore *d, uint64_t epoch, uint64_t seq);
 /* Tell the quick handlers of the root that was just committed (writer held), keep its nodes, let those of old ones go, wake who waits. */
 void sr_ds_publish(struct sr_datastore *d);
+/* Judge anew what waits; writer held. */
+void sr_ds_wake(struct sr_datastore *d);
 void sr_ds_not_ready(struct sr_datastore *d, const char *why);
 /* state.db failed when the stores were already changed.  Returns err->code. */
 enum sr_status sr_ds_break(struct sr_datastore *d, const struct sr_err *err);
@@ -572,7 +576,7 @@ char *sr_ds_refused(const struct sr_datastore *d, const struct sr_ds_webserver *
 /* --- clones.c ------------------------------------------------------------------------------------------------------ */
 
 SR_MUST enum sr_status sr_ds_tokens_load(struct sr_datastore *d, struct sr_err *err);
-/* At a check-in, with face held.  SR_E_CHANGED: it is not the token that counts; nothing was noted. */
+/* At a check-in, with face held; peer NULL: of one that waited, it says nothing new.  SR_E_CHANGED: it is not the token that counts; nothing was noted. */
 SR_MUST enum sr_status sr_ds_token_check(struct sr_ds_webserver *w, const struct sr_uuid *token, const char *peer, struct sr_err *err);
 /* Who was refused a moment ago as a copy of it, with "; " between, or NULL.  OWNED BY CALLER (free).  With face held. */
 char *sr_ds_clone(const struct sr_datastore *d, const struct sr_ds_webserver *w);

@@ -72,6 +72,7 @@ enum sr_status sr_ds_refuse(struct sr_ds_push *p, struct sr_err *err)
 		return rc;
 	}
 	sr_ds_note_push(p);
+	sr_ds_wake(p->d);
 	return SR_OK;
 }
 

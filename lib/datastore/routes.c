@@ -31,21 +31,24 @@ struct visit { /* what one GET /api/tree is about */
 	struct sr_check_in c;
 	bool known_peer; /* it brought a check-in */
 	bool wants_key;
-	const char *match; /* If-None-Match */
-	unsigned wait_ms;  /* 0: answer now */
+	const char *match;   /* If-None-Match */
+	uint64_t wait_s;     /* 0: answer now */
+	uint64_t waited;     /* its number among those of this webserver that wait; 0: it is looked at for the first time */
 };
+
+#define MOST_WAIT_S 86400
 
 static enum sr_status read_visit(struct sr_request *req, struct visit *v, struct sr_err *err)
 {
 	const char *check_in = sr_request_header(req, SR_HEADER_CHECK_IN), *key = sr_request_header(req, SR_HEADER_KEY);
 	const char *wait = sr_request_query_text(req, "wait");
 	char *end = NULL;
-	unsigned long seconds = wait ? strtoul(wait, &end, 10) : 0;
 
 	*v = (struct visit){.match = sr_request_header(req, "If-None-Match"), .wants_key = key && !strcasecmp(key, "want")};
-	if (wait && (!*wait || *wait < '0' || *wait > '9' || *end || seconds > 86400))
+	v->wait_s = wait ? strtoul(wait, &end, 10) : 0; /* ULONG_MAX: more */
+	if (wait && (*wait < '0' || *wait > '9' || *end))
 		return sr_err_set(err, SR_E_DATA, "wait is a number of seconds");
-	v->wait_ms = (unsigned)seconds * 1000;
+	v->waited = sr_request_kept(req);
 	if (!check_in)
 		return SR_OK;
 	v->known_peer = true;
@@ -54,21 +57,18 @@ static enum sr_status read_visit(struct sr_request *req, struct visit *v, struct
 
 /* Everything below: with face held. */
 
-/* *push: its last one.  SR_E_CHANGED: it is a copy, or somebody else is. */
-static enum sr_status note_visit(struct sr_datastore *d, const struct visit *v, enum sr_history verdict, const char *peer, struct sr_uuid *push,
+/* SR_E_CHANGED: it is a copy, or somebody else is.  What waited and is looked at again says nothing new of who asked, who may be gone. */
+static enum sr_status note_visit(const struct visit *v, struct sr_ds_webserver *w, enum sr_history verdict, const char *peer,
 				 struct sr_err *err)
 {
-	struct sr_ds_webserver *w = v->known_peer ? sr_ds_webserver(d, &v->c.node) : NULL;
-	enum sr_status rc = w ? sr_ds_token_check(w, &v->c.token, peer, err) : SR_OK;
+	enum sr_status rc = w ? sr_ds_token_check(w, &v->c.token, v->waited ? NULL : peer, err) : SR_OK;
 
-	*push = (struct sr_uuid){0};
-	if (!w || rc != SR_OK)
+	if (!w || rc != SR_OK || v->waited)
 		return rc;
 	w->reported = v->c.known;
 	w->verdict = verdict;
 	sr_ds_note_seen(w);
 	sr_ds_protocol_agrees(w);
-	*push = w->push;
 	return SR_OK;
 }
 
@@ -146,17 +146,68 @@ static void reply_tree(struct sr_request *req, const struct sr_tree_info *info, 
 	sr_buf_free(&body);
 }
 
+/* Waiting takes no worker, but a connection: at most half of them, so that rounds find one. */
+static bool is_room(struct sr_request *req)
+{
+	struct sr_server_counts counts;
+
+	sr_server_counts(sr_request_server(req), &counts);
+	return counts.parked < counts.most / 2;
+}
+
+/* Nothing is new: for how long may it wait for that?  0: no more.  A webserver waits once at a time: *other: its request of before is to be answered. */
+static unsigned wait_ms(struct sr_datastore *d, struct visit *v, struct sr_ds_webserver *w, struct sr_request *req, bool *other)
+{
+	uint64_t most = w ? sr_ds_interval_of(d, w) : d->interval;
+
+	if (!v->wait_s || sr_request_expired(req) || (v->waited && w && v->waited != w->waiting) || (!v->waited && !is_room(req)))
+		return 0;
+	if (!v->waited && w) {
+		*other = w->waiting != 0;
+		w->waiting = ++w->waits;
+	}
+	if (!v->waited)
+		sr_request_keep(req, v->waited = w ? w->waiting : UINT64_MAX);
+	most = most < MOST_WAIT_S ? most : MOST_WAIT_S;
+	return (unsigned)(v->wait_s < most ? v->wait_s : most) * 1000;
+}
+
+/* What is to be answered. */
+struct verdict {
+	enum sr_history history;
+	bool same;
+	unsigned wait_ms; /* 0: now */
+	bool other;       /* wake who waits: one of them waits no more */
+	uint32_t settings;
+	struct sr_tree_info info;
+};
+
+static enum sr_status judge(struct sr_datastore *d, struct visit *v, struct sr_request *req, struct verdict *out, struct sr_err *err)
+{
+	struct sr_ds_webserver *w = v->known_peer ? sr_ds_webserver(d, &v->c.node) : NULL;
+	struct sr_uuid push = {0};
+	enum sr_status rc;
+
+	out->history = sr_ds_verdict(d, &v->c.known);
+	out->settings = d->settings;
+	rc = note_visit(v, w, out->history, sr_request_peer(req), err);
+	if (w)
+		push = w->push;
+	out->same = rc == SR_OK && nothing_new(d, v, &push);
+	if (out->same)
+		out->wait_ms = wait_ms(d, v, w, req, &out->other);
+	else if (rc == SR_OK)
+		fill(d, v, out->history, &push, &out->info);
+	if (w && v->waited == w->waiting && !out->wait_ms)
+		w->waiting = 0;
+	return rc;
+}
+
 static enum sr_status get_tree(void *ctx, struct sr_request *req, struct sr_err *err)
 {
 	struct sr_datastore *d = ctx;
-	struct sr_tree_info info = {0};
-	struct sr_uuid push;
-	enum sr_history verdict;
-	unsigned most_ms;
-	uint32_t settings;
+	struct verdict verdict = {0};
 	struct visit v;
-	bool ready, same;
-	char why[256];
 	enum sr_status rc = sr_ds_protocol_check(d, req, err);
 
 	if (rc == SR_OK)
@@ -164,33 +215,26 @@ static enum sr_status get_tree(void *ctx, struct sr_request *req, struct sr_err 
 	if (rc != SR_OK)
 		return rc;
 	pthread_mutex_lock(&d->face);
-	ready = d->ready;
-	if (!ready) {
-		memcpy(why, d->why, sizeof(why));
-		if (v.known_peer)
-			sr_ds_note_early(d, &v.c);
+	if (d->ready) {
+		rc = judge(d, &v, req, &verdict, err);
 	} else {
-		verdict = sr_ds_verdict(d, &v.c.known);
-		rc = note_visit(d, &v, verdict, sr_request_peer(req), &push, err);
-		same = nothing_new(d, &v, &push);
-		most_ms = (unsigned)d->interval * 1000;
-		settings = d->settings;
-		if (rc == SR_OK && !same)
-			fill(d, &v, verdict, &push, &info);
+		rc = sr_err_set(err, SR_E_UNAVAILABLE, "%s", d->why);
+		if (v.known_peer && !v.waited)
+			sr_ds_note_early(d, &v.c);
 	}
 	pthread_mutex_unlock(&d->face);
-	if (!ready)
-		return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+	if (verdict.other)
+		sr_server_wake(sr_request_server(req));
 	if (rc != SR_OK)
 		return rc;
-	if (!same)
-		reply_tree(req, &info, settings);
-	else if (v.wait_ms && !sr_request_expired(req))
-		sr_request_park(req, v.wait_ms < most_ms ? v.wait_ms : most_ms);
-	else
+	if (verdict.wait_ms)
+		sr_request_park(req, verdict.wait_ms);
+	else if (verdict.same)
 		sr_reply_bytes(req, 304, NULL, sr_bytes(NULL, 0));
-	sr_tree_info_free(&info);
-	explicit_bzero(info.key, sizeof(info.key));
+	else
+		reply_tree(req, &verdict.info, verdict.settings);
+	sr_tree_info_free(&verdict.info);
+	explicit_bzero(verdict.info.key, sizeof(verdict.info.key));
 	return SR_OK;
 }
 

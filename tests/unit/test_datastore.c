@@ -1,6 +1,7 @@
 /* test_datastore.c - a real datastore on real stores, spoken to over HTTP, and crashed by hand. */
 #include <fcntl.h>
 #include <ftw.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -2214,6 +2216,273 @@ static void test_webserver_trim_days_of_0_list_all_for_ever(void **state)
 	assert_false(is_listed(w));
 }
 
+/* --- check-ins that wait ----------------------------------------------------------------------------------------------------- */
+
+struct waiter {
+	struct sr_client *client;
+	struct sr_check_in c;
+	char target[64], match[96];
+	pthread_t thread;
+	int status; /* HTTP, when it was answered */
+	struct sr_anchor at;
+};
+
+static void *wait_for_news(void *arg)
+{
+	struct waiter *v = arg;
+	struct sr_buf text = {0};
+	const char *headers[3] = {NULL, v->match, NULL};
+	struct sr_call call_ = {.target = v->target, .headers = headers, .quiet_s = 30};
+	struct sr_answer a = {0};
+	struct sr_tree_info info;
+	struct sr_err err;
+
+	sr_buf_printf(&text, "%s: ", SR_HEADER_CHECK_IN);
+	sr_check_in_print(&text, &v->c);
+	headers[0] = sr_buf_text(&text);
+	(void)!sr_client_call(v->client, &call_, &a, &err);
+	v->status = a.status;
+	if (a.status == 200 && sr_tree_info_parse(sr_buf_view(&a.body), &info, &err) == SR_OK) {
+		v->at = info.at;
+		sr_tree_info_free(&info);
+	}
+	sr_answer_free(&a);
+	sr_buf_free(&text);
+	return NULL;
+}
+
+static unsigned parked(struct world *w)
+{
+	struct sr_server_counts counts;
+
+	sr_server_counts(w->d->server, &counts);
+	return counts.parked;
+}
+
+static void until_parked(struct world *w, unsigned n)
+{
+	while (parked(w) != n)
+		usleep(1000);
+}
+
+/* Who is in step with the datastore, and asks it to wait. */
+static void begin_wait(struct world *w, struct waiter *v, struct sr_check_in c, unsigned s)
+{
+	char *url = sr_format("http://%s", sr_datastore_address(w->d));
+	struct sr_client_options o = {.url = url, .bearer = w->d->admit.control.at[0]};
+
+	c.known = w->d->at;
+	assert_int_equal(check_in(w, &c, false), 200);
+	*v = (struct waiter){.c = c};
+	snprintf(v->target, sizeof v->target, "/api/tree?wait=%u", s);
+	snprintf(v->match, sizeof v->match, "If-None-Match: %s", w->etag);
+	OK(sr_client_new(&v->client, &o, &w->err));
+	assert_int_equal(pthread_create(&v->thread, NULL, wait_for_news, v), 0);
+	free(url);
+}
+
+static int end_wait(struct waiter *v)
+{
+	assert_int_equal(pthread_join(v->thread, NULL), 0);
+	sr_client_free(v->client);
+	return v->status;
+}
+
+static void test_a_check_in_waits_for_what_is_new(void **state)
+{
+	struct world *w = *state;
+	struct waiter v;
+	struct sr_uuid token = sr_uuid_random(), next = sr_uuid_random();
+	char *here = path_in(w, "resources"), *away = path_in(w, "away"), *glob = sr_strdup("cache/");
+	json_int_t n;
+
+	put_file(w, "a", "one");
+#define WAITS() (begin_wait(w, &v, (struct sr_check_in){.node = w->webserver, .push = w->prev, .token = token}, 3600), until_parked(w, 1))
+	WAITS(); /* for a root */
+	OK(sr_datastore_tick(w->d, &w->err)); /* one turn, and nothing is new */
+	assert_int_equal(check_in(w, &v.c, true), 304); /* who does not wait is answered */
+	until_parked(w, 1);
+	write_file(w, "resources/b", "two");
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(end_wait(&v), 200);
+	assert_memory_equal(&v.at, &w->d->at, sizeof v.at);
+
+	WAITS(); /* for an approval */
+	OK(sr_datastore_adopt_deletions(w->d, &w->err));
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(end_wait(&v), 200);
+
+	WAITS(); /* for exclusions */
+	w->config->stores[SR_STORE_RESOURCES].exclude = (struct sr_config_list){.at = &glob, .count = 1};
+	sr_datastore_reload(w->d, w->config);
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(end_wait(&v), 200);
+	w->config->stores[SR_STORE_RESOURCES].exclude = (struct sr_config_list){0};
+
+	WAITS(); /* for a store that pauses, and goes on: neither is in the root */
+	assert_int_equal(rename(here, away), 0);
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(end_wait(&v), 200);
+	WAITS();
+	assert_int_equal(rename(away, here), 0);
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(end_wait(&v), 200);
+
+	WAITS(); /* for the chain of its own pushes */
+	assert_int_equal(PUSH({.store = "resources", .path = "a", .expect = file_version(w, "zero", 0644), .to = file_version(w, "1", 0644), .content = "1"}),
+			 SR_VERDICT_REFUSED);
+	assert_int_equal(end_wait(&v), 200);
+	WAITS();
+	assert_int_equal(settle(w, NULL, &w->prev), SR_VERDICT_CANCELLED);
+	assert_int_equal(end_wait(&v), 200);
+	w->prev = w->answer.id;
+
+	WAITS(); /* for a start of its own, by which it is a copy */
+	assert_int_equal(exchange_token(w, "first", &token, 0, &next, &n), 200);
+	assert_int_equal(end_wait(&v), 409);
+	token = next;
+
+	WAITS(); /* for the datastore to be in no state to answer */
+	pthread_mutex_lock(&w->d->writer);
+	sr_ds_not_ready(w->d, "it is broken");
+	pthread_mutex_unlock(&w->d->writer);
+	assert_int_equal(end_wait(&v), 503);
+#undef WAITS
+	free(here);
+	free(away);
+	free(glob);
+}
+
+/* As long as it asked for, its interval at most; and what is said of it when its time is up is of when it asked. */
+static void test_a_check_in_waits_for_a_while(void **state)
+{
+	struct world *w = *state;
+	struct sr_check_in c = {.node = w->webserver};
+	struct waiter v;
+
+	begin_wait(w, &v, c, 1);
+	assert_int_equal(end_wait(&v), 304);
+	begin_wait(w, &v, c, 1000000);
+	until_parked(w, 1);
+	w->passed_ms += 11000; /* the datastore's interval */
+	sr_server_wake(w->d->server);
+	assert_int_equal(end_wait(&v), 304);
+	tell(w, "{\"name\":\"web1\",\"interval\":3600}");
+	begin_wait(w, &v, c, 1000000);
+	until_parked(w, 1);
+	w->passed_ms += 3590000;
+	sr_server_wake(w->d->server);
+	until_parked(w, 1);
+	assert_false(is_stale(w));
+	w->passed_ms += 3 * 3600000;
+	sr_server_wake(w->d->server);
+	assert_int_equal(end_wait(&v), 304);
+	assert_true(is_stale(w)); /* as if it had gone in the meantime */
+	assert_int_equal(call(w, "GET", "/api/tree?wait=", NULL, sr_bytes(NULL, 0)), 400);
+	assert_int_equal(call(w, "GET", "/api/tree?wait=1x", NULL, sr_bytes(NULL, 0)), 400);
+	assert_int_equal(call(w, "GET", "/api/tree?wait=-1", NULL, sr_bytes(NULL, 0)), 400);
+	assert_int_equal(call(w, "GET", "/api/tree?wait=99999999999999999999999", NULL, sr_bytes(NULL, 0)), 200);
+}
+
+/* Whoever comes back after a cut need not wait for what is left of before. */
+static void test_a_webserver_waits_once_at_a_time(void **state)
+{
+	struct world *w = *state;
+	struct waiter first, second, third, stranger;
+	struct sr_check_in c = {.node = w->webserver}, other = {.node = sr_uuid_random()};
+
+	begin_wait(w, &first, c, 3600);
+	until_parked(w, 1);
+	begin_wait(w, &stranger, other, 3600);
+	until_parked(w, 2);
+	begin_wait(w, &second, c, 3600);
+	assert_int_equal(end_wait(&first), 304);
+	begin_wait(w, &third, c, 3600);
+	assert_int_equal(end_wait(&second), 304);
+	until_parked(w, 2);
+	sr_server_wake(w->d->server);
+	until_parked(w, 2);
+	put_file(w, "a", "one");
+	assert_int_equal(end_wait(&third), 200);
+	assert_int_equal(end_wait(&stranger), 200);
+	assert_int_equal(sr_ds_webserver(w->d, &w->webserver)->waiting, 0);
+}
+
+/* The requests are sent, and no answer is read. */
+static int wait_unread(struct world *w, const char *match)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(sr_datastore_port(w->d)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sr_buf text = {0};
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+	for (int k = 0; k < 20; k++)
+		sr_buf_printf(&text, "GET /api/tree?wait=3600 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n%s\r\n\r\n", w->d->admit.control.at[0], match);
+	assert_int_equal(send(fd, text.at, text.len, 0), text.len);
+	sr_buf_free(&text);
+	return fd;
+}
+
+/* And 200 of them are woken by one commit. */
+static void test_who_waits_and_reads_nothing_hurts_nobody(void **state)
+{
+	struct world *w = *state;
+	struct waiter v;
+	char match[96];
+	int fds[200];
+
+	assert_int_equal(check_in(w, &(struct sr_check_in){.node = w->webserver}, false), 200);
+	snprintf(match, sizeof match, "If-None-Match: %s", w->etag);
+	for (int i = 0; i < 200; i++)
+		fds[i] = wait_unread(w, match);
+	until_parked(w, 200);
+	begin_wait(w, &v, (struct sr_check_in){.node = w->webserver}, 3600);
+	until_parked(w, 201);
+	put_file(w, "a", "one");
+	assert_int_equal(end_wait(&v), 200);
+	until_parked(w, 0);
+	assert_int_equal(call(w, "GET", "/api/tree", NULL, sr_bytes(NULL, 0)), 200);
+	for (int i = 0; i < 200; i++)
+		close(fds[i]);
+}
+
+/* Half of the connections are for those who do not wait. */
+static void test_not_all_connections_wait(void **state)
+{
+	struct world *w = *state;
+	struct waiter v[8];
+
+	w->config->max_connections = 16;
+	open_world(w);
+	for (unsigned i = 0; i < 8; i++) {
+		begin_wait(w, &v[i], (struct sr_check_in){.node = sr_uuid_random()}, 3600);
+		until_parked(w, i + 1);
+	}
+	for (int k = 0; k < 3; k++) {
+		struct waiter more;
+
+		begin_wait(w, &more, (struct sr_check_in){.node = sr_uuid_random()}, 3600);
+		assert_int_equal(end_wait(&more), 304);
+	}
+	assert_int_equal(parked(w), 8);
+	put_file(w, "a", "one");
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(end_wait(&v[i]), 200);
+}
+
+/* A datastore that ends answers who waits. */
+static void test_who_waits_is_answered_at_the_end(void **state)
+{
+	struct world *w = *state;
+	struct waiter v;
+	struct sr_server *server = w->d->server;
+
+	begin_wait(w, &v, (struct sr_check_in){.node = w->webserver}, 3600);
+	until_parked(w, 1);
+	sr_server_drain(server, "it ends");
+	assert_int_equal(end_wait(&v), 304);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -2271,6 +2540,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_what_a_turn_committed_is_told_though_it_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_deleted_directly_goes_when_no_more_follow, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_bundles, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_check_in_waits_for_what_is_new, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_check_in_waits_for_a_while, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_webserver_waits_once_at_a_time, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_who_waits_and_reads_nothing_hurts_nobody, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_who_waits_is_answered_at_the_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_not_all_connections_wait, setup_empty, teardown),
 	};
 
 	return cmocka_run_group_tests_name("datastore", tests, NULL, NULL);
