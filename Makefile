@@ -9,11 +9,13 @@
 #   make crash           stop the daemons at every step that writes, renames, syncs or sends, and by power cuts; SCENARIO='pull push' of some
 #   make load            200 webservers and changes at one datastore for ten minutes; WEBSERVERS=n MINUTES=n CHANGES=n
 #   make hostile-table   write tests/HOSTILE.md anew, which `make check` compares
+#   make bench           beside rsync, syncthing and others (scripts/setup --bench): a table, build/bench/bench.json and a plot; QUICK=1 in three minutes;
+#                        T=W3 one workload; tests/bench/run
 #   make bench-scale     100,000 files and 1,000,000 rows first synchronised: time, memory, traffic; FILES=n ROWS=n
 #   make bench-lock      how long an apply keeps an application from committing
 #   make install DESTDIR= PREFIX=/usr/local UNITDIR=     programs, pages, systemd units, completions; make uninstall takes them away
 #   make deb             Debian packages in build/deb/; make check-deb tries them
-#   make lint demo bench soak dist clean
+#   make lint demo soak dist clean
 
 VERSION := $(shell sed -n 's/.*SR_VERSION "\(.*\)".*/\1/p' lib/base/version.h)
 PACKAGES := libmicrohttpd gnutls libcurl libarchive sqlite3 libxxhash jansson inih libcrypt
@@ -190,10 +192,8 @@ load: all $(B)/tests/load
 soak: all $(SIMULATORS)
 	@BIN=$(B)/bin BUILD=$(B) scripts/soak
 
-ifneq ($(wildcard tests/bench/run),)
 bench: all
-	@BIN=$(B)/bin BUILD=$(B) tests/bench/run
-endif
+	@BIN=$(B)/bin BUILD=$(B) QUICK='$(QUICK)' T='$(T)' tests/bench/run
 
 FILES ?= 100000
 ROWS ?= 1000000
