@@ -13,6 +13,8 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#define WORD_MOST 16 /* letters: of the words of which keys are made ... */
+#define NAME_MOST 40 /* ... and of keys */
 #define LINE_MOST (1u << 20) /* bytes; a configuration has no such lines, /dev/zero has */
 
 void sr_ini_fault(struct sr_ini *p, int line, const char *fmt, ...)
@@ -119,6 +121,24 @@ static char *bare_value(char *s)
 	return value;
 }
 
+static bool letter(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* What is no key may be a value out of its place, a secret too (`Control-Auth: abc=`): as much of it is told as looks like words. */
+static void unknown_key(struct sr_ini *p, const char *name, const char *section)
+{
+	int n = 0, word = 0;
+
+	while ((letter(name[n]) || name[n] == '-' || name[n] == ' ') && word < WORD_MOST && n < NAME_MOST) {
+		word = letter(name[n]) ? word + 1 : 0;
+		n++;
+	}
+	sr_ini_fault(p, p->line_number, "unknown key %.*s%s%s%s%s", n, name, name[n] ? "..." : "", section ? " in [" : "", section ? section : "",
+		     section ? "]" : "");
+}
+
 /* `Key = value`: leaves the value in p->value and returns the key. */
 static char *key_line(struct sr_ini *p, char *s)
 {
@@ -132,8 +152,8 @@ static char *key_line(struct sr_ini *p, char *s)
 		end--;
 	*end = '\0';
 	for (char *c = s; c < end; c++)
-		if (!(*c >= 'a' && *c <= 'z') && !(*c >= 'A' && *c <= 'Z') && *c != '-') {
-			sr_ini_fault(p, p->line_number, "unknown key %s", s);
+		if (!letter(*c) && *c != '-') {
+			unknown_key(p, s, NULL);
 			return NULL;
 		}
 	equals = skip_blanks(equals + 1);
@@ -214,7 +234,7 @@ static char *reader(char *to, int room, void *stream)
 			n = snprintf(to, (size_t)room, *s == '[' ? "[%s]\n" : "%s=1\n", text);
 	}
 	if (n >= room) {
-		sr_ini_fault(p, p->line_number, "unknown key %.40s...", text);
+		unknown_key(p, text, NULL);
 		text = NULL;
 	}
 	return text ? to : NULL;
@@ -258,7 +278,7 @@ static int handler(void *user, const char *section, const char *name, const char
 		return 0;
 	key = find_key(p, name, p->section > 0);
 	if (!key) {
-		sr_ini_fault(p, p->line_number, "unknown key %s in [%s]", name, p->section ? p->words[0] : "global");
+		unknown_key(p, name, p->section ? p->words[0] : "global");
 		return 0;
 	}
 	given = lines_of(p, p->section) + (key - p->keys);

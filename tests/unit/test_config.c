@@ -442,6 +442,34 @@ static void a_key_too_long_for_inih_is_an_unknown_key(void **state)
 	assert_refused(text, "t.conf:1: unknown key KKKK");
 }
 
+/* Base64 ends with what looks like the end of a key. */
+static void a_secret_out_of_its_place_is_not_told(void **state)
+{
+	static const char *const secrets[] = {"c2VjcmV0IHRva2VuIG9mIGEgY2x1c3Rlcg==", "aaabbbccceeeffffggggghhhhiiiiijjjjkkkk="};
+	static const char *const before[] = {"", "Control-Auth: ", "Control-Auth ", "Control-Auth-", "[store \"a\"]\n"};
+
+	(void)state;
+	for (size_t s = 0; s < 2; s++)
+		for (size_t i = 0; i < sizeof before / sizeof *before; i++) {
+			char *text = sr_format("%s%s\n", before[i], secrets[s]);
+			FILE *in = fmemopen(text, strlen(text), "r");
+			struct sr_config *c = NULL;
+			struct sr_err err;
+
+			assert_int_equal(sr_config_parse(&c, in, "t.conf", &err), SR_E_CONFIG);
+			assert_non_null(strstr(err.text, "unknown key "));
+			for (size_t k = 0; secrets[s][k + 20]; k++) {
+				char part[21];
+
+				snprintf(part, sizeof part, "%s", secrets[s] + k);
+				if (strstr(err.text, part))
+					fail_msg("%s", err.text);
+			}
+			fclose(in);
+			free(text);
+		}
+}
+
 static void a_nul_byte_is_refused(void **state)
 {
 	static const char text[] = "Sync-Port=1\n# a\0b\n";
@@ -782,6 +810,7 @@ int main(void)
 		cmocka_unit_test(a_fixed_store_has_one_path),
 		cmocka_unit_test(what_is_refused),
 		cmocka_unit_test(a_key_too_long_for_inih_is_an_unknown_key),
+		cmocka_unit_test(a_secret_out_of_its_place_is_not_told),
 		cmocka_unit_test(a_nul_byte_is_refused),
 		cmocka_unit_test(paths_do_not_meet),
 		cmocka_unit_test(links_are_followed),
