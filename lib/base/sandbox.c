@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "lib/base/location.h"
@@ -82,12 +83,23 @@ void sr_sandbox_say(struct sr_buf *what, const char *fmt, ...)
 	sr_buf_printf(what, "%s%s", what->len ? "; " : "", text);
 }
 
+/* The memory of who holds secrets and users' password hashes is not for a file, nor for who gathers such files; and for good. */
+static void leave_no_core(struct sr_buf *what)
+{
+	struct rlimit limit = {0, 0};
+
+	(void)!setrlimit(RLIMIT_CORE, &limit); /* a service manager may not let us, and have done it */
+	if (getrlimit(RLIMIT_CORE, &limit) == 0)
+		sr_sandbox_say(what, limit.rlim_max ? "core files as they were" : "no core file");
+}
+
 void sr_sandbox_enter(struct sr_sandbox *s, struct sr_buf *what)
 {
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); /* without it the two others are for root alone */
 	sr_sandbox_landlock(s, what);
 	sr_sandbox_capabilities(s, what);
 	sr_sandbox_seccomp(s, what);
+	leave_no_core(what);
 }
 
 /* Some of it allows one thing, some of it another: each is there to read. */

@@ -5,6 +5,7 @@
  *     Landlock (ABI 2)      files: only below the paths that were allowed; TCP (ABI 4): only the ports that were allowed are listened on;
  *                           signals (ABI 6): only to its own, of one that starts no programs
  *     seccomp               no system call that no daemon of ours makes: it fails with EPERM, nobody is ended
+ *     core files            none
  *
  * What a kernel does not have, or does not let, is left out and told.  Landlock and seccomp hold for the calling thread and what it starts: so it is
  * done before there are others.  Allowing is by the file that is there: of what may be replaced or mounted the directory is allowed.

@@ -17,6 +17,7 @@
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -208,6 +209,7 @@ static void test_ports(void **state)
 static void calls(const struct place *p)
 {
 	struct sr_buf what = {0};
+	struct rlimit core;
 
 	confined_to(p, &what);
 	SO(strstr(sr_buf_text(&what), "seccomp, no program is started"));
@@ -221,6 +223,8 @@ static void calls(const struct place *p)
 	SO(socket(AF_INET6, SOCK_STREAM, 0) >= 0 || errno == EAFNOSUPPORT); /* as the machine has it */
 	SO(socket(AF_UNIX, SOCK_STREAM, 0) >= 0);
 	SO(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
+	SO(getrlimit(RLIMIT_CORE, &core) == 0 && core.rlim_cur == 0 && core.rlim_max == 0);
+	SO(strstr(sr_buf_text(&what), "; no core file"));
 }
 
 static void test_calls(void **state)
