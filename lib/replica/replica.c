@@ -282,6 +282,8 @@ static enum sr_status open_store(struct sr_replica *r, const struct sr_config_st
 	s->name = c->name;
 	s->kind = o.kind;
 	rc = sr_store_open(&s->store, &o, err);
+	if (rc == SR_OK && r->watcher)
+		sr_store_watch(s->store, r->watcher);
 	if (rc == SR_OK)
 		rc = sr_state_store(r->state, s->name, &s->row, err);
 	if (rc == SR_OK)
@@ -369,6 +371,28 @@ bool sr_replica_exclude(struct sr_replica *r, size_t i, const char *const *globs
 	pthread_rwlock_unlock(&r->stores_lock);
 	sr_info("store %s: %zu exclusions hold from now on", r->stores[i].name, n);
 	return true;
+}
+
+/* --- watching ------------------------------------------------------------------------------------------------------ */
+
+void sr_replica_watch(struct sr_replica *r, struct sr_watcher *watcher)
+{
+	r->watcher = watcher;
+	for (size_t i = 0; i < r->n; i++)
+		sr_store_watch(r->stores[i].store, watcher);
+}
+
+bool sr_replica_store_is_quiet(struct sr_replica_store *s)
+{
+	return s->mode == SR_MODE_READY && !s->unseen && sr_store_is_quiet(s->store);
+}
+
+bool sr_replica_is_quiet(struct sr_replica *r)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (!sr_replica_store_is_quiet(&r->stores[i]))
+			return false;
+	return r->n > 0;
 }
 
 /* --- looking ------------------------------------------------------------------------------------------------------- */
@@ -474,7 +498,8 @@ void sr_replica_look_at(struct sr_replica *r, size_t i)
 void sr_replica_look(struct sr_replica *r)
 {
 	for (size_t i = 0; i < r->n; i++)
-		sr_replica_look_at(r, i);
+		if (!sr_replica_store_is_quiet(&r->stores[i]))
+			sr_replica_look_at(r, i);
 }
 
 /* --- scanning ------------------------------------------------------------------------------------------------------ */
@@ -884,8 +909,10 @@ enum sr_status sr_replica_scan(struct sr_replica *r, size_t i, bool own_transact
 	if (rc == SR_OK)
 		rc = remember_seen(r, s, err);
 	sr_replica_write_lock(r);
-	if (rc == SR_OK || recorded) /* what state.db has and the map has not is not missed when it goes away */
+	if (rc == SR_OK || recorded) { /* what state.db has and the map has not is not missed when it goes away */
 		set_map(r, s, &scan.map);
+		sr_store_taken(s->store);
+	}
 	sr_nodes_release(r->nodes, &scan.map);
 	sr_nodes_sweep(r->nodes);
 	sr_replica_unlock(r);

@@ -67,6 +67,7 @@ struct sr_replica {
 	pthread_rwlock_t lock;
 	pthread_rwlock_t stores_lock; /* sr_replica_use reads it, sr_replica_start writes it */
 	atomic_bool leaving;          /* sr_replica_start waits for the users */
+	struct sr_watcher *watcher;   /* or NULL: nothing is watched; see sr_replica_watch */
 	sr_judge_fn *judge;           /* or NULL; the owner's to set, with its context */
 	void *judge_ctx;
 	bool fresh; /* state.db was made by this open */
@@ -82,7 +83,13 @@ void sr_replica_close(struct sr_replica *r);
 /* Another identity for this node, in the caller's step. */
 SR_MUST enum sr_status sr_replica_renew(struct sr_replica *r, struct sr_err *err);
 
-/* Look at every store: sets mode, why, marker, has_content.  PAUSED as "lost" when nothing is there though state.db holds a marker for it.
+/* Watch the stores, those that sr_replica_start opens anew too (lib/store/watcher.h).  BORROWS watcher, until the replica is closed.  Once. */
+void sr_replica_watch(struct sr_replica *r, struct sr_watcher *watcher);
+/* Is all as the last look and scan of every store found it?  By the owner; opens nothing. */
+bool sr_replica_is_quiet(struct sr_replica *r);
+bool sr_replica_store_is_quiet(struct sr_replica_store *s); /* one of them */
+
+/* Look at every store, but at those that are quiet: sets mode, why, marker, has_content.  PAUSED as "lost" when nothing is there though state.db holds a marker for it.
  */
 void sr_replica_look(struct sr_replica *r);
 /* An absent store was made or filled: look at it again. */

@@ -519,6 +519,7 @@ static void files_close(struct sr_store *st)
 	let_go(&f->root);
 	let_go(&f->stage);
 	sr_signatures_free(&f->seen);
+	sr_scan_free(&f->last);
 	sr_hasher_free(f->hasher);
 	free(f->chunk);
 }

@@ -59,6 +59,7 @@ struct sr_files {
 	uint8_t *chunk;                /* SR_FILES_CHUNK bytes, to read by */
 	char copied[SR_STAGE_NAME];    /* the name that sr_stage_copy gave last */
 	struct files_apply *apply;     /* prepared, or NULL */
+	struct sr_scan last;           /* of one that is watched: the unknown paths of its last scan */
 	atomic_size_t unflushed;       /* files staged since the last sr_stage_flush; stages may end in several threads */
 };
 #define SR_FILES_CHUNK (256u << 10)

@@ -2,7 +2,10 @@
  *
  * One directory at a time is open, reached by its path from the root: a tree may be deeper than a process has descriptors.  Each listing is
  * sorted and merged with the entries of `before`: getdents may miss a name that is renamed while it runs, so an entry that was known and is
- * not listed is asked for by name before it counts as absent. */
+ * not listed is asked for by name before it counts as absent.
+ *
+ * Of a tree that is watched (watch.h) only the directories that were told of are opened; of the others, entries and unknown paths are those of the
+ * scan before. */
 #include "lib/store/files.h"
 
 #include <dirent.h>
@@ -11,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "lib/store/watch.h"
 
 struct scan {
 	struct sr_files *f;
@@ -22,12 +27,16 @@ struct scan {
 	struct sr_buf path;  /* of what is looked at */
 	unsigned depth;      /* its components */
 	int64_t start_ms;
+	struct sr_watch *watch; /* or NULL */
+	bool whole;          /* it is no matter what was told of */
 };
 
 struct child {
 	struct sr_bytes name;       /* NUL-terminated unless it came from `before` */
 	const struct sr_entry *old; /* what `before` says, or NULL */
 	uint8_t type;               /* DT_*; DT_DIR: to be descended into */
+	uint8_t state;              /* enum sr_watch_state, of such a one */
+	uint64_t inode;             /* as listed; 0: it was not */
 };
 
 /* A directory while it is looked at. */
@@ -85,17 +94,19 @@ static void unknown(struct scan *s, struct folder *d, enum sr_unknown_why why)
 {
 	sr_scan_add_unknown(s->out, sr_buf_view(&s->path), why);
 	d->any_unknown = true;
+	if (s->watch && (why == SR_UNKNOWN_BUSY || why == SR_UNKNOWN_UNREADABLE))
+		sr_watch_again(s->watch, sr_files_parent(sr_buf_view(&s->path)));
 }
 
 /* ---- listing and merging ---- */
 
-static void add_child(struct folder *d, struct sr_bytes name, uint8_t type, const struct sr_entry *old)
+static void add_child(struct folder *d, struct sr_bytes name, uint8_t type, uint64_t inode, const struct sr_entry *old)
 {
 	if (d->n == d->cap) {
 		d->cap = d->cap ? 2 * d->cap : 16;
 		d->children = sr_realloc(d->children, d->cap * sizeof(*d->children));
 	}
-	d->children[d->n++] = (struct child){name, old, type};
+	d->children[d->n++] = (struct child){.name = name, .old = old, .type = type, .inode = inode};
 }
 
 static int by_name(const void *a, const void *b)
@@ -120,7 +131,7 @@ static bool list(struct scan *s, struct folder *d, int fd)
 	while (errno = 0, (e = readdir(dir))) {
 		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || (!s->depth && !strcmp(e->d_name, SR_OWN_DIR)))
 			continue;
-		add_child(d, sr_bytes(NULL, strlen(e->d_name)), e->d_type, NULL);
+		add_child(d, sr_bytes(NULL, strlen(e->d_name)), e->d_type, e->d_ino, NULL);
 		sr_buf_add(&d->names, e->d_name, strlen(e->d_name) + 1);
 	}
 	fault = errno;
@@ -152,20 +163,24 @@ static int by_entry_name(const void *a, const void *b)
 	return sr_bytes_cmp(((const struct sr_entry *)a)->name, ((const struct sr_entry *)b)->name);
 }
 
+static enum sr_status load_old(struct scan *s, struct folder *d, const struct sr_hash *before, struct sr_err *err)
+{
+	enum sr_status status = sr_hash_none(before) ? SR_OK : sr_map_each(s->nodes, before, remember_old, d, err);
+
+	if (status == SR_OK && d->olds)
+		qsort(d->old, d->olds, sizeof(*d->old), by_entry_name);
+	return status;
+}
+
 /* Join each child with its old entry; an old entry that was not listed and is there all the same becomes a child. */
 static enum sr_status merge(struct scan *s, struct folder *d, int fd, const struct sr_hash *before, struct sr_err *err)
 {
 	size_t listed = d->n, i = 0;
 	struct stat st;
+	enum sr_status status = load_old(s, d, before, err);
 
-	if (!sr_hash_none(before)) {
-		enum sr_status status = sr_map_each(s->nodes, before, remember_old, d, err);
-
-		if (status != SR_OK)
-			return status;
-	}
-	if (d->olds)
-		qsort(d->old, d->olds, sizeof(*d->old), by_entry_name);
+	if (status != SR_OK)
+		return status;
 	for (size_t k = 0; k < d->olds; k++) {
 		const struct sr_entry *old = &d->old[k];
 		char name[256];
@@ -181,7 +196,7 @@ static enum sr_status merge(struct scan *s, struct folder *d, int fd, const stru
 		memcpy(name, old->name.at, old->name.len);
 		name[old->name.len] = '\0';
 		if (is_excluded(s, old->name) || !fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) || errno != ENOENT)
-			add_child(d, old->name, DT_UNKNOWN, old);
+			add_child(d, old->name, DT_UNKNOWN, 0, old);
 	}
 	return SR_OK;
 }
@@ -222,6 +237,8 @@ static void see_file(struct scan *s, struct folder *d, const struct child *c, in
 	found_file(d, c, st, &hash);
 	if (sr_files_settled(st, s->start_ms))
 		fresh = sr_files_signature(key, st, &hash);
+	else if (s->watch)
+		sr_watch_again(s->watch, sr_files_parent(path));
 	sr_signatures_put(&s->f->seen, key, path, fresh);
 	if (fresh != kept && s->changed)
 		s->changed(s->ctx, path, fresh);
@@ -264,22 +281,122 @@ static void see_child(struct scan *s, struct folder *d, struct child *c, int fd)
 
 static enum sr_status see_folder(struct scan *s, const struct sr_hash *before, struct sr_entry *out, enum outcome *outcome,
                                  struct sr_err *err);
+static enum sr_status see_among(struct scan *s, const struct sr_entry *old, struct sr_entry *out, enum outcome *outcome, struct sr_err *err);
+
+/* Asked of all of them before any is descended into. */
+static void ask_watch(struct scan *s, struct folder *d)
+{
+	for (size_t i = 0; i < d->n; i++) {
+		struct child *c = &d->children[i];
+		size_t back;
+
+		if (c->type != DT_DIR)
+			continue;
+		back = go_down(s, c->name);
+		c->state = sr_watch_state(s->watch, sr_buf_view(&s->path), c->inode);
+		if (!c->inode)
+			c->state = SR_WATCH_NEW;
+		go_up(s, back);
+	}
+	sr_watch_listed(s->watch, sr_buf_view(&s->path));
+}
+
+/* The first of the last scan's unknown paths at or after `path`. */
+static size_t unknown_from(const struct sr_scan *last, struct sr_bytes path)
+{
+	size_t low = 0, high = last->unknowns;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (sr_bytes_cmp(last->unknown[middle].path, path) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static bool is_at_or_under(struct sr_bytes path, struct sr_bytes top)
+{
+	return !top.len || sr_bytes_eq(path, top) || sr_path_under(path, top);
+}
+
+/* Is it in the list of names, each with a NUL, sorted? */
+static bool is_named(const struct sr_buf *names, struct sr_bytes name)
+{
+	for (size_t at = 0; at < names->len;) {
+		const char *one = (const char *)names->at + at;
+		int order = sr_bytes_cmp(sr_bytes_of(one), name);
+
+		if (order >= 0)
+			return order == 0;
+		at += strlen(one) + 1;
+	}
+	return false;
+}
+
+/* The unknown paths here and below are those of the last scan, but below the directories `but` (NULL: none).  Returns whether there is any. */
+static bool keep_unknown(struct scan *s, const struct sr_buf *but)
+{
+	const struct sr_scan *last = &s->f->last;
+	struct sr_bytes top = sr_buf_view(&s->path);
+	bool any = false;
+
+	for (size_t i = unknown_from(last, top); i < last->unknowns && is_at_or_under(last->unknown[i].path, top); i++) {
+		struct sr_bytes path = last->unknown[i].path;
+		size_t from = top.len ? top.len + 1 : 0;
+		const uint8_t *nul = path.len > from ? memchr(path.at + from, 0, path.len - from) : NULL;
+
+		if (but && path.len > from && is_named(but, sr_bytes(path.at + from, nul ? (size_t)(nul - path.at) - from : path.len - from)))
+			continue;
+		sr_scan_add_unknown(s->out, path, last->unknown[i].why);
+		any = true;
+	}
+	return any;
+}
+
+/* Of a directory that nothing was told of.  False: neither an entry nor an unknown path is known of it. */
+static bool keep_folder(struct scan *s, const struct sr_entry *old, struct sr_entry *out, enum outcome *outcome)
+{
+	bool any = keep_unknown(s, NULL);
+
+	*outcome = old ? SEEN : NOTHING;
+	if (old)
+		*out = *old;
+	return old || any;
+}
+
+static enum sr_status see_directory(struct scan *s, const struct child *c, struct sr_entry *out, enum outcome *outcome, struct sr_err *err)
+{
+	static const struct sr_hash none;
+	const struct sr_entry *old = c->old && c->old->kind == SR_KIND_DIR ? c->old : NULL;
+
+	if (c->state == SR_WATCH_CLEAN && (old || !c->old) && keep_folder(s, old, out, outcome))
+		return SR_OK;
+	if (c->state == SR_WATCH_BELOW && old)
+		return see_among(s, old, out, outcome, err);
+	return see_folder(s, old ? &old->hash : &none, out, outcome, err);
+}
 
 static enum sr_status see_folders(struct scan *s, struct folder *d, struct sr_err *err)
 {
-	static const struct sr_hash none;
 	enum sr_status status = SR_OK;
 
+	if (s->watch)
+		ask_watch(s, d);
 	for (size_t i = 0; i < d->n && status == SR_OK; i++) {
-		const struct child *c = &d->children[i];
+		struct child *c = &d->children[i];
 		struct sr_entry *entry = &d->entries[d->seen];
 		enum outcome outcome;
 		size_t back;
 
 		if (c->type != DT_DIR)
 			continue;
+		if (!s->watch || s->whole)
+			c->state = SR_WATCH_NEW;
 		back = go_down(s, c->name);
-		status = see_folder(s, c->old && c->old->kind == SR_KIND_DIR ? &c->old->hash : &none, entry, &outcome, err);
+		status = see_directory(s, c, entry, &outcome, err);
 		go_up(s, back);
 		if (status != SR_OK)
 			break;
@@ -306,6 +423,8 @@ static enum outcome whole_unknown(struct scan *s)
 	bool moved = errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == EAGAIN; /* a moment ago it was a directory */
 
 	sr_scan_add_unknown(s->out, sr_buf_view(&s->path), moved ? SR_UNKNOWN_BUSY : SR_UNKNOWN_UNREADABLE);
+	if (s->watch)
+		sr_watch_again(s->watch, sr_buf_view(&s->path));
 	return UNKNOWN;
 }
 
@@ -317,6 +436,8 @@ static enum sr_status see_folder(struct scan *s, const struct sr_hash *before, s
 	struct stat st;
 	int fd = sr_open_below(s->root, sr_buf_view(&s->path), O_RDONLY | O_DIRECTORY);
 
+	if (fd >= 0 && s->watch)
+		sr_watch_add(s->watch, sr_buf_view(&s->path), fd); /* before it is listed */
 	if (fd < 0 || fstat(fd, &st) || !list(s, &d, fd)) {
 		if (s->depth)
 			*outcome = whole_unknown(s);
@@ -353,6 +474,58 @@ out:
 	return status;
 }
 
+/* A directory that nothing was told of, but of some below it. */
+static enum sr_status see_among(struct scan *s, const struct sr_entry *old, struct sr_entry *out, enum outcome *outcome, struct sr_err *err)
+{
+	struct sr_buf names = {0};
+	struct folder d = {0};
+	size_t marked = 0, next = 0;
+	enum sr_status status = load_old(s, &d, &old->hash, err);
+
+	sr_watch_below(s->watch, sr_buf_view(&s->path), &names);
+	for (size_t at = 0; at < names.len; at++)
+		marked += !names.at[at];
+	d.any_unknown = keep_unknown(s, &names);
+	d.entries = sr_alloc((d.olds + marked + 1) * sizeof(*d.entries));
+	for (size_t at = 0; status == SR_OK && at < names.len;) {
+		struct child c = {.name = sr_bytes_of((const char *)names.at + at), .type = DT_DIR};
+		struct sr_entry *entry;
+		enum outcome one;
+		size_t back;
+
+		at += c.name.len + 1;
+		while (next < d.olds && sr_bytes_cmp(d.old[next].name, c.name) < 0)
+			d.entries[d.seen++] = d.old[next++];
+		if (next < d.olds && sr_bytes_eq(d.old[next].name, c.name))
+			c.old = &d.old[next++];
+		entry = &d.entries[d.seen];
+		back = go_down(s, c.name);
+		c.state = sr_watch_state(s->watch, sr_buf_view(&s->path), 0);
+		if (c.state != SR_WATCH_BELOW) /* or it went a moment ago */
+			c.state = SR_WATCH_MARKED;
+		status = see_directory(s, &c, entry, &one, err);
+		go_up(s, back);
+		if (status == SR_OK && one == SEEN) {
+			entry->name = c.name;
+			d.seen++;
+		} else {
+			d.any_unknown = true;
+		}
+	}
+	if (status == SR_OK) {
+		while (next < d.olds)
+			d.entries[d.seen++] = d.old[next++];
+		*outcome = d.seen || !d.any_unknown ? SEEN : NOTHING;
+		*out = *old;
+		sr_map_build(s->nodes, sr_bytes(NULL, 0), d.entries, d.seen, out);
+		if (!d.seen)
+			out->leaves = 1;
+	}
+	sr_buf_free(&names);
+	folder_free(&d);
+	return status;
+}
+
 /* ---- the store ---- */
 
 /* Is the root that we scan the one at the path?  Else a file system may just have gone away, or another tree come. */
@@ -383,12 +556,50 @@ static enum sr_status not_lost(const struct scan *s, const struct sr_hash *befor
 	return SR_OK;
 }
 
+/* All of it, or what was told of. */
+static enum sr_status see_tree(struct scan *s, const struct sr_hash *before, struct sr_entry *top, enum outcome *outcome, struct sr_err *err)
+{
+	const struct sr_entry old = {.kind = SR_KIND_DIR, .hash = *before};
+	enum sr_watch_state state = SR_WATCH_NEW;
+
+	if (s->watch)
+		s->whole = sr_watch_begin(s->watch, s->root, sr_hash_none(before));
+	if (s->watch && !s->whole)
+		state = sr_watch_state(s->watch, sr_bytes(NULL, 0), 0);
+	if (!s->watch || s->whole)
+		sr_signatures_begin(&s->f->seen);
+	if (state == SR_WATCH_CLEAN)
+		(void)keep_folder(s, &old, top, outcome);
+	else if (state == SR_WATCH_BELOW)
+		return see_among(s, &old, top, outcome, err);
+	else
+		return see_folder(s, before, top, outcome, err);
+	return SR_OK;
+}
+
+static int by_path(const void *a, const void *b)
+{
+	return sr_bytes_cmp(((const struct sr_unknown *)a)->path, ((const struct sr_unknown *)b)->path);
+}
+
+/* The next scan takes from it what it does not look at. */
+static void remember(struct scan *s, bool well)
+{
+	sr_watch_end(s->watch, well);
+	if (!well)
+		return;
+	sr_scan_free(&s->f->last);
+	sr_scan_copy_unknown(&s->f->last, s->out);
+	if (s->f->last.unknowns)
+		qsort(s->f->last.unknown, s->f->last.unknowns, sizeof(*s->f->last.unknown), by_path);
+}
+
 enum sr_status sr_files_scan(struct sr_view *v, struct sr_nodes *nodes, const struct sr_hash *before, sr_signature_fn *changed, void *ctx,
                              struct sr_scan *out, struct sr_err *err)
 {
 	struct scan s = {
 		.f = sr_files(v->st), .root = ((struct sr_files_view *)v)->root, .nodes = nodes, .changed = changed, .ctx = ctx, .out = out,
-		.start_ms = sr_now_ms(),
+		.start_ms = sr_now_ms(), .watch = v->st->watch,
 	};
 	struct sr_entry top = {0};
 	enum outcome outcome = SEEN;
@@ -396,16 +607,18 @@ enum sr_status sr_files_scan(struct sr_view *v, struct sr_nodes *nodes, const st
 
 	if (status != SR_OK)
 		return status;
-	sr_signatures_begin(&s.f->seen);
-	status = see_folder(&s, before, &top, &outcome, err);
+	status = see_tree(&s, before, &top, &outcome, err);
 	if (status == SR_OK)
 		status = still_there(&s, err);
 	if (status == SR_OK && outcome == SEEN)
 		status = not_lost(&s, before, &top.hash, err);
 	sr_buf_free(&s.path);
+	if (s.watch)
+		remember(&s, status == SR_OK);
 	if (status != SR_OK)
 		return status;
-	sr_signatures_end(&s.f->seen);
+	if (!s.watch || s.whole)
+		sr_signatures_end(&s.f->seen);
 	out->map = top.hash;
 	out->same = sr_hash_eq(&out->map, before);
 	return SR_OK;

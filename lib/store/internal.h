@@ -39,6 +39,7 @@ struct sr_store_impl {
 	int64_t (*view_schema_version)(const struct sr_view *v); /* NULL: 0 */
 	void (*remember)(struct sr_store *st, struct sr_bytes path, uint64_t signature); /* NULL: nothing to remember */
 
+	bool (*is_quiet)(struct sr_store *st); /* of one that is to be watched; NULL: as sr_watch_is_quiet says */
 	void (*grafted)(struct sr_store *st); /* NULL: nothing hangs on it */
 	void (*rots)(struct sr_store *st, bool any); /* NULL: nothing is cached */
 	void (*reconsider)(struct sr_store *st); /* other exclusions: forget what was derived from the old ones; NULL: nothing is */
@@ -67,6 +68,7 @@ struct sr_store {
 	bool ours, alone;
 	bool overwritten; /* another content was put into the file, beside the log of what was there */
 	const struct sr_tree_key *key; /* BORROWED */
+	struct sr_watch *watch; /* or NULL */
 };
 
 /* The common part of a view: first member of the kind's own struct. */
@@ -87,6 +89,9 @@ SR_MUST enum sr_status sr_sqlite_open(struct sr_store **out, const struct sr_sto
 
 /* Append one unknown path (COPIES it into one allocation that sr_scan_free frees).  store.c sorts the list after the scan. */
 void sr_scan_add_unknown(struct sr_scan *scan, struct sr_bytes path, enum sr_unknown_why why);
+
+/* Add what another scan had listed. */
+void sr_scan_copy_unknown(struct sr_scan *to, const struct sr_scan *from);
 
 /* Make the directories above the store (0755), as for mkdir -p; they belong to Owner= and Group=, where given. */
 SR_MUST enum sr_status sr_make_parents(const struct sr_store *st, struct sr_err *err);

@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/store/watch.h"
+
 #define CLEARLY_LATER_MS 50
 #define QUIET_MS      60000 /* nobody committed for so long: a checkpoint meets no other one */
 #define NEW_FILE_MODE 0640
@@ -447,11 +449,36 @@ static void checkpoint_when_quiet(struct sr_sql_store *s)
 		return;
 	}
 	wal = sr_format("%s-wal", s->st.path);
+	s->idle = now - s->quiet_since >= QUIET_MS;
 	if (now - s->quiet_since >= QUIET_MS && stat(wal, &sb) == 0 && (uint64_t)sb.st_size > s->st.wal_limit) {
 		sqlite3_wal_checkpoint_v2(s->main.db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL); /* not done: another minute */
 		s->quiet_since = now;
 	}
 	free(wal);
+}
+
+static bool checkpoint_may_be_due(const struct sr_sql_store *s)
+{
+	return !s->st.ours && s->st.wal_limit && !s->idle && sr_ticks_ms() - s->quiet_since >= QUIET_MS;
+}
+
+/* Our own commits, a marker's among them, are told of as anybody's are; but data_version is not moved by them. */
+static bool is_quiet(struct sr_store *st)
+{
+	struct sr_sql_store *s = (struct sr_sql_store *)st;
+	int64_t version;
+
+	if (!s->main.db || s->viewed || s->apply || !s->gate.closed || checkpoint_may_be_due(s))
+		return false;
+	if (sr_watch_is_quiet(st->watch))
+		return true;
+	if (!sr_watch_take_written(st->watch))
+		return false;
+	s->idle = false;
+	if (sr_sql_int(&s->main, "PRAGMA main.data_version", &version, NULL) == SR_OK && version == s->gate.data_version)
+		return true;
+	sr_watch_written(st->watch);
+	return false;
 }
 
 static enum sr_presence presence_of(const struct sr_err *err, char why[256])
@@ -844,6 +871,7 @@ static const struct sr_store_impl sqlite_impl = {
 	.shed_stale_wal = shed_stale_wal,
 	.doubtful = doubtful,
 	.seen = seen_now,
+	.is_quiet = is_quiet,
 	.view_open = sr_sql_view_open,
 	.view_close = sr_sql_view_close,
 	.view_copy = sr_sql_view_copy,

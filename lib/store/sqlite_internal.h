@@ -139,6 +139,7 @@ struct sr_sql_store {
 	int64_t locked_at, held_ms;         /* tick of the last BEGIN IMMEDIATE of an apply, and what it came to */
 	bool viewed;                        /* the main view is open */
 	atomic_uint extras;                 /* extra views that are open */
+	bool idle;                          /* in that time its log was looked at, and nobody wrote to it since */
 	int64_t quiet_version, quiet_since; /* data_version at the last look, and the tick since which it has not moved */
 	struct timespec judged[2];          /* times of the file and of the log beside it when they were last held against each other */
 };

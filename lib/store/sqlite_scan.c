@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/store/watch.h"
+
 #define UNNAMED_MAX 1000 /* rows without a name that are listed, per table: nobody else can name them either */
 
 struct sql_view {
@@ -457,19 +459,13 @@ static bool nothing_new(const struct sr_sql_gate *gate, int64_t data_version, co
 	       sr_hash_eq(before, &gate->map) != gate->edited;
 }
 
-static void copy_unknown(struct sr_scan *to, const struct sr_scan *from)
-{
-	for (size_t i = 0; i < from->unknowns; i++)
-		sr_scan_add_unknown(to, from->unknown[i].path, from->unknown[i].why);
-}
-
 static void gate_shut(struct sr_sql_gate *gate, int64_t data_version, const struct sr_scan *scan)
 {
 	sr_sql_gate_open(gate);
 	gate->closed = true;
 	gate->data_version = data_version;
 	gate->map = scan->map;
-	copy_unknown(&gate->seen, scan);
+	sr_scan_copy_unknown(&gate->seen, scan);
 }
 
 /* --- views ------------------------------------------------------------------------------------------------------ */
@@ -484,6 +480,8 @@ enum sr_status sr_sql_view_open(struct sr_view **out, struct sr_store *st, enum 
 	view = sr_alloc(sizeof *view);
 	view->v = (struct sr_view){.st = st, .kind = kind};
 	view->sql = kind == SR_VIEW_MAIN ? &s->main : &view->own;
+	if (kind == SR_VIEW_MAIN && st->watch) /* before the snapshot: what is committed after it is told of again */
+		sr_watch_begin_database(st->watch);
 	if (kind == SR_VIEW_MAIN)
 		s->viewed = true;
 	else
@@ -542,7 +540,7 @@ enum sr_status sr_sql_view_scan(struct sr_view *v, struct sr_nodes *nodes, const
 		gate->edited = false;
 		out->map = *before;
 		out->same = true;
-		copy_unknown(out, &gate->seen);
+		sr_scan_copy_unknown(out, &gate->seen);
 		return SR_OK;
 	}
 	if (((struct sr_sql_store *)v->st)->rots)

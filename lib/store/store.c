@@ -10,6 +10,7 @@
 
 #include "lib/base/account.h"
 #include "lib/store/exclude.h"
+#include "lib/store/watch.h"
 
 /* ---- the common part ---- */
 
@@ -97,6 +98,7 @@ void sr_store_close(struct sr_store *st)
 {
 	if (!st)
 		return;
+	sr_watch_free(st->watch);
 	st->impl->close(st);
 	fini(st);
 	free(st);
@@ -130,8 +132,12 @@ bool sr_store_exclude_is(const struct sr_store *st, const char *const *globs, si
 
 void sr_store_set_exclude(struct sr_store *st, const char *const *globs, size_t n)
 {
+	sr_watch_hold(st->watch);
 	free_exclude(st);
 	copy_exclude(st, globs, n);
+	sr_watch_release(st->watch);
+	if (st->watch)
+		sr_watch_lose(st->watch);
 	if (st->impl->reconsider)
 		st->impl->reconsider(st);
 }
@@ -154,6 +160,8 @@ enum sr_presence sr_store_look(struct sr_store *st, struct sr_marker *marker, bo
 	*marker = (struct sr_marker){0};
 	*has_content = false;
 	why[0] = '\0';
+	if (st->watch)
+		sr_watch_look(st->watch);
 	return st->impl->look(st, marker, has_content, why);
 }
 
@@ -192,6 +200,32 @@ bool sr_store_doubtful(struct sr_store *st, const struct sr_store_seen *seen)
 struct sr_store_seen sr_store_seen(struct sr_store *st)
 {
 	return st->impl->seen(st);
+}
+
+/* ---- watching ---- */
+
+void sr_store_watch(struct sr_store *st, struct sr_watcher *watcher)
+{
+	assert(!st->watch);
+	st->watch = sr_watch_new(watcher, st);
+}
+
+bool sr_store_is_quiet(struct sr_store *st)
+{
+	return st->watch && (st->impl->is_quiet ? st->impl->is_quiet(st) : sr_watch_is_quiet(st->watch));
+}
+
+void sr_store_taken(struct sr_store *st)
+{
+	if (st->watch)
+		sr_watch_taken(st->watch);
+}
+
+void sr_store_watch_report(struct sr_store *st, struct sr_watch_report *out)
+{
+	*out = (struct sr_watch_report){0};
+	if (st->watch)
+		sr_watch_report(st->watch, out);
 }
 
 /* ---- reading ---- */
@@ -241,6 +275,12 @@ void sr_scan_add_unknown(struct sr_scan *scan, struct sr_bytes path, enum sr_unk
 	if ((scan->unknowns & (scan->unknowns - 1)) == 0) /* full at every power of two */
 		scan->unknown = sr_realloc(scan->unknown, (scan->unknowns ? 2 * scan->unknowns : 1) * sizeof(*scan->unknown));
 	scan->unknown[scan->unknowns++] = (struct sr_unknown){sr_bytes(copy, path.len), why};
+}
+
+void sr_scan_copy_unknown(struct sr_scan *to, const struct sr_scan *from)
+{
+	for (size_t i = 0; i < from->unknowns; i++)
+		sr_scan_add_unknown(to, from->unknown[i].path, from->unknown[i].why);
 }
 
 static int by_path(const void *a, const void *b)

@@ -103,6 +103,24 @@ SR_MUST enum sr_status sr_store_shed_stale_wal(struct sr_store *st, const struct
  * then proves nothing. */
 bool sr_store_doubtful(struct sr_store *st, const struct sr_store_seen *seen);
 
+/* --- watching ----------------------------------------------------------------------------------------------------------- */
+
+/* From now on what changes is told by inotify, as far as it can be: scans look at what was told of, and at all now and then; watcher.h, watch.h.
+ * BORROWS watcher, until the store is closed.  Once. */
+struct sr_watcher;
+void sr_store_watch(struct sr_store *st, struct sr_watcher *watcher);
+/* Watched, and nothing was told since the last look and scan, which the caller took: both would find what they found.  Opens nothing. */
+bool sr_store_is_quiet(struct sr_store *st);
+/* What the last scan saw is in the caller's map now.  Until then the next one looks at it once more. */
+void sr_store_taken(struct sr_store *st);
+struct sr_watch_report {
+	bool asked, watched;    /* asked: sr_store_watch was called */
+	size_t directories;
+	char why[160];          /* not watched: for what */
+	uint64_t full, partial; /* scans that went through */
+};
+void sr_store_watch_report(struct sr_store *st, struct sr_watch_report *out); /* from any thread that uses the store */
+
 /* --- reading -------------------------------------------------------------------------------------------------------- */
 
 enum sr_view_kind {
