@@ -138,7 +138,14 @@ $(B)/tests/load: $(B)/obj/tests/load/load.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@ $(PACKAGE_LIBS)
 
-check: all $(TESTS) $(SIMULATORS) $(FUZZERS) $(CRASH) $(B)/tests/load
+# What `make bench` compares with: tests/bench.
+BENCH := $(B)/tests/bench_hello $(B)/tests/bench_walk
+$(BENCH): $(B)/tests/bench_%: $(B)/obj/tests/bench/%.o
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@ $(PACKAGE_LIBS)
+
+check: all $(TESTS) $(SIMULATORS) $(FUZZERS) $(CRASH) $(B)/tests/load $(BENCH)
 	@BUILD=$(B) tests/run -t '$(T)' unit fuzz sim crash e2e
 
 SEEDS ?= 1000
@@ -192,7 +199,7 @@ load: all $(B)/tests/load
 soak: all $(SIMULATORS)
 	@BIN=$(B)/bin BUILD=$(B) scripts/soak
 
-bench: all
+bench: all $(BENCH)
 	@BIN=$(B)/bin BUILD=$(B) QUICK='$(QUICK)' T='$(T)' tests/bench/run
 
 FILES ?= 100000

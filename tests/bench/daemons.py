@@ -19,11 +19,11 @@ NEVER = 3600  # seconds between check-ins that are not to come by themselves
 
 
 class Cluster:
-    def __init__(self, top, webservers=("A",), resources=None, users=None, interval=NEVER, lines=(), relay=None):
+    def __init__(self, top, webservers=("A",), resources=None, users=None, interval=NEVER, lines=(), relay=None, rest=2.1):
         """resources and users: where the stores of a webserver lie, if not below TOP: {NAME: PATH}."""
         self.top, self.webservers, self.interval, self.lines = os.path.abspath(top), tuple(webservers), interval, list(lines)
         self.resources, self.users = resources or {}, users or {}
-        self.port, self.relay, self.running, self.url, self.connections = 0, relay, {}, {}, {}
+        self.port, self.relay, self.rest, self.running, self.url, self.connections = 0, relay, rest, {}, {}, {}
         for name in ("datastore", *webservers):
             os.makedirs(f"{self.top}/{name}")
             self.configure(name)
@@ -112,6 +112,7 @@ class Cluster:
             daemon.kill()
             daemon.wait()
         self.running.clear()
+        self.connections.clear()
 
     def forget(self, name):
         """As if it had never run: its state, and what it left in a store that stays."""
@@ -151,11 +152,14 @@ class Cluster:
     def tree(self, name="datastore"):
         return json.loads(self._get(name, "/api/tree", self.secret())[1])
 
-    def counters(self, name):
-        """Of its rounds so far: requests, sent, received."""
+    def metrics(self, name):
+        """Unlike status() no reason for a webserver to ask the datastore for anything."""
         text = self._get(name, "/metrics", self.secret())[1].decode()
-        found = dict(re.findall(r"^(sameroot_round_\w+_total) (\S+)$", text, re.M))
-        return [int(float(found[f"sameroot_round_{what}_total"])) for what in ("requests", "sent_bytes", "received_bytes")]
+        return {key: float(value) for key, value in re.findall(r"^(sameroot_\S+) (\S+)$", text, re.M)}
+
+    def rounds(self, name):
+        """Of a webserver: how many went through."""
+        return self.metrics(name).get('sameroot_rounds_total{outcome="ok"}', 0)
 
     # --- rounds ----------------------------------------------------------------------------------------------------------------
 
@@ -173,7 +177,7 @@ class Cluster:
 
     def settle(self, *names):
         """Files that changed within 2 s of a scan are looked at again by the next one: until there are none, and all is in step."""
-        time.sleep(2.1)
+        time.sleep(self.rest)
         for name in names or self.webservers:
             self.round(name)
         for name in names or self.webservers:
@@ -184,9 +188,9 @@ class Cluster:
         return self.timed(name, lambda: None)
 
     def timed(self, name, change, there=None):
-        """From just before change() until its files are at the datastore (there(), of them) and the webserver knows that."""
+        """From just before change() until the datastore has what was changed (there()) and the webserver knows that."""
         pids = [self.pid("datastore"), self.pid(name)]
-        before, rounds = self.counters(name), self.status(name)["rounds"]
+        before = self.metrics(name)
         for pid in pids:
             process.reset_high_water(pid)
         began = time.monotonic()
@@ -194,17 +198,21 @@ class Cluster:
         self.running[name].send_signal(signal.SIGUSR1)
         if there:
             wait_for("the datastore has it", there, pause=0.0002)
-        wait_for(f"a round of {name}", lambda: self._well(name, rounds), pause=0.0001)
+        after = wait_for(f"a round of {name}", lambda: self._well(name, before, there), pause=0.0001)
         sample = Sample(seconds=time.monotonic() - began)
         sample.memory = max(process.high_water(pid) for pid in pids)
-        sample.requests, sample.sent, sample.received = (b - a for a, b in zip(before, self.counters(name)))
+        sample.requests, sample.sent, sample.received = (int(after[key] - before[key]) for key in (
+            f"sameroot_round_{what}_total" for what in ("requests", "sent_bytes", "received_bytes")))
         return sample
 
-    def _well(self, name, rounds):
-        status = self.status(name)
-        if status["trouble"]:
-            raise Failed(f"{name}: {status['trouble']}")
-        return status["rounds"] > rounds and status["in_sync"] and status["root"] == status["datastore"]["root"]
+    def _well(self, name, before, changed):
+        """Its counters, if it has done a round since and has what the datastore has."""
+        now = self.metrics(name)
+        rounds = {key for key in now if key.startswith("sameroot_rounds_total") and now[key] > before.get(key, 0)}
+        ok = 'sameroot_rounds_total{outcome="ok"}'
+        if rounds - {ok}:
+            raise Failed(f"{name}: {self.status(name)['trouble']}")
+        return ok in rounds and now["sameroot_in_sync"] and (not changed or self.tree(name)["root"] == self.tree()["root"]) and now
 
     def wait_in_step(self, *names):
         """Until these have the datastore's root."""
@@ -212,5 +220,4 @@ class Cluster:
             wait_for(f"{name} is in step", lambda: self._in_step(name), pause=0.02)
 
     def _in_step(self, name):
-        status = self.status(name)
-        return status.get("in_sync") and status["root"] == self.tree()["root"]
+        return self.metrics(name).get("sameroot_in_sync") and self.tree(name)["root"] == self.tree()["root"]

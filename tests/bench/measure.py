@@ -9,9 +9,18 @@ import sys
 import data
 import peers
 from daemons import Cluster
+from process import Sample, run
 
 SLOW = 20  # seconds: what takes longer is run twice only
 OURS = "sameroot"
+WORKLOADS = {}  # name: (title, function of a Workload), in their order
+
+
+def workload(name, title):
+    def register(function):
+        WORKLOADS[name] = (title, function)
+        return function
+    return register
 
 
 @dataclasses.dataclass
@@ -27,13 +36,21 @@ class Size:
     idle: int            # of W7, seconds
     wrk: int             # of W8, seconds
     growth: tuple        # of W9
-    slow_peers: bool     # those that take minutes, too
+    patience: int        # seconds that one run of a peer may be known to take
+    rest: float          # seconds from a change to the next scan, which does not trust what changed within 2 s before it
+
+    @property
+    def large_mib(self):
+        return self.large >> 20
+
+    def words(self, title):
+        return title.format(large_mib=self.large_mib, **vars(self))
 
 
 SIZES = {
-    "full": Size(5, 100_000, 1_000_000, (10_000, 100_000), 1 << 30, 1_000_000, 100, 60, 10, (10_000, 100_000, 1_000_000), True),
-    "quick": Size(3, 10_000, 30_000, (1000, 5000), 64 << 20, 100_000, 10, 10, 1, (1000, 10_000, 30_000), False),
-    "tiny": Size(1, 200, 400, (10, 100), 2 << 20, 1000, 2, 1, 1, (100, 200), False),
+    "full": Size(5, 100_000, 1_000_000, (10_000, 100_000), 1 << 30, 1_000_000, 100, 60, 10, (10_000, 100_000, 1_000_000), 600, 2.1),
+    "quick": Size(3, 10_000, 30_000, (1000, 5000), 32 << 20, 50_000, 8, 10, 1, (1000, 10_000, 30_000), 15, 2.1),
+    "tiny": Size(1, 200, 400, (10, 100), 2 << 20, 1000, 2, 1, 1, (100, 200), 5, 0),
 }
 
 
@@ -77,7 +94,8 @@ class Reach:
 
 class Workload:
     def __init__(self, bench, name, title):
-        self.bench, self.name, self.title, self.cases, self.reaches, self.remarks, self.failed = bench, name, title, [], [], [], None
+        self.bench, self.name, self.title, self.cases, self.reaches, self.remarks, self.failed, self.took = \
+            bench, name, title, [], [], [], None, 0
 
     def case(self, what):
         self.cases.append(Case(what))
@@ -85,19 +103,27 @@ class Workload:
 
     def measure(self, what, tools, runs=None):
         """Each tool's function once, and so on again; it gives a Sample.  A tool whose function is None is absent."""
-        case, most = self.case(what), runs or self.bench.size.runs
-        k = 0
+        case, most, k = self.case(what), runs or self.bench.size.runs, 0
         while k < most:
             longest = 0
             for tool, function in tools.items():
                 if function is None:
                     continue
-                os.sync()
+                if self.bench.size.rest:
+                    os.sync()
                 sample = function()
                 case.samples.setdefault(tool, []).append(sample)
                 longest = max(longest, sample.seconds or 0)
                 self.say(case, tool, sample)
             most, k = min(most, 2) if longest >= SLOW else most, k + 1
+        return case
+
+    def series(self, what, tool, n, function):
+        """n times one function, for its distribution."""
+        case = self.case(what)
+        for _ in range(n):
+            case.samples.setdefault(tool, []).append(function())
+        self.say(case, tool, Sample(seconds=case.median(tool)))
         return case
 
     def say(self, case, tool, sample):
@@ -132,7 +158,7 @@ class Bench:
         return path
 
     def cluster(self, **options):
-        cluster = Cluster(self.fresh("cluster"), **options)
+        cluster = Cluster(self.fresh("cluster"), rest=self.size.rest, **options)
         self.stopping.append(cluster.kill)
         return cluster
 
@@ -142,10 +168,10 @@ class Bench:
         self.stopping.append(daemon.stop)
         return daemon
 
-    def synced(self, n, least=1024, most=8192):
+    def synced(self, n):
         """A webserver A with n files, and a datastore that has them, too; both stopped.  Made once."""
         if n not in self.clusters:
-            cluster = self.cluster(resources={"A": self.tree(n, least, most)})
+            cluster = self.cluster(resources={"A": self.tree(n, *((1024, 8192) if n <= 200_000 else (16, 256)))})
             cluster.start("datastore")
             cluster.once("A")
             cluster.start("A")
@@ -168,10 +194,10 @@ class Bench:
         os.makedirs(target)
         for entry in os.listdir(source):
             if entry != ".sameroot":
-                peers.process.run(["cp", "-al", f"{source}/{entry}", target])
+                run(["cp", "-al", f"{source}/{entry}", target])
         return target
 
     def stop(self):
+        """Whatever runs still."""
         for stop in reversed(self.stopping):
             stop()
-        self.stopping.clear()

@@ -5,8 +5,8 @@ import threading
 
 
 class Relay:
-    def __init__(self, port):
-        self.port, self.up, self.down, self.requests, self.request = port, 0, 0, 0, b""
+    def __init__(self):
+        self.port, self.up, self.down, self.requests, self.request = 0, 0, 0, 0, b""  # port: of the datastore
         self.lock = threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listening_on = self.listener.getsockname()[1]

@@ -109,7 +109,7 @@ def as_json(result):
                 "why": reach.why or None}
     return {**result, "workloads": [
         {"name": w.name, "title": w.title, "cases": [case_json(c) for c in w.cases], "reaches": [reach_json(r) for r in w.reaches],
-         "remarks": w.remarks, "failed": w.failed} for w in result["workloads"]]}
+         "remarks": w.remarks, "failed": w.failed, "took_seconds": w.took} for w in result["workloads"]]}
 
 
 # --- the plot -------------------------------------------------------------------------------------------------------------------------
