@@ -186,7 +186,8 @@ static void applied(void *ctx, size_t k, const struct sr_leaf *leaf, uint64_t si
 
 static enum sr_status apply(struct filling *f, struct sr_leaves *leaves)
 {
-	static const struct sr_apply_ops ops = {.clash = always, .in_the_way = make_way, .displaced = let_go, .applied = applied};
+	const struct sr_apply_ops ops = {
+		.most_equals.rows = f->x->o->config->max_leaves, .clash = always, .in_the_way = make_way, .displaced = let_go, .applied = applied};
 	enum sr_status rc = SR_OK;
 
 	if (!sr_leaves_count(leaves))
