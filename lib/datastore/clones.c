@@ -280,8 +280,8 @@ enum sr_status sr_ds_token_put(void *ctx, struct sr_request *req, struct sr_err 
 
 	if (rc == SR_OK)
 		rc = sr_request_read_all(req, &body, MOST_BODY, err);
-	if (rc == SR_OK && !sr_ds_parse_uuid(sr_request_arg_text(req, 0), &webserver))
-		rc = sr_err_set(err, SR_E_DATA, "a webserver is named by its UUID");
+	if (rc == SR_OK)
+		rc = sr_ds_webserver_uuid(d, sr_request_arg_text(req, 0), &webserver, err);
 	if (rc == SR_OK && !sr_datastore_ready(d, why))
 		rc = not_ready(d, req, why, err);
 	if (rc == SR_OK)

@@ -588,6 +588,8 @@ enum sr_status sr_ds_token_put(void *ctx, struct sr_request *req, struct sr_err 
 
 /* With dashes or without. */
 SR_MUST bool sr_ds_parse_uuid(const char *text, struct sr_uuid *out);
+/* Can a webserver be called so?  SR_E_DATA: no UUID, or that of nobody, or this datastore's own. */
+SR_MUST enum sr_status sr_ds_webserver_uuid(const struct sr_datastore *d, const char *text, struct sr_uuid *out, struct sr_err *err);
 
 /* --- conflicts.c --------------------------------------------------------------------------------------------------- */
 

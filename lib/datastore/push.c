@@ -412,14 +412,13 @@ static enum sr_status settle(struct sr_ds_push *p, bool all, struct sr_err *err)
 	return cancel(p, err);
 }
 
-static enum sr_status query_uuid(struct sr_request *req, const char *name, bool needed, struct sr_uuid *out, struct sr_err *err)
+/* "-": none. */
+static enum sr_status query_prev(struct sr_request *req, struct sr_uuid *out, struct sr_err *err)
 {
-	const char *text = sr_request_query_text(req, name);
+	const char *text = sr_request_query_text(req, "prev");
 
-	if ((!text || !strcmp(text, "-")) && !needed)
-		return SR_OK;
-	if (!text || !sr_ds_parse_uuid(text, out) || (needed && sr_uuid_none(out)))
-		return sr_err_set(err, SR_E_DATA, "%s=UUID is missing or malformed", name);
+	if (text && strcmp(text, "-") != 0 && !sr_ds_parse_uuid(text, out))
+		return sr_err_set(err, SR_E_DATA, "prev=UUID is malformed");
 	return SR_OK;
 }
 
@@ -435,9 +434,9 @@ enum sr_status sr_ds_settle_handler(void *ctx, struct sr_request *req, struct sr
 	else if (!sr_ds_parse_uuid(sr_request_arg_text(req, 0), &p.head.id) || sr_uuid_none(&p.head.id))
 		rc = sr_err_set(err, SR_E_DATA, "the id of a push is a UUID");
 	if (rc == SR_OK)
-		rc = query_uuid(req, "webserver", true, &p.head.webserver, err);
+		rc = sr_ds_webserver_uuid(ctx, sr_request_query_text(req, "webserver"), &p.head.webserver, err);
 	if (rc == SR_OK && !all)
-		rc = query_uuid(req, "prev", false, &p.head.prev, err);
+		rc = query_prev(req, &p.head.prev, err);
 	if (rc == SR_OK) {
 		pthread_mutex_lock(&p.d->writer);
 		rc = settle(&p, all, err);

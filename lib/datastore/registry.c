@@ -550,8 +550,8 @@ enum sr_status sr_ds_webserver_put(void *ctx, struct sr_request *req, struct sr_
 	struct sr_uuid uuid;
 	enum sr_status rc = sr_request_read_all(req, &body, MOST_BODY, err);
 
-	if (rc == SR_OK && !sr_ds_parse_uuid(sr_request_arg_text(req, 0), &uuid))
-		rc = sr_err_set(err, SR_E_DATA, "a webserver is named by its UUID");
+	if (rc == SR_OK)
+		rc = sr_ds_webserver_uuid(ctx, sr_request_arg_text(req, 0), &uuid, err);
 	if (rc == SR_OK)
 		rc = sr_ds_webserver_tell(ctx, &uuid, sr_buf_view(&body), sr_request_peer(req), err);
 	if (rc == SR_E_FULL)

@@ -16,6 +16,18 @@ bool sr_ds_parse_uuid(const char *text, struct sr_uuid *out)
 	return !sr_uuid_parse(out, text) || sr_unhex(out->b, sizeof(out->b), sr_bytes_of(text));
 }
 
+static bool is_own(const struct sr_datastore *d, const struct sr_uuid *uuid)
+{
+	return memcmp(uuid->b, d->r->node.b, sizeof uuid->b) == 0;
+}
+
+enum sr_status sr_ds_webserver_uuid(const struct sr_datastore *d, const char *text, struct sr_uuid *out, struct sr_err *err)
+{
+	if (!text || !sr_ds_parse_uuid(text, out) || sr_uuid_none(out))
+		return sr_err_set(err, SR_E_DATA, "a webserver is named by its UUID");
+	return is_own(d, out) ? sr_err_set(err, SR_E_DATA, "this is the datastore's own UUID, and no webserver's") : SR_OK;
+}
+
 void sr_ds_reply_json(struct sr_request *req, int status, json_t *json)
 {
 	char *text = json_dumps(json, JSON_COMPACT);
@@ -38,7 +50,7 @@ struct visit { /* what one GET /api/tree is about */
 
 #define MOST_WAIT_S 86400
 
-static enum sr_status read_visit(struct sr_request *req, struct visit *v, struct sr_err *err)
+static enum sr_status read_visit(const struct sr_datastore *d, struct sr_request *req, struct visit *v, struct sr_err *err)
 {
 	const char *check_in = sr_request_header(req, SR_HEADER_CHECK_IN), *key = sr_request_header(req, SR_HEADER_KEY);
 	const char *wait = sr_request_query_text(req, "wait");
@@ -52,7 +64,9 @@ static enum sr_status read_visit(struct sr_request *req, struct visit *v, struct
 	if (!check_in)
 		return SR_OK;
 	v->known_peer = true;
-	return sr_check_in_parse(check_in, &v->c, err);
+	if (sr_check_in_parse(check_in, &v->c, err) != SR_OK)
+		return err->code;
+	return is_own(d, &v->c.node) ? sr_err_set(err, SR_E_DATA, "header " SR_HEADER_CHECK_IN ": it is this datastore's own UUID") : SR_OK;
 }
 
 /* Everything below: with face held. */
@@ -211,7 +225,7 @@ static enum sr_status get_tree(void *ctx, struct sr_request *req, struct sr_err 
 	enum sr_status rc = sr_ds_protocol_check(d, req, err);
 
 	if (rc == SR_OK)
-		rc = read_visit(req, &v, err);
+		rc = read_visit(d, req, &v, err);
 	if (rc != SR_OK)
 		return rc;
 	pthread_mutex_lock(&d->face);

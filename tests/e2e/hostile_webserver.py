@@ -391,6 +391,11 @@ req("an upload for a database", "PUT", f"/api/upload/{H.hex()}?store=users.db&si
 req("an upload beyond its end", "PUT", f"/api/upload/{H.hex()}?store=resources&size={2 << 20}&offset={3 << 20}", b"x")
 PUT = f"/api/webservers/{US}"
 req("a webserver that is new", "PUT", PUT, json.dumps({"name": "evil"}))
+for whose, other in ("nobody's UUID", str(uuid.UUID(int=0))), ("the datastore's own UUID", info["node"]):
+    req("a webserver of " + whose, "PUT", f"/api/webservers/{other}", json.dumps({"name": "evil"}))
+    req("a token of " + whose, "PUT", f"/api/webservers/{other}/token", json.dumps({"old": None, "n": 1, "new": US, "addr": "a", "interval": 1}))
+    req("all pushes of " + whose + ", to be cancelled", "DELETE", f"/api/push/all?webserver={other}")
+    req("a check-in of " + whose, "GET", "/api/tree", headers=AUTH | {"Sameroot-Check-In": f"{other.replace('-', '')} - 0 0 - -"})
 req("a webserver's word of itself, 70,000 bytes", "PUT", PUT, json.dumps({"name": "x" * 70000}))
 req("of a status of 60,000 bytes", "PUT", PUT, json.dumps({"status": {"x": "y" * 60000}}))
 req("3,000 levels of JSON", "PUT", PUT, b"[" * 3000)
