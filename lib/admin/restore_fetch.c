@@ -101,7 +101,7 @@ static void add_bytes(void *ctx, uint64_t bytes)
 static enum sr_status fetch_large(struct fetching *f, const struct sr_leaf *leaf, struct sr_err *err)
 {
 	struct sr_leaf staged = {0};
-	enum sr_status rc = sr_fetch_file(f->s->client, f->st, leaf, add_bytes, &f->x->progress, &f->stage, &staged, err);
+	enum sr_status rc = sr_fetch_file(f->s->client, f->st, leaf, leaf->path, add_bytes, &f->x->progress, &f->stage, &staged, err);
 
 	if (rc == SR_E_NOTFOUND || rc == SR_E_GONE) {
 		f->gone++;

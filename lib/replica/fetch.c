@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/replica/fetch_internal.h"
 #include "lib/replica/wire.h"
 
 #define FRAME_MAX (1u << 30) /* of one row; SQLite's own limit on a row is about this */
@@ -123,26 +124,19 @@ enum sr_status sr_fetch_bundle(struct sr_client *client, const struct sr_tree_ke
 
 /* --- a large file ---------------------------------------------------------------------------------------------------- */
 
-struct file {
-	struct sr_client *client;
-	struct sr_store *st;
-	const struct sr_leaf *leaf;
-	struct sr_stage *stage;
-	sr_fetched_fn *fetched;
-	void *ctx;
-};
-
 /* Where the other side has it; no path if that would make a request too long, then it looks everywhere. */
-static char *blob_target(const struct file *f)
+char *sr_fetch_target(const struct sr_fetch *f, const char *rest, const char *query)
 {
 	struct sr_buf text = {0}, target = {0};
 	char hash[SR_HASH_TEXT];
 
 	sr_hash_text(hash, &f->leaf->to.hash);
 	sr_leaf_path_text(&text, sr_store_name(f->st), SR_KIND_FILES, f->leaf->path);
-	sr_buf_printf(&target, "/api/blob/%s", hash);
+	sr_buf_printf(&target, "/api/blob/%s%s", hash, rest);
+	if (*query)
+		sr_buf_printf(&target, "?%s", query);
 	if (text.len <= HINT_MAX) {
-		sr_buf_printf(&target, "?path=");
+		sr_buf_printf(&target, *query ? "&path=" : "?path=");
 		sr_percent(&target, sr_buf_view(&text), "/");
 	}
 	sr_buf_free(&text);
@@ -150,7 +144,7 @@ static char *blob_target(const struct file *f)
 }
 
 /* Does the answer begin at `have`, and is the whole of the size that was asked for?  A 200 is all of it, from the beginning. */
-static enum sr_status check_answer(struct file *f, const struct sr_answer *answer, uint64_t *have, struct sr_err *err)
+static enum sr_status check_answer(struct sr_fetch *f, const struct sr_answer *answer, uint64_t *have, struct sr_err *err)
 {
 	const char *range = sr_answer_header(answer, "Content-Range");
 	uint64_t from, to, total;
@@ -165,7 +159,7 @@ static enum sr_status check_answer(struct file *f, const struct sr_answer *answe
 	return SR_OK;
 }
 
-static enum sr_status read_mtime(const struct sr_answer *answer, int64_t *out, struct sr_err *err)
+enum sr_status sr_fetch_mtime(const struct sr_answer *answer, int64_t *out, struct sr_err *err)
 {
 	const char *text = sr_answer_header(answer, SR_HEADER_MTIME);
 	char end;
@@ -173,7 +167,7 @@ static enum sr_status read_mtime(const struct sr_answer *answer, int64_t *out, s
 	return text && sscanf(text, "%" SCNd64 "%c", out, &end) == 1 ? SR_OK : sr_err_set(err, SR_E_DATA, "blob: without its mtime");
 }
 
-static enum sr_status take_stream(struct file *f, struct sr_stream *stream, uint64_t left, struct sr_err *err)
+static enum sr_status take_stream(struct sr_fetch *f, struct sr_stream *stream, uint64_t left, struct sr_err *err)
 {
 	uint8_t *chunk = sr_alloc(CHUNK);
 	enum sr_status rc = SR_OK;
@@ -195,11 +189,11 @@ static enum sr_status take_stream(struct file *f, struct sr_stream *stream, uint
 }
 
 /* All that is missing, into the open part. */
-static enum sr_status fetch_rest(struct file *f, uint64_t have, int64_t *mtime_ns, struct sr_err *err)
+static enum sr_status fetch_rest(struct sr_fetch *f, uint64_t have, int64_t *mtime_ns, struct sr_err *err)
 {
 	char range[64];
 	const char *headers[] = {range, NULL};
-	char *target = blob_target(f);
+	char *target = sr_fetch_target(f, "", "");
 	struct sr_call call = {.target = target, .headers = have ? headers : NULL};
 	struct sr_answer answer = {0};
 	struct sr_stream *stream = NULL;
@@ -210,7 +204,7 @@ static enum sr_status fetch_rest(struct file *f, uint64_t have, int64_t *mtime_n
 	if (rc == SR_OK)
 		rc = check_answer(f, &answer, &have, err);
 	if (rc == SR_OK)
-		rc = read_mtime(&answer, mtime_ns, err);
+		rc = sr_fetch_mtime(&answer, mtime_ns, err);
 	if (rc == SR_OK)
 		f->fetched(f->ctx, have);
 	if (rc == SR_OK)
@@ -221,36 +215,54 @@ static enum sr_status fetch_rest(struct file *f, uint64_t have, int64_t *mtime_n
 	return rc;
 }
 
-/* *again: what was here before is not the beginning of it. */
-static enum sr_status fetch_once(struct file *f, struct sr_leaf *staged, bool *again, struct sr_err *err)
+/* Is it the delta's own trouble, which the whole content would not have? */
+static bool is_of_delta(const struct sr_fetch *f, enum sr_status rc)
+{
+	return rc != SR_OK && rc != SR_E_UNAVAILABLE && rc != SR_E_AUTH && !f->unwritten;
+}
+
+/* *again: what was here before is not the beginning of it, or the delta was none. */
+static enum sr_status fetch_once(struct sr_fetch *f, struct sr_leaf *staged, bool *again, struct sr_err *err)
 {
 	uint64_t have = 0;
 	enum sr_status rc = sr_stage_resume(&f->stage, f->st, &f->leaf->to, &have, err);
 
 	*again = false;
-	if (rc == SR_OK)
+	if (rc == SR_OK && f->old >= 0) {
+		rc = sr_fetch_delta(f, have, &staged->mtime_ns, err);
+		if (is_of_delta(f, rc)) {
+			*again = true;
+			sr_fetch_forget_old(f);
+			return SR_OK;
+		}
+	} else if (rc == SR_OK) {
 		rc = fetch_rest(f, have, &staged->mtime_ns, err);
+	}
 	if (rc == SR_OK) {
 		rc = sr_stage_finish(f->stage, &f->leaf->to, staged->mtime_ns, staged, err);
-		*again = rc == SR_E_DATA && have;
+		*again = rc == SR_E_DATA && (have || f->old >= 0);
+		if (!have)
+			sr_fetch_forget_old(f);
 		if (rc == SR_E_DATA)
 			rc = SR_E_NOTFOUND; /* the file changed there while it was sent */
 	}
 	return rc;
 }
 
-enum sr_status sr_fetch_file(struct sr_client *client, struct sr_store *st, const struct sr_leaf *leaf, sr_fetched_fn *fetched, void *ctx,
-			     struct sr_stage **stage, struct sr_leaf *staged, struct sr_err *err)
+enum sr_status sr_fetch_file(struct sr_client *client, struct sr_store *st, const struct sr_leaf *leaf, struct sr_bytes like,
+			     sr_fetched_fn *fetched, void *ctx, struct sr_stage **stage, struct sr_leaf *staged, struct sr_err *err)
 {
-	struct file f = {.client = client, .st = st, .leaf = leaf, .fetched = fetched, .ctx = ctx};
+	struct sr_fetch f = {.client = client, .st = st, .leaf = leaf, .fetched = fetched, .ctx = ctx, .old = -1};
 	bool again = true;
 	enum sr_status rc = SR_OK;
 
+	sr_fetch_find_old(&f, like);
 	while (again) {
 		sr_stage_free(f.stage);
 		f.stage = NULL;
 		rc = fetch_once(&f, staged, &again, err);
 	}
+	sr_fetch_forget_old(&f);
 	*stage = f.stage;
 	return rc;
 }

@@ -28,10 +28,12 @@ SR_MUST enum sr_status sr_fetch_bundle(struct sr_client *client, const struct sr
 
 /* Bytes of a file came, or were here from an attempt before. */
 typedef void sr_fetched_fn(void *ctx, uint64_t bytes);
-/* GET /api/blob: the content of leaf->to into st's staging, going on where an attempt before was cut.  staged: stage, inode and mtime_ns are
- * filled, VALID UNTIL *stage is freed, which is the caller's to do whatever is returned.  SR_E_NOTFOUND, SR_E_GONE: it is not there any more. */
-SR_MUST enum sr_status sr_fetch_file(struct sr_client *client, struct sr_store *st, const struct sr_leaf *leaf, sr_fetched_fn *fetched,
-				     void *ctx, struct sr_stage **stage, struct sr_leaf *staged, struct sr_err *err);
+/* The content of leaf->to into st's staging, going on where an attempt before was cut: GET /api/blob; or, if a file like it is here, at the path
+ * `like`, only what that one lacks (delta.h).  staged: stage, inode and mtime_ns are filled, VALID UNTIL *stage is freed, which is the caller's to
+ * do whatever is returned.  SR_E_NOTFOUND, SR_E_GONE: it is not there any more. */
+SR_MUST enum sr_status sr_fetch_file(struct sr_client *client, struct sr_store *st, const struct sr_leaf *leaf, struct sr_bytes like,
+				     sr_fetched_fn *fetched, void *ctx, struct sr_stage **stage, struct sr_leaf *staged,
+				     struct sr_err *err);
 
 /* A leaf whose content was here; staged, VALID during the call, is as sr_fetch_file leaves it.  NULL: what is here is not what it should be, or
  * was needed by another leaf: as if it had not been sent, so that the next attempt asks for its content. */

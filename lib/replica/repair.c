@@ -222,7 +222,7 @@ enum sr_status sr_repair_fetch(struct sr_repair *p, struct sr_client *client, st
 		return fetch_row(p, client, err);
 	sr_stage_free(p->stage);
 	p->stage = NULL;
-	return sr_fetch_file(client, p->r->stores[p->i].store, &p->leaf, fetched, NULL, &p->stage, &p->leaf, err);
+	return sr_fetch_file(client, p->r->stores[p->i].store, &p->leaf, p->leaf.path, fetched, NULL, &p->stage, &p->leaf, err);
 }
 
 /* Does the tree still say so?  What is there the edit compares. */

@@ -13,6 +13,7 @@
 #include "lib/base/file.h"
 #include "lib/replica/pin.h"
 #include "lib/replica/place.h"
+#include "lib/replica/serve_internal.h"
 #include "lib/replica/wire.h"
 
 #define LIST_LIMIT 10000 /* entries, unless the request says otherwise ... */
@@ -724,28 +725,6 @@ static bool find_blob(struct sr_replica *r, struct find *f, size_t *i)
 	return found;
 }
 
-static enum sr_status reply_blob(struct sr_request *req, const struct find *f, const struct sr_content *c, struct sr_err *err)
-{
-	uint64_t total = f->version.bytes, from = 0, length = total;
-	bool part = sr_range_parse(sr_request_header(req, "Range"), total, &from, &length);
-
-	if (part) {
-		char *range = sr_format("bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, from, from + length - 1, total);
-
-		sr_reply_header(req, "Content-Range", range);
-		free(range);
-	}
-	if (f->version.kind == SR_KIND_FILE) {
-		char *mtime = sr_format("%" PRId64, c->mtime_ns);
-
-		sr_reply_header(req, SR_HEADER_MTIME, mtime);
-		free(mtime);
-		return sr_reply_file(req, part ? 206 : 200, "application/octet-stream", c->fd, from, length, err);
-	}
-	sr_reply_bytes(req, part ? 206 : 200, "application/octet-stream", sr_bytes(c->record.at + from, length));
-	return SR_OK;
-}
-
 /* A file may be another by now: its size says so here, its hash is for the receiver to check. */
 static enum sr_status check_size(const struct sr_content *c, uint64_t bytes)
 {
@@ -820,16 +799,14 @@ static enum sr_status open_blob(struct sr_serve *sv, struct find *f, const struc
 	return rc == SR_E_NOTFOUND ? sr_err_set(err, rc, "no file or row has this content") : rc;
 }
 
-static enum sr_status get_blob(void *ctx, struct sr_request *req, struct sr_err *err)
+enum sr_status sr_serve_open_blob(struct sr_serve *sv, struct sr_request *req, struct sr_blob *out, struct sr_err *err)
 {
-	struct sr_serve *sv = ctx;
 	struct find f = {0};
 	struct place hint = {0};
 	struct sr_bytes text = {0};
-	struct sr_content content = {.fd = -1};
-	struct sr_buf record = {0};
 	enum sr_status rc;
 
+	*out = (struct sr_blob){.content.fd = -1};
 	if (!sr_hash_parse(&f.hash, sr_request_arg(req, 0)))
 		return sr_err_set(err, SR_E_DATA, "not a hash: 32 hexadecimal digits are");
 	rc = enter(sv, err);
@@ -838,15 +815,58 @@ static enum sr_status get_blob(void *ctx, struct sr_request *req, struct sr_err 
 	(void)sr_request_query(req, "path", &text);
 	rc = parse_place(sv, text, &hint, err);
 	if (rc == SR_OK)
-		rc = open_blob(sv, &f, &hint, &record, &content, err);
+		rc = open_blob(sv, &f, &hint, &out->record, &out->content, err);
+	out->key = sv->replica->key;
 	sr_replica_unuse(sv->replica); /* what is open now needs no store */
-	if (rc == SR_OK)
-		rc = reply_blob(req, &f, &content, err);
-	if (content.fd >= 0)
-		close(content.fd);
-	sr_buf_free(&record);
+	out->kind = f.version.kind;
+	out->bytes = f.version.bytes;
 	sr_buf_free(&hint.path);
 	sr_buf_free(&f.path);
+	return rc;
+}
+
+void sr_blob_close(struct sr_blob *b)
+{
+	if (b->content.fd >= 0)
+		close(b->content.fd);
+	sr_buf_free(&b->record);
+}
+
+void sr_blob_reply_mtime(struct sr_request *req, const struct sr_blob *b)
+{
+	char *mtime = sr_format("%" PRId64, b->content.mtime_ns);
+
+	sr_reply_header(req, SR_HEADER_MTIME, mtime);
+	free(mtime);
+}
+
+static enum sr_status reply_blob(struct sr_request *req, const struct sr_blob *b, struct sr_err *err)
+{
+	uint64_t total = b->bytes, from = 0, length = total;
+	bool part = sr_range_parse(sr_request_header(req, "Range"), total, &from, &length);
+
+	if (part) {
+		char *range = sr_format("bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, from, from + length - 1, total);
+
+		sr_reply_header(req, "Content-Range", range);
+		free(range);
+	}
+	if (b->kind == SR_KIND_FILE) {
+		sr_blob_reply_mtime(req, b);
+		return sr_reply_file(req, part ? 206 : 200, "application/octet-stream", b->content.fd, from, length, err);
+	}
+	sr_reply_bytes(req, part ? 206 : 200, "application/octet-stream", sr_bytes(b->content.record.at + from, length));
+	return SR_OK;
+}
+
+static enum sr_status get_blob(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	struct sr_blob blob;
+	enum sr_status rc = sr_serve_open_blob(ctx, req, &blob, err);
+
+	if (rc == SR_OK)
+		rc = reply_blob(req, &blob, err);
+	sr_blob_close(&blob);
 	return rc;
 }
 
@@ -859,6 +879,8 @@ static const struct sr_route routes[] = {
 	{"GET", "/api/bundle", get_bundle, 0, 0},
 	{"POST", "/api/bundle", post_bundle, 0, SR_BUNDLE_WANTED_BYTES},
 	{"GET", "/api/blob/{}", get_blob, 0, 0},
+	{"POST", "/api/blob/{}/pieces", sr_serve_pieces, 0, SR_RANGES_MOST * SR_RANGE_LEN},
+	{"POST", "/api/blob/{}/parts", sr_serve_parts, 0, SR_RANGES_MOST * SR_RANGE_LEN},
 };
 
 const struct sr_route *sr_serve_routes(size_t *n)

@@ -1,10 +1,11 @@
 /* serve.h - the read side of a node over HTTP, the same for both daemons: nodes, listings, bundles, blobs.
  *
  *   GET /api/tree/node/{}   POST /api/tree/nodes   GET /api/tree/list?path=P[&limit=N]   GET|POST /api/bundle   GET /api/blob/{}[?path=P]
+ *   POST /api/blob/{}/pieces?unit=N[&path=P]   POST /api/blob/{}/parts[?path=P]
  * A tree path is STORE/NAME/NAME, each part percent-encoded where needed, as a listing prints it.  limit: 10000 unless given, 1000000 at
  * most; what is listed is in order of the paths.  A blob is looked for at P alone, and without one in the whole tree; then in what older
  * roots had.  GET /api/bundle of a paused store is 503, of nothing 404.  A blob's receiver checks its
- * hash: a file may have changed since it was seen.
+ * hash: a file may have changed since it was seen.  The last two are of files, and take ranges (pieces.h): how these are cut, and the bytes of them.
  *
  * Thread-safe: handlers take the replica's lock for reading and open extra views. */
 #ifndef SR_REPLICA_SERVE_H

@@ -119,6 +119,11 @@ const char *sr_store_path(const struct sr_store *st)
 	return st->path;
 }
 
+const struct sr_tree_key *sr_store_key(const struct sr_store *st)
+{
+	return st->key;
+}
+
 /* ---- exclusions ---- */
 
 bool sr_store_exclude_is(const struct sr_store *st, const char *const *globs, size_t n)

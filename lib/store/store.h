@@ -53,6 +53,7 @@ void sr_store_close(struct sr_store *st);
 const char *sr_store_name(const struct sr_store *st);
 uint8_t sr_store_kind(const struct sr_store *st);
 const char *sr_store_path(const struct sr_store *st);
+const struct sr_tree_key *sr_store_key(const struct sr_store *st); /* BORROWED, as it was given */
 
 /* Another list of exclusions (globs or tables, see exclude.h); COPIES.  The next scan sees everything anew.  What it newly covers is unknown from
  * then on, and stays in the map as it was last seen.  No view is open, no apply prepared. */

@@ -212,7 +212,7 @@ static enum sr_status fetch_file(struct fetching *f, const struct sr_leaf *leaf,
 	enum sr_status rc;
 
 	f->wanted++;
-	rc = sr_fetch_file(f->s->client, store_of(f), leaf, add_bytes, &f->s->progress, &f->stage, &staged, err);
+	rc = sr_fetch_file(f->s->client, store_of(f), leaf, leaf->path, add_bytes, &f->s->progress, &f->stage, &staged, err);
 	found.mtime_ns = staged.mtime_ns;
 	if (rc == SR_E_NOTFOUND || rc == SR_E_GONE)
 		rc = got_none(f, leaf->path, err);

@@ -89,6 +89,7 @@ class Handler(httpd.Handler):
         body = self.read_body()
         kind = "token" if self.path.endswith("/token") else KINDS.get(f"{self.command} {'/'.join(self.path.partition('?')[0].split('/')[:3])}")
         kind = "nodes" if self.path == "/api/tree/nodes" else kind
+        kind = kind or {"pieces": "pieces", "parts": "parts"}.get(self.path.partition("?")[0].split("/")[-1])
         lie = lies.get(kind)
         if lie:
             told.append(kind)
@@ -249,7 +250,7 @@ def lie(sent, kind, what):
 
 TAKES = {"tree": "`GET /api/tree`", "nodes": "`POST /api/tree/nodes`", "bundle": "`POST /api/bundle`", "blob": "`GET /api/blob/ID`", "push": "`POST /api/push`",
          "settle": "`DELETE /api/push/ID`", "token": "`PUT /api/webservers/ID/token`", "registry": "`PUT /api/webservers/ID`", "upload": "`PUT /api/upload/ID`",
-         "have": "`GET /api/upload/ID`"}
+         "have": "`GET /api/upload/ID`", "pieces": "`POST /api/blob/ID/pieces`", "parts": "`POST /api/blob/ID/parts`"}
 
 
 def pull(sent, kind, what):
@@ -646,8 +647,9 @@ section("Large file")
 
 
 def large(sent, what):
+    """All of it is asked for, for how it is cut is not told."""
     news(os.urandom(1 << 20))
-    lie(sent, "blob", what)
+    lie(sent, {"pieces": whole(404, b"{}"), "blob": what}, None)
 
 
 large("a byte of it is another", bent(flip))
@@ -658,6 +660,44 @@ large("without its time", lambda h, body: h.pass_on(body, **{"Sameroot-Mtime": N
 large("a time that is none", lambda h, body: h.pass_on(body, **{"Sameroot-Mtime": "1e9"}))
 large("206 of a part that was not asked for", lambda h, body: h.answer(206, b"x", {"Content-Range": "bytes 9-9/1048576", "Sameroot-Mtime": "1"}))
 large("404", whole(404, b"{}"))
+
+section("Part of a large file")
+older = []
+
+
+def edited(sent, kind, what):
+    """Of which an older version is here."""
+    old = pushed["content"]
+    older[:] = [H(old).hex()]
+    news(old[:400000] + os.urandom(8) + old[400008:])
+    lie(sent, kind, what)
+
+
+def of_the_older(h, body):
+    h.path = f"/api/blob/{older[0]}/pieces?{re.search('unit=[0-9]+', h.path)[0]}"
+    return h.pass_on(body)
+
+
+def piece(n, data=b""):
+    return H(data) + n.to_bytes(4, "big")
+
+
+edited("404", "pieces", whole(404, b"{}"))
+edited("500", "pieces", whole(500, b"oh"))
+edited("one of another hash", "pieces", bent(flip))
+edited("half of them", "pieces", bent(lambda data: data[:len(data) // 2]))
+edited("one more", "pieces", bent(lambda data: data + piece(5)))
+edited("pieces without end", "pieces", raw(OK + b"Sameroot-Mtime: 1\r\n\r\n", piece(1 << 18) * 100))
+edited("pieces of 0 bytes", "pieces", whole(200, piece(0) * 9, Sameroot_Mtime="1"))
+edited("pieces of 1 byte", "pieces", whole(200, piece(1) * 9, Sameroot_Mtime="1"))
+edited("a piece of 4 GiB", "pieces", whole(200, piece(0xffffffff), Sameroot_Mtime="1"))
+edited("those of the version that is here", "pieces", of_the_older)
+edited("without its time", "pieces", lambda h, body: h.pass_on(body, **{"Sameroot-Mtime": None}))
+edited("a byte of it is another", "parts", bent(flip))
+edited("half of it", "parts", bent(lambda data: data[:len(data) // 2]))
+edited("more than all of it", "parts", bent(lambda data: data + b"x"))
+edited("without end", "parts", raw(OK + b"Sameroot-Mtime: 1\r\n\r\n", bytes(65536)))
+edited("404", "parts", whole(404, b"{}"))
 
 # --- pushes ----------------------------------------------------------------------------------------------------------------------------------
 

@@ -386,6 +386,21 @@ req("10,001 wanted leaves", "POST", "/api/bundle", b"".join(len(f).to_bytes(4, "
 req("wanted leaves that are none", "POST", "/api/bundle", b"nonsense", AUTH | {"Sameroot-Root": info["root"]})
 req("a list of a place `resources/..%2f..%2fstate`", "GET", "/api/tree/list?path=resources/..%2f..%2fstate")
 req("the hash of nothing that is here", "GET", "/api/blob/" + "0" * 32)
+def ranges(*list):
+    return b"".join(at.to_bytes(8, "big") + n.to_bytes(8, "big") for at, n in list)
+
+
+PIECES, PARTS = (f"/api/blob/{blob.decode()}/{what}" for what in ("pieces?unit=16384", "parts"))
+req("how nothing that is here is cut", "POST", f"/api/blob/{'0' * 32}/pieces?unit=2048", ranges((0, 1)))
+req("into pieces of 1 byte", "POST", PIECES.replace("16384", "1"), ranges((0, 1)))
+req("into pieces of 2^64 + 2048 bytes", "POST", PIECES.replace("16384", str((1 << 64) + 2048)), ranges((0, 1)))
+for path in (PIECES, PARTS):
+    req("no ranges", "POST", path, b"")
+    req("ranges that are none", "POST", path, b"nonsense")
+    req("4,097 ranges", "POST", path, ranges(*((k, 1) for k in range(4097))))
+    req("a range twice", "POST", path, ranges((0, 9), (0, 9)))
+    req("a range of 2^64 - 1 bytes", "POST", path, ranges((1, (1 << 64) - 1)))
+    req("a range beyond the end", "POST", path, ranges((BIG - 1, 2)))
 req("an upload of 2^60 bytes", "PUT", f"/api/upload/{H.hex()}?store=resources&size={1 << 60}&offset=0", b"x")
 req("an upload for a database", "PUT", f"/api/upload/{H.hex()}?store=users.db&size={2 << 20}&offset=0", b"x")
 req("an upload beyond its end", "PUT", f"/api/upload/{H.hex()}?store=resources&size={2 << 20}&offset={3 << 20}", b"x")

@@ -188,6 +188,46 @@ same_file() {
 	(($(passed up) < 26 * MIB)) # not twice
 }
 
+# FILE OFFSET COMMAND [REST]: what COMMAND prints stands before what was at OFFSET; REST bytes of that go
+edit() {
+	local to
+	to=$(mktemp -p "$T")
+	{ head -c "$2" "$1" && eval "$3" && tail -c +$(($2 + ${4:-0} + 1)) "$1"; } >"$to"
+	cat "$to" >"$1"
+	rm "$to"
+}
+
+# NAME...: rounds past the wire
+rounds_past() {
+	DATASTORE_PORT=$REAL_PORT rounds "$@"
+	DATASTORE_PORT=${URL[wire]##*:}
+}
+
+@test "of a large file that was edited a webserver fetches what is new, and goes on with that after a cut" {
+	start_datastore
+	start_wire
+	big_file "$T/A/resources/dir/big file" 32
+	rounds_past A B
+	edit "$T/A/resources/dir/big file" $((20 * MIB + 7)) 'echo inserted'
+	for k in {1..20}; do edit "$T/A/resources/dir/big file" $((k * 1200000)) 'head -c 4096 /dev/urandom' 4096; done
+	touch -d '2020-02-02 02:02:02.123456789' "$T/A/resources/dir/big file"
+	rounds_past A
+	rounds B
+	same_file A B 'dir/big file'
+	[ "$(stat -c %.9Y "$T/B/resources/dir/big file")" = "$(stat -c %.9Y "$T/A/resources/dir/big file")" ]
+	(($(passed down) < 350000)) # 20 chunks would be more
+	head -c $((8 * MIB)) /dev/urandom >>"$T/A/resources/dir/big file"
+	rounds_past A
+	before=$(passed down)
+	wire cut-down $((5 * MIB))
+	cut_short B down
+	(($(parts_of B | xargs -r stat -c %s) > 34 * MIB))
+	rounds_through B
+	same_file A B 'dir/big file'
+	(($(passed down) - before < 9 * MIB))
+	[ -z "$(parts_of B)" ]
+}
+
 @test "what a webserver uploads is bounded, and needs the secret" {
 	start_datastore
 	hash=0123456789abcdef0123456789abcdef
