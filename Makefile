@@ -12,6 +12,7 @@
 #   make bench           beside rsync, syncthing and others (scripts/setup --bench): a table, build/bench/bench.json and a plot; QUICK=1 in three minutes;
 #                        T=W3 one workload; tests/bench/run
 #   make bench-scale     100,000 files and 1,000,000 rows first synchronised: time, memory, traffic; FILES=n ROWS=n
+#   make bench-large     a file of 4 GiB that is cut on its way, and a directory of 100,000 entries; GIB=n ENTRIES=n
 #   make bench-lock      how long an apply keeps an application from committing
 #   make install DESTDIR= PREFIX=/usr/local UNITDIR=     programs, pages, systemd units, completions; make uninstall takes them away
 #   make deb             Debian packages in build/deb/; make check-deb tries them
@@ -207,6 +208,9 @@ ROWS ?= 1000000
 bench-scale: all
 	@BIN=$(B)/bin tests/bench/scale $(FILES) $(ROWS)
 
+bench-large: all
+	@BIN=$(B)/bin tests/bench/large
+
 bench-lock: all
 	@BIN=$(B)/bin tests/bench/lock
 
@@ -260,7 +264,7 @@ dist:
 clean:
 	rm -rf build
 
-.PHONY: all check sim sim-plants unit e2e fuzz hostile-table lint demo crash load soak bench bench-scale bench-lock install uninstall deb check-deb dist clean
+.PHONY: all check sim sim-plants unit e2e fuzz hostile-table lint demo crash load soak bench bench-scale bench-large bench-lock install uninstall deb check-deb dist clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 

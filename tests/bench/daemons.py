@@ -163,20 +163,26 @@ class Cluster:
 
     # --- rounds ----------------------------------------------------------------------------------------------------------------
 
-    def once(self, name):
-        """A round of a webserver whose daemon does not run, from its start to its end; the larger memory of both sides."""
+    def once_each(self, name):
+        """A round of a webserver whose daemon does not run, from its start to its end: what it took, and what the datastore took."""
         datastore = self.pid("datastore")
         process.reset_high_water(datastore)
         cpu = process.cpu_seconds(datastore)
         sample, said = process.run([f"{BIN}/sameroot-sync", "-c", f"{self.top}/{name}.conf", "--once", "--json"])
         result = json.loads(said)
         sample.requests, sample.sent, sample.received = result["requests"], result["sent"], result["received"]
-        sample.cpu += process.cpu_seconds(datastore) - cpu
-        sample.memory = max(sample.memory or 0, process.high_water(datastore))
+        return sample, Sample(cpu=process.cpu_seconds(datastore) - cpu, memory=process.high_water(datastore))
+
+    def once(self, name):
+        """The same of both together; the larger memory."""
+        sample, other = self.once_each(name)
+        sample.cpu, sample.memory = sample.cpu + other.cpu, max(sample.memory or 0, other.memory)
         return sample
 
     def settle(self, *names):
-        """Files that changed within 2 s of a scan are looked at again by the next one: until there are none, and all is in step."""
+        """After their start, until the first round is over, and no file changed within 2 s of a scan, for that is looked at again by the next one."""
+        for name in names or self.webservers:
+            wait_for(f"the first round of {name}", lambda: self.rounds(name))
         time.sleep(self.rest)
         for name in names or self.webservers:
             self.round(name)

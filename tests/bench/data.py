@@ -86,7 +86,7 @@ def key(i):
     return f"{i * 2654435761 % 4294967296:08x}-{i:012x}"
 
 
-def _text(rand, least, most):
+def text(rand, least, most):
     return " ".join(rand.choices(WORDS, k=rand.randint(least, most)))
 
 
@@ -99,9 +99,9 @@ def database(path, rows, seed=1):
         CREATE TABLE history(id INTEGER PRIMARY KEY, owner INT, query TEXT NOT NULL, stamp REAL, n INT);
         CREATE TABLE dashboards(id TEXT PRIMARY KEY, owner INT, title TEXT, body BLOB, n INT);""")
     db.executemany("INSERT INTO history VALUES(?, ?, ?, ?, 0)",
-                   ((i, i % 1000, _text(rand, 15, 25), 1.6e9 + i) for i in range(1, rows - half + 1)))
+                   ((i, i % 1000, text(rand, 15, 25), 1.6e9 + i) for i in range(1, rows - half + 1)))
     db.executemany("INSERT INTO dashboards VALUES(?, ?, ?, ?, 0)",
-                   ((key(i), i % 1000, _text(rand, 1, 4), rand.randbytes(70)) for i in range(1, half + 1)))
+                   ((key(i), i % 1000, text(rand, 1, 4), rand.randbytes(70)) for i in range(1, half + 1)))
     db.execute("COMMIT")
     db.close()
 

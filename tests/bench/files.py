@@ -42,11 +42,11 @@ def nothing_changed(w, n, watched, full, others):
     cluster.settle()
     quiet = w.measure("a round of the running daemon", {OURS: lambda: cluster.round("A"), "rsync": rsync})
     cluster.stop()
-    w.reach("with watching: one request", quiet.median(OURS, "requests"), 1, "requests")
-    w.reach("<= 500 bytes both ways", quiet.median(OURS, "bytes"), 500, "bytes")
+    quiet.reach("with watching: one request", quiet.median(OURS, "requests"), 1, "requests")
+    quiet.reach("<= 500 bytes both ways", quiet.median(OURS, "bytes"), 500, "bytes")
     if watched:
-        w.reach("with watching: <= 1/500 of rsync's wall", quiet.ratio("rsync"), watched, why="rsync is absent")
-    w.reach(f"by a full scan <= {full}x of rsync's wall", scan.ratio("rsync"), full, why="rsync is absent")
+        quiet.reach("with watching: <= 1/500 of rsync's wall", quiet.ratio("rsync"), watched, why="rsync is absent")
+    scan.reach(f"by a full scan <= {full}x of rsync's wall", scan.ratio("rsync"), full, why="rsync is absent")
 
 
 @workload("W1", "nothing changed, {files:,} files of 1-8 KiB")
@@ -108,10 +108,10 @@ def w2(w):
         found.append(w.measure(f"{what} changed", {OURS: ours, "rsync": tool("rsync", theirs)}))
     cluster.stop()
     one, hundredth = found
-    w.reach("1 file: <= 3 KB", one.median(OURS, "bytes"), 3000, "bytes")
-    w.reach("1 file: <= 0.02x of rsync's wall", one.ratio("rsync"), 0.02, why="rsync is absent")
-    w.reach("1 %: <= 0.2x of rsync's wall", hundredth.ratio("rsync"), 0.2, why="rsync is absent")
-    w.reach("1 %: <= 1.0x of rsync's bytes", hundredth.ratio("rsync", "bytes"), 1.0, why="rsync is absent")
+    one.reach("<= 3 KB", one.median(OURS, "bytes"), 3000, "bytes")
+    one.reach("<= 0.02x of rsync's wall", one.ratio("rsync"), 0.02, why="rsync is absent")
+    hundredth.reach("<= 0.2x of rsync's wall", hundredth.ratio("rsync"), 0.2, why="rsync is absent")
+    hundredth.reach("<= 1.0x of rsync's bytes", hundredth.ratio("rsync", "bytes"), 1.0, why="rsync is absent")
 
 
 # --- W3: the first synchronisation ----------------------------------------------------------------------------------------------------
@@ -161,8 +161,8 @@ def first(w, n, least, most, what):
             w.measure(f"{what}: all of it, once", {"syncthing": thing}, 1)
         else:
             w.remark("syncthing takes minutes for it: it is not run in this size of the bench")
-    w.reach(f"{what}: <= 0.8x of rsync's wall, durable", case.ratio("rsync"), 0.8, why="rsync is absent")
-    w.reach(f"{what}: from there to another webserver, the same", case.ratio("rsync", tool=f"{OURS}, to B"), 0.8, why="rsync is absent")
+    case.reach("<= 0.8x of rsync's wall, durable", case.ratio("rsync"), 0.8, why="rsync is absent")
+    case.reach("from there to another webserver, the same", case.ratio("rsync", tool=f"{OURS}, to B"), 0.8, why="rsync is absent")
 
 
 # --- W4: a large file -----------------------------------------------------------------------------------------------------------------
@@ -218,8 +218,8 @@ def w4(w):
             OURS: lambda prepare=prepare, change=change: ours(prepare, change),
             "rsync": tool("rsync", lambda: with_change(lambda: bench.rsync(f"{source}/", copy))),
             "casync": tool("casync", lambda: with_change(lambda: peers.casync(store, index, path)))})
-        w.reach(f"{what}: <= {part}x of rsync's bytes", case.ratio("rsync", "bytes"), part, why="rsync is absent")
-        w.reach(f"{what}: <= 0.5x of rsync's wall", case.ratio("rsync"), 0.5, why="rsync is absent")
+        case.reach(f"<= {part}x of rsync's bytes", case.ratio("rsync", "bytes"), part, why="rsync is absent")
+        case.reach("<= 0.5x of rsync's wall", case.ratio("rsync"), 0.5, why="rsync is absent")
     cluster.stop()
     with open(path, "rb") as a, open(f"{there}/image", "rb") as b:
         while (block := a.read(data.MIB)) == b.read(data.MIB):

@@ -54,25 +54,26 @@ def w6(w):
         wait_for("the row is on B", lambda: there.execute("SELECT n FROM history WHERE id = ?", (i,)).fetchone() == (value,), 120, 0.0002)
         return Sample(seconds=time.monotonic() - began)
 
-    found = [w.series("a file", OURS, n, lambda: one_file(rand, cluster.path("A", "resources"), cluster.path("B", "resources"))),
-             w.series("a row", OURS, n, row)]
+    file, rows = w.case("a file"), w.case("a row")
+    w.series(file, OURS, n, lambda: one_file(rand, cluster.path("A", "resources"), cluster.path("B", "resources")))
+    w.series(rows, OURS, n, row)
     here.close()
     there.close()
     cluster.stop()
-    others(w, rand, n)
-    for case in found:
-        w.reach(f"{case.what}: median <= 10 ms", case.median(OURS), 0.010, "ms")
-        w.reach(f"{case.what}: 99 % <= 50 ms", case.worst(OURS), 0.050, "ms")
+    others(w, file, rand, n)
+    for case in (file, rows):
+        case.reach("median <= 10 ms", case.median(OURS), 0.010, "ms")
+        case.reach("99 % <= 50 ms", case.worst(OURS), 0.050, "ms")
     w.remark("Datastore-Update-Interval=1; worst: of a hundred, the longest but one")
 
 
-def others(w, rand, n):
+def others(w, case, rand, n):
     bench = w.bench
     if peers.have("lsyncd") and peers.have("rsync"):
         source, target = bench.fresh("source"), bench.fresh("target")
         os.mkdir(source)
         daemon = bench.daemon(peers.Lsyncd, bench.fresh("lsyncd"), source, target)
-        w.series("a file, one way", "lsyncd, delay 0", n, lambda: one_file(rand, source, target))
+        w.series(case, "lsyncd, one way", n, lambda: one_file(rand, source, target))
         daemon.stop()
     if not peers.have("syncthing"):
         return
@@ -85,7 +86,7 @@ def others(w, rand, n):
         for device in devices:
             device.wait_idle(0)
         one_file(rand, devices[0].folder, devices[1].folder)  # until they have found each other
-        w.series("a file", what, min(n, most), lambda: one_file(rand, devices[0].folder, devices[1].folder))
+        w.series(case, what, min(n, most), lambda: one_file(rand, devices[0].folder, devices[1].folder))
         for device in devices:
             device.stop()
 
@@ -132,14 +133,14 @@ def w7(w):
     n, many = w.bench.size.files, w.bench.size.many
     case = idle(w, n, True)
     for who in (f"{OURS}-sync", f"{OURS}-datastore"):
-        w.reach(f"{who}: <= 0.02 s of processor", case.median(who, "cpu"), 0.02, "s")
-        w.reach(f"{who}: <= 20 MB resident", case.most(who), 20e6, "MiB")
+        case.reach(f"{who}: <= 0.02 s of processor", case.median(who, "cpu"), 0.02, "s")
+        case.reach(f"{who}: <= 20 MB resident", case.most(who), 20e6, "MiB")
     if many >= 1_000_000:
         case = idle(w, many, False)
         for who in (f"{OURS}-sync", f"{OURS}-datastore"):
-            w.reach(f"{who}: {many:,} files: <= 150 MB resident", case.most(who), 150e6, "MiB")
+            case.reach(f"{who}: <= 150 MB resident", case.most(who), 150e6, "MiB")
     else:
-        w.reach("1,000,000 files: <= 150 MB resident", None, 150e6, "MiB", why="there are no million files in this size of the bench")
+        w.case("1,000,000 files").reach("<= 150 MB resident", None, 150e6, "MiB", why="there are no million files in this size of the bench")
     w.remark("processor: for a minute; memory: resident at its end; settings are the defaults")
 
 
@@ -183,7 +184,7 @@ def w8(w):
             return tool("wrk", lambda: peers.wrk(of, bench.size.wrk, connections, with_headers))
         case = w.measure(f"{connections} connection{'s' if connections > 1 else ''}",
                          {OURS: served(url, headers), "bare libmicrohttpd": served(bare, headers)})
-        w.reach(f"{case.what}: >= 0.7x of bare", case.ratio("bare libmicrohttpd", "rate"), 0.7, least=True, why="wrk is absent")
+        case.reach(">= 0.7x of bare", case.ratio("bare libmicrohttpd", "rate"), 0.7, least=True, why="wrk is absent")
     hello.stdin.close()
     hello.wait()
     cluster.stop()

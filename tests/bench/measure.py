@@ -54,11 +54,29 @@ SIZES = {
 }
 
 
+@dataclasses.dataclass
+class Reach:
+    what: str            # as the issue has it
+    seen: float          # None: not measured
+    limit: float
+    unit: str            # bytes, MiB, s, ms, x (a ratio), or of what it is a number
+    least: bool = False  # it is to be that or more
+    why: str = ""        # it was not measured
+
+    @property
+    def met(self):
+        return None if self.seen is None else self.seen >= self.limit if self.least else self.seen <= self.limit
+
+
 class Case:
     """One thing that is done by several tools, alternating."""
 
     def __init__(self, what):
-        self.what, self.samples, self.notes = what, {}, {}
+        self.what, self.samples, self.reaches = what, {}, []
+
+    def reach(self, what, seen, limit, unit="x", least=False, why=""):
+        """seen None: it was not measured, and why."""
+        self.reaches.append(Reach(what, seen, limit, unit, least, why if seen is None else ""))
 
     def median(self, tool, quantity="seconds"):
         found = [value for value in (getattr(sample, quantity) for sample in self.samples.get(tool, [])) if value is not None]
@@ -78,24 +96,9 @@ class Case:
         return ours / theirs if ours is not None and theirs else None
 
 
-@dataclasses.dataclass
-class Reach:
-    what: str            # as the issue has it
-    seen: float          # None: not measured
-    limit: float
-    unit: str            # bytes, MiB, s, ms, x (a ratio), or of what it is a number
-    least: bool = False  # it is to be that or more
-    why: str = ""        # it was not measured
-
-    @property
-    def met(self):
-        return None if self.seen is None else self.seen >= self.limit if self.least else self.seen <= self.limit
-
-
 class Workload:
     def __init__(self, bench, name, title):
-        self.bench, self.name, self.title, self.cases, self.reaches, self.remarks, self.failed, self.took = \
-            bench, name, title, [], [], [], None, 0
+        self.bench, self.name, self.title, self.cases, self.remarks, self.failed, self.took = bench, name, title, [], [], None, 0
 
     def case(self, what):
         self.cases.append(Case(what))
@@ -118,20 +121,19 @@ class Workload:
             most, k = min(most, 2) if longest >= SLOW else most, k + 1
         return case
 
-    def series(self, what, tool, n, function):
+    def series(self, case, tool, n, function):
         """n times one function, for its distribution."""
-        case = self.case(what)
         for _ in range(n):
             case.samples.setdefault(tool, []).append(function())
         self.say(case, tool, Sample(seconds=case.median(tool)))
-        return case
 
     def say(self, case, tool, sample):
         took = f"{sample.rate:.0f}/s" if sample.rate else f"{sample.seconds:.4f} s" if sample.seconds is not None else ""
         print(f"bench: {self.name} {case.what}: {tool} {took}", file=sys.stderr, flush=True)
 
-    def reach(self, what, seen, limit, unit="x", least=False, why=""):
-        self.reaches.append(Reach(what, seen, limit, unit, least, why if seen is None else ""))
+    @property
+    def reaches(self):
+        return [reach for case in self.cases for reach in case.reaches]
 
     def remark(self, text):
         self.remarks.append(text)

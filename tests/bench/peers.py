@@ -32,7 +32,7 @@ def version(name):
     if not have(name):
         return None
     done = subprocess.run([name, VERSION[name]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    return next((m[0] for m in [re.search(r"\d[\d.]+", line) for line in done.stdout.splitlines()] if m), "?")
+    return next((m[0].strip("-") for m in [re.search(r"\d[\d.-]*", line) for line in done.stdout.splitlines()] if m), "?")
 
 
 def free_port():

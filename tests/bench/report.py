@@ -39,6 +39,8 @@ def size(n):
 
 
 def quantity(value, unit):
+    if value is None:
+        return ""
     if unit == "bytes":
         return size(value)
     if unit == "MiB":
@@ -67,6 +69,8 @@ def row(cells):
 
 
 def case_rows(case):
+    if not case.samples:
+        yield case.what
     for tool, samples in case.samples.items():
         rate, memory, cpu = case.median(tool, "rate"), case.most(tool), case.median(tool, "cpu")
         yield row((case.what if tool == next(iter(case.samples)) else "", tool, str(len(samples)),
@@ -81,9 +85,7 @@ def table(result):
         lines += [row((f"{w.name}: {w.title}", *HEAD[1:]))] if len(w.name + w.title) + 2 < WIDTHS[0] else [f"{w.name}: {w.title}", row(HEAD)]
         for case in w.cases:
             lines += case_rows(case)
-        for reach in w.reaches:
-            seen = "" if reach.seen is None else quantity(reach.seen, reach.unit)
-            lines.append(f"    reach  {reach.what:52} {seen:>14}  {verdict(reach)}")
+            lines += [f"    reach  {reach.what:60} {quantity(reach.seen, reach.unit):>12}  {verdict(reach)}" for reach in case.reaches]
         lines += [f"    ({remark})" for remark in w.remarks]
         lines += [f"    FAILED: {w.failed}"] if w.failed else []
         lines.append("")
@@ -98,18 +100,43 @@ def table(result):
 # --- JSON -----------------------------------------------------------------------------------------------------------------------------
 
 def as_json(result):
+    def reach_json(reach):
+        return {"what": reach.what, "seen": reach.seen, "limit": reach.limit, "unit": reach.unit, "at_least": reach.least, "met": reach.met,
+                "why": reach.why or None}
+
     def case_json(case):
         return {"what": case.what, "tools": {tool: {
             "runs": len(samples), "median_seconds": case.median(tool), "worst_seconds": case.worst(tool), "bytes": case.median(tool, "bytes"),
             "memory_bytes": case.most(tool), "cpu_seconds": case.median(tool, "cpu"), "per_second": case.median(tool, "rate"),
-            "seconds": [s.seconds for s in samples]} for tool, samples in case.samples.items()}}
-
-    def reach_json(reach):
-        return {"what": reach.what, "seen": reach.seen, "limit": reach.limit, "unit": reach.unit, "at_least": reach.least, "met": reach.met,
-                "why": reach.why or None}
+            "seconds": [s.seconds for s in samples]} for tool, samples in case.samples.items()},
+                "reaches": [reach_json(reach) for reach in case.reaches]}
     return {**result, "workloads": [
-        {"name": w.name, "title": w.title, "cases": [case_json(c) for c in w.cases], "reaches": [reach_json(r) for r in w.reaches],
+        {"name": w.name, "title": w.title, "cases": [case_json(case) for case in w.cases],
          "remarks": w.remarks, "failed": w.failed, "took_seconds": w.took} for w in result["workloads"]]}
+
+
+# --- the table for a page -------------------------------------------------------------------------------------------------------------
+
+def short(case, tool):
+    rate, memory = case.median(tool, "rate"), case.most(tool)
+    said = [f"{rate:,.0f}/s" if rate else seconds(case.median(tool)), size(case.median(tool, "bytes"))]
+    if not any(said):
+        said = [f"{memory / MIB:.1f} MiB" if memory else "", f"{seconds(case.median(tool, 'cpu'))} of processor" if case.median(tool, "cpu") is not None else ""]
+    return ", ".join(filter(None, said))
+
+
+def page(result):
+    """Markdown: a row a case."""
+    lines = ["| workload | Sameroot | others | to be reached, and seen |", "|---|---|---|---|"]
+    for w in result["workloads"]:
+        lines.append(f"| **{w.name}** {w.title} | | | |")
+        for case in w.cases:
+            ours = [tool for tool in case.samples if tool.startswith("sameroot")]
+            cells = ["; ".join(f"{tool.removeprefix('sameroot').strip(', -')} {short(case, tool)}".strip() for tool in ours),
+                     "; ".join(f"{tool} {short(case, tool)}" for tool in case.samples if tool not in ours),
+                     "; ".join(f"{reach.what}: {quantity(reach.seen, reach.unit)} {'' if reach.met else verdict(reach)}".strip() for reach in case.reaches)]
+            lines.append(f"| {case.what} | " + " | ".join(cell.replace("|", "to") for cell in cells) + " |")
+    return "\n".join(lines)
 
 
 # --- the plot -------------------------------------------------------------------------------------------------------------------------
@@ -135,11 +162,11 @@ def plot(result, directory):
     """One bar a reach.  False: gnuplot is absent, or there is nothing to plot."""
     bars = []
     for w in result["workloads"]:
-        for reach in w.reaches:
+        for case, reach in ((case, reach) for case in w.cases for reach in case.reaches):
             if reach.seen is not None:
                 part = (reach.limit / reach.seen if reach.seen else 1e3) if reach.least else reach.seen / reach.limit if reach.limit else None
                 if part is not None:
-                    bars.append((f"{w.name} {reach.what}".replace("%", "%%"), min(max(part, 1e-3), 1e4), 0x2E8B57 if reach.met else 0xC0392B))
+                    bars.append((f"{w.name} {case.what}: {reach.what}"[-76:].replace("%", "%%"), min(max(part, 1e-3), 1e4), 0x2E8B57 if reach.met else 0xC0392B))
     if not bars or not shutil.which("gnuplot"):
         return False
     with open(f"{directory}/bench.dat", "w") as file:
@@ -154,16 +181,18 @@ def plot(result, directory):
 
 
 def write(result, directory):
-    """bench.txt, bench.json and bench.svg; prints the first."""
+    """bench.txt, bench.md, bench.json and bench.svg; prints the first."""
     os.makedirs(directory, exist_ok=True)
     text = table(result)
     with open(f"{directory}/bench.txt", "w") as file:
         file.write(text + "\n")
     with open(f"{directory}/bench.json", "w") as file:
         json.dump(as_json(result), file, indent=1)
+    with open(f"{directory}/bench.md", "w") as file:
+        file.write(page(result) + "\n")
     print(text)
     drawn = plot(result, directory)
-    print(f"{directory}/bench.txt, bench.json" + (", bench.svg" if drawn else "; no plot: gnuplot is absent" if not shutil.which("gnuplot") else ""))
+    print(f"{directory}/bench.txt, bench.md, bench.json" + (", bench.svg" if drawn else "; no plot: gnuplot is absent" if not shutil.which("gnuplot") else ""))
 
 
 def now():

@@ -17,14 +17,14 @@ setup() {
 @test "every workload is measured to its end" {
 	[[ ! -e $BATS_FILE_TMPDIR/status ]] || { cat "$BATS_FILE_TMPDIR"/{said,noise}; false; }
 	[ "$(jq -r '.workloads | map(.name) | join(" ")' "$json")" = 'W1 W1b W2 W3 W4 W5 W6 W7 W8 W9' ]
-	jq -e '.workloads | all(.failed == null and (.reaches | length) > 0)' "$json"
+	jq -e '.workloads | all(.failed == null and ([.cases[].reaches[]] | length) > 0)' "$json"
 	jq -e '[.workloads[].cases[].tools.sameroot // empty] | length > 20 and all(.runs > 0 and (.median_seconds // .per_second) > 0)' "$json"
 }
 
 @test "each reach says what was seen, what is wanted and whether that is met, or why it was not measured" {
-	jq -e '[.workloads[].reaches[]] | all(if .seen == null then .met == null and .why != null
+	jq -e '[.workloads[].cases[].reaches[]] | all(if .seen == null then .met == null and .why != null
 		elif .at_least then .met == (.seen >= .limit) else .met == (.seen <= .limit) end)' "$json"
-	[ "$(grep -c '^    reach  .*\(met\|NOT MET\|not measured: .*\)$' "$BATS_FILE_TMPDIR/said")" -eq "$(jq '[.workloads[].reaches[]] | length' "$json")" ]
+	[ "$(grep -c '^    reach  .*\(met\|NOT MET\|not measured: .*\)$' "$BATS_FILE_TMPDIR/said")" -eq "$(jq '[.workloads[].cases[].reaches[]] | length' "$json")" ]
 }
 
 @test "nothing is left but the results" {
@@ -36,7 +36,7 @@ setup() {
 	ln -s "$(python3 -c 'import sys; print(sys.executable)')" "$T/bin/python3"
 	run env PATH="$T/bin" DIRECTORY="$T/out" T=W2 "$T/bin/python3" "$HERE/../bench/run"
 	[[ $output == *'absent: rsync (package rsync)'* ]]
-	jq -e '.peers.rsync == null and ([.workloads[].reaches[] | select(.what | test("rsync"))] | length > 0 and all(.met == null and .why == "rsync is absent"))' \
+	jq -e '.peers.rsync == null and ([.workloads[].cases[].reaches[] | select(.what | test("rsync"))] | length > 0 and all(.met == null and .why == "rsync is absent"))' \
 		"$T/out/bench.json"
 }
 
@@ -48,4 +48,11 @@ setup() {
 	run env BIN="$T/bin" DIRECTORY="$T/out" T=W2 "$HERE/../bench/run"
 	[ "$status" -eq 1 ]
 	[[ $output == *"FAILED: $T/bin/sameroot-sync"*'status 70: no round today'* ]]
+}
+
+@test "bench-scale moves what it is told to, and says what that took" {
+	TMPDIR=$T "$HERE/../bench/scale" 100 500 one-table >"$T/said"
+	grep -q '^100 files, 500 rows; limit 64 MiB a process$' "$T/said"
+	grep -Eq '^quiet round +B +[0-9.]+ +[0-9.]+ +[0-9]+ +[0-9]+% +1 +[0-9]+ +[0-9]+$' "$T/said"
+	[ -z "$(find "$T" -mindepth 1 -not -name said)" ]
 }
