@@ -115,3 +115,11 @@ def change_rows(path, numbers, rows, n):
     db.executemany("UPDATE dashboards SET n = ? WHERE id = ?", ((n, key(i - (rows - half) + 1)) for i in numbers if i >= rows - half))
     db.execute("COMMIT")
     db.close()
+
+
+def value_of(db, i, rows):
+    """Column n of the row of number i; None: there is none."""
+    first = rows - rows // 2
+    found = db.execute("SELECT n FROM history WHERE id = ?", (i + 1,)) if i < first else \
+        db.execute("SELECT n FROM dashboards WHERE id = ?", (key(i - first + 1),))
+    return next((n for n, in found), None)

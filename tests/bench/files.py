@@ -97,7 +97,7 @@ def w2(w):
             nonlocal seed
             seed += 1
             numbers = data.some(n, part, seed)
-            time.sleep(bench.size.rest)
+            bench.rest(0.3 if len(numbers) == 1 else 9)
             return cluster.timed("A", lambda: change(numbers, seed), arrival(source, there, map(data.name, numbers)))
 
         def theirs():
@@ -195,7 +195,7 @@ def w4(w):
         nonlocal seed
         seed += 1
         prepare()
-        time.sleep(bench.size.rest)
+        bench.rest(0.3)
 
         def timed_change():
             nonlocal took

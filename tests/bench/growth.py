@@ -48,7 +48,7 @@ def grown(w, n):
     def change():
         nonlocal k
         k += 1
-        time.sleep(bench.size.rest)
+        bench.rest(0.3)
         i = k * 7919 % n
         return cluster.timed("A", lambda: data.overwrite(source, [i], bench.seed + k), arrival(source, there, [data.name(i)]))
     changed = w.measure(f"{n:,}: one change", {OURS: change})

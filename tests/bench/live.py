@@ -114,7 +114,7 @@ def idle(w, n, with_peers):
         daemon = bench.daemon(peers.Lsyncd, bench.fresh("lsyncd"), source, bench.copied(source))
         pids["lsyncd"] = daemon.pids[0]
         stopping.append(daemon)
-    time.sleep(bench.size.rest)
+    bench.rest()
     before = {who: cpu_seconds(pid) for who, pid in pids.items()}
     began = time.monotonic()
     time.sleep(bench.size.idle)

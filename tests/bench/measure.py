@@ -5,6 +5,7 @@ import dataclasses
 import os
 import statistics
 import sys
+import time
 
 import data
 import peers
@@ -37,6 +38,7 @@ class Size:
     wrk: int             # of W8, seconds
     growth: tuple        # of W9
     patience: int        # seconds that one run of a peer may be known to take
+    disk: int            # GB that all of it needs
     rest: float          # seconds from a change to the next scan, which does not trust what changed within 2 s before it
 
     @property
@@ -48,9 +50,9 @@ class Size:
 
 
 SIZES = {
-    "full": Size(5, 100_000, 1_000_000, (10_000, 100_000), 1 << 30, 1_000_000, 100, 60, 10, (10_000, 100_000, 1_000_000), 600, 2.1),
-    "quick": Size(3, 10_000, 30_000, (1000, 5000), 32 << 20, 50_000, 8, 10, 1, (1000, 10_000, 30_000), 15, 2.1),
-    "tiny": Size(1, 200, 400, (10, 100), 2 << 20, 1000, 2, 1, 1, (100, 200), 5, 0),
+    "full": Size(5, 100_000, 1_000_000, (10_000, 100_000), 1 << 30, 1_000_000, 100, 60, 10, (10_000, 100_000, 1_000_000), 600, 60, 2.1),
+    "quick": Size(3, 10_000, 20_000, (500, 3000), 32 << 20, 50_000, 6, 10, 1, (1000, 20_000), 10, 3, 2.1),
+    "tiny": Size(1, 200, 400, (10, 100), 2 << 20, 1000, 2, 1, 1, (100, 200), 5, 0, 0),
 }
 
 
@@ -148,6 +150,10 @@ class Bench:
     def __init__(self, top, size, seed):
         self.top, self.size, self.seed, self.clusters, self.stopping, self.copies, self.count = top, size, seed, {}, [], {}, 0
         self.rsync = peers.Rsync(top)
+
+    def rest(self, most=9):
+        """Between changes, so that a round after the last one is over."""
+        time.sleep(min(self.size.rest, most))
 
     def fresh(self, what):
         """The name of a directory that was never there."""

@@ -43,23 +43,24 @@ def later(w, cluster, n):
     database, replica, file = cluster.path("A", "users.db"), bench.fresh("replica.db"), bench.fresh("file.db")
     seen = data.connect(cluster.path("datastore", "users.db"))
     application = data.connect(database)
-    value = took = 0
+    value = took = last = 0
 
     def checkpoint():
         """As an application does it now and then: what rsync and sqlite3_rsync then find is in the file itself."""
         application.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def change(part):
-        nonlocal value, took
+        nonlocal value, took, last
         value += 1
-        numbers = range(value % 100, n, 100) if part else [(value * 7919) % n]
+        numbers = range(value % 100, n, 100) if part else [value * 7919 % n]
+        last = numbers[-1]
         began = time.monotonic()
         data.change_rows(database, numbers, n, value)
         took = time.monotonic() - began
 
     def there():
-        """The last row of the last change: what changed in one transaction comes in one."""
-        return any(seen.execute(f"SELECT 1 FROM {table} WHERE n = ? LIMIT 1", (value,)).fetchone() for table in ("history", "dashboards"))
+        """The last row of the last change."""
+        return data.value_of(seen, last, n) == value
 
     def peer(function):
         """Of the same change; the time of making it belongs to it, too."""
