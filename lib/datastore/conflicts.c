@@ -6,9 +6,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "lib/base/json.h"
 #include "lib/replica/conflict.h"
 #include "lib/replica/report.h"
 #include "lib/state/conflict.h"
+
+#define MOST_VALUES 100000 /* of JSON, in one request: three times what 2000 entries have */
 
 /* --- restoring ------------------------------------------------------------------------------------------------------ */
 
@@ -179,9 +182,12 @@ static enum sr_status store_told(struct sr_datastore *d, const struct told *t, s
 enum sr_status sr_ds_conflicts_tell(struct sr_datastore *d, const struct sr_uuid *webserver, struct sr_bytes json, struct sr_err *err)
 {
 	struct told t = {.report.webserver = *webserver, .report.at_ms = sr_now_ms()};
-	json_t *o = json_loadb((const char *)json.at, json.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+	json_t *o;
 	enum sr_status rc = SR_OK;
 
+	if (!sr_json_fits(json, MOST_VALUES))
+		return sr_err_set(err, SR_E_LIMIT, "more than %d values in what is told of a conflict archive: tell it in several", MOST_VALUES);
+	o = json_loadb((const char *)json.at, json.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
 	if (!read_told(o, &t))
 		rc = sr_err_set(err, SR_E_DATA, "the body is {\"base\", \"token\", \"total\", \"bytes\", \"added\", \"removed\"}");
 	if (rc == SR_OK)

@@ -42,7 +42,7 @@ static enum sr_status compare(struct telling *t, json_t *added, json_t *removed,
 	const struct sr_archive_ids *old = &t->s->told_conflicts.ids;
 	enum sr_status rc = SR_OK;
 
-	while (rc == SR_OK && json_array_size(added) < BATCH && (t->old < old->n || t->new < t->now.n)) {
+	while (rc == SR_OK && json_array_size(added) + json_array_size(removed) < BATCH && (t->old < old->n || t->new < t->now.n)) {
 		int order = t->old == old->n ? 1 : t->new == t->now.n ? -1 : strcmp(old->id[t->old], t->now.id[t->new]);
 
 		if (order > 0)

@@ -419,6 +419,7 @@ req("a port of 99999", "PUT", PUT, json.dumps({"sync_port": 99999}))
 req("control characters in its name", "PUT", PUT, json.dumps({"name": "\x1b[2J\nserver evil 1.2.3.4:80"}))
 req("a pin that is none", "PUT", PUT, json.dumps({"pin": "sha256//x\nbackend evil"}))
 req("a token's number of 2^63", "PUT", PUT + "/token", json.dumps({"old": None, "n": 1 << 63, "new": US, "addr": "a", "interval": 1}))
+req("200,000 entries of an archive, in 600 KB", "PUT", PUT + "/conflicts", '{"base":null,"token":"%s","total":1,"bytes":1,"removed":[],"added":[{}%s]}' % (US, ",{}" * 199999))
 req("an archive's entries that are none", "PUT", PUT + "/conflicts", json.dumps({"base": None, "token": US, "total": 1, "bytes": 1, "added": [{"id": "../../x"}], "removed": []}))
 for i in range(9):
     answer = ask("PUT", f"/api/webservers/{uuid.UUID(int=0x700 + i)}", json.dumps({"name": f"many{i}"}))
