@@ -17,6 +17,7 @@
 #include "lib/leaf/leaf.h"
 
 #define SR_BUNDLE_HEAD_MAX 65536 /* bytes of a text header */
+#define SR_BUNDLE_SMALL (1u << 20) /* bytes of a frame for which there is always room */
 
 /* --- out ---------------------------------------------------------------------------------------------------------- */
 
@@ -48,6 +49,10 @@ struct sr_bundle_limits { /* each an inclusive maximum; UINT64_MAX: none */
 	uint64_t file;    /* of one file */
 	uint64_t frame;   /* of one frame */
 	const char *bytes_key, *leaves_key; /* what an operator calls them; NULL: nothing */
+	/* May so many bytes of a frame, more than SR_BUNDLE_SMALL and than it was asked for before, be in memory at once?  Asked before they are.  Not SR_OK: it
+	 * ends the reading.  NULL: they may. */
+	enum sr_status (*room)(void *ctx, uint64_t bytes, struct sr_err *err);
+	void *room_ctx;
 };
 
 struct sr_bundle_reader;

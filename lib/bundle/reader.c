@@ -29,6 +29,7 @@ struct sr_bundle_reader {
 	bool ended;                       /* read() gave its last byte */
 	bool used;
 	uint64_t bytes;                   /* decompressed, so far */
+	uint64_t room;                    /* so much of a frame was asked for */
 	char *head;
 
 	char name[SR_MEMBER_NAME]; /* the member in hand */
@@ -438,13 +439,28 @@ static bool next_frame(const struct sr_bundle_reader *r, struct sr_reader *in, s
 	return true;
 }
 
+/* For so much of a frame, as it comes: whoever says how long it will be has not sent it. */
+static enum sr_status ask_for_room(struct sr_bundle_reader *r, uint64_t bytes, struct sr_err *err)
+{
+	enum sr_status rc;
+
+	if (!r->limits.room || bytes <= r->room || bytes <= SR_BUNDLE_SMALL)
+		return SR_OK;
+	rc = r->limits.room(r->limits.room_ctx, bytes + SR_BUNDLE_SMALL, err);
+	if (!rc)
+		r->room = bytes + SR_BUNDLE_SMALL;
+	return rc;
+}
+
 static enum sr_status take_frames(struct sr_bundle_reader *r, const struct sr_bundle_sink *sink, const void *at, size_t n,
                                   struct sr_err *err)
 {
 	struct sr_bytes frame;
 	struct sr_reader in;
-	enum sr_status rc = SR_OK;
+	enum sr_status rc = ask_for_room(r, r->frames.len + n, err);
 
+	if (rc)
+		return rc;
 	sr_buf_add(&r->frames, at, n);
 	in = sr_reader(sr_buf_view(&r->frames));
 	while (!rc && next_frame(r, &in, &frame, &rc, err))

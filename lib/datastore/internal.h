@@ -192,6 +192,7 @@ struct sr_datastore {
 	struct sr_err broken;     /* code SR_OK: it is not */
 	char full[256];           /* why the disk refused what a webserver sent last; sr_ds_full */
 	int64_t full_ms, full_ticks; /* the first of them, and that one */
+	uint64_t room;            /* bytes in memory of large rows that are on their way here */
 	struct sr_anchor shown;   /* the published `at` */
 	uint64_t approved_epoch, approved_seq; /* up to there an operator let deletions through; written with writer and face held */
 	uint32_t settings;        /* random; another one when what a check-in is told beside the tree may be another */
@@ -367,6 +368,7 @@ struct sr_ds_push {
 
 	struct sr_stage *stage; /* of the file being received */
 	bool staged;            /* counted in d->staging */
+	uint64_t room;          /* counted in d->room */
 };
 
 void sr_ds_push_init(struct sr_ds_push *p, struct sr_datastore *d);

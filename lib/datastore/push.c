@@ -9,9 +9,40 @@
 
 #include "lib/base/log.h"
 
+#define MOST_ROOM ((uint64_t)2 * SR_BUNDLE_FRAME + (16u << 20)) /* bytes */
+
 static bool same_uuid(const struct sr_uuid *a, const struct sr_uuid *b)
 {
 	return memcmp(a->b, b->b, sizeof(a->b)) == 0;
+}
+
+/* --- room --------------------------------------------------------------------------------------------------------- */
+
+/* A row is put into memory whole, here and in the spool behind, and by zstd a few KB are one of 256 MiB: all that come at once share what there is. */
+static enum sr_status take_room(void *ctx, uint64_t bytes, struct sr_err *err)
+{
+	struct sr_ds_push *p = ctx;
+	uint64_t more = bytes - p->room;
+	bool fits;
+
+	pthread_mutex_lock(&p->d->face);
+	fits = more <= MOST_ROOM - p->d->room;
+	if (fits) {
+		p->d->room += more;
+		p->room = bytes;
+	}
+	pthread_mutex_unlock(&p->d->face);
+	return fits ? SR_OK : sr_err_set(err, SR_E_UNAVAILABLE, "push: over the limit of %" PRIu64 " bytes of large rows that are on their way here at once: send it again later", MOST_ROOM);
+}
+
+static void give_room_back(struct sr_ds_push *p)
+{
+	if (!p->room)
+		return;
+	pthread_mutex_lock(&p->d->face);
+	p->d->room -= p->room;
+	pthread_mutex_unlock(&p->d->face);
+	p->room = 0;
 }
 
 /* --- the struct --------------------------------------------------------------------------------------------------- */
@@ -53,6 +84,7 @@ void sr_ds_push_free(struct sr_ds_push *p)
 		free(part->sticky);
 	}
 	free(p->parts);
+	give_room_back(p);
 	for (size_t k = 0; k < p->objections_n; k++) {
 		sr_buf_free(&p->objections[k].path);
 		free(p->objections[k].why);
@@ -308,7 +340,7 @@ enum sr_status sr_ds_push_take(struct sr_ds_push *p, sr_bundle_read_fn *read, vo
 {
 	struct sr_bundle_limits limits = {
 		.bytes = p->d->config->max_push_bytes, .leaves = p->d->config->max_leaves, .file = UINT64_MAX, .frame = SR_BUNDLE_FRAME,
-		.bytes_key = "Max-Push-Bytes", .leaves_key = "Max-Leaves"};
+		.bytes_key = "Max-Push-Bytes", .leaves_key = "Max-Leaves", .room = take_room, .room_ctx = p};
 	struct sr_bundle_reader *reader = NULL;
 	bool repeat = false;
 	char why[256];
