@@ -13,7 +13,7 @@ MIB = 1024 * 1024
 
 
 def machine(top):
-    """What it is measured on, one line."""
+    """What it is measured on, and what else runs there, one line."""
     with open("/proc/cpuinfo") as file:
         model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
     with open("/proc/meminfo") as file:
@@ -21,7 +21,7 @@ def machine(top):
     with open("/proc/self/mounts") as file:
         mounts = [line.split()[1:3] for line in file]
     disk = max((point, kind) for point, kind in mounts if top.startswith(point.rstrip("/") + "/"))[1]
-    return f"{len(os.sched_getaffinity(0))} processors ({model}), {memory:.0f} GiB, {disk}, Linux {platform.release()}"
+    return f"{len(os.sched_getaffinity(0))} processors ({model}), {memory:.0f} GiB, {disk}, Linux {platform.release()}; load {os.getloadavg()[0]:.1f}"
 
 
 # --- numbers for people ---------------------------------------------------------------------------------------------------------------
