@@ -22,6 +22,7 @@ enum {
 	HEAD_MAX = 64 * 1024,
 	PULL_AHEAD = 256 * 1024, /* bytes taken from the socket before the reader asks */
 	DEFAULT_MAX = 16 << 20,
+	KEEPALIVE_S = 30, /* of a peer that is silent on purpose */
 	LOOK_MS = 1000, /* between looks at timeouts; sockets wake at once */
 };
 
@@ -344,6 +345,11 @@ static void set_manners(struct sr_stream *s)
 	curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "sameroot");
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_ms);
+	if (s->call.quiet_s) { /* whoever keeps track of connections on the way knows of this one, and it is known when the peer is gone */
+		curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+		curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_S);
+		curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_S / 2);
+	}
 	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)client->stall_rate);
 	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)client->stall_s + (long)s->call.quiet_s);
 	if (client->total_ms)

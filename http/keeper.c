@@ -20,6 +20,7 @@ enum {
 	LINGER_LOOK_MS = 20,
 	LINGERERS = SR_KEEPER_LINGERERS,
 	SAY_MS = 60000,
+	GONE_LOOK_MS = 5000, /* from one look for clients that have gone while their requests are parked to the next */
 };
 
 struct sr_conn {
@@ -52,8 +53,14 @@ struct sr_keeper {
 	unsigned lingerers_n, open, parked_n;
 	uint64_t wakes, connections;
 	int64_t next_look; /* when the thread looks again */
+	int64_t next_gone; /* and whether who waits is still there */
 	bool stopping, quit;
 };
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
 
 /* Something becomes due at `when`: see to it that the thread is awake then. */
 static void look_at(struct sr_keeper *k, int64_t when)
@@ -244,14 +251,14 @@ bool sr_keeper_park(struct sr_keeper *k, struct sr_request *req, uint64_t seen)
 		req->next = k->parked;
 		k->parked = req;
 		k->parked_n++;
-		look_at(k, req->park_until);
+		look_at(k, earlier(req->park_until, sr_ticks_ms() + GONE_LOOK_MS));
 	}
 	pthread_mutex_unlock(&k->lock);
 	return park;
 }
 
-/* Let a detached list of requests go on; without the keeper's lock. */
-static void resume_list(struct sr_request *list)
+/* Let a detached list of requests go on, for the last time if it is over; without the keeper's lock. */
+static void resume_list(struct sr_request *list, bool over)
 {
 	while (list) {
 		struct sr_request *req = list;
@@ -259,6 +266,8 @@ static void resume_list(struct sr_request *list)
 		list = req->next;
 		req->next = NULL;
 		pthread_mutex_lock(&req->lock);
+		if (over)
+			req->park_until = 0;
 		sr_conn_resume(req);
 		pthread_mutex_unlock(&req->lock);
 		sr_request_unref(req);
@@ -275,15 +284,10 @@ void sr_keeper_wake(struct sr_keeper *k)
 	k->parked = NULL;
 	k->parked_n = 0;
 	pthread_mutex_unlock(&k->lock);
-	resume_list(list);
+	resume_list(list, false);
 }
 
 /* --- the thread --------------------------------------------------------------------------------------------------- */
-
-static int64_t earlier(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
 
 static int64_t look_at_conns(struct sr_keeper *k, int64_t now)
 {
@@ -318,6 +322,39 @@ static int64_t look_at_parked(struct sr_keeper *k, int64_t now, struct sr_reques
 		}
 	}
 	return next;
+}
+
+/* libmicrohttpd does not look at a suspended connection: a place would be held for who has gone. */
+static int64_t look_at_gone(struct sr_keeper *k, int64_t now, struct sr_request **due)
+{
+	struct pollfd *fds;
+	size_t n = 0;
+
+	if (!k->parked_n)
+		return INT64_MAX;
+	if (now < k->next_gone)
+		return k->next_gone;
+	k->next_gone = now + GONE_LOOK_MS;
+	fds = sr_alloc(k->parked_n * sizeof(*fds));
+	for (struct sr_request *req = k->parked; req; req = req->next)
+		fds[n++] = (struct pollfd){ .fd = req->conn->fd, .events = POLLRDHUP };
+	if (poll(fds, n, 0) > 0) {
+		n = 0;
+		for (struct sr_request **at = &k->parked; *at; n++) {
+			struct sr_request *req = *at;
+
+			if (!fds[n].revents) {
+				at = &req->next;
+				continue;
+			}
+			*at = req->next;
+			req->next = *due;
+			*due = req;
+			k->parked_n--;
+		}
+	}
+	free(fds);
+	return k->next_gone;
 }
 
 /* Read and forget; false: the other side is done, or its time is up. */
@@ -358,9 +395,10 @@ static void *watch(void *arg)
 		k->next_look = earlier(now + LONGEST, look_at_conns(k, now));
 		k->next_look = earlier(k->next_look, look_at_lingerers(k, now));
 		k->next_look = earlier(k->next_look, look_at_parked(k, now, &due));
+		k->next_look = earlier(k->next_look, look_at_gone(k, now, &due));
 		if (due) {
 			pthread_mutex_unlock(&k->lock);
-			resume_list(due);
+			resume_list(due, true);
 			pthread_mutex_lock(&k->lock);
 			continue; /* what changed meanwhile is looked at again */
 		}

@@ -1,7 +1,8 @@
 /* keeper.h - the clock-watcher of a server: open connections with a deadline each, parked requests, sockets that linger.
  *
  * libmicrohttpd's own timeout starts anew with every byte and does not see suspended connections at all; so one thread here shuts the socket of
- * whatever is late (libmicrohttpd then notices and closes it), and wakes what was parked.  A newcomer beyond the limit has one shut at once.
+ * whatever is late (libmicrohttpd then notices and closes it), and wakes what was parked, also when its client has gone.  A newcomer
+ * beyond the limit has one shut at once.
  *
  * Private to http/; thread-safe.  Lock order: a request, then the keeper. */
 #ifndef SR_HTTP_KEEPER_H

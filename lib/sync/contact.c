@@ -25,7 +25,8 @@ struct sr_contact {
 	struct sr_contact_to to;
 	char *url;
 	const char *address; /* HOST:PORT, within url */
-	pthread_mutex_t lock; /* what the owner changes of the three below, others read */
+	pthread_mutex_t lock; /* what the owner changes of the four below, others read */
+	unsigned generation;
 	char *secret;
 	enum trust trust;
 	char *pin;         /* TRUST_PIN (several with ';' between), TRUST_FIRST_CONTACT; else NULL */
@@ -39,6 +40,7 @@ static void set_trust(struct sr_contact *c, enum trust trust, const char *pin, i
 {
 	pthread_mutex_lock(&c->lock);
 	free(c->pin);
+	c->generation++;
 	c->trust = trust;
 	c->pin = pin ? sr_strdup(pin) : NULL;
 	c->pinned_ms = pinned_ms;
@@ -207,6 +209,7 @@ void sr_contact_set_secret(struct sr_contact *c, const char *secret)
 {
 	pthread_mutex_lock(&c->lock);
 	forget_secret(c);
+	c->generation++;
 	c->secret = sr_strdup(secret);
 	pthread_mutex_unlock(&c->lock);
 	sr_client_set_bearer(c->client, secret);
@@ -224,6 +227,16 @@ enum sr_status sr_contact_another(struct sr_contact *c, unsigned total_ms, struc
 	rc = sr_client_new(out, &o, err);
 	pthread_mutex_unlock(&c->lock);
 	return rc;
+}
+
+unsigned sr_contact_generation(struct sr_contact *c)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&c->lock);
+	n = c->generation;
+	pthread_mutex_unlock(&c->lock);
+	return n;
 }
 
 struct sr_client *sr_contact_client(const struct sr_contact *c)

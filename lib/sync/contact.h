@@ -11,7 +11,7 @@
  * when the server proves by it that it holds Control-Auth.  The client with the secret never talks to a key that is not trusted, so that no
  * secret is ever sent to one.
  *
- * One owner, but for sr_contact_forget_soon and sr_contact_another.  Logs a first contact, and nothing else. */
+ * One owner, but for sr_contact_forget_soon, sr_contact_another and sr_contact_generation.  Logs a first contact, and nothing else. */
 #ifndef SR_SYNC_CONTACT_H
 #define SR_SYNC_CONTACT_H
 
@@ -47,6 +47,8 @@ struct sr_client *sr_contact_client(const struct sr_contact *c);      /* VALID U
 
 /* A client for the caller to own, with the trust of this moment and the secret; total_ms: for a whole call.  From any thread. */
 SR_MUST enum sr_status sr_contact_another(struct sr_contact *c, unsigned total_ms, struct sr_client **out, struct sr_err *err);
+/* Another number: such a client is of a trust or a secret of before.  From any thread. */
+unsigned sr_contact_generation(struct sr_contact *c);
 
 /* A call of the client failed with *err.  SR_OK: the key was not trusted, first contact was made, and the key is pinned, durably: call
  * again.  Otherwise the code of *err, which tells what was seen and what to do if it was for the key. */

@@ -13,6 +13,7 @@
 
 #define BACKOFF_MAX_MS 60000
 #define REGISTRY_MS    60000 /* so old may be what is known of the others on the day on which the datastore is gone */
+#define ANSWER_MS      2000 /* what is waited for is asked in whole seconds, and has a way to come */
 #define FLUSH_MAX_MS   1000 /* between the rounds of a flush */
 #define FLUSH_IDLE     3    /* rounds of it that push nothing */
 
@@ -22,6 +23,7 @@ static void flush(void *ctx, int64_t until_ms)
 {
 	struct sr_sync_daemon *d = ctx;
 
+	sr_waiter_end(d->waiter);
 	pthread_mutex_lock(&d->lock);
 	d->flush = d->now = true;
 	d->flush_until_ms = until_ms;
@@ -44,6 +46,7 @@ static void hurry(void *ctx)
 {
 	struct sr_sync_daemon *d = ctx;
 
+	sr_waiter_end(d->waiter);
 	sr_sync_interrupt(d->sync);
 }
 
@@ -104,6 +107,46 @@ static int64_t lag_ms(void *ctx)
 	return sr_sync_lag_ms(d->sync);
 }
 
+/* --- waiting for the datastore ------------------------------------------------------------------------------------------- */
+
+static enum sr_status waiting_client(void *ctx, struct sr_client **out, struct sr_err *err)
+{
+	struct sr_sync_daemon *d = ctx;
+
+	return sr_sync_client(d->sync, out, err);
+}
+
+static unsigned client_generation(void *ctx)
+{
+	struct sr_sync_daemon *d = ctx;
+
+	return sr_sync_client_generation(d->sync);
+}
+
+static enum sr_status start_waiter(struct sr_sync_daemon *d, struct sr_err *err)
+{
+	struct sr_waiter_options o = {.client = waiting_client, .generation = client_generation, .round = tell_now, .ctx = d};
+
+	return sr_waiter_start(&d->waiter, &o, err);
+}
+
+static void take_ahead(struct sr_sync_daemon *d)
+{
+	struct sr_ahead ahead;
+
+	sr_waiter_take(d->waiter, &ahead);
+	sr_sync_take_ahead(d->sync, &ahead);
+}
+
+static void wait_ahead(struct sr_sync_daemon *d, enum sr_status rc, const struct sr_sync_result *r, int64_t round_ms, uint64_t ms)
+{
+	struct sr_standing standing = {0};
+	bool stands = rc == SR_OK && sr_sync_standing(d->sync, &standing), brought = r->pulled || r->pushed || r->agreed || r->merged || r->conflicts;
+
+	sr_waiter_wait(d->waiter, stands ? &standing : NULL, brought, round_ms, (int64_t)ms);
+	sr_standing_clear(&standing);
+}
+
 static enum sr_status open_balance(struct sr_sync_daemon *d, struct sr_err *err)
 {
 	const struct sr_config *c = d->config;
@@ -160,6 +203,8 @@ enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_
 	if (rc == SR_OK)
 		rc = open_peers(d, err);
 	if (rc == SR_OK)
+		rc = start_waiter(d, err);
+	if (rc == SR_OK)
 		d->page = sr_sync_daemon_page(d);
 	if (rc == SR_OK)
 		rc = sr_sync_daemon_listen(d, err);
@@ -186,6 +231,7 @@ void sr_sync_daemon_close(struct sr_sync_daemon *d)
 	if (!d)
 		return;
 	sr_shutdown_detach(d->shutdown);
+	sr_waiter_stop(d->waiter);
 	if (d->server)
 		sr_address_remove(d->config->state_directory);
 	sr_server_stop(d->server, sr_shutdown_patience_ms(d->shutdown, 3000));
@@ -322,6 +368,7 @@ static uint64_t pause_ms(const struct sr_sync_daemon *d, unsigned failures)
 static void wait_for(struct sr_sync_daemon *d, uint64_t ms)
 {
 	struct timespec until = sr_after_ms((int64_t)ms);
+	bool asked = false;
 
 	for (bool late = false; !late || d->borrowers;) {
 		if (d->borrowers)
@@ -330,6 +377,10 @@ static void wait_for(struct sr_sync_daemon *d, uint64_t ms)
 			break;
 		else
 			late = pthread_cond_timedwait(&d->wake, &d->lock, &until) != 0;
+		if (late && !asked && (asked = sr_waiter_is_asking(d->waiter))) { /* its time is up about now */
+			until = sr_after_ms(ANSWER_MS);
+			late = false;
+		}
 	}
 	d->now = false;
 }
@@ -446,6 +497,8 @@ void sr_sync_daemon_run(struct sr_sync_daemon *d)
 		enum sr_status rc;
 
 		struct sr_orders orders = d->orders;
+		int64_t began, round_ms;
+		uint64_t rest_ms;
 		bool flush = d->flush;
 
 		take_fresh(d);
@@ -456,7 +509,10 @@ void sr_sync_daemon_run(struct sr_sync_daemon *d)
 			look_before_flush(d);
 		else if (flush)
 			sr_sync_look_again(d->sync);
+		take_ahead(d);
+		began = sr_ticks_ms();
 		rc = sr_sync_round(d->sync, &result, &err);
+		round_ms = sr_ticks_ms() - began;
 		log_round(d, rc, &result, &err);
 		if (sr_sync_has_tree(d->sync)) /* also without a datastore: the application has what it had */
 			sr_balance_running(d->balance);
@@ -468,8 +524,10 @@ void sr_sync_daemon_run(struct sr_sync_daemon *d)
 		d->one_round |= rc == SR_OK;
 		if (flush && !d->flushed)
 			d->flushed = is_flushed(d, rc, &result, &idle);
+		rest_ms = d->flush && !d->flushed ? flush_pause_ms(failures) : pause_ms(d, failures);
+		wait_ahead(d, rc, &result, round_ms, rest_ms);
 		if (!d->stop)
-			wait_for(d, d->flush && !d->flushed ? flush_pause_ms(failures) : pause_ms(d, failures));
+			wait_for(d, rest_ms);
 	}
 	pthread_mutex_unlock(&d->lock);
 	say_what_is_left(d);

@@ -34,6 +34,7 @@ struct sr_sync_daemon {
 	struct sr_health *health;
 	struct sr_verifier *verifier;
 	struct sr_peers *peers;
+	struct sr_waiter *waiter; /* for news of the datastore */
 	int64_t learnt_ms; /* by the loop, of sr_ticks_ms(): when it asked for the registry; 0: not yet */
 	struct sr_relay relay;
 	struct sr_results *results;

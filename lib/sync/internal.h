@@ -106,6 +106,7 @@ struct sr_sync {
 	bool have_info;
 	char *etag; /* of that answer, or NULL */
 	bool info_stale; /* a push failed, or was made under another start of the datastore: no 304 will do, for it does not tell the start */
+	struct sr_ahead ahead; /* for this round's first question */
 	struct sr_hash remote; /* its root, held in r->nodes when have_remote */
 	bool have_remote;
 

@@ -25,6 +25,11 @@ enum sr_status sr_sync_client(struct sr_sync *s, struct sr_client **out, struct 
 	return sr_contact_another(s->contact, 0, out, err);
 }
 
+unsigned sr_sync_client_generation(struct sr_sync *s)
+{
+	return sr_contact_generation(s->contact);
+}
+
 enum sr_status sr_sync_ask_registry(struct sr_sync *s, struct sr_buf *out, struct sr_err *err)
 {
 	struct sr_client *client = NULL;

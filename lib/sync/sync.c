@@ -75,6 +75,7 @@ void sr_sync_close(struct sr_sync *s)
 	if (s->have_info)
 		sr_tree_info_free(&s->info);
 	free(s->etag);
+	sr_ahead_clear(&s->ahead);
 	sr_contact_close(s->contact);
 	sr_ledger_close(s->ledger);
 	sr_replica_close(s->r);
@@ -697,9 +698,10 @@ enum sr_status sr_sync_round(struct sr_sync *s, struct sr_sync_result *result, s
 	note_lag(s, rc);
 	rc = tell(s, rc, err);
 	sr_client_counts(s->client, &after);
-	s->result.requests = after.requests - before.requests;
-	s->result.sent = after.sent - before.sent;
-	s->result.received = after.received - before.received;
+	s->result.requests = after.requests - before.requests + s->ahead.counts.requests;
+	s->result.sent = after.sent - before.sent + s->ahead.counts.sent;
+	s->result.received = after.received - before.received + s->ahead.counts.received;
+	sr_ahead_clear(&s->ahead);
 	if (rc != SR_OK) {
 		s->result.in_sync = false;
 		if (!s->interrupted)

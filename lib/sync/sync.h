@@ -10,6 +10,7 @@
 #include "lib/replica/replica.h"
 #include "lib/replica/wire.h"
 #include "lib/sync/progress.h"
+#include "lib/sync/waiter.h"
 
 struct sr_sync;
 
@@ -50,6 +51,10 @@ struct sr_sync_result {
 	uint64_t requests, sent, received;          /* of this round */
 	bool in_sync;                               /* nothing is left to do, nothing is paused, held or skipped */
 };
+/* Where the last round, which went through, left this webserver; sr_standing_clear when done.  False: nowhere.  By the owner, between rounds. */
+bool sr_sync_standing(const struct sr_sync *s, struct sr_standing *out);
+/* An answer to the next round's check-in, which is used if that asks the same.  CONSUMES *ahead.  As above. */
+void sr_sync_take_ahead(struct sr_sync *s, struct sr_ahead *ahead);
 /* One round.  SR_OK: it went through (result says how far).  SR_E_UNAVAILABLE: the datastore cannot be reached or is not ready.  SR_E_HELD:
  * the datastore's history is not ours; nothing was done, *err says what was seen and which command resolves it. */
 SR_MUST enum sr_status sr_sync_round(struct sr_sync *s, struct sr_sync_result *result, struct sr_err *err);
@@ -85,6 +90,7 @@ void sr_sync_show_progress(struct sr_sync *s, void (*show)(void *ctx, const stru
 /* A client to the datastore, for the caller to own.  From any thread. */
 struct sr_client;
 SR_MUST enum sr_status sr_sync_client(struct sr_sync *s, struct sr_client **out, struct sr_err *err);
+unsigned sr_sync_client_generation(struct sr_sync *s); /* another number: one from before has an old secret, or trusts another key */
 SR_MUST enum sr_status sr_sync_ask_registry(struct sr_sync *s, struct sr_buf *out, struct sr_err *err);
 /* The same over the rounds' own connection, by their owner, between two. */
 SR_MUST enum sr_status sr_sync_registry(struct sr_sync *s, struct sr_buf *out, struct sr_err *err);

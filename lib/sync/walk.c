@@ -53,27 +53,68 @@ void sr_sync_check_in_header(const struct sr_sync *s, struct sr_buf *out)
 	sr_check_in_print(out, &(struct sr_check_in){.node = s->r->node, .known = s->anchor, .push = s->last_push, .token = s->token});
 }
 
+/* No 304 will do: empty. */
+static void match_header(const struct sr_sync *s, struct sr_buf *out)
+{
+	if (s->etag && s->have_info && !s->info_stale && s->have_remote && sr_hash_eq(&s->remote, &s->anchor.root) && !any_paused(&s->info))
+		sr_buf_printf(out, "If-None-Match: %s", s->etag);
+}
+
+bool sr_sync_standing(const struct sr_sync *s, struct sr_standing *out)
+{
+	*out = (struct sr_standing){.at = s->anchor, .push = s->last_push};
+	if (!s->have_info || !s->r->keyed)
+		return false;
+	sr_sync_check_in_header(s, &out->check_in);
+	match_header(s, &out->match);
+	sr_beside(&s->info, &out->beside);
+	return true;
+}
+
+void sr_sync_take_ahead(struct sr_sync *s, struct sr_ahead *ahead)
+{
+	sr_ahead_clear(&s->ahead);
+	s->ahead = *ahead;
+	*ahead = (struct sr_ahead){0};
+}
+
+/* Was just that asked a moment ago? */
+static bool was_asked(struct sr_sync *s, const struct sr_buf *check, const struct sr_buf *match, struct sr_answer *answer)
+{
+	bool was = s->ahead.is && sr_bytes_eq(sr_buf_view(check), sr_buf_view(&s->ahead.check_in)) &&
+		   sr_bytes_eq(sr_buf_view(match), sr_buf_view(&s->ahead.match));
+
+	s->ahead.is = false; /* whatever is asked later is asked for a reason */
+	if (was) {
+		sr_answer_free(answer);
+		*answer = s->ahead.answer;
+		s->ahead.answer = (struct sr_answer){0};
+	}
+	return was;
+}
+
 static enum sr_status ask(struct sr_sync *s, bool want_key, struct sr_answer *answer, struct sr_err *err)
 {
 	struct sr_buf check = {0}, match = {0}, speaks = {0};
 	const char *headers[5] = {0};
 	size_t n = 0;
 	struct sr_call call = {.target = "/api/tree", .headers = headers};
-	enum sr_status rc;
+	enum sr_status rc = SR_OK;
 
 	sr_sync_check_in_header(s, &check);
 	headers[n++] = sr_buf_text(&check);
-	if (s->etag && s->have_info && !s->info_stale && s->have_remote && sr_hash_eq(&s->remote, &s->anchor.root) && !want_key && !any_paused(&s->info)) {
-		sr_buf_printf(&match, "If-None-Match: %s", s->etag);
+	if (!want_key)
+		match_header(s, &match);
+	if (match.len)
 		headers[n++] = sr_buf_text(&match);
-	}
 	if (!match.len || s->trouble[0]) { /* a 304 comes only from the very start that took it, and every 200 tells its own */
 		sr_protocol_header(&speaks, s->version);
 		headers[n++] = sr_buf_text(&speaks);
 	}
 	if (want_key)
 		headers[n++] = SR_HEADER_KEY ": want";
-	rc = sr_client_call(s->client, &call, answer, err);
+	if (want_key || !was_asked(s, &check, &match, answer))
+		rc = sr_client_call(s->client, &call, answer, err);
 	sr_buf_free(&check);
 	sr_buf_free(&speaks);
 	sr_buf_free(&match);

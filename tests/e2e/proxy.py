@@ -24,6 +24,10 @@ MODE-FILE holds "MODE [TIMES]"; after TIMES tamperings it is as if it said pass.
   KIND-hold          the answer to a request of that KIND (push, nodes, bundle, tree) is there, but held until DIR/go exists
   KIND-wait          the request itself is held until then
   KIND-meanwhile     DIR/meanwhile is run when the answer to a request of that KIND is there, before it is passed on
+  tree-at-once       it knows no ?wait=
+  tree-drop          a request that waits is cut after a second
+  tree-untagged      its answer has no ETag
+  tree-start         each answer of /api/tree is 200, at once, and tells another start
   tree-proto         /api/tree says that it is of protocol 2
   speaks-2           who says which protocol it speaks says 2, version 9.9
   slow               what a webserver walks, fetches and pushes comes 0.3 s later
@@ -117,6 +121,14 @@ class Handler(httpd.Handler):
             time.sleep(0.3)
         if mode.endswith("-wait"):
             until_go()
+        if mode in ("tree-at-once", "tree-start"):
+            self.path = "/api/tree"
+        if mode == "tree-start":
+            del self.headers["If-None-Match"]
+        if mode == "tree-drop" and "?wait=" in self.path:
+            time.sleep(1)
+            self.close_connection = True
+            return None
         if mode == "push-cut":
             body = body[: len(body) * 2 // 3]
         if mode == "push-garbage":
@@ -164,6 +176,11 @@ class Handler(httpd.Handler):
         if mode == "tree-root" and b'"root":"' in data:
             at = data.index(b'"root":"') + 8
             data = data[:at] + (b"0" if data[at:at + 1] != b"0" else b"1") + data[at + 1:]
+        if mode == "tree-start" and b'"start":"' in data:
+            at = data.index(b'"start":"') + 9
+            data = data[:at] + os.urandom(4).hex().encode() + data[at + 8:]
+        if mode == "tree-untagged":
+            headers = [(name, value) for name, value in headers if name.lower() != "etag"]
         if mode == "tree-proto":
             data = data.replace(b'"proto":1,', b'"proto":2,')
         if mode == "tree-cut":
