@@ -132,7 +132,7 @@ enum sr_status sr_ds_verifier_start(struct sr_datastore *d, struct sr_err *err)
 
 /* --- POST /api/admin/repair ------------------------------------------------------------------------------------------ */
 
-/* While one is staging nothing is swept. */
+/* While one is staging nothing is swept; and the stores are in use, until its content is here. */
 static enum sr_status begin_healing(struct sr_datastore *d, const char *path, struct sr_repair *p, struct sr_err *err)
 {
 	enum sr_status rc;
@@ -160,7 +160,6 @@ static void end_healing(struct sr_datastore *d, struct sr_repair *p)
 	if (!d->staging && !sr_datastore_broken(d, NULL) && d->r->stores[i].kind == SR_KIND_FILES && d->r->stores[i].mode == SR_MODE_READY)
 		sr_store_sweep_stage(d->r->stores[i].store);
 	pthread_mutex_unlock(&d->writer);
-	sr_replica_unuse(d->r);
 }
 
 static enum sr_status finish_healing(struct sr_datastore *d, struct sr_repair *p, struct sr_err *err)
@@ -186,6 +185,8 @@ enum sr_status sr_ds_repair_handler(void *ctx, struct sr_request *req, struct sr
 	h = sr_healed(&p);
 	if (rc == SR_OK && h.rotten)
 		rc = sr_healer_fetch(&p, NULL, NULL, d->peers, &h, err);
+	if (p.r) /* before the writer is waited for: who has it may wait until nobody uses the stores */
+		sr_replica_unuse(d->r);
 	if (rc == SR_OK && h.rotten)
 		rc = finish_healing(d, &p, err);
 	end_healing(d, &p);

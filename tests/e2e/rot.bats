@@ -264,3 +264,21 @@ repairs() { # NAME FROM
 	[[ $(sql "$T/datastore/webstore.db" "SELECT title FROM dashboards WHERE id = 'indexed-key'") == new ]]
 	check_databases
 }
+
+@test "other exclusions while a repair waits for another node: they hold when it is over, and the datastore goes on" {
+	local repair
+	begin_with_rot_at datastore
+	kill -STOP "${PID[A]}"
+	admin datastore /api/admin/repair -d "{\"path\":\"$ROW\"}" >"$T/repair" 3>&- &
+	repair=$!
+	sleep 1 # it asks A
+	printf '%s\n' '[store "resources"]' 'Exclude=*.tmp' >>"$T/datastore.conf"
+	kill -HUP "${PID[datastore]}"
+	sleep 1
+	kill -CONT "${PID[A]}"
+	wait_for 'the exclusions to hold' grep -q 'resources: 1 exclusions hold from now on' "$T/datastore.log"
+	wait "$repair"
+	jq -e .rotten "$T/repair" || fail "$(cat "$T/repair")"
+	[[ $(history_of datastore) == 'search for rot' ]]
+	wait_same datastore A
+}
