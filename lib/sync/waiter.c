@@ -15,7 +15,8 @@
 #define AGAIN_MS     1000  /* from one that was not to the next, at first */
 #define AGAIN_MOST   60000
 #define REST_MS      20
-#define REST_SHARE   4     /* of the time that a round took */
+#define REST_SHARE   4     /* of the time that a round took, */
+#define SPEND_MS     500   /* beyond that of a few in a row */
 #define REST_EMPTY   200   /* after a round that brought nothing, at first */
 #define REST_MOST    5000
 
@@ -108,10 +109,16 @@ struct sr_wait_next sr_wait_judge(struct sr_wait_manners *m, const struct sr_wai
 	return again(doubled(AGAIN_MS, m->short_ones - 1, AGAIN_MOST));
 }
 
-int64_t sr_wait_rest_ms(struct sr_wait_manners *m, bool for_news, bool brought, int64_t round_ms, int64_t interval_ms)
+int64_t sr_wait_rest_ms(struct sr_wait_manners *m, bool for_news, bool brought, int64_t round_ms, int64_t idle_ms, int64_t interval_ms)
 {
-	int64_t most = interval_ms < REST_MOST ? interval_ms : REST_MOST, ms = round_ms * REST_SHARE, empty;
+	int64_t most = interval_ms < REST_MOST ? interval_ms : REST_MOST, ms, empty;
 
+	m->spent_ms = m->spent_ms > idle_ms / REST_SHARE ? m->spent_ms - idle_ms / REST_SHARE : 0;
+	if (for_news)
+		m->spent_ms += round_ms;
+	if (m->spent_ms > SPEND_MS + REST_MOST / REST_SHARE) /* a long one is not paid for ever */
+		m->spent_ms = SPEND_MS + REST_MOST / REST_SHARE;
+	ms = (m->spent_ms - SPEND_MS) * REST_SHARE;
 	if (!for_news || brought)
 		m->empty_ones = 0;
 	else
@@ -136,7 +143,8 @@ struct sr_waiter {
 	bool due;                 /* one was asked for, and has not begun */
 	struct sr_standing standing;
 	bool stands;
-	uint64_t stood;           /* how often it was set */
+	uint64_t stood;           /* how often it was set, */
+	int64_t stood_at, idle_ms; /* and when, of sr_ticks_ms(); for how long until the round that followed */
 	int64_t until, not_before, ask_at; /* of sr_ticks_ms(): the pause is over; a round for news may begin; a question may be put */
 	struct sr_answer kept;    /* a 200 that was no news; its ETag is what is asked by */
 	struct sr_ahead ahead;
@@ -359,6 +367,7 @@ void sr_waiter_take(struct sr_waiter *w, struct sr_ahead *out)
 	w->for_news &= out->is || w->due;
 	w->due = false;
 	w->round = true;
+	w->idle_ms = sr_ticks_ms() - w->stood_at;
 	pthread_cond_signal(&w->wake);
 	pthread_mutex_unlock(&w->lock);
 }
@@ -388,7 +397,8 @@ void sr_waiter_wait(struct sr_waiter *w, struct sr_standing *standing, bool brou
 		w->standing = *standing;
 	w->stood++;
 	w->until = now + ms;
-	w->not_before = now + sr_wait_rest_ms(&w->manners, w->for_news, brought, round_ms, ms);
+	w->not_before = now + sr_wait_rest_ms(&w->manners, w->for_news, brought, round_ms, w->idle_ms, ms);
+	w->stood_at = now;
 	w->for_news = w->round = false;
 	if (!standing || !still_good(w))
 		sr_answer_free(&w->kept);

@@ -9,7 +9,7 @@
  * What is no news is not taken for any: the root that our own push made, an answer that comes before its time - of a datastore that knows no
  * ?wait=, that ends, that has no room -, and none at all - of a proxy that cuts what is silent, a datastore that restarts.  Then it is asked
  * again, with growing pauses, and nobody is alarmed: the interval goes on as ever.  News that come on end start rounds that take a fifth of the time
- * at most; those that bring nothing, ever fewer.
+ * at most, after a first half second of them; those that bring nothing, ever fewer.
  *
  * Thread-safe.  Never logs above debug. */
 #ifndef SR_SYNC_WAITER_H
@@ -56,10 +56,11 @@ struct sr_wait_next {
 };
 struct sr_wait_manners { /* {0} at first */
 	unsigned short_ones, empty_ones; /* waits that ended before their time, rounds that brought nothing, in a row */
+	int64_t spent_ms;  /* on rounds for news; a fifth of the time pays for it */
 };
 struct sr_wait_next sr_wait_judge(struct sr_wait_manners *m, const struct sr_wait_end *end);
-/* After a round of so many ms: no news start another one before so many are over. */
-int64_t sr_wait_rest_ms(struct sr_wait_manners *m, bool for_news, bool brought, int64_t round_ms, int64_t interval_ms);
+/* After a round of so many ms, which began so many after the one before had ended: no news start another one before so many are over. */
+int64_t sr_wait_rest_ms(struct sr_wait_manners *m, bool for_news, bool brought, int64_t round_ms, int64_t idle_ms, int64_t interval_ms);
 
 /* --- the thread ------------------------------------------------------------------------------------------------------------------------ */
 

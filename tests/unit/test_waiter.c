@@ -160,12 +160,22 @@ static void test_what_is_no_news_is_asked_by_at_once_but_not_on_end(void **state
 static void test_rounds_for_news_take_a_fifth_of_the_time(void **state)
 {
 	struct sr_wait_manners m = {0};
+	int64_t rounds = 0, all = 0, rest = 0;
 
 	(void)state;
-	assert_int_equal(sr_wait_rest_ms(&m, true, true, 1, 10000), 20);
-	assert_int_equal(sr_wait_rest_ms(&m, true, true, 300, 10000), 1200);
-	assert_int_equal(sr_wait_rest_ms(&m, true, true, 60000, 10000), 5000);
-	assert_int_equal(sr_wait_rest_ms(&m, true, true, 60000, 1000), 1000); /* the interval comes anyway */
+	for (int k = 0; k < 10; k++) /* a few follow at once */
+		assert_int_equal(sr_wait_rest_ms(&m, true, true, 50, 20, 10000), 20);
+	while (all < 1000000) { /* and when it does not end */
+		rest = sr_wait_rest_ms(&m, true, true, 50, rest, 10000);
+		rounds += 50;
+		all += 50 + rest;
+	}
+	assert_in_range(rounds, all / 6, all / 5 + 1000);
+	m = (struct sr_wait_manners){0};
+	assert_int_equal(sr_wait_rest_ms(&m, true, true, 60000, 0, 10000), 5000);
+	assert_int_equal(sr_wait_rest_ms(&m, true, true, 60000, 0, 1000), 1000); /* the interval comes anyway */
+	assert_int_equal(sr_wait_rest_ms(&m, true, true, 1, 10000, 10000), 20); /* after a while all is as at first */
+	assert_int_equal(sr_wait_rest_ms(&m, false, true, 60000, 0, 10000), 20); /* one for something else is nobody's fault */
 }
 
 /* A datastore that tells something new each time, and nothing comes of it. */
@@ -175,12 +185,12 @@ static void test_rounds_that_bring_nothing_become_few(void **state)
 
 	(void)state;
 	for (int64_t ms = 200; ms < 5000; ms *= 2)
-		assert_int_equal(sr_wait_rest_ms(&m, true, false, 1, 3600000), ms);
+		assert_int_equal(sr_wait_rest_ms(&m, true, false, 1, ms, 3600000), ms);
 	for (int k = 0; k < 100; k++)
-		assert_int_equal(sr_wait_rest_ms(&m, true, false, 1, 3600000), 5000);
-	assert_int_equal(sr_wait_rest_ms(&m, true, true, 1, 3600000), 20);
-	assert_int_equal(sr_wait_rest_ms(&m, true, false, 1, 3600000), 200);
-	assert_int_equal(sr_wait_rest_ms(&m, false, false, 1, 3600000), 20); /* one for the interval */
+		assert_int_equal(sr_wait_rest_ms(&m, true, false, 1, 5000, 3600000), 5000);
+	assert_int_equal(sr_wait_rest_ms(&m, true, true, 1, 5000, 3600000), 20);
+	assert_int_equal(sr_wait_rest_ms(&m, true, false, 1, 20, 3600000), 200);
+	assert_int_equal(sr_wait_rest_ms(&m, false, false, 1, 200, 3600000), 20); /* one for the interval */
 }
 
 int main(void)
