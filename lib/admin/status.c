@@ -345,6 +345,30 @@ static void show_stores(const json_t *stores, FILE *out)
 	sr_table_print(&t, out, "");
 }
 
+/* How changes in them are noticed. */
+static void show_watched(const json_t *stores, FILE *out)
+{
+	struct sr_table t;
+	size_t i;
+	json_t *s;
+
+	sr_table_start(&t, "ll");
+	for (i = 0; (s = json_array_get(stores, i)); i++) {
+		const json_t *w = json_object_get(s, "watch");
+
+		if (!json_is_object(w))
+			continue;
+		sr_table_add(&t, "%s", sr_json_text(s, "name", "-"));
+		if (json_is_true(json_object_get(w, "watched")))
+			sr_table_add(&t, "watched, %lld director%s", number(w, "directories"), number(w, "directories") == 1 ? "y" : "ies");
+		else
+			sr_table_add(&t, "scanned each interval: %s", sr_json_text(w, "why", "-"));
+	}
+	if (t.n)
+		fputs("\nchanges:\n", out);
+	sr_table_print(&t, out, "  ");
+}
+
 static void show_unknown_of(const json_t *store, FILE *out)
 {
 	const json_t *list = json_object_get(store, json_is_array(json_object_get(store, "unknown")) ? "unknown" : "unknown_paths");
@@ -459,6 +483,7 @@ void sr_status_show(const json_t *status, long long now_ms, FILE *out)
 
 	show_head(status, now_ms, out);
 	show_stores(stores, out);
+	show_watched(stores, out);
 	for (i = 0; (s = json_array_get(stores, i)); i++)
 		show_unknown_of(s, out);
 	show_webservers(status, out);

@@ -44,6 +44,7 @@ static json_t *store_json(const struct sr_replica_store *s, const struct sr_ds_s
 	json_object_set_new(o, "held", shown->held ? json_loads(shown->held, 0, NULL) : json_array());
 	json_object_set_new(o, "unknown", json_integer((json_int_t)shown->unknowns));
 	json_object_set_new(o, "unknown_paths", unknown);
+	sr_report_watch(o, &shown->watch);
 	return o;
 }
 

@@ -50,6 +50,7 @@ static enum sr_status start_replica(struct sr_datastore *d, struct sr_err *err)
 	d->stores = sr_alloc((d->r->n + 1) * sizeof(*d->stores));
 	d->fault = sr_alloc((d->r->n + 1) * sizeof(*d->fault));
 	d->going = sr_alloc((d->r->n + 1) * sizeof(*d->going));
+	d->judged = sr_alloc((d->r->n + 1) * sizeof(*d->judged));
 	d->swept = sr_alloc((d->r->n + 1) * sizeof(*d->swept));
 	return SR_OK;
 }
@@ -161,13 +162,19 @@ static void say_ready(struct sr_datastore *d)
 			(unsigned long long)d->r->leaves);
 }
 
+/* Nothing would come of a scan. */
+static bool is_spared(struct sr_datastore *d, size_t i)
+{
+	return d->judged[i] && sr_replica_store_is_quiet(&d->r->stores[i]) && !sr_ds_is_reshaped(d, i);
+}
+
 static enum sr_status scan_all(struct sr_datastore *d, struct sr_err *err)
 {
 	struct sr_err fault;
 
 	d->look_at = 0;
 	for (size_t i = 0; i < d->r->n; i++)
-		if (d->r->stores[i].mode == SR_MODE_READY) {
+		if (d->r->stores[i].mode == SR_MODE_READY && !is_spared(d, i)) {
 			(void)!sr_ds_scan(d, i, &fault); /* it is noted: the others go on */
 			sr_store_expire_parts(d->r->stores[i].store);
 		}
@@ -258,17 +265,38 @@ static int64_t rest_ms(struct sr_datastore *d)
 	return sooner < ms ? (sooner > 0 ? sooner : 0) : ms;
 }
 
-/* Until it is time for the next turn.  False: stop. */
+/* Is what was told of changes here more than what the last turn saw, or a push did? */
+static bool anything_new(struct sr_datastore *d)
+{
+	bool is;
+
+	pthread_mutex_unlock(&d->face);
+	pthread_mutex_lock(&d->writer);
+	sr_watcher_take(d->watcher);
+	is = sr_replica_has_news(d->r);
+	pthread_mutex_unlock(&d->writer);
+	pthread_mutex_lock(&d->face);
+	return is;
+}
+
+/* Until it is time for the next turn, or something was changed directly.  False: stop. */
 static bool wait_turn(struct sr_datastore *d)
 {
-	int64_t ms = rest_ms(d);
-	struct timespec at;
+	int64_t until = sr_ticks_ms() + rest_ms(d);
 	bool go_on;
 
 	pthread_mutex_lock(&d->face);
-	at = sr_after_ms(ms);
-	while (!d->stopping && !d->asked && pthread_cond_timedwait(&d->turn, &d->face, &at) != ETIMEDOUT)
-		;
+	for (;;) {
+		int64_t due = sr_watcher_due(d->watcher), now = sr_ticks_ms();
+		struct timespec at = sr_after_ms((due < until ? due : until) - now);
+
+		if (d->stopping || d->asked || until <= now)
+			break;
+		if (due > now)
+			pthread_cond_timedwait(&d->turn, &d->face, &at);
+		else if (anything_new(d))
+			break;
+	}
 	d->asked = false;
 	go_on = !d->stopping;
 	pthread_mutex_unlock(&d->face);
@@ -287,18 +315,43 @@ static void *run(void *ctx)
 		last = d->last_asked;
 		pthread_mutex_unlock(&d->face);
 		err = (struct sr_err){0};
+		sr_watcher_begin(d->watcher);
 		if (sr_datastore_tick(d, &err) != SR_OK && strcmp(err.text, told.text) != 0)
 			sr_error("%s", err.text);
 		told = err;
 		pthread_mutex_lock(&d->face);
+		sr_watcher_end(d->watcher, (int64_t)d->interval * 1000);
 		d->last_done = last;
 		pthread_mutex_unlock(&d->face);
 	} while (wait_turn(d));
 	return NULL;
 }
 
+static void look_for_hints(void *ctx)
+{
+	struct sr_datastore *d = ctx;
+
+	pthread_mutex_lock(&d->face);
+	pthread_cond_broadcast(&d->turn);
+	pthread_mutex_unlock(&d->face);
+}
+
+/* Without it the interval does. */
+static void start_watching(struct sr_datastore *d)
+{
+	struct sr_err err;
+
+	pthread_mutex_lock(&d->writer);
+	if (sr_watcher_start(&d->watcher, d->config->full_scan_interval, look_for_hints, d, &err) == SR_OK)
+		sr_replica_watch(d->r, d->watcher);
+	else
+		sr_warn("nothing is watched: %s", err.text);
+	pthread_mutex_unlock(&d->writer);
+}
+
 enum sr_status sr_datastore_start(struct sr_datastore *d, struct sr_err *err)
 {
+	start_watching(d);
 	if (pthread_create(&d->thread, NULL, run, d))
 		return sr_err_set(err, SR_E_INTERNAL, "cannot start a thread");
 	d->running = true;
@@ -352,6 +405,7 @@ void sr_datastore_reload(struct sr_datastore *d, const struct sr_config *fresh)
 	pthread_mutex_unlock(&d->face);
 	pthread_mutex_unlock(&d->writer);
 	sr_verifier_set(d->verifier, fresh->verify_interval);
+	sr_watcher_set_full(d->watcher, fresh->full_scan_interval);
 	poke(d, false);
 }
 
@@ -564,10 +618,12 @@ void sr_datastore_close(struct sr_datastore *d)
 	sr_state_close(d->old);
 	sr_ledger_close(d->ledger);
 	sr_replica_close(d->r);
+	sr_watcher_stop(d->watcher);
 	sr_page_free(d->page);
 	sr_balance_close(d->balance);
 	free(d->fault);
 	free(d->going);
+	free(d->judged);
 	free(d->swept);
 	free(d->certificate);
 	free(d->key);

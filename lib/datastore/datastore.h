@@ -34,7 +34,7 @@ SR_MUST enum sr_status sr_datastore_adopt_union(struct sr_datastore *d, struct s
 /* The operator lets through the deletions that are held here, and those that webservers hold back from pulling. */
 SR_MUST enum sr_status sr_datastore_adopt_deletions(struct sr_datastore *d, struct sr_err *err);
 
-/* Start a thread that turns now, then every interval and when asked.  Once. */
+/* Start a thread that turns now, then every interval, when asked, and when something was changed directly (lib/store/watcher.h says when).  Once. */
 SR_MUST enum sr_status sr_datastore_start(struct sr_datastore *d, struct sr_err *err);
 void sr_datastore_scan_now(struct sr_datastore *d);
 /* Take what can be taken without a restart: the interval, how long what was replaced is kept, each store's exclusions, the archive's limit.

@@ -263,6 +263,7 @@ static void show_store(struct sr_datastore *d, size_t i, uint64_t leaves, uint64
 	shown->seq = s->row.seq;
 	shown->bytes = bytes;
 	show_unknown(shown, s);
+	sr_store_watch_report(s->store, &shown->watch);
 	show_held(d, i);
 }
 

@@ -43,6 +43,7 @@
 #include "lib/replica/wire.h"
 #include "lib/state/datastore_state.h"
 #include "lib/state/trash.h"
+#include "lib/store/watcher.h"
 
 #define SR_DS_ROOTS         10000  /* roots whose hashes are remembered, for verdicts */
 #define SR_DS_READABLE      64     /* newest roots whose nodes and contents are kept ... */
@@ -113,6 +114,7 @@ struct sr_ds_store { /* of the published copy */
 	size_t unknowns;
 	char *unknown[SR_DS_UNKNOWN_SHOWN]; /* "path: why"; OWNED */
 	char *held;                         /* deletions that wait, as JSON, or NULL; OWNED */
+	struct sr_watch_report watch;
 	char **exclude;                     /* by which `map` was seen; OWNED */
 	size_t excludes;
 };
@@ -160,6 +162,7 @@ struct sr_datastore {
 	bool last_asked, last_done; /* the last turn of a shutdown; with face */
 	struct sr_page *page;
 	struct sr_verifier *verifier; /* from sr_datastore_listen on */
+	struct sr_watcher *watcher; /* of its thread; NULL: there is none */
 	char *certificate, *key; /* paths; NULL: plain HTTP */
 
 	pthread_mutex_t writer;
@@ -183,6 +186,7 @@ struct sr_datastore {
 	uint64_t trimmed_epoch, trimmed_seq; /* oldest readable root at the last trim, */
 	int64_t trimmed_ms;                  /* and when that was */
 	struct sr_ds_clock clock;
+	bool *judged;                        /* per store: its last scan was an ordinary one, and went through */
 	bool *swept;                         /* per store: its kept files were compared with state.db */
 
 	pthread_mutex_t face;
@@ -495,6 +499,7 @@ bool sr_ds_is_defined_so(struct sr_datastore *d, size_t store, struct sr_bytes t
 /* A table of the store was built anew: the next scan that goes through finds its rows in a new shape, and none of them was deleted.  Within the
  * state transaction that has the table's new shape. */
 SR_MUST enum sr_status sr_ds_reshaped(struct sr_datastore *d, size_t store, struct sr_err *err);
+bool sr_ds_is_reshaped(struct sr_datastore *d, size_t store); /* and that scan is still to come */
 /* Is this that scan?  Within its state transaction; forgotten when that is committed. */
 SR_MUST enum sr_status sr_ds_was_reshaped(struct sr_datastore *d, size_t store, bool *was, struct sr_err *err);
 

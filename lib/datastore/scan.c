@@ -114,6 +114,7 @@ static enum sr_status scan(struct sr_datastore *d, size_t i, bool quiet, struct 
 	if (rc == SR_OK)
 		rc = sr_replica_scan(d->r, i, false, on_change, &f, err);
 	d->judging = false;
+	d->judged[i] = !quiet && rc == SR_OK;
 	sr_replica_unview(d->r);
 	sr_buf_free(&f.table);
 	if (rc != SR_OK) {

@@ -136,6 +136,17 @@ enum sr_status sr_ds_reshaped(struct sr_datastore *d, size_t store, struct sr_er
 	return rc;
 }
 
+bool sr_ds_is_reshaped(struct sr_datastore *d, size_t store)
+{
+	char *name = reshaped_name(d, store);
+	uint64_t one;
+	bool is = false;
+	enum sr_status rc = sr_state_get_u64(d->r->state, name, &one, &is, NULL);
+
+	free(name);
+	return rc != SR_OK || is;
+}
+
 enum sr_status sr_ds_was_reshaped(struct sr_datastore *d, size_t store, bool *was, struct sr_err *err)
 {
 	char *name = reshaped_name(d, store);

@@ -270,6 +270,10 @@ static const struct sr_metric leaves = {"sameroot_store_leaves", "Files, empty d
 			      unknown = {"sameroot_store_unknown_paths",
 					 "Paths in a store that are not synchronised: links, devices, too large, unreadable.",
 					 SR_METRIC_GAUGE},
+			      watched = {"sameroot_store_watched", "1 if the kernel tells of changes in a store, 0 if it is scanned each interval.",
+					 SR_METRIC_GAUGE},
+			      directories = {"sameroot_store_watched_directories", "Directories of a store that are watched.", SR_METRIC_GAUGE},
+			      full_scans = {"sameroot_store_full_scans_total", "Scans of all of a store.", SR_METRIC_COUNTER},
 			      held = {"sameroot_held", "What is held for the operator, as sameroot status lists it.", SR_METRIC_GAUGE},
 			      waits = {"sameroot_paused", "What is paused or left alone for the operator, as sameroot status lists it.",
 				       SR_METRIC_GAUGE},
@@ -318,6 +322,23 @@ static double unknown_of(const json_t *store)
 	return count_of(store, "unknown_count", "unknown"); /* a webserver's, the datastore's */
 }
 
+static double watched_of(const json_t *store)
+{
+	const json_t *is = json_object_get(json_object_get(store, "watch"), "watched");
+
+	return json_is_boolean(is) ? json_is_true(is) : -1;
+}
+
+static double directories_of(const json_t *store)
+{
+	return count_of(json_object_get(store, "watch"), "directories", NULL);
+}
+
+static double full_scans_of(const json_t *store)
+{
+	return count_of(json_object_get(store, "watch"), "full_scans", NULL);
+}
+
 static void tell_stores(struct sr_metrics_page *p, const json_t *list, const struct sr_metric *m, double (*of)(const json_t *store))
 {
 	sr_metrics_begin(p, m);
@@ -340,6 +361,9 @@ void sr_metrics_status(struct sr_metrics_page *p, const json_t *status)
 	tell_stores(p, stores, &paused, paused_of);
 	tell_stores(p, stores, &deletions, deletions_of);
 	tell_stores(p, stores, &unknown, unknown_of);
+	tell_stores(p, stores, &watched, watched_of);
+	tell_stores(p, stores, &directories, directories_of);
+	tell_stores(p, stores, &full_scans, full_scans_of);
 	sr_metrics_one(p, &held, (double)json_array_size(json_object_get(waiting_for, "held")));
 	sr_metrics_one(p, &waits, (double)json_array_size(json_object_get(waiting_for, "paused")));
 }

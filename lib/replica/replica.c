@@ -384,7 +384,7 @@ void sr_replica_watch(struct sr_replica *r, struct sr_watcher *watcher)
 
 bool sr_replica_store_is_quiet(struct sr_replica_store *s)
 {
-	return s->mode == SR_MODE_READY && !s->unseen && sr_store_is_quiet(s->store);
+	return s->mode == SR_MODE_READY && !s->unseen && !s->rot_found && sr_store_is_quiet(s->store);
 }
 
 bool sr_replica_is_quiet(struct sr_replica *r)
@@ -393,6 +393,15 @@ bool sr_replica_is_quiet(struct sr_replica *r)
 		if (!sr_replica_store_is_quiet(&r->stores[i]))
 			return false;
 	return r->n > 0;
+}
+
+bool sr_replica_has_news(struct sr_replica *r)
+{
+	bool has = false;
+
+	for (size_t i = 0; i < r->n; i++) /* of each: it is due to be looked at again, perhaps */
+		has |= sr_store_has_news(r->stores[i].store);
+	return has;
 }
 
 /* --- looking ------------------------------------------------------------------------------------------------------- */

@@ -87,6 +87,8 @@ SR_MUST enum sr_status sr_replica_renew(struct sr_replica *r, struct sr_err *err
 void sr_replica_watch(struct sr_replica *r, struct sr_watcher *watcher);
 /* Is all as the last look and scan of every store found it?  By the owner; opens nothing. */
 bool sr_replica_is_quiet(struct sr_replica *r);
+/* Has anything been told of a store since its last scan, but what we did ourselves to databases?  By the owner. */
+bool sr_replica_has_news(struct sr_replica *r);
 bool sr_replica_store_is_quiet(struct sr_replica_store *s); /* one of them */
 
 /* Look at every store, but at those that are quiet: sets mode, why, marker, has_content.  PAUSED as "lost" when nothing is there though state.db holds a marker for it.

@@ -17,6 +17,20 @@ void sr_report_archive(json_t *status, struct sr_archive *archive)
 	json_object_set_new(status, "conflicts", json_integer((json_int_t)u.entries));
 }
 
+void sr_report_watch(json_t *store, const struct sr_watch_report *watch)
+{
+	json_t *o = watch->asked ? json_object() : json_null();
+
+	json_object_set_new(store, "watch", o);
+	if (!watch->asked)
+		return;
+	json_object_set_new(o, "watched", json_boolean(watch->watched));
+	json_object_set_new(o, "directories", json_integer((json_int_t)watch->directories));
+	json_object_set_new(o, "why", *watch->why ? json_string(watch->why) : json_null());
+	json_object_set_new(o, "full_scans", json_integer((json_int_t)watch->full));
+	json_object_set_new(o, "partial_scans", json_integer((json_int_t)watch->partial));
+}
+
 json_t *sr_report_conflict(const struct sr_archived *e)
 {
 	json_t *o = json_object();

@@ -40,6 +40,7 @@ struct sr_store_impl {
 	void (*remember)(struct sr_store *st, struct sr_bytes path, uint64_t signature); /* NULL: nothing to remember */
 
 	bool (*is_quiet)(struct sr_store *st); /* of one that is to be watched; NULL: as sr_watch_is_quiet says */
+	bool (*has_news)(struct sr_store *st); /* sr_watch_has_news says no; NULL: so it is */
 	void (*grafted)(struct sr_store *st); /* NULL: nothing hangs on it */
 	void (*rots)(struct sr_store *st, bool any); /* NULL: nothing is cached */
 	void (*reconsider)(struct sr_store *st); /* other exclusions: forget what was derived from the old ones; NULL: nothing is */

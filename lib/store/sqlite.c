@@ -463,22 +463,34 @@ static bool checkpoint_may_be_due(const struct sr_sql_store *s)
 }
 
 /* Our own commits, a marker's among them, are told of as anybody's are; but data_version is not moved by them. */
+static bool has_moved(struct sr_sql_store *s)
+{
+	int64_t version;
+	bool moved = sr_sql_int(&s->main, "PRAGMA main.data_version", &version, NULL) != SR_OK || version != s->gate.data_version;
+
+	s->idle = false;
+	sr_watch_looked_at(s->st.watch, moved);
+	return moved;
+}
+
+static bool has_news(struct sr_store *st)
+{
+	struct sr_sql_store *s = (struct sr_sql_store *)st;
+
+	if (!sr_watch_was_written(st->watch, true))
+		return false;
+	return !s->main.db || s->viewed || s->apply || !s->gate.closed || has_moved(s);
+}
+
 static bool is_quiet(struct sr_store *st)
 {
 	struct sr_sql_store *s = (struct sr_sql_store *)st;
-	int64_t version;
 
 	if (!s->main.db || s->viewed || s->apply || !s->gate.closed || checkpoint_may_be_due(s))
 		return false;
 	if (sr_watch_is_quiet(st->watch))
 		return true;
-	if (!sr_watch_take_written(st->watch))
-		return false;
-	s->idle = false;
-	if (sr_sql_int(&s->main, "PRAGMA main.data_version", &version, NULL) == SR_OK && version == s->gate.data_version)
-		return true;
-	sr_watch_written(st->watch);
-	return false;
+	return sr_watch_was_written(st->watch, false) && !has_moved(s);
 }
 
 static enum sr_presence presence_of(const struct sr_err *err, char why[256])
@@ -872,6 +884,7 @@ static const struct sr_store_impl sqlite_impl = {
 	.doubtful = doubtful,
 	.seen = seen_now,
 	.is_quiet = is_quiet,
+	.has_news = has_news,
 	.view_open = sr_sql_view_open,
 	.view_close = sr_sql_view_close,
 	.view_copy = sr_sql_view_copy,

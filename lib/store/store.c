@@ -220,6 +220,11 @@ bool sr_store_is_quiet(struct sr_store *st)
 	return st->watch && (st->impl->is_quiet ? st->impl->is_quiet(st) : sr_watch_is_quiet(st->watch));
 }
 
+bool sr_store_has_news(struct sr_store *st)
+{
+	return st->watch && (sr_watch_has_news(st->watch) || (st->impl->has_news && st->impl->has_news(st)));
+}
+
 void sr_store_taken(struct sr_store *st)
 {
 	if (st->watch)
@@ -390,7 +395,14 @@ enum sr_status sr_apply_prepare(struct sr_store *st, struct sr_leaves *leaves, c
 
 enum sr_status sr_apply_commit(struct sr_store *st, struct sr_err *err)
 {
-	return st->impl->apply_commit(st, err);
+	enum sr_status s;
+
+	if (st->watch)
+		sr_watch_ours(st->watch, true);
+	s = st->impl->apply_commit(st, err);
+	if (st->watch)
+		sr_watch_ours(st->watch, false);
+	return s;
 }
 
 void sr_apply_rollback(struct sr_store *st)

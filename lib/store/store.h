@@ -112,6 +112,8 @@ struct sr_watcher;
 void sr_store_watch(struct sr_store *st, struct sr_watcher *watcher);
 /* Watched, and nothing was told since the last look and scan, which the caller took: both would find what they found.  Opens nothing. */
 bool sr_store_is_quiet(struct sr_store *st);
+/* Has anything been told since the last scan that may be another's doing?  Our own commits to a database are known for that. */
+bool sr_store_has_news(struct sr_store *st);
 /* What the last scan saw is in the caller's map now.  Until then the next one looks at it once more. */
 void sr_store_taken(struct sr_store *st);
 struct sr_watch_report {

@@ -22,6 +22,7 @@
 	 IN_EXCL_UNLINK)
 #define OWN      (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_CLOSE_WRITE | IN_ATTRIB | IN_ONLYDIR) /* for the marker */
 #define DATABASE (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_MODIFY | IN_ATTRIB | IN_DELETE_SELF | IN_ONLYDIR)
+#define SETTLE_MS 10000
 #define READS    1024 /* of READ_SIZE: more than a queue holds */
 #define READ_SIZE 16384
 
@@ -55,9 +56,13 @@ struct sr_watch {
 	uint64_t mount;          /* its mount; 0: the kernel does not say */
 	int own;                 /* the watch of .sameroot, or -1 */
 	bool whole;              /* the next scan is a full one */
+	bool news;               /* sr_watch_has_news */
+	bool applying, ours;     /* sr_watch_ours; something was told meanwhile, at ours_ms, of sr_ticks_ms */
+	int64_t ours_ms;
 	bool looked, taken;      /* since the last event that matters for a look; what was scanned */
 	bool began_whole;        /* the scan that is not taken yet */
-	bool written;            /* a database's log was */
+	bool written;            /* a database was, at written_ms, of sr_ticks_ms */
+	int64_t written_ms;
 	bool failed;             /* in this scan: something of the tree cannot be watched */
 	int64_t full_ms;         /* when the last full scan began, or the last try to watch, of sr_ticks_ms */
 	bool tried;
@@ -395,7 +400,7 @@ void sr_watch_free(struct sr_watch *w)
 
 static void lose(struct sr_watch *w, struct sr_hints *hints)
 {
-	w->whole = true;
+	w->whole = w->news = true;
 	w->looked = w->taken = false;
 	hints->now++;
 }
@@ -466,14 +471,21 @@ static void told_of_tree(struct sr_watch *w, struct node *n, const struct inotif
 	if (excluded && !(e->mask & (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)))
 		return;
 	mark(n); /* what is excluded is known by name: it is looked at when it is time, and hurries nobody */
-	if (!excluded)
+	if (excluded) {
+	} else if (w->applying) {
+		w->ours = true;
+		w->ours_ms = sr_ticks_ms();
+		hints->ours++;
+	} else {
+		w->news = true;
 		count(w, e, hints);
+	}
 	child = (e->mask & IN_ISDIR) && (e->mask & (IN_DELETE | IN_MOVED_FROM)) ? child_of(w, n, name) : NULL;
 	if (child)
 		drop(w, child, false);
 }
 
-/* *look: what is there, and its marker, may be another.  A journal that goes is a commit. */
+/* *look: what is there, and its marker, may be another.  A journal that goes is a commit.  (Each root's SQLite gives a log its owner anew when it opens it.) */
 static bool told_of_database(const struct sr_watch *w, const struct inotify_event *e, bool *look)
 {
 	size_t len = strlen(w->file);
@@ -482,10 +494,10 @@ static bool told_of_database(const struct sr_watch *w, const struct inotify_even
 	if (!e->len || strncmp(e->name, w->file, len))
 		return false;
 	rest = e->name + len;
-	*look = !*rest || (!strcmp(rest, "-wal") && !(e->mask & IN_MODIFY));
-	if (!*rest)
-		return true;
-	return !strcmp(rest, "-wal") || (!strcmp(rest, "-journal") && !(e->mask & (IN_CREATE | IN_ATTRIB)));
+	*look = !*rest || (!strcmp(rest, "-wal") && !(e->mask & (IN_MODIFY | IN_ATTRIB)));
+	if (!*rest || (e->mask & IN_ATTRIB))
+		return !*rest;
+	return !strcmp(rest, "-wal") || (!strcmp(rest, "-journal") && !(e->mask & IN_CREATE));
 }
 
 static void told(struct sr_watch *w, const struct inotify_event *e, struct sr_hints *hints)
@@ -509,9 +521,13 @@ static void told(struct sr_watch *w, const struct inotify_event *e, struct sr_hi
 		drop(w, n, true);
 	} else if (w->st->kind == SR_KIND_FILES) {
 		told_of_tree(w, n, e, hints);
+	} else if (told_of_database(w, e, &look) && (e->mask & IN_ATTRIB)) {
+		w->looked = false; /* when it is time */
 	} else if (told_of_database(w, e, &look)) {
 		w->written = true;
+		w->written_ms = sr_ticks_ms();
 		w->looked &= !look;
+		w->news |= look;
 		hints->now++;
 	}
 }
@@ -573,6 +589,17 @@ void sr_watch_release(struct sr_watch *w)
 		pthread_mutex_unlock(&w->lock);
 }
 
+void sr_watch_ours(struct sr_watch *w, bool begin)
+{
+	struct sr_hints hints = {0};
+
+	pthread_mutex_lock(&w->lock);
+	drain(w, &hints);
+	w->applying = begin;
+	pthread_mutex_unlock(&w->lock);
+	sr_watcher_note(w->watcher, &hints);
+}
+
 void sr_watch_report(struct sr_watch *w, struct sr_watch_report *out)
 {
 	pthread_mutex_lock(&w->lock);
@@ -612,23 +639,55 @@ bool sr_watch_is_quiet(struct sr_watch *w)
 	return is;
 }
 
-bool sr_watch_take_written(struct sr_watch *w)
+/* Before it is looked at. */
+static void clear_written(struct sr_watch *w)
+{
+	w->written &= sr_ticks_ms() - w->written_ms < SETTLE_MS;
+}
+
+/* After it. */
+static void look_again_soon(struct sr_watch *w)
+{
+	int64_t past = sr_ticks_ms() - w->written_ms;
+
+	if (w->written)
+		sr_watcher_again(w->watcher, past > 0 ? past : 1);
+}
+
+bool sr_watch_has_news(struct sr_watch *w)
+{
+	int64_t past;
+	bool has;
+
+	pthread_mutex_lock(&w->lock);
+	drain_here(w);
+	past = sr_ticks_ms() - w->ours_ms;
+	has = w->news || (w->ours && past >= SR_OURS_MS);
+	if (!has && w->ours)
+		sr_watcher_again(w->watcher, SR_OURS_MS - past);
+	pthread_mutex_unlock(&w->lock);
+	return has;
+}
+
+bool sr_watch_was_written(struct sr_watch *w, bool anyhow)
 {
 	bool is;
 
 	pthread_mutex_lock(&w->lock);
 	drain_here(w);
-	is = is_settled(w) && w->written && is_same_place(w);
+	is = w->written && (anyhow || (is_settled(w) && is_same_place(w)));
 	if (is)
-		w->written = false;
+		clear_written(w);
 	pthread_mutex_unlock(&w->lock);
 	return is;
 }
 
-void sr_watch_written(struct sr_watch *w)
+void sr_watch_looked_at(struct sr_watch *w, bool moved)
 {
 	pthread_mutex_lock(&w->lock);
-	w->written = true;
+	w->written |= moved;
+	if (!moved)
+		look_again_soon(w);
 	pthread_mutex_unlock(&w->lock);
 }
 
@@ -679,6 +738,8 @@ void sr_watch_look(struct sr_watch *w)
 	drain_here(w);
 	if (w->st->kind == SR_KIND_DATABASE && (w->whole || is_full_due(w) || !is_same_place(w)) && (w->fd >= 0 || is_full_due(w) || !w->tried))
 		watch_database(w);
+	if (w->st->kind == SR_KIND_DATABASE)
+		w->news = false;
 	w->looked = true;
 	pthread_mutex_unlock(&w->lock);
 }
@@ -742,7 +803,7 @@ bool sr_watch_begin(struct sr_watch *w, int root, bool full)
 			clear_taken(w->root);
 		take_marks(w->root);
 	}
-	w->whole = false; /* until it is told of again */
+	w->whole = w->news = w->ours = false; /* until it is told of again */
 	w->taken = false;
 	w->began_whole = whole;
 	pthread_mutex_unlock(&w->lock);
@@ -753,7 +814,9 @@ void sr_watch_begin_database(struct sr_watch *w)
 {
 	pthread_mutex_lock(&w->lock);
 	drain_here(w);
-	w->written = w->taken = false;
+	clear_written(w);
+	look_again_soon(w);
+	w->taken = false;
 	pthread_mutex_unlock(&w->lock);
 }
 

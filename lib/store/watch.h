@@ -33,15 +33,21 @@ void sr_watch_drain(struct sr_watch *w, struct sr_hints *hints);
 /* Meanwhile nothing is taken in: the store's exclusions change.  NULL is a no-op. */
 void sr_watch_hold(struct sr_watch *w);
 void sr_watch_release(struct sr_watch *w);
+/* What is told between the two comes of our own apply, most of it: it is looked at, and waits for that. */
+void sr_watch_ours(struct sr_watch *w, bool begin);
 /* The next scan is a full one. */
 void sr_watch_lose(struct sr_watch *w);
 void sr_watch_report(struct sr_watch *w, struct sr_watch_report *out);
 
 /* Nothing was told since the last look and scan, these were taken, and the directory is the one that is watched. */
 bool sr_watch_is_quiet(struct sr_watch *w);
-/* Of a database: as that, but only its log was written, maybe; clears that mark. */
-bool sr_watch_take_written(struct sr_watch *w);
-void sr_watch_written(struct sr_watch *w); /* the mark again */
+/* Of a database: as that - or, `anyhow`, however it is -, but it was written to, by a commit or by less: its data_version is to be looked at now.  The mark is cleared if nothing was
+ * written for 10 s; else it stays, for the kernel tells of a write before the commit that it belongs to can be seen, and not of its end. */
+bool sr_watch_was_written(struct sr_watch *w, bool anyhow);
+/* That look found it as it was (it is due again, after as long as the last write is past), or not. */
+void sr_watch_looked_at(struct sr_watch *w, bool moved);
+/* Was anything told since the last scan, or of a database since the last look?  (What was merely left to be looked at again was not.) */
+bool sr_watch_has_news(struct sr_watch *w);
 /* Before a look at what is there and its marker. */
 void sr_watch_look(struct sr_watch *w);
 

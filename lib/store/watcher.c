@@ -16,7 +16,8 @@
 
 #define PAUSE_MS      20
 #define PAUSE_MOST_MS 1000
-#define SHARE         4 /* of the time, at most, is spent in rounds that hints begin, and one */
+#define SHARE         4 /* times what a round took others have the machine, */
+#define SHARE_MOST_MS 5000
 #define SOON_MS       1000
 #define MANY          10 /* deletions */
 #define MANY_MOST_MS  10000
@@ -27,6 +28,7 @@ struct sr_watcher {
 	int epoll, end;
 	bool running, ending;
 	atomic_int_fast64_t full_ms;
+	atomic_int_fast64_t again_ms; /* sr_watcher_again; SR_WATCHER_NEVER: nobody; a watch's lock is held when it is set */
 	void (*wake)(void *ctx);
 	void *ctx;
 	struct sr_watch **watches;
@@ -34,7 +36,7 @@ struct sr_watcher {
 
 	struct sr_hints told;          /* since the last round began */
 	int64_t first_ms, last_deleted_ms; /* of these */
-	bool follows;                  /* the first of them came within the pause */
+	bool follows, taken_follows;   /* the first of them came within the pause; of those taken before */
 	int64_t pause_ms, began_ms, free_ms; /* free_ms: the end of the pause */
 };
 
@@ -42,7 +44,7 @@ struct sr_watcher {
 
 static bool is_any(const struct sr_hints *h)
 {
-	return h->now || h->soon || h->deleted;
+	return h->now || h->soon || h->deleted || h->ours;
 }
 
 static void note(struct sr_watcher *w, const struct sr_hints *h)
@@ -60,6 +62,7 @@ static void note(struct sr_watcher *w, const struct sr_hints *h)
 	w->told.now += h->now;
 	w->told.soon += h->soon;
 	w->told.deleted += h->deleted;
+	w->told.ours += h->ours;
 }
 
 void sr_watcher_note(struct sr_watcher *w, const struct sr_hints *hints)
@@ -67,6 +70,23 @@ void sr_watcher_note(struct sr_watcher *w, const struct sr_hints *hints)
 	pthread_mutex_lock(&w->lock);
 	note(w, hints);
 	pthread_mutex_unlock(&w->lock);
+	if (is_any(hints) && w->wake)
+		w->wake(w->ctx);
+}
+
+void sr_watcher_again(struct sr_watcher *w, int64_t ms)
+{
+	int64_t at = sr_ticks_ms() + ms, old = atomic_load(&w->again_ms);
+
+	while (at < old && !atomic_compare_exchange_weak(&w->again_ms, &old, at))
+		;
+}
+
+static int64_t due_again(const struct sr_watcher *w)
+{
+	int64_t at = atomic_load(&w->again_ms);
+
+	return at < w->free_ms ? w->free_ms : at;
 }
 
 static int64_t due(const struct sr_watcher *w)
@@ -76,29 +96,38 @@ static int64_t due(const struct sr_watcher *w)
 	if (w->told.deleted >= MANY)
 		at = rest < w->first_ms + MANY_MOST_MS ? rest : w->first_ms + MANY_MOST_MS;
 	else if (!w->told.now)
-		at += SOON_MS;
+		at += w->told.soon || w->told.deleted ? SOON_MS : SR_OURS_MS;
 	return w->follows && at < w->free_ms ? w->free_ms : at;
 }
 
 int64_t sr_watcher_due(struct sr_watcher *w)
 {
-	int64_t at = SR_WATCHER_NEVER;
+	int64_t at = SR_WATCHER_NEVER, again;
 
 	if (!w)
 		return at;
 	pthread_mutex_lock(&w->lock);
 	if (is_any(&w->told))
 		at = due(w);
+	again = due_again(w);
 	pthread_mutex_unlock(&w->lock);
-	return at;
+	return again < at ? again : at;
 }
 
-void sr_watcher_forget(struct sr_watcher *w)
+static void take(struct sr_watcher *w)
+{
+	if (is_any(&w->told))
+		w->taken_follows = w->follows;
+	atomic_store(&w->again_ms, SR_WATCHER_NEVER);
+	w->told = (struct sr_hints){0};
+}
+
+void sr_watcher_take(struct sr_watcher *w)
 {
 	if (!w)
 		return;
 	pthread_mutex_lock(&w->lock);
-	w->told = (struct sr_hints){0};
+	take(w);
 	pthread_mutex_unlock(&w->lock);
 }
 
@@ -107,10 +136,11 @@ void sr_watcher_begin(struct sr_watcher *w)
 	if (!w)
 		return;
 	pthread_mutex_lock(&w->lock);
-	w->pause_ms = is_any(&w->told) && w->follows ? 2 * w->pause_ms : PAUSE_MS;
+	take(w);
+	w->pause_ms = w->taken_follows ? 2 * w->pause_ms : PAUSE_MS;
 	if (w->pause_ms > PAUSE_MOST_MS)
 		w->pause_ms = PAUSE_MOST_MS;
-	w->told = (struct sr_hints){0};
+	w->taken_follows = false;
 	w->began_ms = sr_ticks_ms();
 	w->free_ms = INT64_MAX; /* until its end is known */
 	pthread_mutex_unlock(&w->lock);
@@ -124,6 +154,8 @@ void sr_watcher_end(struct sr_watcher *w, int64_t interval_ms)
 		return;
 	pthread_mutex_lock(&w->lock);
 	pause = SHARE * (now - w->began_ms);
+	if (pause > SHARE_MOST_MS)
+		pause = SHARE_MOST_MS;
 	if (pause < w->pause_ms)
 		pause = w->pause_ms;
 	w->free_ms = now + (pause < interval_ms ? pause : interval_ms);
@@ -203,6 +235,7 @@ enum sr_status sr_watcher_start(struct sr_watcher **out, uint64_t full_s, void (
 	w->wake = wake;
 	w->ctx = ctx;
 	w->pause_ms = PAUSE_MS;
+	atomic_store(&w->again_ms, SR_WATCHER_NEVER);
 	sr_watcher_set_full(w, full_s);
 	w->epoll = epoll_create1(EPOLL_CLOEXEC);
 	w->end = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

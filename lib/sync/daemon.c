@@ -185,6 +185,26 @@ static enum sr_status open_peers(struct sr_sync_daemon *d, struct sr_err *err)
 	return SR_OK;
 }
 
+static void look_for_hints(void *ctx)
+{
+	struct sr_sync_daemon *d = ctx;
+
+	pthread_mutex_lock(&d->lock);
+	pthread_cond_signal(&d->wake);
+	pthread_mutex_unlock(&d->lock);
+}
+
+/* Without it the interval does. */
+static void start_watching(struct sr_sync_daemon *d)
+{
+	struct sr_err err;
+
+	if (sr_watcher_start(&d->watcher, d->config->full_scan_interval, look_for_hints, d, &err) == SR_OK)
+		sr_replica_watch(sr_sync_replica(d->sync), d->watcher);
+	else
+		sr_warn("nothing is watched: %s", err.text);
+}
+
 enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_config *config, const char *version,
 				   struct sr_shutdown *shutdown, struct sr_err *err)
 {
@@ -198,6 +218,8 @@ enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_
 	sr_cond_init(&d->wake);
 	sr_cond_init(&d->lending);
 	rc = open_sync(&d->sync, &d->admit, config, version, err);
+	if (rc == SR_OK)
+		start_watching(d);
 	if (rc == SR_OK)
 		rc = open_balance(d, err);
 	if (rc == SR_OK)
@@ -240,6 +262,7 @@ void sr_sync_daemon_close(struct sr_sync_daemon *d)
 	sr_results_free(d->results);
 	sr_peers_free(d->peers);
 	sr_sync_close(d->sync);
+	sr_watcher_stop(d->watcher);
 	sr_page_free(d->page);
 	sr_balance_close(d->balance);
 	sr_config_free(d->fresh);
@@ -365,21 +388,41 @@ static uint64_t pause_ms(const struct sr_sync_daemon *d, unsigned failures)
 	return ms;
 }
 
-static void wait_for(struct sr_sync_daemon *d, uint64_t ms)
+/* Is what was told of changes here more than what the last round saw, or did itself? */
+static bool anything_new(struct sr_sync_daemon *d)
 {
-	struct timespec until = sr_after_ms((int64_t)ms);
+	bool is;
+
+	pthread_mutex_unlock(&d->lock);
+	sr_watcher_take(d->watcher);
+	is = sr_replica_has_news(sr_sync_replica(d->sync));
+	pthread_mutex_lock(&d->lock);
+	return is;
+}
+
+/* hasty: also until something was changed here. */
+static void wait_for(struct sr_sync_daemon *d, uint64_t ms, bool hasty)
+{
+	int64_t until = sr_ticks_ms() + (int64_t)ms;
 	bool asked = false;
 
-	for (bool late = false; !late || d->borrowers;) {
-		if (d->borrowers)
+	for (;;) {
+		int64_t due = hasty ? sr_watcher_due(d->watcher) : SR_WATCHER_NEVER, now = sr_ticks_ms();
+		struct timespec at = sr_after_ms((due < until ? due : until) - now);
+
+		if (d->borrowers) {
 			lend(d);
-		else if (d->stop || d->now)
+		} else if (d->stop || d->now) {
 			break;
-		else
-			late = pthread_cond_timedwait(&d->wake, &d->lock, &until) != 0;
-		if (late && !asked && (asked = sr_waiter_is_asking(d->waiter))) { /* its time is up about now */
-			until = sr_after_ms(ANSWER_MS);
-			late = false;
+		} else if (until <= now) {
+			if (asked || !sr_waiter_is_asking(d->waiter))
+				break;
+			asked = true;
+			until = now + ANSWER_MS; /* its time is up about now */
+		} else if (due > now) {
+			pthread_cond_timedwait(&d->wake, &d->lock, &at);
+		} else if (anything_new(d)) {
+			break;
 		}
 	}
 	d->now = false;
@@ -505,6 +548,7 @@ void sr_sync_daemon_run(struct sr_sync_daemon *d)
 		d->orders = (struct sr_orders){0};
 		pthread_mutex_unlock(&d->lock);
 		sr_orders_obey(&orders, d->sync);
+		sr_watcher_begin(d->watcher);
 		if (flush && !d->looked) /* before it is asked: the datastore may hang until there is no time left for that */
 			look_before_flush(d);
 		else if (flush)
@@ -521,13 +565,14 @@ void sr_sync_daemon_run(struct sr_sync_daemon *d)
 			learn_registry(d);
 		failures = rc == SR_OK ? 0 : failures + 1;
 		pthread_mutex_lock(&d->lock);
+		sr_watcher_end(d->watcher, (int64_t)d->interval_ms);
 		d->one_round |= rc == SR_OK;
 		if (flush && !d->flushed)
 			d->flushed = is_flushed(d, rc, &result, &idle);
 		rest_ms = d->flush && !d->flushed ? flush_pause_ms(failures) : pause_ms(d, failures);
 		wait_ahead(d, rc, &result, round_ms, rest_ms);
 		if (!d->stop)
-			wait_for(d, rest_ms);
+			wait_for(d, rest_ms, !failures);
 	}
 	pthread_mutex_unlock(&d->lock);
 	say_what_is_left(d);
@@ -561,6 +606,7 @@ void sr_sync_daemon_reload(struct sr_sync_daemon *d, struct sr_config *fresh)
 	reload_secrets(d, fresh);
 	sr_health_set(d->health, fresh->health_check_url, fresh->max_lag);
 	sr_verifier_set(d->verifier, fresh->verify_interval);
+	sr_watcher_set_full(d->watcher, fresh->full_scan_interval);
 	pthread_mutex_lock(&d->lock);
 	d->interval_ms = fresh->update_interval * 1000;
 	sr_config_free(d->fresh);

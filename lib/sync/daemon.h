@@ -1,6 +1,7 @@
 /* daemon.h - the sync daemon: rounds in a thread of their own, and this webserver's HTTP.
  *
- * A round at every interval (with a little jitter, so that a cluster does not ask in step), and at once when asked.  A datastore that
+ * A round at every interval (with a little jitter, so that a cluster does not ask in step), at once when asked, and when something was changed here
+ * (lib/store/watcher.h says when), unless the last one failed.  A datastore that
  * cannot be reached is logged once, and asked again with growing pauses up to a minute.  Thread-safe. */
 #ifndef SR_SYNC_DAEMON_H
 #define SR_SYNC_DAEMON_H

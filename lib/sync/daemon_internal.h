@@ -17,6 +17,7 @@
 #include "lib/replica/conflict_routes.h"
 #include "lib/replica/hello.h"
 #include "lib/replica/serve.h"
+#include "lib/store/watcher.h"
 #include "lib/sync/daemon.h"
 #include "lib/sync/orders.h"
 
@@ -33,6 +34,7 @@ struct sr_sync_daemon {
 	struct sr_page *page;
 	struct sr_health *health;
 	struct sr_verifier *verifier;
+	struct sr_watcher *watcher; /* NULL: there is none */
 	struct sr_peers *peers;
 	struct sr_waiter *waiter; /* for news of the datastore */
 	int64_t learnt_ms; /* by the loop, of sr_ticks_ms(): when it asked for the registry; 0: not yet */

@@ -34,6 +34,7 @@ static json_t *store_report(const struct sr_sync *s, size_t i)
 	const struct sr_store_plan *p = &s->plans[i];
 	uint64_t leaves = 0, bytes = 0;
 	struct sr_buf held = {0};
+	struct sr_watch_report watch;
 	char map[SR_HASH_TEXT];
 	json_t *o = json_object();
 
@@ -63,6 +64,8 @@ static json_t *store_report(const struct sr_sync *s, size_t i)
 	json_object_set_new(o, "unknown", unknown_json(st));
 	json_object_set_new(o, "hashed", json_integer((json_int_t)st->hashed));
 	json_object_set_new(o, "rows_read", json_integer((json_int_t)st->rows_read));
+	sr_store_watch_report(st->store, &watch);
+	sr_report_watch(o, &watch);
 	return o;
 }
 

@@ -343,13 +343,22 @@ static bool any_schema_moved(const struct sr_sync *s)
 	return false;
 }
 
+/* As it was when nothing was left to do? */
+static bool is_as_it_was(const struct sr_sync *s)
+{
+	return s->quiet && sr_hash_eq(&s->quiet_local, &s->r->root) && sr_hash_eq(&s->quiet_remote, &s->remote);
+}
+
 static void scan_and_plan(struct sr_sync *s, struct sr_err *err)
 {
 	enum sr_status rc;
 
+	for (size_t i = 0; i < s->r->n; i++)
+		sr_store_plan_clear(&s->plans[i]);
+	if (is_as_it_was(s) && sr_replica_is_quiet(s->r))
+		return;
 	sr_progress_begin(&s->progress, "scanning", 0, 0);
 	for (size_t i = 0; i < s->r->n; i++) {
-		sr_store_plan_clear(&s->plans[i]);
 		rc = make_if_new(s, i, err);
 		if (rc == SR_OK && s->r->stores[i].mode == SR_MODE_READY && !s->interrupted)
 			rc = sr_replica_scan(s->r, i, true, NULL, NULL, err);
@@ -357,8 +366,8 @@ static void scan_and_plan(struct sr_sync *s, struct sr_err *err)
 			sr_sync_trouble(s, i, err);
 	}
 	sr_replica_reroot(s->r);
-	if (s->quiet && sr_hash_eq(&s->quiet_local, &s->r->root) && sr_hash_eq(&s->quiet_remote, &s->remote) && !any_schema_moved(s))
-		goto out; /* as it was when nothing was left to do */
+	if (is_as_it_was(s) && !any_schema_moved(s))
+		goto out;
 	for (size_t i = 0; i < s->r->n; i++)
 		if (s->r->stores[i].view && !s->interrupted && sr_sync_gather(s, i, err) != SR_OK) {
 			sr_store_plan_clear(&s->plans[i]);

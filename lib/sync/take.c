@@ -686,7 +686,7 @@ static enum sr_status recover_store(struct sr_sync *s, size_t i, struct sr_err *
 			rc = finish(&a, &head, ours && carries(st, &head), err);
 		applying_end(&a);
 	}
-	if (rc == SR_OK && st->mode != SR_MODE_PAUSED && st->kind == SR_KIND_FILES)
+	if (rc == SR_OK && st->mode != SR_MODE_PAUSED && st->kind == SR_KIND_FILES && !sr_replica_store_is_quiet(st))
 		sr_store_sweep_stage(st->store);
 	sr_leaves_free(leaves);
 	return rc == SR_OK ? rc : sr_err_context(err, "store %s: recovery", st->name);

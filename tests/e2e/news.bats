@@ -21,7 +21,7 @@ begin_waiting() {
 
 @test "what A pushes is on B at once, and nobody does a round too many" {
 	begin_waiting
-	sleep 2.5 # what was changed within 2 s of a scan is looked at once more
+	sleep 4 # what was changed within 2 s of a scan is looked at once more, and what was pulled after 2.5 s
 	a=$(status_of A .rounds) b=$(status_of B .rounds)
 	echo new >"$T/A/resources/new"
 	sync_now A

@@ -120,8 +120,8 @@ token() { # NAME
 	start_webserver A B
 	wait_for 'both have it' same_content datastore A B
 	mv "$T/B/users.db" "$T/B/elsewhere"
+	dd if=/dev/zero of="$T/small/rest" bs=1k 2>/dev/null || true # before they are pushed
 	add_rows A 100 2099
-	dd if=/dev/zero of="$T/small/rest" bs=1k 2>/dev/null || true
 	stop A
 	stop B
 	[ "$(value datastore 'SELECT count(*) FROM users')" = 3 ]

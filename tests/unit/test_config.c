@@ -81,6 +81,7 @@ static void nothing_means_the_defaults(void **state)
 	assert_int_equal(c->max_delete_percent, 10);
 	assert_int_equal(c->max_delete_count, 100);
 	assert_int_equal(c->wal_limit, 67108864);
+	assert_int_equal(c->full_scan_interval, 3600);
 	assert_int_equal(c->verify_interval, 7);
 	assert_int_equal(c->conflict_max_bytes, 1073741824);
 	assert_int_equal(c->trash_days, 7);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -402,8 +403,12 @@ static void test_racy_files_are_looked_at_again(void **state)
 
 	begin(w);
 	w->ahead_ms = 0;
-	same_after(w, "echo new >a/new");
+	assert_false(sr_store_has_news(w->watched.st));
+	sh(w, "echo new >a/new");
+	assert_true(sr_store_has_news(w->watched.st));
+	same_by_hints(w);
 	assert_false(sr_store_is_quiet(w->watched.st));
+	assert_false(sr_store_has_news(w->watched.st)); /* it is merely looked at again */
 	w->ahead_ms += 10000;
 	same_by_hints(w);
 	assert_int_equal(w->watched.scan.hashed, 1);
@@ -540,6 +545,88 @@ static void test_anything_during_scans(void **state)
 	assert_int_equal(report(w).full, 1);
 }
 
+static void on_applied(void *ctx, size_t i, const struct sr_leaf *leaf, uint64_t signature)
+{
+	(void)i, (void)leaf, (void)signature;
+	*(bool *)ctx = true;
+}
+
+static void test_what_we_apply_ourselves_waits(void **state)
+{
+	struct world *w = *state;
+	struct sr_leaves *leaves = sr_leaves_new(NULL);
+	struct sr_leaf leaf = {.path = sr_bytes_of("ours"), .to = {.kind = SR_KIND_DIR, .mode = 0755}};
+	bool applied = false;
+	struct sr_apply_ops ops = {.ctx = &applied, .applied = on_applied};
+
+	begin(w);
+	assert_int_equal(sr_leaves_add(leaves, &leaf, NULL), SR_OK);
+	assert_int_equal(sr_apply_prepare(w->watched.st, leaves, NULL, &ops, NULL), SR_OK);
+	sr_watcher_take(w->watcher);
+	assert_int_equal(sr_apply_commit(w->watched.st, NULL), SR_OK);
+	assert_true(applied);
+	sr_leaves_free(leaves);
+	assert_false(sr_store_has_news(w->watched.st));
+	assert_false(sr_store_is_quiet(w->watched.st));
+	assert_true(sr_watcher_due(w->watcher) != SR_WATCHER_NEVER);
+	w->ticks_ms += 2500;
+	assert_true(sr_store_has_news(w->watched.st));
+	same_by_hints(w);
+	assert_false(sr_store_has_news(w->watched.st));
+	same_after(w, "rmdir ours");
+}
+
+/* In a user namespace of its own, which has a limit of its own: what is said then, or nothing where there may be none. */
+static void limited(struct world *w, const char *what, unsigned most, char why[160])
+{
+	unsigned uid = getuid();
+	int ends[2];
+	pid_t child;
+	ssize_t n;
+
+	assert_int_equal(pipe(ends), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (!child) {
+		char *path = sr_format("/proc/sys/user/%s", what);
+		struct sr_watcher *watcher = NULL;
+		FILE *f = unshare(CLONE_NEWUSER) ? NULL : fopen("/proc/self/uid_map", "w");
+
+		if (!f || fprintf(f, "0 %u 1", uid) < 0 || fclose(f) || !(f = fopen(path, "w")) || fprintf(f, "%u", most) < 0 || fclose(f))
+			_exit(0);
+		sr_store_close(w->watched.st);
+		open_side(w, &w->watched, NULL, 0);
+		memset(&w->watched.map, 0, sizeof w->watched.map);
+		if (sr_watcher_start(&watcher, FULL_S, NULL, NULL, NULL) != SR_OK)
+			_exit(1);
+		sr_store_watch(w->watched.st, watcher);
+		same(w);
+		same(w);
+		if (!sr_store_is_quiet(w->watched.st))
+			(void)!write(ends[1], report(w).why, sizeof report(w).why);
+		_exit(0);
+	}
+	close(ends[1]);
+	n = read(ends[0], why, 160);
+	close(ends[0]);
+	why[n > 0 ? 159 : 0] = 0;
+	waitpid(child, NULL, 0);
+}
+
+static void test_when_there_are_no_watches_left(void **state)
+{
+	struct world *w = *state;
+	char why[160];
+
+	begin(w);
+	limited(w, "max_inotify_watches", 3, why);
+	if (!*why)
+		skip();
+	assert_non_null(strstr(why, "max_user_watches"));
+	limited(w, "max_inotify_instances", 0, why);
+	assert_non_null(strstr(why, "max_user_instances"));
+}
+
 /* --- databases ------------------------------------------------------------------------------------------------------------- */
 
 static void sql(const char *path, const char *text)
@@ -576,6 +663,8 @@ static void database_in(struct world *w, const char *mode)
 	/* Our own marker moves nothing. */
 	assert_int_equal(sr_store_mark(side.st, &marker, NULL), SR_OK);
 	if (!strcmp(mode, "WAL"))
+		assert_false(sr_store_has_news(side.st));
+	if (!strcmp(mode, "WAL"))
 		assert_true(sr_store_is_quiet(side.st));
 	see(&side, true);
 	assert_int_equal(side.scan.rows_read, 0);
@@ -602,6 +691,59 @@ static void database_in(struct world *w, const char *mode)
 	snprintf(text, sizeof text, "cp %s %s.new && mv %s.new %s", path, path, path, path);
 	assert_int_equal(system(text), 0);
 	assert_false(sr_store_is_quiet(side.st));
+	sr_scan_free(&side.scan);
+	sr_store_close(side.st);
+	sr_nodes_free(side.nodes);
+}
+
+static struct sr_store *asked; /* while an application writes */
+static size_t asks;
+
+static ssize_t write_and_ask(int fd, const void *at, size_t n, off_t where)
+{
+	ssize_t done = pwrite(fd, at, n, where);
+	struct sr_store *st = asked;
+
+	asked = NULL; /* it may write, too */
+	if (st) {
+		asks++;
+		assert_true(sr_store_is_quiet(st)); /* what is told of cannot be seen yet */
+	}
+	asked = st;
+	return done;
+}
+
+static void test_a_commit_that_is_told_of_before_it_can_be_seen(void **state)
+{
+	struct world *w = *state;
+	char path[128];
+	struct sr_store_options o = {.name = "db", .kind = SR_KIND_DATABASE, .path = path, .key = &w->key};
+	struct sr_side side = {.nodes = sr_nodes_new(&w->key)};
+	sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+	sqlite3 *db;
+
+	snprintf(path, sizeof path, "%s/a.db", w->dir);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "PRAGMA journal_mode=WAL; CREATE TABLE t(k INTEGER PRIMARY KEY, v)", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sr_store_open(&side.st, &o, NULL), SR_OK);
+	sr_store_watch(side.st, w->watcher);
+	see(&side, true);
+	see(&side, true);
+	assert_true(sr_store_is_quiet(side.st));
+	assert_int_equal(vfs->xSetSystemCall(vfs, "pwrite", (sqlite3_syscall_ptr)write_and_ask), SQLITE_OK);
+	assert_int_equal(vfs->xSetSystemCall(vfs, "pwrite64", (sqlite3_syscall_ptr)write_and_ask), SQLITE_OK);
+	asked = side.st;
+	asks = 0;
+	assert_int_equal(sqlite3_exec(db, "INSERT INTO t VALUES(1, 1)", NULL, NULL, NULL), SQLITE_OK);
+	asked = NULL;
+	vfs->xSetSystemCall(vfs, NULL, NULL);
+	assert_true(asks > 0);
+	assert_true(sr_watcher_due(w->watcher) != SR_WATCHER_NEVER); /* nothing more is told */
+	assert_true(sr_store_has_news(side.st));
+	assert_false(sr_store_is_quiet(side.st));
+	see(&side, true);
+	assert_int_equal(side.scan.rows_read, 1);
+	sqlite3_close(db);
 	sr_scan_free(&side.scan);
 	sr_store_close(side.st);
 	sr_nodes_free(side.nodes);
@@ -666,7 +808,7 @@ static void test_when_a_round_is_due(void **state)
 	sh(w, "mkdir z");
 	wait_told(w);
 	assert_int_equal(sr_watcher_due(w->watcher), 8080); /* the round took long, and the interval is short */
-	sr_watcher_forget(w->watcher);
+	sr_watcher_take(w->watcher);
 	assert_true(sr_watcher_due(w->watcher) == SR_WATCHER_NEVER);
 	stopped = 20000;
 	sh(w, "ln a/1 a/ln");
@@ -684,7 +826,7 @@ static void test_when_a_round_is_due(void **state)
 	sh(w, "touch 1 2 3 4 5 6 7 8 9 10 11 12");
 	sr_watcher_begin(w->watcher);
 	see(&w->watched, true); /* takes in what was told */
-	sr_watcher_forget(w->watcher);
+	sr_watcher_take(w->watcher);
 	sr_watcher_end(w->watcher, 2000);
 	stopped = 50000;
 	sh(w, "rm 1 2 3 4 5 6 7 8 9 10 11 12 && mkdir after");
@@ -708,6 +850,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_full_scan_now_and_then, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anything_between_scans, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anything_during_scans, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_what_we_apply_ourselves_waits, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_when_there_are_no_watches_left, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_a_commit_that_is_told_of_before_it_can_be_seen, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_database, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_when_a_round_is_due, set_up, tear_down),
 	};
