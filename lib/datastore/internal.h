@@ -483,6 +483,7 @@ enum sr_status sr_ds_log_get(void *ctx, struct sr_request *req, struct sr_err *e
 
 enum sr_status sr_ds_upload_get(void *ctx, struct sr_request *req, struct sr_err *err);
 enum sr_status sr_ds_upload_put(void *ctx, struct sr_request *req, struct sr_err *err);
+enum sr_status sr_ds_upload_delta(void *ctx, struct sr_request *req, struct sr_err *err);
 
 /* --- schema.c ----------------------------------------------------------------------------------------------------- */
 

@@ -282,6 +282,7 @@ static const struct sr_route routes[] = {
 	{"DELETE", "/api/push/{}", sr_ds_settle_handler, 0, 0},
 	{"GET", "/api/upload/{}", sr_ds_upload_get, 0, 0},
 	{"PUT", "/api/upload/{}", sr_ds_upload_put, 0, MOST_PUSH},
+	{"PUT", "/api/upload/{}/delta", sr_ds_upload_delta, 0, MOST_PUSH},
 	{"GET", "/api/webservers", sr_ds_webservers_get, 0, 0},
 	{"PUT", "/api/webservers/{}", sr_ds_webserver_put, 0, MOST_SMALL},
 	{"DELETE", "/api/webservers/{}", sr_ds_webserver_delete, SR_ROUTE_ADMIN, 0},

@@ -20,6 +20,8 @@ struct sr_step { /* these bytes of the new content are ... */
 	uint64_t from; /* ... there in the old one; SR_STEP_NEW: nowhere */
 };
 #define SR_STEP_NEW UINT64_MAX
+/* A step on the wire: `from`, `n`, 8 bytes each, and of one that is new the bytes. */
+#define SR_STEP_LEN 16
 
 struct sr_delta_ops {
 	void *ctx;

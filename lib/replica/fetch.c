@@ -10,7 +10,6 @@
 #include "lib/replica/wire.h"
 
 #define FRAME_MAX (1u << 30) /* of one row; SQLite's own limit on a row is about this */
-#define HINT_MAX  2048       /* bytes of a path in a request's line */
 #define CHUNK     65536
 
 /* --- the walk ------------------------------------------------------------------------------------------------------------- */
@@ -124,25 +123,6 @@ enum sr_status sr_fetch_bundle(struct sr_client *client, const struct sr_tree_ke
 
 /* --- a large file ---------------------------------------------------------------------------------------------------- */
 
-/* Where the other side has it; no path if that would make a request too long, then it looks everywhere. */
-char *sr_fetch_target(const struct sr_fetch *f, const char *rest, const char *query)
-{
-	struct sr_buf text = {0}, target = {0};
-	char hash[SR_HASH_TEXT];
-
-	sr_hash_text(hash, &f->leaf->to.hash);
-	sr_leaf_path_text(&text, sr_store_name(f->st), SR_KIND_FILES, f->leaf->path);
-	sr_buf_printf(&target, "/api/blob/%s%s", hash, rest);
-	if (*query)
-		sr_buf_printf(&target, "?%s", query);
-	if (text.len <= HINT_MAX) {
-		sr_buf_printf(&target, *query ? "&path=" : "?path=");
-		sr_percent(&target, sr_buf_view(&text), "/");
-	}
-	sr_buf_free(&text);
-	return (char *)sr_buf_text(&target);
-}
-
 /* Does the answer begin at `have`, and is the whole of the size that was asked for?  A 200 is all of it, from the beginning. */
 static enum sr_status check_answer(struct sr_fetch *f, const struct sr_answer *answer, uint64_t *have, struct sr_err *err)
 {
@@ -157,14 +137,6 @@ static enum sr_status check_answer(struct sr_fetch *f, const struct sr_answer *a
 	    total != f->leaf->to.bytes)
 		return sr_err_set(err, SR_E_DATA, "blob: not the part that was asked for");
 	return SR_OK;
-}
-
-enum sr_status sr_fetch_mtime(const struct sr_answer *answer, int64_t *out, struct sr_err *err)
-{
-	const char *text = sr_answer_header(answer, SR_HEADER_MTIME);
-	char end;
-
-	return text && sscanf(text, "%" SCNd64 "%c", out, &end) == 1 ? SR_OK : sr_err_set(err, SR_E_DATA, "blob: without its mtime");
 }
 
 static enum sr_status take_stream(struct sr_fetch *f, struct sr_stream *stream, uint64_t left, struct sr_err *err)
@@ -193,18 +165,18 @@ static enum sr_status fetch_rest(struct sr_fetch *f, uint64_t have, int64_t *mti
 {
 	char range[64];
 	const char *headers[] = {range, NULL};
-	char *target = sr_fetch_target(f, "", "");
+	char *target = sr_blob_target(&f->blob, "", "");
 	struct sr_call call = {.target = target, .headers = have ? headers : NULL};
 	struct sr_answer answer = {0};
 	struct sr_stream *stream = NULL;
 	enum sr_status rc;
 
 	snprintf(range, sizeof range, "Range: bytes=%" PRIu64 "-", have);
-	rc = sr_client_open(f->client, &call, &answer, &stream, err);
+	rc = sr_client_open(f->blob.client, &call, &answer, &stream, err);
 	if (rc == SR_OK)
 		rc = check_answer(f, &answer, &have, err);
 	if (rc == SR_OK)
-		rc = sr_fetch_mtime(&answer, mtime_ns, err);
+		rc = sr_blob_mtime(&answer, mtime_ns, err);
 	if (rc == SR_OK)
 		f->fetched(f->ctx, have);
 	if (rc == SR_OK)
@@ -252,7 +224,12 @@ static enum sr_status fetch_once(struct sr_fetch *f, struct sr_leaf *staged, boo
 enum sr_status sr_fetch_file(struct sr_client *client, struct sr_store *st, const struct sr_leaf *leaf, struct sr_bytes like,
 			     sr_fetched_fn *fetched, void *ctx, struct sr_stage **stage, struct sr_leaf *staged, struct sr_err *err)
 {
-	struct sr_fetch f = {.client = client, .st = st, .leaf = leaf, .fetched = fetched, .ctx = ctx, .old = -1};
+	struct sr_fetch f = {.blob = {client, leaf->to.hash, sr_store_name(st), leaf->path},
+			     .st = st,
+			     .leaf = leaf,
+			     .fetched = fetched,
+			     .ctx = ctx,
+			     .old = -1};
 	bool again = true;
 	enum sr_status rc = SR_OK;
 

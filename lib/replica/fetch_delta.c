@@ -12,74 +12,15 @@
 #include "lib/replica/fetch_internal.h"
 
 #define CHUNK     (64u << 10)
-#define QUIET_S   300
 #define WITHIN    (256u << 20) /* bytes of content that one request covers: while they are copied the answer stands still */
 #define OLD_LEAST SR_CUT_LEAST(SR_CUT_SPAN) /* bytes of a file that can help */
 
-struct asking { /* a request under way */
-	char *target;
-	struct sr_buf body;
-	struct sr_answer answer;
-	struct sr_stream *stream;
-};
-
 struct fetching {
 	struct sr_fetch *f;
-	struct asking spans, parts;
+	struct sr_asking spans, parts;
 	uint64_t left; /* bytes that the open answer of parts still owes */
-	int64_t mtime_ns;
 	uint8_t chunk[CHUNK];
 };
-
-/* --- requests ------------------------------------------------------------------------------------------------------------ */
-
-static void close_asking(struct asking *a)
-{
-	sr_stream_close(a->stream);
-	sr_answer_free(&a->answer);
-	sr_buf_free(&a->body);
-	free(a->target);
-	*a = (struct asking){0};
-}
-
-static enum sr_status open_asking(struct fetching *x, struct asking *a, const char *rest, const char *query, const struct sr_range *ranges,
-				  size_t n, struct sr_err *err)
-{
-	struct sr_call call = {.method = "POST", .quiet_s = QUIET_S};
-	enum sr_status rc;
-
-	a->target = sr_fetch_target(x->f, rest, query);
-	sr_ranges_write(&a->body, ranges, n);
-	call.target = a->target;
-	call.body = sr_buf_view(&a->body);
-	rc = sr_client_open(x->f->client, &call, &a->answer, &a->stream, err);
-	return rc == SR_OK ? sr_fetch_mtime(&a->answer, &x->mtime_ns, err) : rc;
-}
-
-static enum sr_status ask_pieces(struct fetching *x, struct asking *a, const struct sr_range *ranges, size_t n, uint32_t unit,
-				 struct sr_err *err)
-{
-	char *query = sr_format("unit=%u", unit);
-	enum sr_status rc = open_asking(x, a, "/pieces", query, ranges, n, err);
-
-	free(query);
-	return rc;
-}
-
-static enum sr_status read_pieces(struct fetching *x, struct asking *a, const struct sr_range *ranges, size_t n, uint32_t unit,
-				  struct sr_pieces *out, struct sr_err *err)
-{
-	struct sr_pieces_reader r = {.ranges = ranges, .n = n, .unit = unit};
-	enum sr_status rc = SR_OK;
-	size_t got = 1;
-
-	while (rc == SR_OK && got) {
-		rc = sr_stream_read(a->stream, x->chunk, CHUNK, &got, err);
-		if (rc == SR_OK)
-			rc = sr_pieces_read(&r, sr_bytes(x->chunk, got), out, err);
-	}
-	return rc == SR_OK ? sr_pieces_read_end(&r, err) : rc;
-}
 
 /* --- lists ----------------------------------------------------------------------------------------------------------------- */
 
@@ -94,29 +35,17 @@ static enum sr_status ask_spans(void *ctx, const struct sr_range *whole, struct 
 {
 	struct fetching *x = ctx;
 
-	return ask_pieces(x, &x->spans, whole, 1, SR_CUT_SPAN, err);
+	return sr_asking_open_pieces(&x->spans, &x->f->blob, whole, 1, SR_CUT_SPAN, err);
 }
 
 static enum sr_status list_pieces(void *ctx, enum sr_delta_side side, const struct sr_range *ranges, size_t n, uint32_t unit,
 				  struct sr_pieces *out, struct sr_err *err)
 {
 	struct fetching *x = ctx;
-	enum sr_status rc = SR_OK;
 
 	if (side == SR_DELTA_OLD)
 		return sr_pieces_cut(x->f->old, sr_store_key(x->f->st), ranges, n, unit, add_piece, out, err);
-	while (rc == SR_OK && n) {
-		size_t some = n < SR_RANGES_MOST ? n : SR_RANGES_MOST;
-
-		if (!x->spans.stream)
-			rc = ask_pieces(x, &x->spans, ranges, some, unit, err);
-		if (rc == SR_OK)
-			rc = read_pieces(x, &x->spans, ranges, some, unit, out, err);
-		close_asking(&x->spans);
-		ranges += some;
-		n -= some;
-	}
-	return rc;
+	return sr_ask_pieces(&x->spans, &x->f->blob, ranges, n, unit, out, err);
 }
 
 /* --- steps ------------------------------------------------------------------------------------------------------------------- */
@@ -161,7 +90,7 @@ static enum sr_status ask_parts(struct fetching *x, const struct sr_step *steps,
 			ranges[k++] = (struct sr_range){steps[i].at, steps[i].n};
 			x->left += steps[i].n;
 		}
-	rc = open_asking(x, &x->parts, "/parts", "", ranges, k, err);
+	rc = sr_asking_open(&x->parts, &x->f->blob, "/parts", "", ranges, k, err);
 	free(ranges);
 	return rc;
 }
@@ -184,7 +113,7 @@ static enum sr_status take(struct fetching *x, uint64_t n, struct sr_err *err)
 	if (rc != SR_OK || x->left)
 		return rc;
 	rc = sr_stream_read(x->parts.stream, x->chunk, 1, &got, err);
-	close_asking(&x->parts);
+	sr_asking_close(&x->parts);
 	return rc == SR_OK && got ? sr_err_set(err, SR_E_DATA, "parts: more than was asked for") : rc;
 }
 
@@ -215,9 +144,9 @@ enum sr_status sr_fetch_delta(struct sr_fetch *f, uint64_t have, int64_t *mtime_
 	x->f = f;
 	f->fetched(f->ctx, have);
 	rc = sr_delta_run(&ops, f->old_bytes, f->leaf->to.bytes, have, err);
-	*mtime_ns = x->mtime_ns;
-	close_asking(&x->spans);
-	close_asking(&x->parts);
+	*mtime_ns = x->spans.mtime_ns;
+	sr_asking_close(&x->spans);
+	sr_asking_close(&x->parts);
 	free(x);
 	return rc;
 }

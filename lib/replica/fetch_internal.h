@@ -2,10 +2,11 @@
 #ifndef SR_REPLICA_FETCH_INTERNAL_H
 #define SR_REPLICA_FETCH_INTERNAL_H
 
+#include "lib/replica/ask.h"
 #include "lib/replica/fetch.h"
 
 struct sr_fetch {
-	struct sr_client *client;
+	struct sr_blob_at blob;
 	struct sr_store *st;
 	const struct sr_leaf *leaf;
 	struct sr_stage *stage; /* the open part */
@@ -15,10 +16,6 @@ struct sr_fetch {
 	uint64_t old_bytes;
 	bool unwritten; /* the part could not be written to */
 };
-
-/* "/api/blob/HASH" `rest` "?" `query`, with its path; OWNED BY CALLER (free). */
-char *sr_fetch_target(const struct sr_fetch *f, const char *rest, const char *query);
-SR_MUST enum sr_status sr_fetch_mtime(const struct sr_answer *answer, int64_t *out, struct sr_err *err);
 
 /* f->old: what is at `like`, if it is worth a try. */
 void sr_fetch_find_old(struct sr_fetch *f, struct sr_bytes like);

@@ -799,21 +799,17 @@ static enum sr_status open_blob(struct sr_serve *sv, struct find *f, const struc
 	return rc == SR_E_NOTFOUND ? sr_err_set(err, rc, "no file or row has this content") : rc;
 }
 
-enum sr_status sr_serve_open_blob(struct sr_serve *sv, struct sr_request *req, struct sr_blob *out, struct sr_err *err)
+enum sr_status sr_serve_open(struct sr_serve *sv, const struct sr_hash *hash, struct sr_bytes path, struct sr_blob *out, struct sr_err *err)
 {
-	struct find f = {0};
+	struct find f = {.hash = *hash};
 	struct place hint = {0};
-	struct sr_bytes text = {0};
 	enum sr_status rc;
 
 	*out = (struct sr_blob){.content.fd = -1};
-	if (!sr_hash_parse(&f.hash, sr_request_arg(req, 0)))
-		return sr_err_set(err, SR_E_DATA, "not a hash: 32 hexadecimal digits are");
 	rc = enter(sv, err);
 	if (rc != SR_OK)
 		return rc;
-	(void)sr_request_query(req, "path", &text);
-	rc = parse_place(sv, text, &hint, err);
+	rc = parse_place(sv, path, &hint, err);
 	if (rc == SR_OK)
 		rc = open_blob(sv, &f, &hint, &out->record, &out->content, err);
 	out->key = sv->replica->key;
@@ -823,6 +819,18 @@ enum sr_status sr_serve_open_blob(struct sr_serve *sv, struct sr_request *req, s
 	sr_buf_free(&hint.path);
 	sr_buf_free(&f.path);
 	return rc;
+}
+
+enum sr_status sr_serve_open_asked(struct sr_serve *sv, struct sr_request *req, struct sr_blob *out, struct sr_err *err)
+{
+	struct sr_bytes path = {0};
+	struct sr_hash hash;
+
+	*out = (struct sr_blob){.content.fd = -1};
+	if (!sr_hash_parse(&hash, sr_request_arg(req, 0)))
+		return sr_err_set(err, SR_E_DATA, "not a hash: 32 hexadecimal digits are");
+	(void)sr_request_query(req, "path", &path);
+	return sr_serve_open(sv, &hash, path, out, err);
 }
 
 void sr_blob_close(struct sr_blob *b)
@@ -862,7 +870,7 @@ static enum sr_status reply_blob(struct sr_request *req, const struct sr_blob *b
 static enum sr_status get_blob(void *ctx, struct sr_request *req, struct sr_err *err)
 {
 	struct sr_blob blob;
-	enum sr_status rc = sr_serve_open_blob(ctx, req, &blob, err);
+	enum sr_status rc = sr_serve_open_asked(ctx, req, &blob, err);
 
 	if (rc == SR_OK)
 		rc = reply_blob(req, &blob, err);

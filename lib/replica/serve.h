@@ -25,6 +25,19 @@ struct sr_serve {
 	void *ctx;
 };
 
+/* A content by its hash. */
+struct sr_blob { /* needs no store any more */
+	struct sr_content content; /* FILE: fd; ROW: the record */
+	uint8_t kind;
+	uint64_t bytes;
+	struct sr_tree_key key;    /* under which it has its hash */
+	struct sr_buf record;
+};
+/* At `path`, a tree path; empty: wherever it is.  *out is OWNED BY CALLER (sr_blob_close) whatever is returned.  SR_E_NOTFOUND. */
+SR_MUST enum sr_status sr_serve_open(struct sr_serve *sv, const struct sr_hash *hash, struct sr_bytes path, struct sr_blob *out,
+				     struct sr_err *err);
+void sr_blob_close(struct sr_blob *b);
+
 /* The routes, with ctx = a struct sr_serve that outlives the server. */
 const struct sr_route *sr_serve_routes(size_t *n);
 

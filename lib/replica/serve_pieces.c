@@ -25,7 +25,7 @@ static enum sr_status open_ranges(struct serving *v, struct sr_serve *sv, struct
 
 	*v = (struct serving){.req = req, .blob.content.fd = -1};
 	if (rc == SR_OK)
-		rc = sr_serve_open_blob(sv, req, &v->blob, err);
+		rc = sr_serve_open_asked(sv, req, &v->blob, err);
 	if (rc == SR_OK && v->blob.kind != SR_KIND_FILE)
 		rc = sr_err_set(err, SR_E_NOTFOUND, "no file has this content");
 	if (rc == SR_OK)

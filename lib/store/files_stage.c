@@ -167,18 +167,23 @@ static enum sr_status check(struct sr_stage *s, const struct sr_version *to, str
 	                  s->bytes, is, to->bytes, should);
 }
 
+enum sr_status sr_stage_check(struct sr_stage *s, const struct sr_version *to, struct sr_err *err)
+{
+	enum sr_status status = complete(s, err);
+
+	return status == SR_OK ? check(s, to, err) : status;
+}
+
 enum sr_status sr_stage_finish(struct sr_stage *s, const struct sr_version *to, int64_t mtime_ns, struct sr_leaf *leaf, struct sr_err *err)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = mtime_ns / 1000000000, .tv_nsec = mtime_ns % 1000000000}};
 	struct stat st;
-	enum sr_status status = complete(s, err);
+	enum sr_status status = sr_stage_check(s, to, err);
 
 	if (times[1].tv_nsec < 0) { /* before 1970 */
 		times[1].tv_nsec += 1000000000;
 		times[1].tv_sec--;
 	}
-	if (status == SR_OK)
-		status = check(s, to, err);
 	if (status == SR_OK)
 		status = sr_files_own(s->f, s->fd, err); /* before the mode: it would clear bits */
 	if (status != SR_OK)

@@ -234,6 +234,8 @@ SR_MUST enum sr_status sr_stage_write(struct sr_stage *s, const void *at, size_t
 /* Check size and hash against `to` (SR_E_DATA names both when they differ), set mode, owner and mtime; durable after sr_stage_flush.  Fills leaf->stage (VALID UNTIL the stage is freed)
  * and leaf->inode. */
 SR_MUST enum sr_status sr_stage_finish(struct sr_stage *s, const struct sr_version *to, int64_t mtime_ns, struct sr_leaf *leaf, struct sr_err *err);
+/* Is it that already?  SR_E_DATA: it is not, and goes when it is freed. */
+SR_MUST enum sr_status sr_stage_check(struct sr_stage *s, const struct sr_version *to, struct sr_err *err);
 /* Content that will be of this hash: what of it is complete outlives a cut, as a part (below). */
 SR_MUST enum sr_status sr_stage_expect(struct sr_stage **out, struct sr_store *st, const struct sr_hash *hash, struct sr_err *err);
 /* Make durable what was staged, names included: before the intents that name it. */

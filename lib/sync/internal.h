@@ -278,6 +278,21 @@ bool sr_sync_uploads(const struct sr_leaf *leaf);
  * planned. */
 SR_MUST enum sr_status sr_sync_upload(struct sr_sync *s, bool *changed, struct sr_err *err);
 
+/* upload_delta.c */
+struct sr_upload_delta { /* all BORROWED */
+	struct sr_sync *s;
+	size_t i; /* the store */
+	const struct sr_leaf *leaf;
+	const struct sr_version *old; /* a file that resembles it, which the datastore has at ... */
+	struct sr_bytes old_path;
+	int fd; /* what to send, */
+	uint64_t *at; /* from here on; how far it came */
+	sr_body_fn *read; /* bytes of it from *at on, as ctx knows it; goes on with that and tells the progress */
+	void *ctx;
+};
+/* What the datastore lacks of it.  Anything but SR_OK: less of it came, and it may be that sent whole it would be taken.  *http: of the last answer. */
+SR_MUST enum sr_status sr_sync_upload_delta(struct sr_upload_delta *d, int *http, struct sr_err *err);
+
 /* push.c */
 SR_MUST enum sr_status sr_sync_settle(struct sr_sync *s, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_cancel_all(struct sr_sync *s, struct sr_err *err);

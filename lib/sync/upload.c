@@ -1,5 +1,7 @@
 /* upload.c - the large files of a push, before the push: each under its hash, from where the datastore's part of it ends.
  *
+ * Of one of which the datastore has an older version only what is new goes (upload_delta.c); if that does not work out, it goes whole.
+ *
  * Nothing is promised by it: the push that follows names them, and the datastore hashes what it has then.  A file that cannot be sent now
  * is left out of the push, whose other leaves do not wait for it. */
 #include <errno.h>
@@ -95,8 +97,10 @@ static char *target(const struct sending *u, const struct sr_leaf *leaf, const c
 	return out;
 }
 
-static enum sr_status ask(struct sending *u, const struct sr_leaf *leaf, uint64_t *have, int *http, struct sr_err *err)
+/* How much of it is there. */
+static enum sr_status ask(struct sending *u, const struct sr_leaf *leaf, int *http, struct sr_err *err)
 {
+	uint64_t have = 0;
 	char *to = target(u, leaf, "");
 	struct sr_call call = {.target = to, .quiet_s = 300};
 	struct sr_answer answer = {0};
@@ -104,7 +108,8 @@ static enum sr_status ask(struct sending *u, const struct sr_leaf *leaf, uint64_
 
 	*http = answer.status;
 	if (rc == SR_OK)
-		rc = parse_have(sr_buf_view(&answer.body), have, err);
+		rc = parse_have(sr_buf_view(&answer.body), &have, err);
+	u->at = have <= leaf->to.bytes ? have : 0;
 	sr_answer_free(&answer);
 	free(to);
 	return rc;
@@ -129,6 +134,28 @@ static enum sr_status put(struct sending *u, const struct sr_leaf *leaf, int *ht
 	return rc;
 }
 
+/* *done: all of it is there, or it is not to be sent.  Else what the delta was good for is there. */
+static enum sr_status put_delta(struct sending *u, const struct sr_leaf *leaf, int *http, bool *done, struct sr_err *err)
+{
+	struct sr_upload_delta d = {.s = u->s,
+				    .i = u->i,
+				    .leaf = leaf,
+				    .old = &leaf->expect,
+				    .old_path = leaf->path,
+				    .read = read_file,
+				    .ctx = u,
+				    .fd = u->fd,
+				    .at = &u->at};
+	enum sr_status rc;
+
+	*done = false;
+	if (leaf->expect.kind != SR_KIND_FILE)
+		return SR_OK;
+	rc = sr_sync_upload_delta(&d, http, err);
+	*done = rc == SR_OK || u->left_out || rc == SR_E_UNAVAILABLE || rc == SR_E_AUTH || rc == SR_E_FULL || *http == 409;
+	return *done ? rc : ask(u, leaf, http, err);
+}
+
 /* What concerns this file alone leaves it out; anything else ends the round. */
 static enum sr_status judge(struct sending *u, enum sr_status rc, int http, struct sr_err *err)
 {
@@ -148,7 +175,7 @@ static enum sr_status judge(struct sending *u, enum sr_status rc, int http, stru
 
 static enum sr_status send_open(struct sending *u, const struct sr_leaf *leaf, struct sr_err *err)
 {
-	uint64_t have = 0;
+	bool done = false;
 	int http = 0;
 	enum sr_status rc = SR_OK;
 
@@ -160,11 +187,12 @@ static enum sr_status send_open(struct sending *u, const struct sr_leaf *leaf, s
 		sr_progress_add(&u->s->progress, 0, leaf->to.bytes);
 		return SR_OK;
 	}
-	rc = ask(u, leaf, &have, &http, err);
-	u->at = have <= leaf->to.bytes ? have : 0;
+	rc = ask(u, leaf, &http, err);
 	if (rc == SR_OK)
 		sr_progress_add(&u->s->progress, 0, u->at);
 	if (rc == SR_OK && u->at < leaf->to.bytes)
+		rc = put_delta(u, leaf, &http, &done, err);
+	if (rc == SR_OK && !done && u->at < leaf->to.bytes)
 		rc = put(u, leaf, &http, err);
 	return judge(u, rc, http, err);
 }

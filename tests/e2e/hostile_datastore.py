@@ -89,7 +89,8 @@ class Handler(httpd.Handler):
         body = self.read_body()
         kind = "token" if self.path.endswith("/token") else KINDS.get(f"{self.command} {'/'.join(self.path.partition('?')[0].split('/')[:3])}")
         kind = "nodes" if self.path == "/api/tree/nodes" else kind
-        kind = kind or {"pieces": "pieces", "parts": "parts"}.get(self.path.partition("?")[0].split("/")[-1])
+        last = self.path.partition("?")[0].split("/")[-1]
+        kind = last if last in ("pieces", "parts", "delta") else kind
         lie = lies.get(kind)
         if lie:
             told.append(kind)
@@ -250,7 +251,7 @@ def lie(sent, kind, what):
 
 TAKES = {"tree": "`GET /api/tree`", "nodes": "`POST /api/tree/nodes`", "bundle": "`POST /api/bundle`", "blob": "`GET /api/blob/ID`", "push": "`POST /api/push`",
          "settle": "`DELETE /api/push/ID`", "token": "`PUT /api/webservers/ID/token`", "registry": "`PUT /api/webservers/ID`", "upload": "`PUT /api/upload/ID`",
-         "have": "`GET /api/upload/ID`", "pieces": "`POST /api/blob/ID/pieces`", "parts": "`POST /api/blob/ID/parts`"}
+         "have": "`GET /api/upload/ID`", "pieces": "`POST /api/blob/ID/pieces`", "parts": "`POST /api/blob/ID/parts`", "delta": "`PUT /api/upload/ID/delta`"}
 
 
 def pull(sent, kind, what):
@@ -769,6 +770,15 @@ for sent, kind, what in (("more than there is, of what has come", "have", whole(
                          ("no JSON, of what has come", "have", whole(200, b"garbage")), ("more than was sent", "upload", whole(200, b'{"have": 9999999999}')),
                          ("nothing of it, again and again", "upload", whole(200, b'{"have": 0}')), ("409, again and again", "upload", whole(409, b'{"have": 5}')), ("500", "upload", whole(500, b"oh"))):
     write(os.urandom(1 << 20))
+    lie(sent, {"pieces": whole(404, b"{}"), kind: what}, None)
+
+section("Upload of a part")
+for sent, kind, what in (("404", "pieces", whole(404, b"{}")), ("one of another hash", "pieces", bent(flip)), ("half of them", "pieces", bent(lambda data: data[:len(data) // 2])),
+                         ("pieces without end", "pieces", raw(OK + b"Sameroot-Mtime: 1\r\n\r\n", piece(1 << 18) * 100)), ("pieces of 0 bytes", "pieces", whole(200, piece(0) * 9, Sameroot_Mtime="1")),
+                         ("404", "delta", whole(404, b"{}")), ("400", "delta", whole(400, b"{}")), ("500", "delta", whole(500, b"oh")), ("409, again and again", "delta", whole(409, b'{"have": 5}')),
+                         ("more than was sent", "delta", whole(200, b'{"have": 9999999999}'))):
+    was = content_of(victims[-1], "mine")
+    write(was[:400000] + os.urandom(8) + was[400008:])
     lie(sent, kind, what)
 
 section("Who it is")

@@ -404,6 +404,23 @@ for path in (PIECES, PARTS):
 req("an upload of 2^60 bytes", "PUT", f"/api/upload/{H.hex()}?store=resources&size={1 << 60}&offset=0", b"x")
 req("an upload for a database", "PUT", f"/api/upload/{H.hex()}?store=users.db&size={2 << 20}&offset=0", b"x")
 req("an upload beyond its end", "PUT", f"/api/upload/{H.hex()}?store=resources&size={2 << 20}&offset={3 << 20}", b"x")
+
+
+def step(at, n, data=b""):
+    return at.to_bytes(8, "big") + n.to_bytes(8, "big") + data
+
+
+DELTA, NEW = f"/api/upload/{H.hex()}/delta?store=resources&size={2 << 20}&offset=0&old=", (1 << 64) - 1
+req("a delta to nothing", "PUT", DELTA, step(0, 1))
+req("a delta to nothing that is here", "PUT", DELTA + "0" * 32, step(0, 1))
+req("a delta of 2^60 bytes", "PUT", DELTA.replace(str(2 << 20), str(1 << 60)) + blob.decode(), step(0, 1))
+req("half a step of a delta", "PUT", DELTA + blob.decode(), bytes(8))
+req("a step of 0 bytes", "PUT", DELTA + blob.decode(), step(0, 0))
+req("a step beyond the end of the older file", "PUT", DELTA + blob.decode(), step(BIG - 1, 2))
+req("a step of 2^64 - 1 bytes", "PUT", DELTA + blob.decode(), step(0, NEW))
+req("a step of more new bytes than follow", "PUT", DELTA + blob.decode(), step(NEW, 99, b"x"))
+req("steps that come to another hash", "PUT", DELTA + blob.decode(), step(0, 2 << 20))
+req("steps beyond the file's size", "PUT", DELTA + blob.decode(), step(0, 2 << 20) + step(0, 1))
 PUT = f"/api/webservers/{US}"
 req("a webserver that is new", "PUT", PUT, json.dumps({"name": "evil"}))
 for whose, other in ("nobody's UUID", str(uuid.UUID(int=0))), ("the datastore's own UUID", info["node"]):

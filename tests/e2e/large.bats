@@ -228,6 +228,27 @@ rounds_past() {
 	[ -z "$(parts_of B)" ]
 }
 
+@test "of a large file that was edited a webserver sends what is new, and goes on with that after a cut" {
+	start_datastore
+	big_file "$T/A/resources/dir/big file" 32
+	rounds A
+	start_wire
+	edit "$T/A/resources/dir/big file" $((20 * MIB + 7)) 'echo inserted'
+	for k in {1..20}; do edit "$T/A/resources/dir/big file" $((k * 1200000)) 'head -c 4096 /dev/urandom' 4096; done
+	rounds A
+	same_file A datastore 'dir/big file'
+	(($(passed up) < 300000 && $(passed down) < 150000))
+	head -c $((8 * MIB)) /dev/urandom >>"$T/A/resources/dir/big file"
+	before=$(passed up)
+	wire cut-up $((5 * MIB))
+	cut_short A up
+	(($(parts_of datastore | xargs -r stat -c %s) > 34 * MIB))
+	rounds_through A
+	same_file A datastore 'dir/big file'
+	(($(passed up) - before < 9 * MIB))
+	[ -z "$(parts_of datastore)" ]
+}
+
 @test "what a webserver uploads is bounded, and needs the secret" {
 	start_datastore
 	hash=0123456789abcdef0123456789abcdef
@@ -244,6 +265,7 @@ rounds_past() {
 	[ "$(put "$hash?store=users.db&size=$((3 * MIB))&offset=0")" = 404 ]
 	[ "$(put "..%2f..%2fout?store=resources&size=$((3 * MIB))&offset=0")" = 400 ]
 	[ "$(curl -sS -o /dev/null -w '%{http_code}' "${URL[datastore]}/api/upload/$hash?store=resources")" = 401 ]
+	[ "$(curl -sS -o /dev/null -w '%{http_code}' -X PUT "${URL[datastore]}/api/upload/$hash/delta?store=resources")" = 401 ]
 	[ "$(parts_of datastore | wc -l)" = 1 ]
 	rounds A
 }
