@@ -528,7 +528,10 @@ static void told(struct sr_watch *w, const struct inotify_event *e, struct sr_hi
 		w->written_ms = sr_ticks_ms();
 		w->looked &= !look;
 		w->news |= look;
-		hints->now++;
+		if (w->st->ours) /* what is deleted directly, one statement after the other, is judged together */
+			hints->deleted += SR_HINTS_MANY;
+		else
+			hints->now++;
 	}
 }
 

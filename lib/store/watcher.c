@@ -19,7 +19,6 @@
 #define SHARE         4 /* times what a round took others have the machine, */
 #define SHARE_MOST_MS 5000
 #define SOON_MS       1000
-#define MANY          10 /* deletions */
 #define MANY_MOST_MS  10000
 
 struct sr_watcher {
@@ -93,7 +92,7 @@ static int64_t due(const struct sr_watcher *w)
 {
 	int64_t at = w->first_ms, rest = w->last_deleted_ms + SOON_MS;
 
-	if (w->told.deleted >= MANY)
+	if (w->told.deleted >= SR_HINTS_MANY)
 		at = rest < w->first_ms + MANY_MOST_MS ? rest : w->first_ms + MANY_MOST_MS;
 	else if (!w->told.now)
 		at += w->told.soon || w->told.deleted ? SOON_MS : SR_OURS_MS;

@@ -6,7 +6,7 @@
  *   at once       a file that was closed or came by rename, a directory, a mode; a commit of a database
  *   after 1 s     a file that was written to or made, and is open still, or linked; files that were deleted
  *   after 2.5 s   what comes while we apply files ourselves: they are then looked at once, and not twice
- *   when it ends  10 deletions or more: none for a second, or it goes on for 10: half of an `rm -r` is not told to others
+ *   when it ends  writes to a database of the datastore, for they may be deletions; 10 deletions of files or more: none for a second, or it goes on for 10: half of an `rm -r` is not told to others
  *
  * Threads: any.  `wake` is called in a thread of the watcher's own, without a lock of it.  Source: inotify(7). */
 #ifndef SR_STORE_WATCHER_H

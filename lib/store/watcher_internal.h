@@ -10,6 +10,7 @@ struct sr_hints { /* how many of each kind (watcher.h) */
 	size_t now, soon, deleted, ours;
 };
 
+#define SR_HINTS_MANY 10 /* deletions, of which one waits for the end */
 #define SR_OURS_MS 2500 /* an applied file is no longer racy (sr_files_settled), and hashed once */
 
 /* Its thread reads w's events (sr_watch_drain) from now on, and until it is removed. */
