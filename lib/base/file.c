@@ -98,6 +98,15 @@ int sr_file_unlinked(const char *dir)
 	return fd;
 }
 
+int64_t sr_file_ns(int64_t seconds, int64_t ns)
+{
+	int64_t out;
+
+	if (__builtin_mul_overflow(seconds, 1000000000, &out) || __builtin_add_overflow(out, ns, &out))
+		return seconds < 0 ? INT64_MIN : INT64_MAX;
+	return out;
+}
+
 const char *sr_file_tmp(void)
 {
 	const char *tmp = getenv("TMPDIR");

@@ -21,6 +21,9 @@ SR_MUST enum sr_status sr_file_replace(const char *path, struct sr_bytes text, u
 /* A new empty file in `dir` that has no name, and goes when it is closed.  -1: errno says why not. */
 int sr_file_unlinked(const char *dir);
 
+/* Of a file's times, which reach further than our numbers: ns since 1970; before September 1677 and after April 2262 the first and the last that there is. */
+int64_t sr_file_ns(int64_t seconds, int64_t ns);
+
 /* $TMPDIR, or /tmp if that is not set or empty.  VALID UNTIL the environment changes. */
 const char *sr_file_tmp(void);
 /* A new directory NAME.XXXXXX there (0700).  *out is its path, OWNED BY CALLER (free), who removes the directory.  SR_E_IO. */

@@ -287,16 +287,18 @@ static bool parse_time(struct sr_bytes text, int64_t *out)
 			point = true;
 			continue;
 		}
-		if (digit < 0 || digit > 9 || (!point && s > SECONDS_MOST / 10))
+		if (digit < 0 || digit > 9)
 			return false;
 		if (point) {
 			unit /= 10;
 			ns += unit * digit;
-		} else {
-			s = s * 10 + digit;
+		} else if (__builtin_mul_overflow(s, 10, &s) || __builtin_add_overflow(s, digit, &s)) {
+			return false;
 		}
 	}
-	*out = (s * 1000000000 + ns) * (minus ? -1 : 1);
+	if (__builtin_mul_overflow(s, 1000000000, &s) || __builtin_add_overflow(s, ns, &s))
+		return false;
+	*out = minus ? -s : s;
 	return text.len > (size_t)minus;
 }
 

@@ -106,7 +106,9 @@ static int64_t time_to_write(int64_t ns)
 {
 	int64_t rest = ns % 1000000000;
 
-	return ns >= 0 || !rest ? ns : ns - rest - 1000000000;
+	if (ns >= 0 || !rest)
+		return ns;
+	return ns < INT64_MIN + 1000000000 ? ns - rest : ns - rest - 1000000000;
 }
 
 /* --- members -------------------------------------------------------------------------------------------------------- */

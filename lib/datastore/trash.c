@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/base/file.h"
 #include "lib/base/log.h"
 #include "lib/state/trash.h"
 
@@ -241,7 +242,7 @@ static enum sr_status older_file(struct sr_datastore *d, size_t store, const str
 	}
 	out->fd = fd;
 	out->version = *version;
-	out->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+	out->mtime_ns = sr_file_ns(st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
 	return SR_OK;
 }
 

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/base/file.h"
 #include "lib/store/exclude.h"
 
 #define MARKER SR_OWN_DIR "/marker"
@@ -49,7 +50,7 @@ bool sr_files_excluded(const struct sr_files *f, struct sr_bytes path)
 
 int64_t sr_files_mtime(const struct stat *st)
 {
-	return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+	return sr_file_ns(st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
 }
 
 /* ---- one file's content ---- */

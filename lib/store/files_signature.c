@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#include "lib/base/file.h"
+
 static size_t home(uint64_t key, size_t size)
 {
 	return (size_t)((unsigned __int128)key * size >> 64);
@@ -95,7 +97,7 @@ void sr_signatures_free(struct sr_signatures *t)
 
 static int64_t ns_of(const struct timespec *t)
 {
-	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
+	return sr_file_ns(t->tv_sec, t->tv_nsec);
 }
 
 uint64_t sr_files_signature(const struct sr_tree_key *key, const struct stat *st, const struct sr_hash *content)

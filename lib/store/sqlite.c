@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/base/file.h"
 #include "lib/store/watch.h"
 
 #define CLEARLY_LATER_MS 50
@@ -555,12 +556,12 @@ static enum sr_presence look(struct sr_store *st, struct sr_marker *marker, bool
 
 static int64_t ns_of(const struct timespec *t)
 {
-	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
+	return sr_file_ns(t->tv_sec, t->tv_nsec);
 }
 
 static int64_t ns_of_statx(const struct statx_timestamp *t)
 {
-	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
+	return sr_file_ns(t->tv_sec, t->tv_nsec);
 }
 
 static struct sr_store_seen seen_now(struct sr_store *st)

@@ -607,6 +607,36 @@ static void one_that_was_not_finished_says_why(void **state)
 	(void)state;
 }
 
+/* An application may give its files any. */
+static void times_at_the_edge(void **state)
+{
+	static const int64_t times[] = {INT64_MIN, INT64_MIN + 1, -9223372036000000000, -62135596800000000, -1000000000, -1, 0, 1, 8589934592000000000,
+					9223372030000000000, 9223372036000000000, INT64_MAX - 1, INT64_MAX};
+	struct sr_backup_info info = {.role = sr_strdup("webserver"), .version = sr_strdup("1"), .n = 1}, read = {0};
+	struct sr_buf b = {0};
+	struct sr_backup_writer *w;
+	struct sr_err err = {0};
+
+	info.stores = sr_alloc(sizeof *info.stores);
+	set_store(&info.stores[0], "resources", SR_KIND_FILES);
+	assert_int_equal(sr_backup_writer_new(&w, false, NULL, to_buf, &b, NULL), SR_OK);
+	assert_int_equal(sr_backup_add_dir(w, LIT("resources"), 0755, INT64_MAX, NULL), SR_OK);
+	for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+		char *path = sr_format("resources/%02zu", i);
+
+		add_file(w, sr_bytes_of(path), times[i], sr_bytes_of(path), true);
+		free(path);
+	}
+	assert_int_equal(sr_backup_finish(w, &info, NULL), SR_OK);
+	sr_backup_writer_free(w);
+	if (verify(sr_buf_view(&b), NULL, &read, &err) != SR_OK)
+		fail_msg("%s", err.text);
+	sr_backup_info_free(&read);
+	sr_backup_info_free(&info);
+	sr_buf_free(&b);
+	(void)state;
+}
+
 /* Its list of members goes to a file. */
 static void many_members(void **state)
 {
@@ -666,6 +696,7 @@ int main(void)
 		cmocka_unit_test(hostile_names_in_pax_records_are_refused),
 		cmocka_unit_test(a_bomb_of_a_pax_header_is_refused),
 		cmocka_unit_test(one_that_was_not_finished_says_why),
+		cmocka_unit_test(times_at_the_edge),
 		cmocka_unit_test(many_members),
 	};
 
