@@ -225,6 +225,12 @@ static enum sr_status check_parent(struct deciding *c, const struct sr_leaf *lea
 	return rc;
 }
 
+/* Has it been done?  In a bag two equal changes are two: who makes the same of the same as another one a moment before has counted without his. */
+static bool is_done(const struct sr_leaf *leaf, const struct sr_version *here)
+{
+	return sr_version_eq(here, &leaf->to) && (!sr_path_is_bag(leaf->path) || sr_version_eq(here, &leaf->expect));
+}
+
 static enum sr_status decide_leaf(struct deciding *c, size_t k, enum sr_ds_fate *fate, uint8_t *why, struct sr_err *err)
 {
 	struct sr_datastore *d = c->p->d;
@@ -246,7 +252,7 @@ static enum sr_status decide_leaf(struct deciding *c, size_t k, enum sr_ds_fate 
 	if (rc == SR_OK && leaf.flags & SR_LEAF_UNION)
 		rc = decide_union(c, &leaf, &here, fate, why, err);
 	else if (rc == SR_OK)
-		*fate = sr_version_eq(&here, &leaf.to)       ? SR_FATE_ALREADY
+		*fate = is_done(&leaf, &here)                ? SR_FATE_ALREADY
 			: sr_version_eq(&here, &leaf.expect) ? SR_FATE_GO
 							     : refuse(why, SR_REFUSED_CHANGED);
 	if (rc != SR_OK || *fate != SR_FATE_GO)

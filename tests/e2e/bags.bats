@@ -137,6 +137,21 @@ everywhere() { # SQL EXPECTED
 	everywhere "SELECT count(*) FROM log WHERE what = 'start'" 5
 }
 
+@test "both add an equal row, and delete one, at the same moment" {
+	begin
+	start_webserver A B
+	on A "INSERT INTO log VALUES('x', 'same', 1)" &
+	on B "INSERT INTO log VALUES('x', 'same', 1)"
+	wait $!
+	wait_same
+	everywhere "SELECT count(*) FROM log WHERE what = 'same'" 2
+	on A "DELETE FROM log WHERE rowid = (SELECT min(rowid) FROM log WHERE what = 'same')" &
+	on B "DELETE FROM log WHERE rowid = (SELECT min(rowid) FROM log WHERE what = 'same')"
+	wait $!
+	wait_same
+	everywhere "SELECT count(*) FROM log WHERE what = 'same'" 0
+}
+
 @test "daemons, while both applications insert and delete equal rows without pause" {
 	begin
 	start_webserver A B
