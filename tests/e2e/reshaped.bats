@@ -68,6 +68,10 @@ whole() { # N: every row is there, in the shape N
 		disown "${PID[datastore]}"
 		attach -o /dev/null -e "inject=$CALLS:signal=KILL:when=$number"
 		once A || true
+		for _ in {1..20}; do # its own look at what was written comes a second later
+			alive "${PID[datastore]}" || break
+			sleep 0.1
+		done
 		alive "${PID[datastore]}" || killed=$((killed + 1))
 		kill -KILL "${PID[datastore]}" 2>/dev/null || true # if this run made fewer calls
 		wait_for 'it is gone' gone "${PID[datastore]}"

@@ -5,6 +5,10 @@
 
 load lib
 
+last_round() { # NAME FIELD N
+	[[ $(status_of "$1" ".last_round.$2") -eq $3 ]]
+}
+
 @test "one change among 120,000 leaves: at most four round trips" {
 	INTERVAL=3600
 	write_config datastore
@@ -31,16 +35,14 @@ PY
 	start_webserver A B
 	wait_for 'A did a round' rounds_over A 1
 	wait_for 'B did a round' rounds_over B 1
+	kill -STOP "${PID[A]}" # so that it sees both at once
 	sql "$T/A/users.db" "UPDATE users SET name = 'another' WHERE id = 54321"
 	echo another >"$T/A/resources/d42/file-42"
-	sync_now A
-	sent=$(status_of A .last_round)
-	[ "$(status_of A .last_round.pushed)" -eq 2 ]
-	sync_now B
-	got=$(status_of B .last_round)
-	echo "A: $sent"
-	echo "B: $got"
-	[ "$(status_of B .last_round.pulled)" -eq 2 ]
+	kill -CONT "${PID[A]}"
+	wait_for 'A to push both' last_round A pushed 2
+	wait_for 'B to have both' last_round B pulled 2
+	echo "A: $(status_of A .last_round)"
+	echo "B: $(status_of B .last_round)"
 	[ "$(cat "$T/B/resources/d42/file-42")" = another ]
 	[ "$(sql "$T/B/users.db" 'SELECT name FROM users WHERE id = 54321')" = another ]
 	# A: a check-in, the push, and perhaps a look at what came of it; B: a check-in and the walk, and one bundle for each of the two stores
