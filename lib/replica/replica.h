@@ -43,7 +43,8 @@ struct sr_replica_store {
 	struct sr_hash map;                       /* held in nodes; the empty map before the first scan */
 	struct sr_scan scan;                      /* of the last scan: unknown paths */
 	bool unseen;                              /* the last scan failed: map and scan are of one before */
-	struct sr_leaves *rot, *rot_found;        /* of a database, see rot.h; OWNED, the second or NULL */
+	struct sr_leaves *rot;                    /* of a database, see rot.h; OWNED */
+	struct sr_leaves *_Atomic rot_found;      /* likewise, or NULL; any thread's, under `lock`, but for a glance */
 	struct sr_view *view;                     /* open between sr_replica_scan and sr_replica_unview */
 	uint64_t hashed, hashed_bytes, rows_read; /* sums since start */
 };
