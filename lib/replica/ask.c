@@ -8,25 +8,32 @@
 #include "lib/leaf/leaf.h"
 #include "lib/replica/wire.h"
 
-
 #define CHUNK    (16u << 10)
+#define HINT_MAX 2048 /* bytes of a path in a request's line */
 #define QUIET_S  300 /* it may be busy cutting, or we with what it said */
+
+void sr_blob_hint(struct sr_buf *target, char mark, const struct sr_blob_at *b)
+{
+	struct sr_buf text = {0};
+
+	sr_leaf_path_text(&text, b->store, SR_KIND_FILES, b->path);
+	if (text.len <= HINT_MAX) {
+		sr_buf_printf(target, "%cpath=", mark);
+		sr_percent(target, sr_buf_view(&text), "/");
+	}
+	sr_buf_free(&text);
+}
 
 char *sr_blob_target(const struct sr_blob_at *b, const char *rest, const char *query)
 {
-	struct sr_buf text = {0}, target = {0};
+	struct sr_buf target = {0};
 	char hash[SR_HASH_TEXT];
 
 	sr_hash_text(hash, &b->hash);
-	sr_leaf_path_text(&text, b->store, SR_KIND_FILES, b->path);
 	sr_buf_printf(&target, "/api/blob/%s%s", hash, rest);
 	if (*query)
 		sr_buf_printf(&target, "?%s", query);
-	if (text.len <= SR_HINT_MAX) {
-		sr_buf_bytes(&target, sr_bytes_of(*query ? "&path=" : "?path="));
-		sr_percent(&target, sr_buf_view(&text), "/");
-	}
-	sr_buf_free(&text);
+	sr_blob_hint(&target, *query ? '&' : '?', b);
 	return (char *)sr_buf_text(&target);
 }
 

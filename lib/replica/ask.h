@@ -5,16 +5,15 @@
 #include "http/client.h"
 #include "lib/replica/pieces.h"
 
-#define SR_HINT_MAX 2048 /* bytes of a path in a request's line */
-
 struct sr_blob_at { /* a file of another node; all BORROWED */
 	struct sr_client *client;
 	struct sr_hash hash;
 	const char *store;
 	struct sr_bytes path; /* where it has this content */
 };
-/* "/api/blob/HASH" `rest` "?" `query`, with its path; OWNED BY CALLER (free).  Without one, if that would make a request too long: then it is looked
- * for everywhere. */
+/* Its path as a request's parameter, after `mark`; nothing, if that would make the request too long: then it is looked for everywhere. */
+void sr_blob_hint(struct sr_buf *target, char mark, const struct sr_blob_at *b);
+/* "/api/blob/HASH" `rest` "?" `query`, with its hint; OWNED BY CALLER (free). */
 char *sr_blob_target(const struct sr_blob_at *b, const char *rest, const char *query);
 /* What an answer says of its time of modification. */
 SR_MUST enum sr_status sr_blob_mtime(const struct sr_answer *answer, int64_t *out, struct sr_err *err);

@@ -12,6 +12,7 @@
 #include "lib/replica/pieces.h"
 
 #define SR_DELTA_MOST (UINT64_C(1) << 37) /* bytes of a content; larger ones are SR_E_LIMIT */
+#define SR_DELTA_OLD_LEAST SR_CUT_LEAST(SR_CUT_SPAN) /* bytes of an old content that can help */
 
 enum sr_delta_side { SR_DELTA_OLD, SR_DELTA_NEW };
 

@@ -11,9 +11,8 @@
 #include "lib/replica/delta.h"
 #include "lib/replica/fetch_internal.h"
 
-#define CHUNK     (64u << 10)
-#define WITHIN    (256u << 20) /* bytes of content that one request covers: while they are copied the answer stands still */
-#define OLD_LEAST SR_CUT_LEAST(SR_CUT_SPAN) /* bytes of a file that can help */
+#define CHUNK  (64u << 10)
+#define WITHIN (256u << 20) /* bytes of content that one request covers: while they are copied the answer stands still */
 
 struct fetching {
 	struct sr_fetch *f;
@@ -23,13 +22,6 @@ struct fetching {
 };
 
 /* --- lists ----------------------------------------------------------------------------------------------------------------- */
-
-static enum sr_status add_piece(void *ctx, const struct sr_piece *piece, struct sr_err *err)
-{
-	(void)err;
-	sr_pieces_add(ctx, piece);
-	return SR_OK;
-}
 
 static enum sr_status ask_spans(void *ctx, const struct sr_range *whole, struct sr_err *err)
 {
@@ -44,7 +36,7 @@ static enum sr_status list_pieces(void *ctx, enum sr_delta_side side, const stru
 	struct fetching *x = ctx;
 
 	if (side == SR_DELTA_OLD)
-		return sr_pieces_cut(x->f->old, sr_store_key(x->f->st), ranges, n, unit, add_piece, out, err);
+		return sr_pieces_cut(x->f->old, sr_store_key(x->f->st), ranges, n, unit, sr_pieces_collect, out, err);
 	return sr_ask_pieces(&x->spans, &x->f->blob, ranges, n, unit, out, err);
 }
 
@@ -163,7 +155,7 @@ void sr_fetch_find_old(struct sr_fetch *f, struct sr_bytes like)
 	if (sr_view_read(view, like, &content, NULL) == SR_OK && content.fd >= 0) {
 		f->old = content.fd;
 		f->old_bytes = content.version.bytes;
-		if (f->old_bytes < OLD_LEAST || f->old_bytes > SR_DELTA_MOST || f->leaf->to.bytes > SR_DELTA_MOST)
+		if (f->old_bytes < SR_DELTA_OLD_LEAST || f->old_bytes > SR_DELTA_MOST || f->leaf->to.bytes > SR_DELTA_MOST)
 			sr_fetch_forget_old(f);
 	}
 	sr_view_close(view);

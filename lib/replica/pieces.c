@@ -16,6 +16,13 @@ void sr_pieces_add(struct sr_pieces *p, const struct sr_piece *piece)
 	p->list[p->n++] = *piece;
 }
 
+enum sr_status sr_pieces_collect(void *ctx, const struct sr_piece *piece, struct sr_err *err)
+{
+	(void)err;
+	sr_pieces_add(ctx, piece);
+	return SR_OK;
+}
+
 bool sr_cut_is_unit(uint64_t unit)
 {
 	return unit == SR_CUT_SPAN || unit == SR_CUT_CHUNK || unit == SR_CUT_BLOCK;

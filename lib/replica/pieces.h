@@ -32,6 +32,7 @@ bool sr_cut_is_unit(uint64_t unit);
 
 /* Cut each of the ranges of what is open at fd from its start.  SR_E_CHANGED: the file is shorter, or cannot be read. */
 typedef enum sr_status sr_piece_fn(void *ctx, const struct sr_piece *piece, struct sr_err *err);
+sr_piece_fn sr_pieces_collect; /* adds to the struct sr_pieces that is its ctx */
 SR_MUST enum sr_status sr_pieces_cut(int fd, const struct sr_tree_key *key, const struct sr_range *ranges, size_t n, uint32_t unit,
 				     sr_piece_fn *fn, void *ctx, struct sr_err *err);
 

@@ -7,9 +7,8 @@
 #include "lib/replica/delta.h"
 #include "lib/sync/internal.h"
 
-#define OLD_LEAST SR_CUT_LEAST(SR_CUT_SPAN) /* bytes of a file that can help */
-#define AT_ONCE   (1u << 30)                /* bytes of content in one request: it may be a while before they are copied */
-#define QUIET_S   300
+#define AT_ONCE (1u << 30) /* bytes of content in one request: it may be a while before they are copied */
+#define QUIET_S 300
 
 struct sending {
 	struct sr_upload_delta *d;
@@ -27,13 +26,6 @@ struct sending {
 
 /* --- lists ----------------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status add_piece(void *ctx, const struct sr_piece *piece, struct sr_err *err)
-{
-	(void)err;
-	sr_pieces_add(ctx, piece);
-	return SR_OK;
-}
-
 static enum sr_status ask_spans(void *ctx, const struct sr_range *whole, struct sr_err *err)
 {
 	struct sending *x = ctx;
@@ -47,7 +39,7 @@ static enum sr_status list_pieces(void *ctx, enum sr_delta_side side, const stru
 	struct sending *x = ctx;
 
 	if (side == SR_DELTA_NEW)
-		return sr_pieces_cut(x->d->fd, &x->d->s->r->key, ranges, n, unit, add_piece, out, err);
+		return sr_pieces_cut(x->d->fd, &x->d->s->r->key, ranges, n, unit, sr_pieces_collect, out, err);
 	return sr_ask_pieces(&x->asking, &x->old, ranges, n, unit, out, err);
 }
 
@@ -105,19 +97,16 @@ static enum sr_status give(void *ctx, void *at, size_t n, size_t *got, struct sr
 
 static char *target(const struct sending *x, uint64_t offset)
 {
-	struct sr_buf store = {0}, text = {0}, path = {0};
+	struct sr_buf store = {0}, path = {0};
 	char hash[SR_HASH_TEXT], old[SR_HASH_TEXT], *out;
 
 	sr_hash_text(hash, &x->d->leaf->to.hash);
 	sr_hash_text(old, &x->d->old->hash);
 	sr_percent(&store, sr_bytes_of(x->old.store), "");
-	sr_leaf_path_text(&text, x->old.store, SR_KIND_FILES, x->old.path);
-	if (text.len <= SR_HINT_MAX)
-		sr_percent(&path, sr_buf_view(&text), "/");
-	out = sr_format("/api/upload/%s/delta?store=%s&size=%llu&offset=%llu&old=%s%s%s", hash, sr_buf_text(&store),
-			(unsigned long long)x->d->leaf->to.bytes, (unsigned long long)offset, old, path.len ? "&path=" : "", sr_buf_text(&path));
+	sr_blob_hint(&path, '&', &x->old);
+	out = sr_format("/api/upload/%s/delta?store=%s&size=%llu&offset=%llu&old=%s%s", hash, sr_buf_text(&store),
+			(unsigned long long)x->d->leaf->to.bytes, (unsigned long long)offset, old, sr_buf_text(&path));
 	sr_buf_free(&store);
-	sr_buf_free(&text);
 	sr_buf_free(&path);
 	return out;
 }
@@ -180,7 +169,7 @@ enum sr_status sr_sync_upload_delta(struct sr_upload_delta *d, int *http, struct
 	struct sr_delta_ops ops = {.ctx = &x, .far = SR_DELTA_OLD, .soon = ask_spans, .cut = list_pieces, .steps = send_steps};
 	enum sr_status rc;
 
-	if (d->old->bytes < OLD_LEAST)
+	if (d->old->bytes < SR_DELTA_OLD_LEAST)
 		return sr_err_set(err, SR_E_NOTFOUND, "nothing like it is there");
 	rc = sr_delta_run(&ops, d->old->bytes, d->leaf->to.bytes, *d->at, err);
 	sr_asking_close(&x.asking);
