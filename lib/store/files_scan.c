@@ -577,11 +577,6 @@ static enum sr_status see_tree(struct scan *s, const struct sr_hash *before, str
 	return SR_OK;
 }
 
-static int by_path(const void *a, const void *b)
-{
-	return sr_bytes_cmp(((const struct sr_unknown *)a)->path, ((const struct sr_unknown *)b)->path);
-}
-
 /* The next scan takes from it what it does not look at. */
 static void remember(struct scan *s, bool well)
 {
@@ -590,8 +585,7 @@ static void remember(struct scan *s, bool well)
 		return;
 	sr_scan_free(&s->f->last);
 	sr_scan_copy_unknown(&s->f->last, s->out);
-	if (s->f->last.unknowns)
-		qsort(s->f->last.unknown, s->f->last.unknowns, sizeof(*s->f->last.unknown), by_path);
+	sr_scan_sort_unknown(&s->f->last);
 }
 
 enum sr_status sr_files_scan(struct sr_view *v, struct sr_nodes *nodes, const struct sr_hash *before, sr_signature_fn *changed, void *ctx,

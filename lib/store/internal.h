@@ -91,6 +91,8 @@ SR_MUST enum sr_status sr_sqlite_open(struct sr_store **out, const struct sr_sto
 /* Append one unknown path (COPIES it into one allocation that sr_scan_free frees).  store.c sorts the list after the scan. */
 void sr_scan_add_unknown(struct sr_scan *scan, struct sr_bytes path, enum sr_unknown_why why);
 
+void sr_scan_sort_unknown(struct sr_scan *scan);
+
 /* Add what another scan had listed. */
 void sr_scan_copy_unknown(struct sr_scan *to, const struct sr_scan *from);
 

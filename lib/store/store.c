@@ -298,6 +298,12 @@ static int by_path(const void *a, const void *b)
 	return sr_bytes_cmp(((const struct sr_unknown *)a)->path, ((const struct sr_unknown *)b)->path);
 }
 
+void sr_scan_sort_unknown(struct sr_scan *scan)
+{
+	if (scan->unknowns)
+		qsort(scan->unknown, scan->unknowns, sizeof(*scan->unknown), by_path);
+}
+
 enum sr_status sr_view_scan(struct sr_view *v, struct sr_nodes *nodes, const struct sr_hash *before, sr_signature_fn *changed, void *ctx,
                             struct sr_scan *out, struct sr_err *err)
 {
@@ -311,8 +317,7 @@ enum sr_status sr_view_scan(struct sr_view *v, struct sr_nodes *nodes, const str
 		sr_scan_free(&scan);
 		return s;
 	}
-	if (scan.unknowns)
-		qsort(scan.unknown, scan.unknowns, sizeof(*scan.unknown), by_path);
+	sr_scan_sort_unknown(&scan);
 	*out = scan;
 	return SR_OK;
 }
