@@ -607,11 +607,9 @@ static void one_that_was_not_finished_says_why(void **state)
 	(void)state;
 }
 
-/* An application may give its files any. */
-static void times_at_the_edge(void **state)
+/* A backup of n files, each with its own time and its path for content, is well. */
+static void all_well(bool zstd, size_t n, int64_t (*time_of)(size_t i), int64_t dir_time)
 {
-	static const int64_t times[] = {INT64_MIN, INT64_MIN + 1, -9223372036000000000, -62135596800000000, -1000000000, -1, 0, 1, 8589934592000000000,
-					9223372030000000000, 9223372036000000000, INT64_MAX - 1, INT64_MAX};
 	struct sr_backup_info info = {.role = sr_strdup("webserver"), .version = sr_strdup("1"), .n = 1}, read = {0};
 	struct sr_buf b = {0};
 	struct sr_backup_writer *w;
@@ -619,12 +617,12 @@ static void times_at_the_edge(void **state)
 
 	info.stores = sr_alloc(sizeof *info.stores);
 	set_store(&info.stores[0], "resources", SR_KIND_FILES);
-	assert_int_equal(sr_backup_writer_new(&w, false, NULL, to_buf, &b, NULL), SR_OK);
-	assert_int_equal(sr_backup_add_dir(w, LIT("resources"), 0755, INT64_MAX, NULL), SR_OK);
-	for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
-		char *path = sr_format("resources/%02zu", i);
+	assert_int_equal(sr_backup_writer_new(&w, zstd, NULL, to_buf, &b, NULL), SR_OK);
+	assert_int_equal(sr_backup_add_dir(w, LIT("resources"), 0755, dir_time, NULL), SR_OK);
+	for (size_t i = 0; i < n; i++) {
+		char *path = sr_format("resources/%06zu", i);
 
-		add_file(w, sr_bytes_of(path), times[i], sr_bytes_of(path), true);
+		add_file(w, sr_bytes_of(path), time_of(i), sr_bytes_of(path), true);
 		free(path);
 	}
 	assert_int_equal(sr_backup_finish(w, &info, NULL), SR_OK);
@@ -634,34 +632,32 @@ static void times_at_the_edge(void **state)
 	sr_backup_info_free(&read);
 	sr_backup_info_free(&info);
 	sr_buf_free(&b);
+}
+
+static const int64_t edges[] = {INT64_MIN, INT64_MIN + 1, -9223372036000000000, -62135596800000000, -1000000000, -1, 0, 1, 8589934592000000000,
+				9223372030000000000, 9223372036000000000, INT64_MAX - 1, INT64_MAX};
+
+static int64_t edge(size_t i)
+{
+	return edges[i];
+}
+
+/* An application may give its files any. */
+static void times_at_the_edge(void **state)
+{
+	all_well(false, sizeof edges / sizeof *edges, edge, INT64_MAX);
 	(void)state;
+}
+
+static int64_t one_each(size_t i)
+{
+	return (int64_t)i;
 }
 
 /* Its list of members goes to a file. */
 static void many_members(void **state)
 {
-	struct sr_backup_info info = {.role = sr_strdup("webserver"), .version = sr_strdup("1"), .n = 1}, read = {0};
-	struct sr_buf b = {0};
-	struct sr_backup_writer *w;
-	struct sr_err err = {0};
-
-	info.stores = sr_alloc(sizeof *info.stores);
-	set_store(&info.stores[0], "resources", SR_KIND_FILES);
-	assert_int_equal(sr_backup_writer_new(&w, true, NULL, to_buf, &b, NULL), SR_OK);
-	assert_int_equal(sr_backup_add_dir(w, LIT("resources"), 0755, 0, NULL), SR_OK);
-	for (int i = 0; i < 30000; i++) {
-		char *path = sr_format("resources/%06d", i);
-
-		add_file(w, sr_bytes_of(path), i, sr_bytes_of(path), true);
-		free(path);
-	}
-	assert_int_equal(sr_backup_finish(w, &info, NULL), SR_OK);
-	sr_backup_writer_free(w);
-	if (verify(sr_buf_view(&b), NULL, &read, &err) != SR_OK)
-		fail_msg("%s", err.text);
-	sr_backup_info_free(&read);
-	sr_backup_info_free(&info);
-	sr_buf_free(&b);
+	all_well(true, 30000, one_each, 0);
 	(void)state;
 }
 

@@ -25,6 +25,7 @@
 #include "lib/replica/backup.h"
 #include "lib/replica/waiting.h"
 #include "lib/state/secret.h"
+#include "tests/unit/clock.h"
 
 #define OK(call) ok_at((call), &w->err, __LINE__)
 
@@ -100,18 +101,12 @@ static const int64_t day = 86400000; /* ms */
 
 static int64_t shifted_now(void *ctx)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000 + ((struct world *)ctx)->ahead_ms;
+	return clock_ms(CLOCK_REALTIME) + ((struct world *)ctx)->ahead_ms;
 }
 
 static int64_t shifted_ticks(void *ctx)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000 + ((struct world *)ctx)->passed_ms;
+	return clock_ms(CLOCK_MONOTONIC) + ((struct world *)ctx)->passed_ms;
 }
 
 static void real_random(void *ctx, void *out, size_t n)

@@ -19,6 +19,7 @@
 
 #include "lib/store/store.h"
 #include "tests/sim/disk.h"
+#include "tests/unit/clock.h"
 
 /* ---- a world: one store in a directory of its own, and an owner of applies that writes down what it is told ---- */
 
@@ -54,10 +55,7 @@ struct world {
 
 static int64_t shifted_now(void *ctx)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000 + ((struct world *)ctx)->ahead_ms;
+	return clock_ms(CLOCK_REALTIME) + ((struct world *)ctx)->ahead_ms;
 }
 
 static int64_t real_ticks(void *ctx)

@@ -22,6 +22,7 @@
 #include "lib/base/door.h"
 #include "lib/store/store.h"
 #include "lib/store/watcher.h"
+#include "tests/unit/clock.h"
 
 #define FULL_S 3600
 
@@ -41,18 +42,12 @@ struct world {
 
 static int64_t shifted_now(void *ctx)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000 + ((struct world *)ctx)->ahead_ms;
+	return clock_ms(CLOCK_REALTIME) + ((struct world *)ctx)->ahead_ms;
 }
 
 static int64_t shifted_ticks(void *ctx)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000 + ((struct world *)ctx)->ticks_ms;
+	return clock_ms(CLOCK_MONOTONIC) + ((struct world *)ctx)->ticks_ms;
 }
 
 static void some_random(void *ctx, void *out, size_t n)
