@@ -368,6 +368,14 @@ static enum sr_status conclude(struct files_apply *a, struct sr_err *err)
 	return s;
 }
 
+/* Somebody removed the staging, or all of the store with it: with it went what tells how far this apply came, and what a restart would look for. */
+static bool is_removed(const struct sr_files *f)
+{
+	struct stat st;
+
+	return !fstat(f->stage, &st) && st.st_nlink == 0;
+}
+
 enum sr_status sr_files_commit(struct sr_store *st, struct sr_err *err)
 {
 	struct sr_files *f = sr_files(st);
@@ -387,6 +395,8 @@ enum sr_status sr_files_commit(struct sr_store *st, struct sr_err *err)
 		s = sr_files_write_marker(f, &a->marker, err);
 	if (s == SR_OK && a->failed)
 		s = sr_err_set(err, SR_E_CHANGED, "%zu of %zu not applied, first %s", a->failed, a->n, a->first.text);
+	if (s == SR_E_IO && is_removed(f))
+		s = sr_err_set(err, SR_E_CHANGED, "%s/" SR_OWN_DIR " was removed meanwhile", st->path);
 	sr_files_rollback(st);
 	return s;
 }

@@ -349,7 +349,8 @@ struct sr_apply_ops {
 SR_MUST enum sr_status sr_apply_prepare(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker, const struct sr_apply_ops *ops,
                                         struct sr_err *err);
 /* Step two: COMMIT, durable (a write-ahead log is synced when the lock is free again); files: exchange, displace, fsync directories, marker.  `applied` is called for what is durable.  A single file that fails is not
- * applied and named in *err of the returned SR_E_CHANGED...; the others go on.  Files: with SR_OK and SR_E_CHANGED alike the new marker is written. */
+ * applied and named in *err of the returned SR_E_CHANGED...; the others go on.  Files: with SR_OK and SR_E_CHANGED alike the new marker is written, unless
+ * the store was removed meanwhile (SR_E_CHANGED). */
 SR_MUST enum sr_status sr_apply_commit(struct sr_store *st, struct sr_err *err);
 void sr_apply_rollback(struct sr_store *st);
 /* For how long the last apply held the database's write lock, in ms by the door's clock: from BEGIN IMMEDIATE to the end of COMMIT or ROLLBACK.  Files: 0. */

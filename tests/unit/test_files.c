@@ -878,6 +878,29 @@ static void test_an_apply_stays_in_the_store_that_it_began_in(void **state)
 	assert_true(there(w, ".sameroot/marker"));
 }
 
+/* A restart would find nothing that tells how far it came: there is no reason to ask for one. */
+static void test_an_apply_whose_store_is_removed_is_not_applied(void **state)
+{
+	static const char *const removed[] = {"", "/.sameroot", "/.sameroot/stage"};
+	struct world *w = *state;
+	struct sr_err err;
+	char text[256];
+
+	for (size_t i = 0; i < sizeof(removed) / sizeof(*removed); i++) {
+		put(w, "f", "x");
+		look(w);
+		(void)leaf(w, "new", nothing, file_v(w, "new", 0644), "new");
+		assert_int_equal(prepare(w), SR_OK);
+		snprintf(text, sizeof(text), "rm -r %s%s", w->root, removed[i]);
+		assert_int_equal(system(text), 0);
+		assert_int_equal(sr_apply_commit(w->st, &err), SR_E_CHANGED);
+		assert_non_null(strstr(err.text, ".sameroot was removed meanwhile"));
+		assert_false(there(w, "new"));
+		mkdir(w->root, 0755);
+		forget(w);
+	}
+}
+
 static void test_read(void **state)
 {
 	struct world *w = *state;
@@ -1759,6 +1782,7 @@ int main(void)
 		T(test_a_store_without_a_marker_may_become_empty),
 		T(test_nothing_is_written_into_what_was_not_looked_at),
 		T(test_an_apply_stays_in_the_store_that_it_began_in),
+		T(test_an_apply_whose_store_is_removed_is_not_applied),
 		T(test_read),
 		T(test_apply_all_kinds_of_change),
 		T(test_clash_keep_and_take),
