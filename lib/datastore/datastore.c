@@ -257,9 +257,10 @@ enum sr_status sr_datastore_adopt_union(struct sr_datastore *d, struct sr_err *e
 
 static int64_t rest_ms(struct sr_datastore *d)
 {
-	int64_t ms = (int64_t)d->interval * 1000, sooner;
+	int64_t ms, sooner;
 
 	pthread_mutex_lock(&d->writer);
+	ms = (int64_t)d->interval * 1000;
 	sooner = d->look_at ? d->look_at - sr_ticks_ms() : ms;
 	pthread_mutex_unlock(&d->writer);
 	return sooner < ms ? (sooner > 0 ? sooner : 0) : ms;
@@ -352,9 +353,11 @@ static void start_watching(struct sr_datastore *d)
 enum sr_status sr_datastore_start(struct sr_datastore *d, struct sr_err *err)
 {
 	start_watching(d);
-	if (pthread_create(&d->thread, NULL, run, d))
+	d->running = true; /* before there is the thread, which looks at its neighbours */
+	if (pthread_create(&d->thread, NULL, run, d)) {
+		d->running = false;
 		return sr_err_set(err, SR_E_INTERNAL, "cannot start a thread");
-	d->running = true;
+	}
 	return SR_OK;
 }
 

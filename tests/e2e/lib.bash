@@ -27,7 +27,7 @@ teardown() {
 		wait "${PID[$name]}" 2>/dev/null || true
 	done 2>/dev/null
 	[[ -n ${BATS_TEST_COMPLETED:-} ]] || show_logs
-	! grep -E 'runtime error:|(ERROR|WARNING): (Address|Leak|Thread)Sanitizer' "$T"/*.log
+	! grep -A 60 -E 'runtime error:|(ERROR|WARNING): (Address|Leak|Thread)Sanitizer' "$T"/*.log
 }
 
 show_logs() {
