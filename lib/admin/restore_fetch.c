@@ -160,7 +160,7 @@ static enum sr_status fetch_daemon(struct fetching *f, struct sr_err *err)
 	sr_stage_free(f->stage);
 	f->stage = NULL;
 	if (rc == SR_OK)
-		rc = sr_fetch_here(f->st, f->here, found_here, f, err);
+		rc = sr_fetch_here(f->st, f->here, NULL, found_here, f, err);
 	sr_leaves_free(f->here);
 	sr_buf_free(&wanted);
 	sr_buf_free(&path);

@@ -364,6 +364,8 @@ static enum sr_status check_leaf(const struct sr_bundle_reader *r, const struct 
 		return refuse(r, "a leaf with its sender's own state", err);
 	if (has_content && leaf->to.kind != SR_KIND_FILE)
 		return refuse(r, "content for what is not a file", err);
+	if (has_content && leaf->flags & SR_LEAF_FROM)
+		return refuse(r, "content that is said to be there at once", err);
 	if ((leaf->flags & SR_LEAF_GONE) && leaf->to.kind != SR_KIND_NONE)
 		return refuse(r, "a leaf that is gone and there at once", err);
 	if (has_content && leaf->to.bytes > r->limits.file)

@@ -132,17 +132,28 @@ enum sr_status sr_ds_push_add(struct sr_ds_push *p, size_t i, const struct sr_le
 	return sr_leaves_add(part->leaves, leaf, err);
 }
 
-/* A place for a file's content, or what was uploaded before.  A store that is paused may have no such place, and a file may be larger than
+/* Where the sender says that its content lies here, if that is so. */
+static struct sr_bytes from_here(const struct sr_replica *r, const struct sr_replica_store *s, const struct sr_leaf *leaf)
+{
+	struct sr_version there;
+	bool is = leaf->flags & SR_LEAF_FROM && sr_store_get(r->nodes, s->kind, &s->map, leaf->from, &there, NULL) == SR_OK &&
+		  there.kind == SR_KIND_FILE && sr_hash_eq(&there.hash, &leaf->to.hash);
+
+	return is ? leaf->from : sr_bytes(NULL, 0);
+}
+
+/* A place for a file's content, or what was uploaded before or is here.  A store that is paused may have no such place, and a file may be larger than
  * we take: then p->stage stays NULL, and the leaf is refused later on. */
-static enum sr_status open_stage(struct sr_ds_push *p, size_t i, const struct sr_version *to, bool uploaded, struct sr_err *err)
+static enum sr_status open_stage(struct sr_ds_push *p, size_t i, const struct sr_leaf *leaf, bool is_here, struct sr_err *err)
 {
 	struct sr_datastore *d = p->d;
 	struct sr_replica_store *s = &d->r->stores[i];
 	enum sr_status rc = SR_OK;
 
 	pthread_mutex_lock(&d->writer);
-	if (s->mode == SR_MODE_READY && to->bytes <= d->config->resource_max_size)
-		rc = uploaded ? sr_stage_claim(&p->stage, s->store, to, err) : sr_stage_expect(&p->stage, s->store, &to->hash, err);
+	if (s->mode == SR_MODE_READY && leaf->to.bytes <= d->config->resource_max_size)
+		rc = is_here ? sr_stage_claim(&p->stage, s->store, &leaf->to, from_here(d->r, s, leaf), err)
+			     : sr_stage_expect(&p->stage, s->store, &leaf->to.hash, err);
 	if (p->stage && !p->staged) {
 		p->staged = true;
 		d->staging++;
@@ -151,12 +162,12 @@ static enum sr_status open_stage(struct sr_ds_push *p, size_t i, const struct sr
 	return rc;
 }
 
-/* A large file's content came before its push.  If it is not here, or is not what it should be, the leaf is left without: then it is void,
- * unless the very content stands at its path. */
+/* A large file's content came before its push, and what was moved or copied is here at another path.  If it is not, or is not what it should be, the leaf
+ * is left without: then it is void, unless the very content stands at its path. */
 static enum sr_status claim(struct sr_ds_push *p, size_t i, struct sr_leaf *leaf, struct sr_err *err)
 {
 	struct sr_err why = {0};
-	enum sr_status rc = open_stage(p, i, &leaf->to, true, &why);
+	enum sr_status rc = open_stage(p, i, leaf, true, &why);
 
 	if (rc == SR_OK && p->stage)
 		rc = sr_stage_finish(p->stage, &leaf->to, leaf->mtime_ns, leaf, &why);
@@ -182,6 +193,7 @@ static enum sr_status take_leaf(void *ctx, const char *store, const struct sr_le
 	leaf.inode = 0;
 	if (leaf.to.kind == SR_KIND_FILE)
 		rc = claim(p, i, &leaf, err);
+	leaf.flags &= ~(uint32_t)SR_LEAF_FROM;
 	if (rc == SR_OK)
 		rc = sr_ds_push_add(p, i, &leaf, err);
 	sr_stage_free(p->stage);
@@ -197,7 +209,7 @@ static enum sr_status begin_content(void *ctx, const char *store, const struct s
 
 	if (rc == SR_OK && p->d->r->stores[i].kind != SR_KIND_FILES)
 		rc = sr_err_set(err, SR_E_DATA, "push: a file for a database");
-	return rc == SR_OK ? open_stage(p, i, &leaf->to, false, err) : rc;
+	return rc == SR_OK ? open_stage(p, i, leaf, false, err) : rc;
 }
 
 static enum sr_status take_content(void *ctx, const void *at, size_t n, struct sr_err *err)

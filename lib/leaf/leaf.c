@@ -44,6 +44,8 @@ void sr_leaf_encode(struct sr_buf *out, const struct sr_leaf *leaf)
 		sr_buf_varint(out, leaf->since_epoch);
 		sr_buf_varint(out, leaf->since_seq);
 	}
+	if (leaf->flags & SR_LEAF_FROM)
+		sr_buf_string(out, leaf->from);
 	sr_buf_string(out, leaf->record);
 	sr_buf_string(out, leaf->stage);
 	sr_buf_varint(out, leaf->inode);
@@ -143,6 +145,8 @@ static const char *decode_fields(struct sr_reader *r, struct sr_leaf *leaf)
 		leaf->since_epoch = sr_read_varint(r);
 		leaf->since_seq = sr_read_varint(r);
 	}
+	if (leaf->flags & SR_LEAF_FROM)
+		leaf->from = sr_read_string(r);
 	leaf->record = sr_read_string(r);
 	leaf->stage = sr_read_string(r);
 	leaf->inode = sr_read_varint(r);
@@ -167,6 +171,8 @@ static const char *check_fields(const struct sr_leaf *leaf)
 		return "a record that is not of its version";
 	if ((leaf->stage.len || leaf->inode) && leaf->to.kind != SR_KIND_FILE)
 		return "staged, and not a file";
+	if (leaf->flags & SR_LEAF_FROM && (leaf->to.kind != SR_KIND_FILE || !leaf->from.len))
+		return "from no path, or for what is no file";
 	if (leaf->stage.len && !is_plain_name(leaf->stage))
 		return "staged under no plain name";
 	return NULL;
@@ -205,6 +211,8 @@ enum sr_status sr_leaf_decode(struct sr_bytes in, struct sr_leaf *out, struct sr
 		return path_fault(err, leaf.path, fault);
 	kind = store_kind_of(leaf.to.kind ? leaf.to.kind : leaf.expect.kind);
 	rc = kind ? sr_leaf_path_check(kind, leaf.path, err) : check_any_path(leaf.path, err);
+	if (!rc && leaf.flags & SR_LEAF_FROM)
+		rc = sr_leaf_path_check(SR_KIND_FILES, leaf.from, err);
 	if (!rc)
 		*out = leaf;
 	return rc;

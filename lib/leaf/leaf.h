@@ -7,7 +7,8 @@
  *
  * Leaf:    string path, varint flags, version expect, version to, version base (only with SR_LEAF_MERGED), be64 mtime_ns (only if
  *          expect or to is a FILE),
- *          varint epoch, varint seq, varint since_epoch, varint since_seq (both only with SR_LEAF_SINCE), string record, string stage, varint inode.
+ *          varint epoch, varint seq, varint since_epoch, varint since_seq (both only with SR_LEAF_SINCE), string from (only with SR_LEAF_FROM),
+ *          string record, string stage, varint inode.
  * Version: byte kind, then  NONE: nothing;  FILE: varint mode, varint bytes, hash;  DIR: varint mode;
  *          ROW: varint bytes, hash;  TABLE: hash.
  *
@@ -32,8 +33,9 @@ enum {
 	SR_LEAF_PARENTLESS = 64, /* the sender's own database holds the foreign-key violation that this row, or its deletion, makes */
 	SR_LEAF_MERGED = 128,    /* `to` was made here of both sides' changes; `base` is what the datastore has */
 	SR_LEAF_SINCE = 256,     /* with UNION: not edited, and since when the sender has it is known */
+	SR_LEAF_FROM = 512,      /* a FILE without content: the receiver has it at another path, `from` */
 };
-#define SR_LEAF_FLAGS 511 /* all of them: another is refused */
+#define SR_LEAF_FLAGS 1023 /* all of them: another is refused */
 
 struct sr_leaf {
 	struct sr_bytes path;
@@ -44,6 +46,7 @@ struct sr_leaf {
 	uint32_t flags;           /* SR_LEAF_* */
 	uint64_t epoch, seq;      /* as_of */
 	uint64_t since_epoch, since_seq; /* with SR_LEAF_SINCE; else not looked at */
+	struct sr_bytes from;     /* with SR_LEAF_FROM; else not looked at */
 	struct sr_bytes record;   /* ROW: its record (to.hash is its hash) or empty; SR_SCHEMA_PATH: schema text (see lib/store/store.h) */
 	struct sr_bytes stage;    /* FILE: name of its content in the store's staging, or empty */
 	uint64_t inode;           /* of the staged file: evidence after a crash */

@@ -246,11 +246,11 @@ enum sr_status sr_fetch_file(struct sr_client *client, struct sr_store *st, cons
 
 /* --- what is here already -------------------------------------------------------------------------------------------- */
 
-static enum sr_status claim(struct sr_store *st, const struct sr_leaf *leaf, sr_fetch_found_fn *found, void *ctx, struct sr_err *err)
+static enum sr_status claim(struct sr_store *st, const struct sr_leaf *leaf, struct sr_bytes from, sr_fetch_found_fn *found, void *ctx, struct sr_err *err)
 {
 	struct sr_leaf staged = {.mtime_ns = leaf->mtime_ns};
 	struct sr_stage *stage = NULL;
-	enum sr_status rc = sr_stage_claim(&stage, st, &leaf->to, err);
+	enum sr_status rc = sr_stage_claim(&stage, st, &leaf->to, from, err);
 
 	if (rc == SR_OK)
 		rc = sr_stage_finish(stage, &leaf->to, leaf->mtime_ns, &staged, err);
@@ -262,7 +262,8 @@ static enum sr_status claim(struct sr_store *st, const struct sr_leaf *leaf, sr_
 	return rc;
 }
 
-enum sr_status sr_fetch_here(struct sr_store *st, struct sr_leaves *leaves, sr_fetch_found_fn *found, void *ctx, struct sr_err *err)
+enum sr_status sr_fetch_here(struct sr_store *st, struct sr_leaves *leaves, const struct sr_elsewhere *elsewhere, sr_fetch_found_fn *found, void *ctx,
+			     struct sr_err *err)
 {
 	enum sr_status rc = SR_OK;
 	struct sr_leaf leaf;
@@ -270,7 +271,7 @@ enum sr_status sr_fetch_here(struct sr_store *st, struct sr_leaves *leaves, sr_f
 	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(leaves); k++) {
 		rc = sr_leaves_at(leaves, k, &leaf, err);
 		if (rc == SR_OK)
-			rc = claim(st, &leaf, found, ctx, err);
+			rc = claim(st, &leaf, sr_elsewhere_path(elsewhere, &leaf.to), found, ctx, err);
 	}
 	return rc;
 }

@@ -8,6 +8,7 @@
 #include "hashtree/tree.h"
 #include "http/client.h"
 #include "lib/bundle/bundle.h"
+#include "lib/replica/elsewhere.h"
 #include "lib/store/store.h"
 
 /* Who shares `nodes` with other threads lends its lock; it is held while nodes are put in, never over a request.  NULL: no one does. */
@@ -38,7 +39,9 @@ SR_MUST enum sr_status sr_fetch_file(struct sr_client *client, struct sr_store *
 /* A leaf whose content was here; staged, VALID during the call, is as sr_fetch_file leaves it.  NULL: what is here is not what it should be, or
  * was needed by another leaf: as if it had not been sent, so that the next attempt asks for its content. */
 typedef enum sr_status sr_fetch_found_fn(void *ctx, const struct sr_leaf *leaf, const struct sr_leaf *staged, struct sr_err *err);
-/* The contents of `leaves`, which lie in st's parts from an attempt before (sr_stage_has): each is staged and handed to `found`, which may end it. */
-SR_MUST enum sr_status sr_fetch_here(struct sr_store *st, struct sr_leaves *leaves, sr_fetch_found_fn *found, void *ctx, struct sr_err *err);
+/* The contents of `leaves`, which lie in st's parts from an attempt before (sr_stage_has) or at another path (elsewhere; NULL: not looked for): each is
+ * staged and handed to `found`, which may end it. */
+SR_MUST enum sr_status sr_fetch_here(struct sr_store *st, struct sr_leaves *leaves, const struct sr_elsewhere *elsewhere, sr_fetch_found_fn *found,
+				     void *ctx, struct sr_err *err);
 
 #endif

@@ -258,22 +258,34 @@ bool sr_stage_has(struct sr_store *st, const struct sr_version *to)
 	return sr_files(st)->stage >= 0 && !fstatat(sr_files(st)->stage, name, &is, AT_SYMLINK_NOFOLLOW) && is_twin(&is, to);
 }
 
-/* If what is staged under that name should be other content by now, the copy's hash will tell. */
-static enum sr_status claim_twin(struct sr_stage **out, struct sr_store *st, const struct sr_version *to, struct sr_err *err)
+/* What is staged under its name, or lies at the path.  If it should be other content by now, the copy's hash will tell. */
+static int open_twin(const struct sr_stage *s, const struct sr_version *to, struct sr_bytes from)
+{
+	char name[SR_STAGE_NAME];
+	struct stat is;
+	int fd = -1;
+
+	sr_files_stage_name(name, &to->hash, false);
+	if (strcmp(name, s->name) != 0)
+		fd = openat(s->dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 && from.len)
+		fd = sr_open_below(s->f->root, from, O_RDONLY | O_NONBLOCK);
+	if (fd < 0 || (!fstat(fd, &is) && is_twin(&is, to)))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+static enum sr_status claim_twin(struct sr_stage **out, struct sr_store *st, const struct sr_version *to, struct sr_bytes from, struct sr_err *err)
 {
 	enum sr_status status = sr_stage_expect(out, st, &to->hash, err);
-	char name[SR_STAGE_NAME];
-	struct sr_stage *s;
-	struct stat is;
 
 	if (status != SR_OK)
 		return status;
-	s = *out;
-	sr_files_stage_name(name, &to->hash, false);
-	s->twin = openat(s->dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (s->twin >= 0 && strcmp(name, s->name) != 0 && !fstat(s->twin, &is) && is_twin(&is, to))
+	(*out)->twin = open_twin(*out, to, from);
+	if ((*out)->twin >= 0)
 		return SR_OK;
-	sr_stage_free(s);
+	sr_stage_free(*out);
 	*out = NULL;
 	return sr_err_set(err, SR_E_NOTFOUND, "this content is not here");
 }
@@ -297,11 +309,11 @@ static enum sr_status claim_part(struct sr_stage **out, struct sr_store *st, con
 	return status;
 }
 
-enum sr_status sr_stage_claim(struct sr_stage **out, struct sr_store *st, const struct sr_version *to, struct sr_err *err)
+enum sr_status sr_stage_claim(struct sr_stage **out, struct sr_store *st, const struct sr_version *to, struct sr_bytes from, struct sr_err *err)
 {
 	enum sr_status status = to->bytes ? claim_part(out, st, to, err) : sr_err_set(err, SR_E_NOTFOUND, "nothing");
 
-	return status == SR_E_NOTFOUND && to->bytes ? claim_twin(out, st, to, err) : status;
+	return status == SR_E_NOTFOUND && to->bytes ? claim_twin(out, st, to, from, err) : status;
 }
 
 /* ---- between the two directories ---- */

@@ -265,10 +265,10 @@ SR_MUST enum sr_status sr_stage_resume(struct sr_stage **out, struct sr_store *s
                                        struct sr_err *err);
 /* It is none of ours: begin at its beginning. */
 SR_MUST enum sr_status sr_stage_restart(struct sr_stage *s, struct sr_err *err);
-/* As sr_stage_resume if all of it is here: as a part, or staged for another leaf, of which sr_stage_finish then makes a copy.  SR_E_NOTFOUND: it is
- * not.  Nothing is to be written. */
-SR_MUST enum sr_status sr_stage_claim(struct sr_stage **out, struct sr_store *st, const struct sr_version *to, struct sr_err *err);
-/* Would sr_stage_claim find it?  And how long is the part of this hash, 0: none? */
+/* As sr_stage_resume if all of it is here: as a part, or staged for another leaf, or at the path `from` (empty: not looked at), of which sr_stage_finish
+ * then makes a copy.  SR_E_NOTFOUND: it is not.  Nothing is to be written. */
+SR_MUST enum sr_status sr_stage_claim(struct sr_stage **out, struct sr_store *st, const struct sr_version *to, struct sr_bytes from, struct sr_err *err);
+/* Would sr_stage_claim find it without `from`?  And how long is the part of this hash, 0: none? */
 bool sr_stage_has(struct sr_store *st, const struct sr_version *to);
 uint64_t sr_stage_part(struct sr_store *st, const struct sr_hash *hash);
 /* Forget parts that nobody wrote to for a day; sr_store_sweep_stage does it, too. */

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "lib/node/metrics.h"
+#include "lib/replica/elsewhere.h"
 #include "lib/replica/tally.h"
 #include "lib/sync/chunks.h"
 #include "lib/sync/contact.h"
@@ -39,6 +40,7 @@ struct sr_store_plan { /* one store's part of a round */
 	struct sr_buf paths, open_paths; /* what the items' paths point into */
 	struct sr_leaves *pull; /* wanted: path, expect := local, to := remote; with content when fetched; merges: see gather.c, add_merge */
 	struct sr_leaves *push;
+	struct sr_elsewhere *elsewhere; /* of these, where the datastore has their content; NULL: not looked for */
 	struct sr_leaves *agree; /* path, to; expect := to */
 	uint64_t skipped;
 	uint64_t skipped_held;  /* of these: deletions that are held, which the ledger tells */
@@ -274,6 +276,8 @@ SR_MUST enum sr_status sr_sync_agree(struct sr_sync *s, size_t i, struct sr_err 
 /* upload.c */
 /* Does its content go before the push, instead of in it? */
 bool sr_sync_uploads(const struct sr_leaf *leaf);
+/* The path at which the datastore has it, so that it goes neither before the push nor in it; empty: it goes. */
+struct sr_bytes sr_sync_is_elsewhere(const struct sr_store_plan *p, const struct sr_leaf *leaf);
 /* Send the large files of plans[].push; those that cannot be sent are taken out of it.  *changed: some because they are other than was
  * planned. */
 SR_MUST enum sr_status sr_sync_upload(struct sr_sync *s, bool *changed, struct sr_err *err);

@@ -3,7 +3,7 @@
  *
  * Rows and small files come in bundles, a large file by itself, which goes on where the last attempt was cut.  What was staged when the
  * connection went away, or the root (410), or this process, lies in the store's parts at the next attempt, and is asked for without its
- * content then. */
+ * content then; as is what lies here at another path. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +21,8 @@ struct fetching {
 	bool *got;               /* a plan item at a time */
 	bool *here;              /* asked for without content */
 	struct sr_leaves *parts; /* of these, what came in the bundle at work */
+	struct sr_elsewhere *elsewhere;
+	struct sr_leaves *missed; /* they were to be elsewhere, and were not */
 	uint64_t gone;           /* files and rows that could not be sent */
 	struct sr_stage *stage;
 	uint64_t wanted, received;
@@ -184,6 +186,8 @@ static enum sr_status found_here(void *ctx, const struct sr_leaf *leaf, const st
 {
 	struct fetching *f = ctx;
 
+	if (!staged && sr_elsewhere_path(f->elsewhere, &leaf->to).len)
+		return sr_leaves_add(f->missed, leaf, err);
 	if (!staged)
 		return got_none(f, leaf->path, err);
 	sr_progress_add(&f->s->progress, 0, leaf->to.bytes);
@@ -192,7 +196,7 @@ static enum sr_status found_here(void *ctx, const struct sr_leaf *leaf, const st
 
 static enum sr_status claim_parts(struct fetching *f, struct sr_err *err)
 {
-	enum sr_status rc = sr_fetch_here(store_of(f), f->parts, found_here, f, err);
+	enum sr_status rc = sr_fetch_here(store_of(f), f->parts, f->elsewhere, found_here, f, err);
 
 	sr_leaves_free(f->parts);
 	f->parts = sr_leaves_new(sr_state_dir(f->s->r->state));
@@ -286,7 +290,7 @@ static enum sr_status want(struct fetching *f, struct asking *q, size_t k, struc
 	bool file = leaf->to.kind == SR_KIND_FILE;
 	struct sr_leaf asked = {.path = leaf->path, .to = *wanted_version(leaf)};
 
-	f->here[k] = file && sr_stage_has(store_of(f), &leaf->to);
+	f->here[k] = file && (sr_stage_has(store_of(f), &leaf->to) || sr_elsewhere_path(f->elsewhere, &leaf->to).len);
 	if (file && !f->here[k] && leaf->to.bytes >= SR_PART_MIN)
 		return fetch_file(f, leaf, err);
 	if (f->here[k])
@@ -300,10 +304,9 @@ static enum sr_status want(struct fetching *f, struct asking *q, size_t k, struc
 	return ask(f, q, err);
 }
 
-static enum sr_status fetch_all(struct fetching *f, struct sr_err *err)
+static enum sr_status fetch_planned(struct fetching *f, struct asking *q, struct sr_err *err)
 {
 	struct sr_leaves *pull = f->s->plans[f->i].pull;
-	struct asking q = {0};
 	struct sr_buf path = {0};
 	enum sr_status rc = SR_OK;
 
@@ -319,15 +322,44 @@ static enum sr_status fetch_all(struct fetching *f, struct sr_err *err)
 		leaf.path = sr_buf_view(&path);
 		rc = add_without(f, &leaf, &done, err);
 		if (rc == SR_OK && !done)
-			rc = want(f, &q, k, &leaf, err);
+			rc = want(f, q, k, &leaf, err);
 	}
+	sr_buf_free(&path);
+	return rc == SR_OK ? ask(f, q, err) : rc;
+}
+
+/* With their content, after all. */
+static enum sr_status fetch_missed(struct fetching *f, struct asking *q, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	sr_elsewhere_free(f->elsewhere);
+	f->elsewhere = NULL;
+	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(f->missed); k++) {
+		struct sr_leaf leaf, planned;
+		size_t at;
+
+		rc = sr_leaves_at(f->missed, k, &leaf, err);
+		if (rc == SR_OK && !find_wanted(f, leaf.path, &at, &planned, err))
+			rc = SR_E_DATA;
+		f->wanted--;
+		if (rc == SR_OK)
+			rc = want(f, q, at, &leaf, err);
+	}
+	return rc == SR_OK ? ask(f, q, err) : rc;
+}
+
+static enum sr_status fetch_all(struct fetching *f, struct sr_err *err)
+{
+	struct asking q = {0};
+	enum sr_status rc = fetch_planned(f, &q, err);
+
 	if (rc == SR_OK)
-		rc = ask(f, &q, err);
+		rc = fetch_missed(f, &q, err);
 	if (rc == SR_OK && f->received != f->wanted)
 		rc = sr_err_set(err, SR_E_DATA, "bundle: %llu leaves were asked for, %llu came", (unsigned long long)f->wanted,
 				(unsigned long long)f->received);
 	sr_buf_free(&q.wanted);
-	sr_buf_free(&path);
 	return rc;
 }
 
@@ -360,10 +392,14 @@ enum sr_status sr_sync_pull(struct sr_sync *s, size_t i, struct sr_err *err)
 	f.ready = sr_leaves_new(sr_state_dir(s->r->state));
 	f.theirs = sr_leaves_new(sr_state_dir(s->r->state));
 	f.parts = sr_leaves_new(sr_state_dir(s->r->state));
+	f.missed = sr_leaves_new(sr_state_dir(s->r->state));
 	f.got = sr_alloc(sr_leaves_count(p->pull) * sizeof *f.got);
 	f.here = sr_alloc(sr_leaves_count(p->pull) * sizeof *f.here);
 	begin_progress(&f);
-	rc = fetch_all(&f, err);
+	if (s->r->stores[i].kind == SR_KIND_FILES)
+		rc = sr_elsewhere_new(&f.elsewhere, s->r->nodes, &s->r->stores[i].map, p->pull, err);
+	if (rc == SR_OK)
+		rc = fetch_all(&f, err);
 	sr_progress_end(&s->progress);
 	if (rc == SR_OK)
 		rc = sr_sync_merge(s, i, f.theirs, f.ready, err);
@@ -378,6 +414,8 @@ enum sr_status sr_sync_pull(struct sr_sync *s, size_t i, struct sr_err *err)
 	free(f.got);
 	free(f.here);
 	sr_leaves_free(f.parts);
+	sr_leaves_free(f.missed);
+	sr_elsewhere_free(f.elsewhere);
 	sr_leaves_free(f.ready);
 	sr_leaves_free(f.theirs);
 	return rc == SR_OK ? rc : sr_err_context(err, "store %s: pull", s->r->stores[i].name);

@@ -49,18 +49,36 @@ static uint64_t bytes_of(const struct sr_leaf *leaf)
 	return leaf->to.kind == SR_KIND_FILE || leaf->to.kind == SR_KIND_ROW ? leaf->to.bytes : 0;
 }
 
+/* Where the datastore has its content, or its content, unless that went before. */
+static void add_content(struct body *b, size_t i, struct sr_view *files, struct sr_leaf *leaf, struct sr_content *content)
+{
+	enum sr_status rc;
+
+	leaf->from = sr_sync_is_elsewhere(&b->s->plans[i], leaf);
+	if (leaf->from.len)
+		leaf->flags |= SR_LEAF_FROM;
+	if (sr_sync_uploads(leaf))
+		return;
+	rc = sr_view_read(files, leaf->path, content, &b->err);
+	leaf->mtime_ns = content->mtime_ns;
+	if (rc == SR_OK && leaf->from.len) {
+		close(content->fd);
+		content->fd = -1;
+	}
+	if (rc != SR_OK) { /* gone since the plan: no bytes, so that the bundle tells it as void */
+		leaf->flags &= ~(uint32_t)SR_LEAF_FROM;
+		content->fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	}
+}
+
 static enum sr_status add_leaf(struct body *b, struct sr_bundle_writer *w, size_t i, struct sr_view *files, struct sr_leaf *leaf)
 {
 	struct sr_content content = {.fd = -1};
 	bool voided = false;
 	enum sr_status rc;
 
-	if (leaf->to.kind == SR_KIND_FILE && !sr_sync_uploads(leaf) && !sr_version_eq(&leaf->expect, &leaf->to)) {
-		rc = sr_view_read(files, leaf->path, &content, &b->err);
-		if (rc != SR_OK) /* gone since the plan: no bytes, so that the bundle tells it as void */
-			content.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-		leaf->mtime_ns = content.mtime_ns;
-	}
+	if (leaf->to.kind == SR_KIND_FILE && !sr_version_eq(&leaf->expect, &leaf->to))
+		add_content(b, i, files, leaf, &content);
 	rc = sr_bundle_add(w, b->s->r->stores[i].name, leaf, content.fd, &voided, &b->err);
 	if (content.fd >= 0)
 		close(content.fd);
@@ -571,6 +589,27 @@ static enum sr_status push_all(struct sr_sync *s, unsigned try, uint64_t n, bool
 	return rc;
 }
 
+/* Once in a round: what is refused as not there goes itself. */
+static enum sr_status look_elsewhere(struct sr_sync *s, unsigned try, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+	struct sr_hash map;
+	const char *why;
+
+	for (size_t i = 0; rc == SR_OK && try == 1 && i < s->r->n; i++)
+		if (s->plans[i].push && s->r->stores[i].kind == SR_KIND_FILES && sr_sync_remote_map(s, i, &map, &why))
+			rc = sr_elsewhere_new(&s->plans[i].elsewhere, s->r->nodes, &map, s->plans[i].push, err);
+	return rc;
+}
+
+static void forget_elsewhere(struct sr_sync *s)
+{
+	for (size_t i = 0; i < s->r->n; i++) {
+		sr_elsewhere_free(s->plans[i].elsewhere);
+		s->plans[i].elsewhere = NULL;
+	}
+}
+
 enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct sr_err *err)
 {
 	bool changed = false;
@@ -581,13 +620,16 @@ enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct
 	if (!count_pushes(s))
 		return SR_OK;
 	begin_progress(s);
-	rc = sr_sync_upload(s, &changed, err);
+	rc = look_elsewhere(s, try, err);
+	if (rc == SR_OK)
+		rc = sr_sync_upload(s, &changed, err);
 	if (rc == SR_OK) {
 		mark_stores(s);
 		n = count_pushes(s);
 		rc = n ? push_all(s, try, n, again, err) : SR_OK;
 	}
 	sr_progress_end(&s->progress);
+	forget_elsewhere(s);
 	*again |= changed && try < SR_TRIES; /* another version of it may stay longer */
 	return rc == SR_OK ? rc : sr_err_context(err, "push");
 }

@@ -1,6 +1,7 @@
 /* upload.c - the large files of a push, before the push: each under its hash, from where the datastore's part of it ends.
  *
- * Of one of which the datastore has an older version only what is new goes (upload_delta.c); if that does not work out, it goes whole.
+ * Of one of which the datastore has an older version only what is new goes (upload_delta.c); if that does not work out, it goes whole.  What it has
+ * at another path does not go, unless that takes so long to copy that a request should not wait for it: then it goes as a delta of that.
  *
  * Nothing is promised by it: the push that follows names them, and the datastore hashes what it has then.  A file that cannot be sent now
  * is left out of the push, whose other leaves do not wait for it. */
@@ -13,6 +14,8 @@
 #include <unistd.h>
 
 #include "lib/sync/internal.h"
+
+#define COPIED_MOST (8ull << 30) /* bytes, at the datastore while the push waits */
 
 struct sending {
 	struct sr_sync *s;
@@ -29,6 +32,11 @@ struct sending {
 bool sr_sync_uploads(const struct sr_leaf *leaf)
 {
 	return leaf->to.kind == SR_KIND_FILE && leaf->to.bytes >= SR_PART_MIN;
+}
+
+struct sr_bytes sr_sync_is_elsewhere(const struct sr_store_plan *p, const struct sr_leaf *leaf)
+{
+	return leaf->to.bytes <= COPIED_MOST ? sr_elsewhere_path(p->elsewhere, &leaf->to) : sr_bytes(NULL, 0);
 }
 
 /* The content stands at its path there: only its mode changes. */
@@ -137,11 +145,12 @@ static enum sr_status put(struct sending *u, const struct sr_leaf *leaf, int *ht
 /* *done: all of it is there, or it is not to be sent.  Else what the delta was good for is there. */
 static enum sr_status put_delta(struct sending *u, const struct sr_leaf *leaf, int *http, bool *done, struct sr_err *err)
 {
+	struct sr_bytes from = sr_elsewhere_path(u->s->plans[u->i].elsewhere, &leaf->to);
 	struct sr_upload_delta d = {.s = u->s,
 				    .i = u->i,
 				    .leaf = leaf,
-				    .old = &leaf->expect,
-				    .old_path = leaf->path,
+				    .old = from.len ? &leaf->to : &leaf->expect,
+				    .old_path = from.len ? from : leaf->path,
 				    .read = read_file,
 				    .ctx = u,
 				    .fd = u->fd,
@@ -149,7 +158,7 @@ static enum sr_status put_delta(struct sending *u, const struct sr_leaf *leaf, i
 	enum sr_status rc;
 
 	*done = false;
-	if (leaf->expect.kind != SR_KIND_FILE)
+	if (d.old->kind != SR_KIND_FILE)
 		return SR_OK;
 	rc = sr_sync_upload_delta(&d, http, err);
 	*done = rc == SR_OK || u->left_out || rc == SR_E_UNAVAILABLE || rc == SR_E_AUTH || rc == SR_E_FULL || *http == 409;
@@ -183,7 +192,7 @@ static enum sr_status send_open(struct sending *u, const struct sr_leaf *leaf, s
 		(void)has_changed(u, err);
 		return SR_OK;
 	}
-	if (is_there(leaf)) {
+	if (is_there(leaf) || sr_sync_is_elsewhere(&u->s->plans[u->i], leaf).len) {
 		sr_progress_add(&u->s->progress, 0, leaf->to.bytes);
 		return SR_OK;
 	}

@@ -17,6 +17,7 @@ xxhash.XXH3_128bits_withSecret.restype = xxhash.XXH3_128bits.restype = Hash
 xxhash.XXH3_128bits_withSecret.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
 xxhash.XXH3_128bits.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
 FILE, DIR, ROW, TABLE = 1, 2, 3, 4
+FROM = 512
 
 
 def keyed(key, data):
@@ -64,9 +65,9 @@ def version(kind=0, mode=0o644, size=0, digest=b""):
                             ROW: varint.write(size) + digest, TABLE: digest}[kind]
 
 
-def leaf(path, to, expect=b"\0", flags=0, is_file=False, rec=b"", stage=b"", inode=0):
-    return (string(path) + varint.write(flags) + expect + to + (bytes(8) if is_file else b"") + varint.write(0) * 2 + string(rec) + string(stage)
-            + varint.write(inode))
+def leaf(path, to, expect=b"\0", flags=0, is_file=False, there=None, rec=b"", stage=b"", inode=0):
+    return (string(path) + varint.write(flags | (FROM if there is not None else 0)) + expect + to + (bytes(8) if is_file else b"") + varint.write(0) * 2
+            + (string(there) if there is not None else b"") + string(rec) + string(stage) + varint.write(inode))
 
 
 def frame(store, content, body):

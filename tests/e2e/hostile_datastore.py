@@ -622,6 +622,7 @@ files_are("another version of it", lambda: bundle(file_of(content=b"evil")).whol
 files_are("content that is not its hash", lambda: bundle((*file_of()[:2], bytes(len(pushed["content"])))).whole())
 files_are("content of another length", lambda: bundle((*file_of()[:2], b"x")).whole())
 files_are("without its content", lambda: bundle((*file_of()[:2], None)).whole())
+files_are("said to be here at another path", lambda: bundle((*file_of(there=b"top")[:2], None)).whole())
 files_are("said to be gone, all of it", lambda: bundle((b"resources", leaf(b"news", version(), expect=pushed["file"], flags=GONE), None)).whole())
 files_are("a place in the staging directory", lambda: bundle(file_of(stage=b"../../x", inode=7)).whole())
 files_are("4 GiB of a file that was not asked for", lambda: bundle().out + member(b"00000001.leaves", frame(b"resources", 1, leaf(b"big", version(FILE, 0o644, 1 << 32, H(b"")), is_file=True)))

@@ -343,6 +343,23 @@ push("2^60 equal rows", bundle(equals(1 << 60, record(name=b"x"))).whole())
 push("65 equal rows of 1 MiB, as one leaf", bundle(equals(65, record(name=bytes(1 << 20)))).whole())
 push("a file of 2^60 bytes, without content", bundle((b"resources", file_leaf(b"new", size=1 << 60))).whole())
 
+
+
+def push_from(sent, there, to=None, content=()):
+    at = version(FILE, 0o644, BIG, keyed(key, bytes(BIG))) if to is None else to
+    push(sent, bundle((b"resources", leaf(b"new", at, is_file=at[0] == FILE, there=there)), content=content).whole())
+
+
+push_from("a file that is to be here as `../state/state.db`", b"..\0state\0state.db")
+push_from("a file that is to be here as `.sameroot/marker`", b".sameroot\0marker")
+push_from("a file that is to be here as nothing", b"")
+push_from("a file that is to be here as what is not here", b"nothing")
+push_from("a file that is to be here as a directory", b"img")
+push_from("a file that is to be here as another", b"big", version(FILE, 0o644, BIG, H))
+push_from("a file that is to be here as a shorter one", b"big", version(FILE, 0o644, BIG + 1, keyed(key, bytes(BIG))))
+push_from("a directory that is to be here", b"img", version(DIR, 0o755))
+push_from("a file that is to be here, and its content", b"big", version(FILE, 0o644, 1, H), content=[b"x"])
+
 # --- bombs -----------------------------------------------------------------------------------------------------------------------------
 
 section("Compressed")

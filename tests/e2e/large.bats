@@ -2,30 +2,9 @@
 # What is large: a file that is cut in the middle, parts that are not what they seem, many entries, long paths, a row of 50 MB.
 
 load lib
+load wire
 
 MIB=1048576
-
-# From now on webservers reach the datastore over wire.py, which does what `wire` says.
-start_wire() {
-	touch "$T/wire"
-	mkdir -p "$T/meter"
-	REAL_PORT=$DATASTORE_PORT
-	launch wire python3 "$HERE/wire.py" "$REAL_PORT" "$T/wire" "$T/meter"
-	DATASTORE_PORT=${URL[wire]##*:}
-}
-
-wire() { # MODE [BYTES]; see wire.py
-	rm -f "$T/meter/held"
-	echo "$*" >"$T/wire.new"
-	mv "$T/wire.new" "$T/wire"
-}
-
-# up or down: bytes that passed so far
-passed() {
-	local up down
-	read -r up down <"$T/meter/bytes"
-	if [[ $1 == up ]]; then echo "$up"; else echo "$down"; fi
-}
 
 # FILE MIBS [SEED]: bytes that do not compress, always the same
 big_file() {

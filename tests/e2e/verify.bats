@@ -224,3 +224,31 @@ verifies() {
 	verifies datastore
 	stop datastore
 }
+
+# NAME: a file has rotted there, and what is copied from it on A comes there all the same
+is_not_copied_from_rot() {
+	mount_disk "$1"
+	fill A
+	{ echo 'content that rots' && head -c 5000 /dev/zero; } >"$T/A/resources/img/3"
+	start_all
+	wait_same
+	sleep 2.2 # as above
+	sync_now A
+	sync_now B
+	for name in A B datastore; do stop "$name"; done
+	rot 'content that rots'
+	start_all
+	cp "$T/A/resources/img/3" "$T/A/resources/img/3-copied"
+	for name in datastore B; do
+		wait_for "it is at $name" cmp -s "$T/A/resources/img/3-copied" "$T/$name/resources/img/3-copied"
+	done
+	! cmp -s "$T/"{A,"$1"}/resources/img/3
+}
+
+@test "what is copied on a webserver is not copied from what has rotted at the datastore" {
+	is_not_copied_from_rot datastore
+}
+
+@test "... nor on another webserver" {
+	is_not_copied_from_rot B
+}

@@ -1363,17 +1363,22 @@ static void begin_part(struct world *w, const struct sr_version *to, uint64_t ha
 	assert_int_equal(sr_stage_part(w->st, &to->hash), have + strlen(text));
 }
 
-/* Claim the content of `to`; SR_OK: it is staged, and what it should be. */
-static enum sr_status claim(struct world *w, const struct sr_version *to)
+/* Claim the content of `to`, which may be at `from`; SR_OK: it is staged, and what it should be. */
+static enum sr_status claim_from(struct world *w, const struct sr_version *to, struct sr_bytes from)
 {
 	struct sr_leaf l = {.to = *to};
 	struct sr_stage *s = NULL;
-	enum sr_status status = sr_stage_claim(&s, w->st, to, NULL);
+	enum sr_status status = sr_stage_claim(&s, w->st, to, from, NULL);
 
 	if (status == SR_OK)
 		status = sr_stage_finish(s, to, 0, &l, NULL);
 	sr_stage_free(s);
 	return status;
+}
+
+static enum sr_status claim(struct world *w, const struct sr_version *to)
+{
+	return claim_from(w, to, sr_bytes(NULL, 0));
 }
 
 static void test_a_part_goes_on(void **state)
@@ -1394,7 +1399,7 @@ static void test_a_part_goes_on(void **state)
 	assert_int_equal(sr_stage_resume(&s, w->st, &to, &have, NULL), SR_OK);
 	assert_int_equal(have, 6);
 	assert_int_equal(sr_stage_resume(&other, w->st, &to, &have, NULL), SR_E_BUSY);
-	assert_int_equal(sr_stage_claim(&other, w->st, &to, NULL), SR_E_BUSY);
+	assert_int_equal(sr_stage_claim(&other, w->st, &to, sr_bytes(NULL, 0), NULL), SR_E_BUSY);
 	assert_int_equal(sr_stage_write(s, " it", 3, NULL), SR_OK);
 	assert_int_equal(sr_stage_finish(s, &to, 1, &l, NULL), SR_OK);
 	assert_int_equal(sr_stage_part(w->st, &to.hash), 0);
@@ -1444,7 +1449,7 @@ static void test_staged_content_is_kept(void **state)
 	assert_int_equal(in_staging(w), 0);
 	assert_int_equal(sr_stage_part(w->st, &to.hash), 7);
 
-	assert_int_equal(sr_stage_claim(&s, w->st, &to, NULL), SR_OK);
+	assert_int_equal(sr_stage_claim(&s, w->st, &to, sr_bytes(NULL, 0), NULL), SR_OK);
 	assert_int_equal(sr_stage_finish(s, &to, 0, &l, NULL), SR_OK);
 	put(w, "f", "there before");
 	assert_int_equal(sr_leaves_add(w->leaves, &l, NULL), SR_OK);
@@ -1455,6 +1460,30 @@ static void test_staged_content_is_kept(void **state)
 	sr_store_sweep_stage(w->st);
 	assert_int_equal(in_staging(w), 0);
 	assert_int_equal(sr_stage_part(w->st, &to.hash), 0);
+}
+
+static void test_content_from_another_path(void **state)
+{
+	struct world *w = *state;
+	struct sr_version to = file_v(w, "content", 0600), other = file_v(w, "CONTENT", 0600);
+
+	assert_int_equal(mkdir(at(w, "d"), 0755), 0);
+	put(w, "d/f", "content");
+	assert_int_equal(mkfifo(at(w, "fifo"), 0600), 0);
+	assert_int_equal(symlink("d/f", at(w, "link")), 0);
+	assert_int_equal(symlink("d", at(w, "e")), 0);
+	assert_int_equal(claim(w, &to), SR_E_NOTFOUND);
+	assert_int_equal(claim_from(w, &to, path_of(w, "nothing")), SR_E_NOTFOUND);
+	assert_int_equal(claim_from(w, &to, path_of(w, "d")), SR_E_NOTFOUND);
+	assert_int_equal(claim_from(w, &to, path_of(w, "fifo")), SR_E_NOTFOUND);
+	assert_int_equal(claim_from(w, &to, path_of(w, "link")), SR_E_NOTFOUND);
+	assert_int_equal(claim_from(w, &to, path_of(w, "e/f")), SR_E_NOTFOUND);
+	assert_int_equal(in_staging(w), 0);
+	assert_int_equal(claim_from(w, &other, path_of(w, "d/f")), SR_E_DATA); /* as long, and another */
+	assert_int_equal(in_staging(w), 0);
+	assert_int_equal(claim_from(w, &to, path_of(w, "d/f")), SR_OK);
+	assert_int_equal(in_staging(w), 1);
+	assert_string_equal(content(w, "d/f"), "content");
 }
 
 static void test_parts_are_forgotten(void **state)
@@ -1481,7 +1510,7 @@ static void test_parts_are_forgotten(void **state)
 	sr_store_sweep_stage(w->st);
 	assert_int_equal(sr_stage_part(w->st, &to.hash), 7);
 	w->ahead_ms = 86400000 + 60000;
-	assert_int_equal(sr_stage_claim(&s, w->st, &to, NULL), SR_OK);
+	assert_int_equal(sr_stage_claim(&s, w->st, &to, sr_bytes(NULL, 0), NULL), SR_OK);
 	sr_store_expire_parts(w->st); /* it is being staged, and may have its file's old date already */
 	assert_int_equal(sr_stage_part(w->st, &to.hash), 7);
 	sr_stage_free(s);
@@ -1800,6 +1829,7 @@ int main(void)
 		T(test_a_part_goes_on),
 		T(test_a_part_that_is_something_else),
 		T(test_staged_content_is_kept),
+		T(test_content_from_another_path),
 		T(test_parts_are_forgotten),
 		T(test_setuid_never),
 		T(test_recover_before_anything_happened),

@@ -47,6 +47,7 @@ static void assert_leaf_eq(const struct sr_leaf *a, const struct sr_leaf *b)
 	assert_int_equal(a->flags, b->flags);
 	assert_int_equal(a->epoch, b->epoch);
 	assert_int_equal(a->seq, b->seq);
+	assert_true(sr_bytes_eq(a->from, b->from));
 	assert_true(sr_bytes_eq(a->record, b->record));
 	assert_true(sr_bytes_eq(a->stage, b->stage));
 	assert_int_equal(a->inode, b->inode);
@@ -92,7 +93,7 @@ static void test_round_trips(void **state)
 	row_path(&path, "users", -4711);
 	assert_round_trip(&(struct sr_leaf){.path = LIT("a\0b"), .to = file_version(0, 1), .mtime_ns = -1, .flags = 1 | 2});
 	assert_round_trip(&(struct sr_leaf){.path = LIT("\xff\xfe"), .expect = file_version(INT64_MAX, 2), .to = file_version(5, 1),
-	                                    .mtime_ns = INT64_MAX, .stage = LIT("s17"), .inode = UINT64_MAX, .flags = SR_LEAF_FLAGS});
+	                                    .mtime_ns = INT64_MAX, .stage = LIT("s17"), .inode = UINT64_MAX, .from = LIT("a\0c"), .flags = SR_LEAF_FLAGS});
 	assert_round_trip(&(struct sr_leaf){.path = LIT("d"), .expect = file_version(1, 2), .to = dir, .epoch = UINT64_MAX, .seq = 1});
 	assert_round_trip(&(struct sr_leaf){.path = LIT("d"), .expect = file_version(1, 2), .mtime_ns = 5});
 	assert_round_trip(&(struct sr_leaf){.path = sr_buf_view(&path), .expect = row, .to = row, .record = LIT("\0binary")});
@@ -103,6 +104,23 @@ static void test_round_trips(void **state)
 	assert_round_trip(&(struct sr_leaf){.path = LIT("had"), .to = dir, .flags = SR_LEAF_UNION | SR_LEAF_SINCE, .since_epoch = 3, .since_seq = UINT64_MAX});
 	assert_round_trip(&(struct sr_leaf){.path = sr_buf_view(&path), .expect = row, .to = row, .base = row, .flags = SR_LEAF_MERGED});
 	sr_buf_free(&path);
+}
+
+static void test_from_another_path(void **state)
+{
+	struct sr_leaf leaf = {.path = LIT("a"), .to = file_version(5, 1), .from = LIT("b"), .flags = SR_LEAF_FROM};
+
+	(void)state;
+	assert_round_trip(&leaf);
+	leaf.from = LIT("");
+	assert_refused(&leaf);
+	leaf.from = LIT("..\0b");
+	assert_refused(&leaf);
+	leaf.from = LIT(".sameroot\0marker");
+	assert_refused(&leaf);
+	leaf.from = LIT("b");
+	leaf.to = (struct sr_version){.kind = SR_KIND_DIR, .mode = 0755};
+	assert_refused(&leaf);
 }
 
 /* Equal rows without a key are one leaf: it is named by their record, and says how many there are. */
@@ -437,7 +455,7 @@ static void test_no_room(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trips), cmocka_unit_test(test_bags), cmocka_unit_test(test_refuses),   cmocka_unit_test(test_file_paths),
+		cmocka_unit_test(test_round_trips), cmocka_unit_test(test_bags), cmocka_unit_test(test_from_another_path), cmocka_unit_test(test_refuses),   cmocka_unit_test(test_file_paths),
 		cmocka_unit_test(test_row_paths),   cmocka_unit_test(test_path_text), cmocka_unit_test(test_under),
 		cmocka_unit_test(test_sort),        cmocka_unit_test(test_giants),    cmocka_unit_test(test_two_of_one_path),
 		cmocka_unit_test(test_no_room),
