@@ -22,6 +22,7 @@ struct user {
 	sqlite3 *db[2];
 	uint64_t before[3]; /* per store: a value that the last change of ... */
 	char last[3][24];   /* ... this key replaced, 0: none: to be undone */
+	uint64_t fresh[KEYS]; /* the value that was made for this file of its own, and is at no other key: 0: none */
 };
 
 struct sim_users sim_users;
@@ -177,10 +178,12 @@ static bool sync_directory(const char *path)
 	return well;
 }
 
+/* Some are long enough that it pays to copy them where they are (lib/replica/elsewhere.h). */
 static bool write_new(const char *path, uint64_t value)
 {
-	char text[200];
-	int n = snprintf(text, sizeof text, "<T-%llu>\n%*s", (unsigned long long)value, (int)sim_below(100), ".");
+	char text[1600];
+	int more = (int)(value % 2 ? value % 100 : 1100 + value % 300);
+	int n = snprintf(text, sizeof text, "<T-%llu>\n%*s", (unsigned long long)value, more, ".");
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	bool well = fd >= 0 && write(fd, text, (size_t)n) == n && fchmod(fd, 0644) == 0 && fsync(fd) == 0;
 
@@ -253,12 +256,47 @@ static void change_file(struct user *u, const char *key, uint64_t to)
 	remember(u, 2, key, from);
 }
 
+static const char *path_of(const struct user *u, const char *key, char path[200])
+{
+	snprintf(path, 200, "%s/d%u/%s", u->m->store[2].path, directory_of(key), key);
+	return path;
+}
+
+/* What a file of its own has goes to another, as one value that still is made for one key, and there for one more: moved or copied. */
+static void spread_file(struct user *u)
+{
+	unsigned from = (unsigned)sim_below(KEYS), to = (unsigned)sim_below(KEYS);
+	char key[24], path[200];
+	uint64_t value = u->fresh[from];
+
+	snprintf(key, sizeof key, "%s-%u", u->m->name, from);
+	for (unsigned i = 1; i < KEYS && !value; i++) {
+		from = (from + 1) % KEYS;
+		value = u->fresh[from];
+	}
+	if (from == to || !value || read_value(path_of(u, key, path)) != value)
+		return;
+	u->fresh[from] = u->fresh[to] = 0;
+	if (sim_chance(500))
+		change_file(u, key, 0);
+	snprintf(key, sizeof key, "%s-%u", u->m->name, to);
+	change_file(u, key, value);
+}
+
 static void file(struct user *u)
 {
 	char key[24];
-	uint64_t to = choose_value(u, 2, key);
+	uint64_t made = tokens, to;
+	unsigned own;
 
+	if (sim_chance(400)) {
+		spread_file(u);
+		return;
+	}
+	to = choose_value(u, 2, key);
 	change_file(u, key, to);
+	if (sscanf(key + strlen(u->m->name), "-%u", &own) == 1 && !strncmp(key, u->m->name, strlen(u->m->name)))
+		u->fresh[own] = to > made ? to : 0;
 }
 
 /* --- a user ------------------------------------------------------------------------------------------------------------------ */
