@@ -56,6 +56,18 @@ void sim_bytes(void *out, size_t n)
 	}
 }
 
+/* Messages of the product may name the directory of this run (play.c), which is no part of the history. */
+static void hide_directory(char *line)
+{
+	static const char name[] = "/sameroot-sim.";
+
+	for (char *at = line; (at = strstr(at, name));) {
+		at += strlen(name);
+		for (int i = 0; i < 6 && *at; i++)
+			*at++ = 'X';
+	}
+}
+
 void sim_trace(const char *fmt, ...)
 {
 	char line[1200];
@@ -69,6 +81,7 @@ void sim_trace(const char *fmt, ...)
 	n += more < 0 ? 0 : more;
 	if ((size_t)n >= sizeof line)
 		n = sizeof line - 1;
+	hide_directory(line);
 	for (int i = 0; i < n; i++)
 		hash = (hash ^ (uint8_t)line[i]) * 0x100000001b3u;
 	if (sim_tracing)
