@@ -274,6 +274,7 @@ void sr_ds_apply_ops(struct sr_ds_apply *a, struct sr_apply_ops *ops)
  * webserver may have a later one. */
 static void date(const struct sr_datastore *d, size_t i, struct sr_leaf *leaf)
 {
+	sr_ds_bound_as_of(d, leaf);
 	if (!(leaf->flags & SR_LEAF_UNION) || leaf->flags & SR_LEAF_EDITED) {
 		leaf->epoch = leaf->seq = 0;
 	} else if (leaf->expect.kind != SR_KIND_NONE && sr_ds_is_past(d, i, leaf->epoch, leaf->seq)) {

@@ -248,6 +248,7 @@ static enum sr_status decide_leaf(struct deciding *c, size_t k, enum sr_ds_fate 
 		*fate = SR_FATE_GO; /* no item of the tree: the store takes from it what it lacks */
 		return SR_OK;
 	}
+	sr_ds_bound_as_of(d, &leaf);
 	rc = sr_store_get(d->r->nodes, c->s->kind, &c->s->map, leaf.path, &here, err);
 	if (rc == SR_OK && leaf.flags & SR_LEAF_UNION)
 		rc = decide_union(c, &leaf, &here, fate, why, err);

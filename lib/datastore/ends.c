@@ -48,6 +48,21 @@ bool sr_ds_is_past(const struct sr_datastore *d, size_t i, uint64_t epoch, uint6
 	return false;
 }
 
+/* Bounded, not refused: a store that was put back from a copy of a history that was lost since may honestly have such a date, and has to go on. */
+static void bound(const struct sr_datastore *d, uint64_t *epoch, uint64_t *seq)
+{
+	if (!sr_is_later(*epoch, *seq, d->at.epoch, d->at.seq))
+		return;
+	*epoch = d->at.epoch;
+	*seq = d->at.seq;
+}
+
+void sr_ds_bound_as_of(const struct sr_datastore *d, struct sr_leaf *leaf)
+{
+	bound(d, &leaf->epoch, &leaf->seq);
+	bound(d, &leaf->since_epoch, &leaf->since_seq);
+}
+
 void sr_ds_ends_free(struct sr_datastore *d)
 {
 	free(d->ends);

@@ -273,6 +273,8 @@ SR_MUST enum sr_status sr_ds_ends_load(struct sr_datastore *d, struct sr_err *er
 SR_MUST enum sr_status sr_ds_end_add(struct sr_datastore *d, size_t i, const struct sr_anchor *end, struct sr_err *err);
 /* Writer held. */
 bool sr_ds_is_past(const struct sr_datastore *d, size_t i, uint64_t epoch, uint64_t seq);
+/* Writer held.  No date of a pushed leaf is later than now: one beyond that would win all unions to come. */
+void sr_ds_bound_as_of(const struct sr_datastore *d, struct sr_leaf *leaf);
 void sr_ds_ends_free(struct sr_datastore *d);
 
 /* --- fork.c -------------------------------------------------------------------------------------------------------- */

@@ -17,7 +17,7 @@ xxhash.XXH3_128bits_withSecret.restype = xxhash.XXH3_128bits.restype = Hash
 xxhash.XXH3_128bits_withSecret.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
 xxhash.XXH3_128bits.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
 FILE, DIR, ROW, TABLE = 1, 2, 3, 4
-FROM = 512
+UNION, EDITED, SINCE, FROM = 1, 2, 256, 512
 
 
 def keyed(key, data):
@@ -65,8 +65,9 @@ def version(kind=0, mode=0o644, size=0, digest=b""):
                             ROW: varint.write(size) + digest, TABLE: digest}[kind]
 
 
-def leaf(path, to, expect=b"\0", flags=0, is_file=False, there=None, rec=b"", stage=b"", inode=0):
-    return (string(path) + varint.write(flags | (FROM if there is not None else 0)) + expect + to + (bytes(8) if is_file else b"") + varint.write(0) * 2
+def leaf(path, to, expect=b"\0", flags=0, is_file=False, as_of=(0, 0), since=None, there=None, rec=b"", stage=b"", inode=0):
+    flags |= (SINCE if since else 0) | (FROM if there is not None else 0)
+    return (string(path) + varint.write(flags) + expect + to + (bytes(8) if is_file else b"") + b"".join(map(varint.write, as_of + (since or ())))
             + (string(there) if there is not None else b"") + string(rec) + string(stage) + varint.write(inode))
 
 

@@ -14,7 +14,7 @@ import time
 import uuid
 
 import table
-from forge import (DIR, FILE, ROW, TABLE, Bundle, entry, frame, header, key_of, keyed, leaf, member, node, push_head, record, string, twins, version)
+from forge import (DIR, EDITED, FILE, ROW, TABLE, UNION, Bundle, entry, frame, header, key_of, keyed, leaf, member, node, push_head, record, string, twins, version)
 
 port, secret = int(sys.argv[1]), open(sys.argv[2]).read().strip()
 US = str(uuid.UUID(int=0x666))
@@ -359,6 +359,31 @@ push_from("a file that is to be here as another", b"big", version(FILE, 0o644, B
 push_from("a file that is to be here as a shorter one", b"big", version(FILE, 0o644, BIG + 1, keyed(key, bytes(BIG))))
 push_from("a directory that is to be here", b"img", version(DIR, 0o755))
 push_from("a file that is to be here, and its content", b"big", version(FILE, 0o644, 1, H), content=[b"x"])
+
+# --- dates -----------------------------------------------------------------------------------------------------------------------------
+
+section("Union")
+EVER = ((1 << 64) - 1,) * 2
+
+
+def unite(sent, path, content, as_of, flags=0, since=None):
+    to = version(FILE, 0o644, len(content), keyed(key, content))
+    push(sent, bundle((b"resources", leaf(path, to, flags=UNION | flags, is_file=True, as_of=as_of, since=since)), content=[content]).whole())
+
+
+def now():
+    return info["epoch"], info["seq"]
+
+
+unite("a file that is new, as of epoch 2^64 - 1", b"united", b"claimed", EVER)
+unite("another, as of now", b"united", b"honest", now())
+unite("a file as of epoch 2^64 - 1, and since then", b"united", b"claimed again", EVER, since=EVER)
+unite("another, as of now", b"united", b"honest again", now())
+unite("what is there, as of seq 2^64 - 1", b"united", b"honest again", (info["epoch"], EVER[1]))
+push_file("a file, by an ordinary push", b"other")
+unite("another, as of now", b"united", b"honest at last", now())
+unite("a file as of epoch 2^64 - 1, where an ordinary push was", b"other", b"claimed", EVER)
+unite("the same, said to be edited", b"other", b"claimed", EVER, EDITED)
 
 # --- bombs -----------------------------------------------------------------------------------------------------------------------------
 

@@ -319,7 +319,7 @@ struct sent {                     /* one leaf of a push */
 	const char *content;   /* of a file */
 	const struct row *row; /* path and record of a row */
 	uint32_t flags;
-	uint64_t epoch, seq;
+	uint64_t epoch, seq, since_epoch, since_seq;
 };
 
 static struct sr_push_head new_head(struct world *w, unsigned try)
@@ -352,7 +352,8 @@ static void add_sent(struct world *w, struct sr_bundle_writer *b, const struct s
 {
 	struct sr_buf path = {0};
 	struct sr_leaf leaf = {
-		.expect = s->expect, .to = s->to, .flags = s->flags, .epoch = s->epoch, .seq = s->seq, .mtime_ns = 1000000000};
+		.expect = s->expect, .to = s->to, .flags = s->flags, .epoch = s->epoch, .seq = s->seq, .mtime_ns = 1000000000,
+		.since_epoch = s->since_epoch, .since_seq = s->since_seq};
 	int fd = s->content ? content_fd(s->content) : -1;
 	bool voided;
 
@@ -849,6 +850,7 @@ static void test_union_fills_and_is_dated(void **state)
 	struct world *w = *state;
 	uint64_t epoch, s;
 
+	OK(sr_ds_adopt(w->d, &w->err));
 	assert_int_equal(PUSH({.store = "resources",
 			       .path = "a",
 			       .to = file_version(w, "u5", 0644),
@@ -939,6 +941,45 @@ static void test_union_and_the_own_past(void **state)
 	assert_true(sr_ds_is_past(w->d, 2, 1, 2) && !sr_ds_is_past(w->d, 2, 1, 3));
 }
 
+static void test_union_is_of_no_later_than_now(void **state)
+{
+	struct world *w = *state;
+	uint64_t epoch, s, now;
+
+	put_file(w, "b", "one");
+	now = seq(w);
+	assert_int_equal(unite(w, "claimed", UINT64_MAX, UINT64_MAX), SR_VERDICT_OK);
+	as_of_row(w, "a", &epoch, &s);
+	assert_true(epoch == 1 && s == now);
+	/* one that has it since never */
+	assert_int_equal(PUSH({.store = "resources",
+			       .path = "a",
+			       .to = file_version(w, "since", 0644),
+			       .content = "since",
+			       .flags = SR_LEAF_UNION | SR_LEAF_SINCE,
+			       .epoch = UINT64_MAX,
+			       .seq = UINT64_MAX,
+			       .since_epoch = UINT64_MAX,
+			       .since_seq = UINT64_MAX}),
+			 SR_VERDICT_OK);
+	as_of_row(w, "a", &epoch, &s);
+	assert_true(epoch == 1 && s == now + 1);
+	/* the same, and only its date to rise */
+	assert_int_equal(unite(w, "since", 1, UINT64_MAX), SR_VERDICT_OK);
+	as_of_row(w, "a", &epoch, &s);
+	assert_true(epoch == 1 && s == now + 2);
+	/* what is written after it is newer, in this epoch and the next */
+	put_file(w, "c", "two");
+	assert_int_equal(unite(w, "later", 1, seq(w)), SR_VERDICT_OK);
+	assert_file(w, "resources/a", "later");
+	assert_int_equal(unite(w, "claimed", UINT64_MAX, 0), SR_VERDICT_OK);
+	put_file(w, "d", "three");
+	now = seq(w);
+	OK(sr_ds_adopt(w->d, &w->err));
+	assert_int_equal(unite(w, "later", 1, now), SR_VERDICT_OK);
+	assert_file(w, "resources/a", "later");
+}
+
 static void test_union_and_ordinary(void **state)
 {
 	struct world *w = *state;
@@ -967,6 +1008,7 @@ static void test_union_and_ordinary(void **state)
 	as_of_row(w, "a", &epoch, &s);
 	assert_int_equal(epoch, 0);
 	assert_file(w, "resources/a", "edit");
+	OK(sr_ds_adopt(w->d, &w->err));
 	/* the lowest as_of there is does not make it an ordinary version */
 	assert_int_equal(
 		PUSH({.store = "resources", .path = "b", .to = file_version(w, "b", 0644), .content = "b", .flags = SR_LEAF_UNION}),
@@ -2501,6 +2543,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_foreign_keys, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_union_fills_and_is_dated, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_union_and_the_own_past, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_union_is_of_no_later_than_now, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_union_and_ordinary, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_union_deletes_nothing_and_respects_deletions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_union_brings_back_a_deleted_directory_with_what_is_in_it, setup, teardown),
