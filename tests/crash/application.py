@@ -4,15 +4,19 @@
   there     changes of each kind: rows and files inserted, changed, deleted, a file moved, directories made and removed, one for a file and a file for one, a mode
   here      changes of another webserver, some of the same rows and files, and some that are the same changes
   more      further ones
+  large     a large file, and a directory of files that are worth copying
+  reworked  the large file edited in its midst; the directory moved, and of what was in it a copy made
   loose-... the same, as an application does it that asks for no durability: synchronous=NORMAL, no fsync
 
 Every value is a token of its own, so that one can look for it.
 """
 import os
+import random
 import sqlite3
 import sys
 
 BIG = 150000
+LARGE = 1200000  # travels by itself, and as a delta when it is edited
 
 
 def synced(path):
@@ -52,8 +56,8 @@ class Application:
         """A new file, or a new version of it, as careful applications do it: beside it, then in its place."""
         folder = os.path.dirname(self.path(name))
         draft = f"{self.directory}/draft"
-        with open(draft, "w") as file:
-            file.write(text)
+        with open(draft, "wb") as file:
+            file.write(text.encode("latin-1"))
             file.flush()
             os.fchmod(file.fileno(), mode)
             if self.durable:
@@ -87,6 +91,21 @@ class Application:
         self.file("single", "<file single>")
         self.file("dir/inner", "<file dir inner>")
         self.file("olddir/last", "<file olddir last>")
+
+    def large(self):
+        self.directory_of("photos")
+        for i in range(4):
+            self.file(f"photos/{i}", f"<photo {i}>" + chr(97 + i) * 3000)
+        self.file("large", random.Random(1).randbytes(LARGE).decode("latin-1"))
+
+    def reworked(self):
+        text = random.Random(1).randbytes(LARGE).decode("latin-1")
+        self.file("large", text[:LARGE // 2] + "<edited large>" + text[LARGE // 2:])
+        os.rename(self.path("photos"), self.path("album"))
+        self.sync(".")
+        self.file("album/again", "<photo 2>" + "c" * 3000)
+        self.file("album/1", "<photo 3>" + "d" * 3000)
+        self.file("large-as-it-was", text)
 
     def there(self):
         self.sql("users.db", "BEGIN", "INSERT INTO users VALUES(10, '<name 10>', NULL)", "INSERT INTO logins VALUES(3, 10, '<login 3>')",

@@ -16,6 +16,9 @@ setup_file() {
 @test "a webserver that pushes" { crash push; }
 @test "a new webserver that is filled" { crash fill; }
 @test "a datastore that commits a push" { crash commit; }
+@test "a webserver that pulls a delta, and what was moved" { crash largepull; }
+@test "a webserver that pushes a delta, and what was moved" { crash largepush; }
+@test "a datastore that commits a delta, and what was moved" { crash largecommit; }
 @test "a datastore that commits a push in part" { crash refuse; }
 @test "a datastore that finds direct edits" { crash direct; }
 @test "a datastore that starts over direct edits" { crash start; }

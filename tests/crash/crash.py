@@ -48,11 +48,13 @@ CUTS = ("nothing", "names", "data", "prefix", "random")
 
 class Scenario:
     victim = "A"
+    application = ("begin",)
     exact = True  # else: what an application had not made durable may be as before
 
     def prepare(self, world):
         """From nothing; the datastore runs at the end."""
-        world.application("A", "begin")
+        for what in self.application:
+            world.application("A", what)
         world.start_datastore()
         for name in "AB":
             if world.once(name):
@@ -175,7 +177,28 @@ class Loose(Pull):
         world.application("A", "loose-more", watched=True)
 
 
-SCENARIOS = {kind.__name__.lower(): kind() for kind in (Pull, Conflict, Push, Fill, Commit, Refuse, Direct, Start, Found, Loose)}
+class LargePull(Scenario):
+    """a webserver takes the delta of a large file, and what was moved and copied"""
+    application = ("begin", "large")
+
+    def begin(self, world):
+        world.application("B", "reworked")
+        world.once("B")
+
+
+class LargePush(Scenario):
+    """a webserver pushes the delta of a large file, and what was moved and copied"""
+    application = ("begin", "large")
+
+    def begin(self, world):
+        world.application("A", "reworked")
+
+
+class LargeCommit(LargePush, Commit):
+    """the datastore takes the delta of a large file, and what was moved and copied, and commits it"""
+
+
+SCENARIOS = {kind.__name__.lower(): kind() for kind in (Pull, Conflict, Push, Fill, Commit, Refuse, Direct, Start, Found, Loose, LargePull, LargePush, LargeCommit)}
 
 
 # --- one crash --------------------------------------------------------------------------------------------------------------------------------
