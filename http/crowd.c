@@ -58,50 +58,80 @@ static void forget_place(struct sr_crowd *crowd, struct sr_place *place)
 	free(place);
 }
 
-/* --- the loose ones ----------------------------------------------------------------------------------------------- */
+/* --- the loose ones, and those that are held ----------------------------------------------------------------------- */
 
-static void add(struct sr_crowd *crowd, struct sr_member *member)
+static void count(struct sr_crowd *crowd, const struct sr_member *member, unsigned by)
 {
+	*(member->held ? &crowd->held : &crowd->loose) += by;
+	*(member->held ? &member->place->held : &member->place->loose) += by;
+}
+
+static void add(struct sr_crowd *crowd, struct sr_member *member, bool held)
+{
+	struct sr_queue *queue = held ? &crowd->held_ones : &crowd->loose_ones;
+
+	member->held = held;
 	member->next = NULL;
-	member->prev = crowd->newest;
-	*(member->prev ? &member->prev->next : &crowd->oldest) = member;
-	crowd->newest = member;
-	crowd->loose++;
-	member->place->loose++;
+	member->prev = queue->newest;
+	*(member->prev ? &member->prev->next : &queue->oldest) = member;
+	queue->newest = member;
+	count(crowd, member, 1);
 }
 
 static void take(struct sr_crowd *crowd, struct sr_member *member)
 {
-	*(member->prev ? &member->prev->next : &crowd->oldest) = member->next;
-	*(member->next ? &member->next->prev : &crowd->newest) = member->prev;
-	crowd->loose--;
-	member->place->loose--;
+	struct sr_queue *queue = member->held ? &crowd->held_ones : &crowd->loose_ones;
+
+	*(member->prev ? &member->prev->next : &queue->oldest) = member->next;
+	*(member->next ? &member->next->prev : &queue->newest) = member->prev;
+	count(crowd, member, -1U);
+}
+
+static void send_away(struct sr_crowd *crowd, struct sr_member *member)
+{
+	take(crowd, member);
+	member->gone = true;
 }
 
 void sr_crowd_join(struct sr_crowd *crowd, struct sr_member *member, const struct sockaddr *from)
 {
 	*member = (struct sr_member){.place = place_of(crowd, from)};
 	member->place->open++;
-	add(crowd, member);
+	add(crowd, member, false);
 }
 
 void sr_crowd_leave(struct sr_crowd *crowd, struct sr_member *member)
 {
-	if (member->held)
-		crowd->held--;
-	else if (!member->gone)
+	if (!member->gone)
 		take(crowd, member);
 	if (!--member->place->open)
 		forget_place(crowd, member->place);
 }
 
-bool sr_crowd_hold(struct sr_crowd *crowd, struct sr_member *member)
+/* The oldest held one of the address that has most; NULL: there is none that has as many more than `than`. */
+static struct sr_member *most_held(const struct sr_crowd *crowd, const struct sr_place *than)
 {
-	if (member->gone || crowd->held >= crowd->most)
+	struct sr_member *out = NULL;
+
+	for (struct sr_member *m = crowd->held_ones.oldest; m; m = m->next)
+		if (m->place->held >= than->held + 2 && (!out || m->place->held > out->place->held))
+			out = m;
+	return out;
+}
+
+bool sr_crowd_hold(struct sr_crowd *crowd, struct sr_member *member, struct sr_member **out)
+{
+	*out = NULL;
+	if (member->gone)
 		return false;
+	if (crowd->held >= crowd->most) {
+		*out = most_held(crowd, member->place);
+		if (!*out)
+			return false;
+		send_away(crowd, *out);
+	}
 	take(crowd, member);
-	member->held = true;
-	crowd->held++;
+	add(crowd, member, true);
 	return true;
 }
 
@@ -109,12 +139,8 @@ void sr_crowd_loosen(struct sr_crowd *crowd, struct sr_member *member)
 {
 	if (member->gone)
 		return;
-	if (member->held)
-		crowd->held--;
-	else
-		take(crowd, member);
-	member->held = false;
-	add(crowd, member);
+	take(crowd, member);
+	add(crowd, member, false);
 }
 
 bool sr_crowd_excess(const struct sr_crowd *crowd)
@@ -124,14 +150,13 @@ bool sr_crowd_excess(const struct sr_crowd *crowd)
 
 struct sr_member *sr_crowd_send_one(struct sr_crowd *crowd)
 {
-	struct sr_member *out = crowd->oldest;
+	struct sr_member *out = crowd->loose_ones.oldest;
 
 	if (!out)
 		return NULL;
 	for (struct sr_member *m = out; m; m = m->next)
 		if (m->place->loose > out->place->loose)
 			out = m;
-	take(crowd, out);
-	out->gone = true;
+	send_away(crowd, out);
 	return out;
 }

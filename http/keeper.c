@@ -144,19 +144,58 @@ struct sr_conn *sr_keeper_open(struct sr_keeper *k, int fd, const struct sockadd
 	return conn;
 }
 
+static bool is_parked(const struct sr_keeper *k, const struct sr_request *req)
+{
+	const struct sr_request *at = k->parked;
+
+	while (at && at != req)
+		at = at->next;
+	return at;
+}
+
+/* Its socket is shut already, but nobody looks at a suspended connection.  Consumes a reference. */
+static void cut_one(struct sr_keeper *k, struct sr_request *req)
+{
+	bool parked;
+
+	pthread_mutex_lock(&req->lock);
+	pthread_mutex_lock(&k->lock);
+	parked = is_parked(k, req);
+	if (parked) { /* the thread lets it go */
+		k->next_gone = 0;
+		look_at(k, 0);
+	}
+	pthread_mutex_unlock(&k->lock);
+	if (!parked)
+		sr_conn_cut(req);
+	pthread_mutex_unlock(&req->lock);
+	sr_request_unref(req);
+}
+
 enum sr_status sr_keeper_hold(struct sr_conn *conn, struct sr_err *err)
 {
 	struct sr_keeper *k = conn->keeper;
+	struct sr_request *cut = NULL;
+	struct sr_member *out;
 	char *text = NULL;
 	bool held, gone;
 
 	pthread_mutex_lock(&k->lock);
 	gone = conn->member.gone;
-	held = sr_crowd_hold(&k->crowd, &conn->member);
-	if (!held && !gone)
+	held = sr_crowd_hold(&k->crowd, &conn->member, &out);
+	if (out) {
+		shutdown(((struct sr_conn *)out)->fd, SHUT_RDWR);
+		cut = ((struct sr_conn *)out)->req;
+		if (cut)
+			sr_request_ref(cut);
+		text = note(k, &k->refused, "Max-Connections is reached: cut a request", out->place);
+	} else if (!held && !gone) {
 		text = note(k, &k->refused, "Max-Connections is reached: refused a request", conn->member.place);
+	}
 	pthread_mutex_unlock(&k->lock);
 	say(text);
+	if (cut)
+		cut_one(k, cut);
 	return held ? SR_OK : sr_err_set(err, SR_E_UNAVAILABLE, "Max-Connections: %u requests are under way", k->crowd.most);
 }
 

@@ -28,7 +28,7 @@ void sr_keeper_stop(struct sr_keeper *keeper);
 struct sr_conn *sr_keeper_open(struct sr_keeper *keeper, int fd, const struct sockaddr *from, int64_t deadline_ms);
 /* A connection could not be taken for want of a file descriptor: shut one, if there is one to spare. */
 void sr_keeper_no_files(struct sr_keeper *keeper);
-/* What runs on conn is somebody's who may: it is not shut to make room for others.  SR_E_UNAVAILABLE: so many do. */
+/* What runs on conn is somebody's who may: it is not shut to make room for who may not.  Another may be shut for it.  SR_E_UNAVAILABLE: so many do. */
 SR_MUST enum sr_status sr_keeper_hold(struct sr_conn *conn, struct sr_err *err);
 void sr_keeper_deadline(struct sr_conn *conn, int64_t ms);
 /* What runs on conn; NULL: nothing, and it ends within idle_ms - at once if the server is stopping. */

@@ -201,21 +201,22 @@ bool sr_request_quick(const struct sr_request *req)
 /* --- waiting for the client --------------------------------------------------------------------------------------- */
 
 /* Wait for a change, but not for ever: only the time spent waiting counts, and what has moved earns more of it, but nothing earns a standstill of
- * more than still_ms: a worker is tied up meanwhile.  False: patience is at its end, and the connection with it. */
+ * more than still_ms: a worker is tied up meanwhile; nor of more than hurry_ms while others wait for one.  False: patience is at its end, and the connection with it. */
 static bool wait_for_client(struct sr_request *req, struct sr_patience *p, uint64_t moved)
 {
 	const struct sr_limits *l = req->limits;
 	int64_t left = l->stall_ms + (int64_t)(moved * 1000 / l->min_rate) - p->waited, before = sr_ticks_ms(), took;
+	int64_t still_ms = sr_conn_hurries(req) && l->hurry_ms < l->still_ms ? l->hurry_ms : l->still_ms;
 	struct timespec until;
 
 	if (moved != p->moved)
 		p->still = 0;
 	p->moved = moved;
-	if (left <= 0 || p->still >= l->still_ms) {
+	if (left <= 0 || p->still >= still_ms) {
 		sr_conn_cut(req);
 		return false;
 	}
-	left = left < l->still_ms - p->still ? left : l->still_ms - p->still;
+	left = left < still_ms - p->still ? left : still_ms - p->still;
 	left = left < LOOK_MS ? left : LOOK_MS;
 	until = sr_after_ms(left);
 	if (pthread_cond_timedwait(&req->changed, &req->lock, &until) && p == &req->patience_in)

@@ -31,7 +31,7 @@ void sr_fields_free(struct sr_fields *f);
 struct sr_limits { /* the options, completed */
 	size_t max_header, ring;
 	uint64_t max_drain;
-	unsigned head_ms, idle_ms, stall_ms, still_ms, min_rate;
+	unsigned head_ms, idle_ms, stall_ms, still_ms, hurry_ms, min_rate;
 	const char *challenge;
 	sr_authorize_fn *verify; /* NULL: none */
 	void *verify_ctx;
@@ -109,6 +109,7 @@ bool sr_request_quick(const struct sr_request *req);
 void sr_conn_resume(struct sr_request *req);                 /* if it is suspended */
 void sr_conn_deadline(struct sr_request *req, int64_t ms);   /* cut the connection unless it moves on within ms; negative: no deadline */
 void sr_conn_look(struct sr_request *req);                   /* has the client gone without anyone noticing? */
+bool sr_conn_hurries(const struct sr_request *req);          /* do others wait for a worker? */
 void sr_conn_cut(struct sr_request *req);                    /* now */
 
 #endif

@@ -89,6 +89,11 @@ void sr_conn_look(struct sr_request *req)
 		sr_keeper_look(req->conn);
 }
 
+bool sr_conn_hurries(const struct sr_request *req)
+{
+	return sr_pool_waiting(req->server->pool) > 0;
+}
+
 void sr_conn_cut(struct sr_request *req)
 {
 	req->cut = true;
@@ -575,6 +580,7 @@ static void apply(struct sr_server *server, const struct sr_server_options *o)
 		.idle_ms = o->idle_ms ? o->idle_ms : 75000,
 		.stall_ms = o->stall_ms ? o->stall_ms : client_ms,
 		.still_ms = o->still_ms ? o->still_ms : 2 * client_ms,
+		.hurry_ms = o->hurry_ms ? o->hurry_ms : 5000,
 		.min_rate = o->min_rate ? o->min_rate : 1024,
 		.challenge = o->challenge ? o->challenge : "Bearer",
 		.verify = o->verify,

@@ -8,8 +8,9 @@
  * requests that two parsers could frame in two ways (both Content-Length and Transfer-Encoding, either twice, spaces in header names, a
  * second Host).  HEAD is answered by GET routes; the server keeps the body to itself.  Unknown path: 404; known path, other method: 405 with Allow.
  *
- * Beyond max_connections the one that was longest without a request that authorize let through is closed, of the address that has most such; a
- * request for what is not open to anyone is answered with 503 when so many are under way.  Both are logged, at most once a minute.
+ * Beyond max_connections the one that was longest without a request that authorize let through is closed, of the address that has most such.  When so
+ * many requests for what is not open to anyone are under way, one of an address that has fewer of them than another takes the place of that one's
+ * oldest; any other is answered with 503.  All that is logged, at most once a minute.  No address has more than three quarters of the workers.
  *
  * Errors go out as {"error": sr_status_name, "detail": text} with sr_status_http(code).  Times are milliseconds of sr_ticks_ms(). */
 #ifndef SR_HTTP_SERVER_H
@@ -85,6 +86,7 @@ struct sr_server_options { /* zero, or NULL, means the default in brackets */
 	unsigned stall_ms;        /* grace: how long a body or answer may stand still in all ... [client_ms] */
 	unsigned min_rate;        /* ... on top of what this many bytes a second need [1024] */
 	unsigned still_ms;        /* how long it may stand still at a time, however much it has moved before [twice client_ms] */
+	unsigned hurry_ms;        /* the same while other requests wait for a worker [5000] */
 };
 
 /* Listen and serve.  COPIES *options (see the notes on strings).  SR_E_BUSY: the port is taken; SR_E_CONFIG: address, certificate or key

@@ -326,6 +326,26 @@ static int setup_few(void **state)
 	return 0;
 }
 
+/* Who stands still does so for ever ... */
+static int setup_steady(void **state)
+{
+	struct fixture *f = prepare(false);
+
+	*state = f;
+	start(f, (struct sr_server_options){ .max_connections = 64, .stall_ms = 600000, .still_ms = 600000, .hurry_ms = 600000 });
+	return 0;
+}
+
+/* ... or until others wait. */
+static int setup_hurried(void **state)
+{
+	struct fixture *f = prepare(false);
+
+	*state = f;
+	start(f, (struct sr_server_options){ .max_connections = 64, .stall_ms = 600000, .still_ms = 600000, .hurry_ms = 50 });
+	return 0;
+}
+
 static unsigned threads(void)
 {
 	DIR *dir = opendir("/proc/self/task");
@@ -1360,6 +1380,107 @@ static void test_crowd_beside_requests(void **state)
 	sr_client_free(client);
 }
 
+/* A request that is let in, of which the rest does not come. */
+static int begin_push(const struct fixture *f, in_addr_t from)
+{
+	int fd = dial_from(f, from);
+
+	say(fd, "POST /secret/push HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " SECRET "\r\nContent-Length: 1000\r\n\r\nabc");
+	return fd;
+}
+
+/* In the order in which they are let in. */
+static void until_under_way(const struct fixture *f, unsigned n)
+{
+	while (sr_server_under_way(f->server) != n)
+		usleep(1000);
+}
+
+static void assert_secret(const struct fixture *f, in_addr_t from)
+{
+	int fd = dial_from(f, from);
+	char *text;
+
+	say(fd, "GET /secret HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " SECRET "\r\nConnection: close\r\n\r\n");
+	text = hear(fd);
+	assert_memory_equal(text, "HTTP/1.1 200", 12);
+	free(text);
+}
+
+/* An address that has all places gives one, its oldest, to another; not more than its share. */
+static void test_one_address_gives_way(void **state)
+{
+	struct fixture *f = *state;
+	int fds[4], other[2];
+
+	for (unsigned i = 0; i < 4; i++) {
+		fds[i] = begin_push(f, INADDR_LOOPBACK);
+		until_under_way(f, i + 1);
+	}
+	assert_secret(f, INADDR_LOOPBACK + 1);
+	assert_closed(fds[0]);
+	for (unsigned i = 0; i < 2; i++) {
+		other[i] = begin_push(f, INADDR_LOOPBACK + 1);
+		until_under_way(f, 4);
+	}
+	assert_closed(fds[1]);
+	assert_secret(f, INADDR_LOOPBACK + 2); /* both have two: the oldest of them goes */
+	assert_closed(fds[2]);
+	close(fds[3]);
+	close(other[0]);
+	close(other[1]);
+}
+
+/* The same of those who wait for news, which nobody looks at. */
+static void test_one_address_gives_way_waiting(void **state)
+{
+	struct fixture *f = *state;
+	int fds[4];
+
+	for (unsigned i = 0; i < 4; i++) {
+		fds[i] = dial(f);
+		say(fds[i], "GET /secret/wait?ms=600000 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " SECRET "\r\n\r\n");
+		until_parked(f, i + 1);
+	}
+	assert_secret(f, INADDR_LOOPBACK + 1);
+	assert_closed(fds[0]);
+	until_parked(f, 3);
+	for (unsigned i = 1; i < 4; i++)
+		close(fds[i]);
+}
+
+/* More than there are workers, and queued ones that are cut before their turn. */
+static void test_one_address_does_not_have_all_workers(void **state)
+{
+	struct fixture *f = *state;
+	int fds[64];
+
+	for (unsigned i = 0; i < 64; i++) {
+		fds[i] = begin_push(f, INADDR_LOOPBACK);
+		until_under_way(f, i + 1);
+	}
+	for (unsigned i = 0; i < 40; i++) {
+		assert_secret(f, INADDR_LOOPBACK + 1);
+		assert_closed(fds[i]);
+		fds[i] = begin_push(f, INADDR_LOOPBACK);
+		until_under_way(f, 64);
+	}
+	for (unsigned i = 0; i < 64; i++)
+		close(fds[i]);
+}
+
+static void test_who_stands_still_gives_way(void **state)
+{
+	struct fixture *f = *state;
+	int fds[10];
+
+	for (unsigned i = 0; i < 10; i++)
+		fds[i] = begin_push(f, INADDR_LOOPBACK);
+	assert_secret(f, INADDR_LOOPBACK);
+	for (unsigned i = 0; i < 10; i++)
+		close(fds[i]);
+}
+
 /* Kept connections without a request, and readers that do not read what anyone may have, are of the crowd. */
 static void test_idle_crowd(void **state)
 {
@@ -1626,6 +1747,10 @@ int main(void)
 		FEW(test_silent_crowd),
 		FEW(test_crowd_beside_requests),
 		FEW(test_idle_crowd),
+		FEW(test_one_address_gives_way),
+		FEW(test_one_address_gives_way_waiting),
+		cmocka_unit_test_setup_teardown(test_one_address_does_not_have_all_workers, setup_steady, teardown),
+		cmocka_unit_test_setup_teardown(test_who_stands_still_gives_way, setup_hurried, teardown),
 		cmocka_unit_test_setup_teardown(test_standstill, setup_patient, teardown),
 		cmocka_unit_test_setup_teardown(test_few_files, setup_none, teardown),
 		PLAIN(test_wrong_addresses),
