@@ -1,6 +1,7 @@
 /* test_elsewhere.c - where a node has the contents of a plan: in the plan itself, in its map when that pays, and never under another length. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
