@@ -19,6 +19,8 @@
 #define LIST_LIMIT 10000 /* entries, unless the request says otherwise ... */
 #define LIST_MOST  1000000
 #define ROWS_MOST  (1u << 20) /* bytes of a table, as text, in memory */
+#define SMALL      (64u << 10) /* bytes of a bundle that is compressed, and answered in one piece */
+#define LEAF_MOST  512         /* of a leaf in it, but for its path and content */
 
 /* Ready, and the stores stay open until sr_replica_unuse. */
 static enum sr_status enter(const struct sr_serve *sv, struct sr_err *err)
@@ -369,6 +371,8 @@ static enum sr_status read_version(struct reading *rd, size_t i, struct sr_bytes
 struct stream {
 	struct sr_request *req;
 	const struct sr_replica *r;
+	struct sr_buf held; /* of a bundle, until it is more than SMALL */
+	bool started;
 };
 
 static enum sr_status reply_part(void *ctx, const void *at, size_t n, struct sr_err *err)
@@ -378,6 +382,23 @@ static enum sr_status reply_part(void *ctx, const void *at, size_t n, struct sr_
 	if (sr_replica_awaited(s->r))
 		return sr_err_set(err, SR_E_UNAVAILABLE, "the stores are opened anew");
 	return sr_reply_write(s->req, at, n, err);
+}
+
+static enum sr_status hold_part(void *ctx, const void *at, size_t n, struct sr_err *err)
+{
+	struct stream *s = ctx;
+	enum sr_status rc = SR_OK;
+
+	if (!s->started && s->held.len + n <= SMALL) {
+		sr_buf_add(&s->held, at, n);
+		return SR_OK;
+	}
+	if (!s->started) {
+		sr_reply_start(s->req, 200, "application/x-tar", -1);
+		s->started = true;
+		rc = reply_part(s, s->held.at, s->held.len, err);
+	}
+	return rc == SR_OK ? reply_part(s, at, n, err) : rc;
 }
 
 static enum sr_status add_wanted(struct reading *rd, struct sr_bundle_writer *w, const char *store, struct sr_leaf *leaf,
@@ -413,12 +434,12 @@ static enum sr_status add_wanted(struct reading *rd, struct sr_bundle_writer *w,
 	return rc;
 }
 
-static enum sr_status write_wanted(struct reading *rd, struct sr_request *req, struct sr_bytes wanted, struct sr_err *err)
+static enum sr_status write_wanted(struct reading *rd, struct sr_request *req, struct sr_bytes wanted, bool small, struct sr_err *err)
 {
 	struct sr_bundle_writer *w = NULL;
 	struct sr_reader in = sr_reader(wanted);
-	struct stream out = {req, rd->sv->replica};
-	enum sr_status rc = sr_bundle_writer_new(&w, &rd->sv->replica->key, "{}", false, reply_part, &out, err);
+	struct stream out = {.req = req, .r = rd->sv->replica};
+	enum sr_status rc = sr_bundle_writer_new(&w, &rd->sv->replica->key, "{}", small, hold_part, &out, err);
 
 	while (rc == SR_OK && sr_read_left(&in)) {
 		struct sr_leaf leaf;
@@ -432,14 +453,28 @@ static enum sr_status write_wanted(struct reading *rd, struct sr_request *req, s
 	if (rc == SR_OK)
 		rc = sr_bundle_finish(w, err);
 	sr_bundle_writer_free(w);
+	if (rc == SR_OK && out.started)
+		sr_reply_end(req);
+	else if (rc == SR_OK)
+		sr_reply_bytes(req, 200, "application/x-tar", sr_buf_view(&out.held));
+	sr_buf_free(&out.held);
 	return rc;
 }
 
-/* Everything that can be wrong with the list is found before the answer begins. */
-static enum sr_status check_wanted(struct sr_serve *sv, struct sr_bytes wanted, struct sr_err *err)
+/* Bytes of it in a bundle, at most, by what is asked for; SMALL: it may be more. */
+static uint64_t size_of(uint8_t store_kind, const struct sr_leaf *leaf)
+{
+	uint64_t content = leaf->to.kind == SR_KIND_FILE || leaf->to.kind == SR_KIND_ROW ? leaf->to.bytes : 0;
+
+	return sr_path_is_schema(store_kind, leaf->path) || content > SMALL ? SMALL : LEAF_MOST + leaf->path.len + content;
+}
+
+/* Everything that can be wrong with the list is found before the answer begins.  *small: it will be a small one. */
+static enum sr_status check_wanted(struct sr_serve *sv, struct sr_bytes wanted, bool *small, struct sr_err *err)
 {
 	struct sr_reader in = sr_reader(wanted);
 	enum sr_status rc = SR_OK;
+	uint64_t bytes = 0;
 	size_t n = 0;
 
 	while (rc == SR_OK && sr_read_left(&in)) {
@@ -454,8 +489,11 @@ static enum sr_status check_wanted(struct sr_serve *sv, struct sr_bytes wanted, 
 			rc = sr_err_set(err, SR_E_NOTFOUND, "no store is called %s", store);
 		else if (rc == SR_OK)
 			rc = sr_leaf_path_check(s->kind, leaf.path, err);
+		if (rc == SR_OK)
+			bytes += size_of(s->kind, &leaf);
 		free(store);
 	}
+	*small = bytes < SMALL;
 	return rc;
 }
 
@@ -464,19 +502,17 @@ static enum sr_status post_bundle(void *ctx, struct sr_request *req, struct sr_e
 	struct sr_serve *sv = ctx;
 	struct sr_buf body = {0};
 	struct reading rd;
+	bool small;
 	enum sr_status rc = sr_request_read_all(req, &body, SR_BUNDLE_WANTED_BYTES, err);
 
 	if (rc == SR_OK)
 		rc = enter(sv, err);
 	if (rc != SR_OK)
 		goto out;
-	rc = check_wanted(sv, sr_buf_view(&body), err);
+	rc = check_wanted(sv, sr_buf_view(&body), &small, err);
 	if (rc == SR_OK) {
 		reading_start(&rd, sv);
-		sr_reply_start(req, 200, "application/x-tar", -1);
-		rc = write_wanted(&rd, req, sr_buf_view(&body), err);
-		if (rc == SR_OK)
-			sr_reply_end(req);
+		rc = write_wanted(&rd, req, sr_buf_view(&body), small, err);
 		reading_end(&rd);
 	}
 	sr_replica_unuse(sv->replica);
@@ -647,7 +683,7 @@ static enum sr_status check_place(struct sr_replica *r, const struct place *plac
 
 static enum sr_status write_tar(struct sr_serve *sv, struct sr_request *req, const struct place *place, struct sr_err *err)
 {
-	struct stream out = {req, sv->replica};
+	struct stream out = {.req = req, .r = sv->replica};
 	struct tarring t = {.fd = -1};
 	enum sr_status rc = sr_tar_writer_new(&t.w, reply_part, &out, err);
 

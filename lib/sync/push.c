@@ -14,12 +14,16 @@
 #include "lib/sync/internal.h"
 
 #define MOST_ANSWER (1u << 30) /* bytes: it may name every leaf of a push */
+#define SMALL       (64u << 10) /* bytes of a push that is sent in one piece */
+#define LEAF_MOST   512         /* of a leaf in a bundle, but for its path and content */
 
-/* --- the body: a thread writes the bundle into a pipe, the client reads from it ------------------------------------------- */
+/* --- the body: made in memory if it is small; else a thread writes the bundle into a pipe, the client reads from it ---------- */
 
 struct body {
 	struct sr_sync *s;
 	const char *head;
+	bool small;
+	struct sr_buf whole; /* of a small one */
 	int pipe[2];
 	pthread_t thread;
 	enum sr_status rc; /* of the writing thread, after join */
@@ -41,6 +45,15 @@ static enum sr_status pipe_write(void *ctx, const void *at, size_t n, struct sr_
 		p += put;
 		n -= (size_t)put;
 	}
+	return SR_OK;
+}
+
+static enum sr_status whole_write(void *ctx, const void *at, size_t n, struct sr_err *err)
+{
+	struct body *b = ctx;
+
+	(void)err;
+	sr_buf_add(&b->whole, at, n);
 	return SR_OK;
 }
 
@@ -106,18 +119,24 @@ static enum sr_status add_store(struct body *b, struct sr_bundle_writer *w, size
 	return rc;
 }
 
-static void *write_body(void *arg)
+static void write_bundle(struct body *b)
 {
-	struct body *b = arg;
 	struct sr_bundle_writer *w = NULL;
 
-	b->rc = sr_bundle_writer_new(&w, &b->s->r->key, b->head, false, pipe_write, b, &b->err);
+	b->rc = sr_bundle_writer_new(&w, &b->s->r->key, b->head, b->small, b->small ? whole_write : pipe_write, b, &b->err);
 	for (size_t i = 0; b->rc == SR_OK && i < b->s->r->n; i++)
 		if (b->s->plans[i].push)
 			b->rc = add_store(b, w, i);
 	if (b->rc == SR_OK)
 		b->rc = sr_bundle_finish(w, &b->err);
 	sr_bundle_writer_free(w);
+}
+
+static void *write_body(void *arg)
+{
+	struct body *b = arg;
+
+	write_bundle(b);
 	close(b->pipe[1]);
 	return NULL;
 }
@@ -136,7 +155,36 @@ static enum sr_status read_body(void *ctx, void *at, size_t n, size_t *got, stru
 	return SR_OK; /* a bundle that the writer broke off has no end marker: the datastore refuses it */
 }
 
-static enum sr_status send_body(struct sr_sync *s, const char *head, struct sr_answer *answer, struct sr_err *err)
+static bool is_small(const struct sr_sync *s)
+{
+	uint64_t bytes = 0;
+	struct sr_leaf leaf;
+
+	for (size_t i = 0; i < s->r->n; i++)
+		for (size_t k = 0; s->plans[i].push && k < sr_leaves_count(s->plans[i].push); k++) {
+			if (bytes > SMALL || sr_leaves_at(s->plans[i].push, k, &leaf, NULL) != SR_OK)
+				return false;
+			bytes += LEAF_MOST + leaf.path.len + leaf.record.len + (leaf.to.kind == SR_KIND_FILE && !sr_sync_uploads(&leaf) ? leaf.to.bytes : 0);
+		}
+	return bytes <= SMALL;
+}
+
+static enum sr_status send_small(struct sr_sync *s, const char *head, struct sr_answer *answer, struct sr_err *err)
+{
+	struct body b = {.s = s, .head = head, .small = true};
+	struct sr_call call = {.method = "POST", .target = "/api/push", .max_answer = MOST_ANSWER, .quiet_s = 300};
+	enum sr_status rc;
+
+	write_bundle(&b);
+	call.body = sr_buf_view(&b.whole);
+	rc = b.rc == SR_OK ? sr_client_call(s->client, &call, answer, err) : b.rc;
+	if (b.rc != SR_OK && err)
+		*err = b.err;
+	sr_buf_free(&b.whole);
+	return rc;
+}
+
+static enum sr_status send_streamed(struct sr_sync *s, const char *head, struct sr_answer *answer, struct sr_err *err)
 {
 	struct body b = {.s = s, .head = head};
 	struct sr_call call = {.method = "POST", .target = "/api/push", .read = read_body, .read_ctx = &b, .max_answer = MOST_ANSWER, .quiet_s = 300};
@@ -512,7 +560,7 @@ static enum sr_status send_push(struct sr_sync *s, const struct sr_push_head *he
 	enum sr_status rc;
 
 	sr_push_head_print(&text, head);
-	rc = send_body(s, sr_buf_text(&text), &answer, err);
+	rc = is_small(s) ? send_small(s, sr_buf_text(&text), &answer, err) : send_streamed(s, sr_buf_text(&text), &answer, err);
 	if (rc == SR_OK || answer.status == 409) {
 		struct sr_err parse;
 		enum sr_status parsed = parse_answer(&answer, &head->id, a, &parse);
