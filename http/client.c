@@ -22,6 +22,7 @@ enum {
 	HEAD_MAX = 64 * 1024,
 	PULL_AHEAD = 256 * 1024, /* bytes taken from the socket before the reader asks */
 	DEFAULT_MAX = 16 << 20,
+	EXPECT_MOST = 1 << 20, /* bytes of a body that is sent at once */
 	KEEPALIVE_S = 30, /* of a peer that is silent on purpose */
 	LOOK_MS = 1000, /* between looks at timeouts; sockets wake at once */
 };
@@ -405,6 +406,8 @@ static void set_headers(struct sr_stream *s)
 	set_header(s, "Accept:"); /* none: every byte of a check-in counts */
 	if (!typed)
 		set_header(s, s->call.read || s->call.body.len ? "Content-Type: application/octet-stream" : "Content-Type:");
+	if (s->call.read && s->call.length > 0 && s->call.length <= EXPECT_MOST) /* to ask first takes longer than to send it */
+		set_header(s, "Expect:");
 	if (s->client->bearer) {
 		char *line = sr_format("Authorization: Bearer %s", s->client->bearer);
 

@@ -313,6 +313,7 @@ void sr_ds_wake(struct sr_datastore *d)
 void sr_ds_publish(struct sr_datastore *d)
 {
 	uint64_t(*counts)[2] = sr_alloc((d->r->n + 1) * sizeof(*counts));
+	struct sr_ds_change change;
 	struct sr_hash *gone;
 	size_t n;
 	bool moved, is_new = hold_new(d);
@@ -320,9 +321,11 @@ void sr_ds_publish(struct sr_datastore *d)
 	for (size_t i = 0; i < d->r->n; i++)
 		if (sr_map_counts(d->r->nodes, &d->r->stores[i].map, &counts[i][0], &counts[i][1]) != SR_OK)
 			abort(); /* our own map is always whole */
+	sr_ds_changes_make(d, &change);
 	pthread_mutex_lock(&d->face);
 	moved = memcmp(&d->shown, &d->at, sizeof(d->at)) != 0;
 	d->shown = d->at;
+	sr_ds_changes_add(d, &change);
 	if (is_new)
 		show_root(d);
 	judge_early(d);
@@ -382,6 +385,7 @@ void sr_ds_history_free(struct sr_datastore *d)
 	free(d->stores);
 	free(d->roots);
 	free(d->predecessors);
+	sr_ds_changes_free(d);
 	sr_ds_ends_free(d);
 	sr_ds_starts_free(d);
 }

@@ -16,7 +16,7 @@
  *   schema.c     tables that are to lose columns, or were built anew
  *   conflicts.c  archived versions come back
  *   backup.c     one root, written out             page.c      what its status page shows
- *   metrics.c    what is counted
+ *   metrics.c    what is counted                    changes.c   of the last commits, for who knows the root before them
  *
  * Two locks, taken in this order: `writer` (stores, state.db, `at`, pushes) and `face` (what quick handlers look at; held for moments,
  * never over disk work).  The replica's own lock is innermost but one: face may not be held when it is taken. */
@@ -71,6 +71,13 @@ struct sr_ds_root {
 	bool held; /* its nodes are here */
 };
 
+#define SR_DS_CHANGES 256 /* commits whose changes are kept in memory */
+struct sr_ds_change { /* see changes.c */
+	struct sr_anchor from, to;
+	struct sr_buf commit; /* as it goes into an answer; empty: it is not all known */
+	size_t leaves;
+};
+
 struct sr_ds_pin { /* a root that somebody writes out: it stays readable meanwhile */
 	bool on;
 	uint64_t epoch, seq;
@@ -94,6 +101,9 @@ struct sr_ds_webserver {
 	int64_t kept_ms;             /* row.seen_ms as it is in state.db */
 	uint64_t interval;           /* seconds between its check-ins, as it told; 0: not yet */
 	uint64_t waits, waiting;     /* how many of its check-ins waited; which of them does now, 0: none */
+	struct sr_anchor waits_at;   /* what that one knows, and of its pushes: one that it makes meanwhile is known to it, too; */
+	struct sr_uuid waits_push;
+	uint32_t waits_settings;     /* and what was told beside the tree */
 	char *speaks;                /* "protocol 2 (version 9.9)": refused for it; OWNED, or NULL */
 	bool trimmed;                /* not seen for so long that it is not listed any more */
 	struct sr_ds_refused {       /* who was refused beside it, the last of them, and when */
@@ -186,6 +196,7 @@ struct sr_datastore {
 	uint64_t trimmed_epoch, trimmed_seq; /* oldest readable root at the last trim, */
 	int64_t trimmed_ms;                  /* and when that was */
 	struct sr_ds_clock clock;
+	struct sr_buf fresh;                 /* records of what is about to be published: hash, string */
 	bool *judged;                        /* per store: its last scan was an ordinary one, and went through */
 	bool *swept;                         /* per store: its kept files were compared with state.db */
 
@@ -202,6 +213,8 @@ struct sr_datastore {
 	uint32_t settings;        /* random; another one when what a check-in is told beside the tree may be another */
 	uint32_t woken_settings;  /* when it was published last */
 	struct sr_ds_fork fork;   /* written with writer and face held; raised 0: there is none */
+	struct sr_ds_change changes[SR_DS_CHANGES]; /* oldest first, each from where the one before led to */
+	size_t changes_n, changes_bytes;
 	struct sr_ds_root *roots; /* oldest first */
 	size_t roots_n, roots_cap;
 	struct sr_ds_pin pins[SR_DS_PINS];
@@ -254,6 +267,18 @@ enum sr_status sr_ds_break(struct sr_datastore *d, const struct sr_err *err);
 /* The oldest root that is readable.  false: there is none.  Writer held. */
 bool sr_ds_oldest_readable(struct sr_datastore *d, struct sr_ds_root *out);
 void sr_ds_history_free(struct sr_datastore *d);
+
+/* --- changes.c ---------------------------------------------------------------------------------------------------- */
+
+/* A row that is committed, for the next of these.  Writer held. */
+void sr_ds_changes_fresh(struct sr_datastore *d, const struct sr_leaf *leaf);
+/* From what is shown to what is to be shown.  Writer held. */
+void sr_ds_changes_make(struct sr_datastore *d, struct sr_ds_change *out);
+/* With face held: CONSUMES its bytes; */
+void sr_ds_changes_add(struct sr_datastore *d, struct sr_ds_change *change);
+/* and what leads from `known` to what is shown, appended.  false: that is not known. */
+bool sr_ds_changes_since(const struct sr_datastore *d, const struct sr_anchor *known, struct sr_buf *out);
+void sr_ds_changes_free(struct sr_datastore *d);
 
 /* --- found.c ------------------------------------------------------------------------------------------------------ */
 
@@ -384,8 +409,8 @@ void sr_ds_part_reset(struct sr_ds_part *part);
 
 /* Is it a repeat (the stored answer is the answer), or stale?  Then p->status and p->text are set.  Writer held. */
 SR_MUST enum sr_status sr_ds_chain(struct sr_ds_push *p, struct sr_err *err);
-/* Quick handlers are told of a webserver's new last push. */
-void sr_ds_note_push(struct sr_ds_push *p);
+/* Quick handlers are told of a webserver's new last push: what was at `before` became d->at by it. */
+void sr_ds_note_push(struct sr_ds_push *p, const struct sr_anchor *before);
 void sr_ds_note_refused(struct sr_ds_push *p); /* deletions of it are held; takes face */
 
 /* Fill fate and why of every leaf from the tree as it is.  *refused: how many may not go. */

@@ -412,7 +412,7 @@ static enum sr_status cancel(struct sr_ds_push *p, struct sr_err *err)
 	if (rc == SR_OK)
 		rc = sr_state_push_result_put(d->r->state, &result, err);
 	if (rc == SR_OK) {
-		sr_ds_note_push(p);
+		sr_ds_note_push(p, NULL);
 		sr_ds_wake(d);
 	}
 	return rc;

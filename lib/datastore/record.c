@@ -71,7 +71,7 @@ enum sr_status sr_ds_refuse(struct sr_ds_push *p, struct sr_err *err)
 		p->status = 0;
 		return rc;
 	}
-	sr_ds_note_push(p);
+	sr_ds_note_push(p, &p->d->at);
 	sr_ds_wake(p->d);
 	return SR_OK;
 }
@@ -134,6 +134,7 @@ static enum sr_status collect_taken(struct recording *c, size_t i, struct sr_lea
 				part->stale = reshaped = true;
 			leaf.inode = part->signature[j];
 			leaf.mtime_ns = part->mtime_ns[j]; /* for the journal */
+			sr_ds_changes_fresh(c->p->d, &leaf);
 			leaf.record = leaf.stage = sr_bytes(NULL, 0);
 			rc = sr_leaves_add(taken, &leaf, err);
 			continue;
@@ -252,6 +253,7 @@ enum sr_status sr_ds_record(struct sr_ds_push *p, struct sr_err *err)
 {
 	struct sr_datastore *d = p->d;
 	struct recording c = {.p = p, .next = d->at, .now_ms = sr_now_ms()};
+	struct sr_anchor before;
 	enum sr_status rc = sr_state_begin(d->r->state, err);
 
 	c.next.seq++;
@@ -265,9 +267,10 @@ enum sr_status sr_ds_record(struct sr_ds_push *p, struct sr_err *err)
 		p->status = 0;
 		return sr_ds_break(d, err);
 	}
+	before = d->at;
 	d->at = c.next;
 	sr_ds_limit_done(p);
-	sr_ds_note_push(p);
+	sr_ds_note_push(p, &before);
 	sr_ds_publish(d);
 	return SR_OK;
 }

@@ -95,7 +95,7 @@ struct sr_ds_webserver *sr_ds_webserver(struct sr_datastore *d, const struct sr_
 	return place;
 }
 
-void sr_ds_note_push(struct sr_ds_push *p)
+void sr_ds_note_push(struct sr_ds_push *p, const struct sr_anchor *before)
 {
 	struct sr_datastore *d = p->d;
 	struct sr_ds_webserver *w;
@@ -105,6 +105,10 @@ void sr_ds_note_push(struct sr_ds_push *p)
 	pthread_mutex_lock(&d->face);
 	w = sr_ds_webserver(d, &p->head.webserver);
 	if (w) {
+		if (before && !memcmp(&w->waits_at, before, sizeof(*before)) && !memcmp(&w->waits_push, &p->head.prev, sizeof(p->head.prev))) {
+			w->waits_at = d->at;
+			w->waits_push = p->head.id;
+		}
 		w->push = p->head.id;
 		sr_ds_note_seen(w); /* a long round is no absence */
 	}

@@ -46,9 +46,37 @@ struct visit { /* what one GET /api/tree is about */
 	const char *match;   /* If-None-Match */
 	uint64_t wait_s;     /* 0: answer now */
 	uint64_t waited;     /* its number among those of this webserver that wait; 0: it is looked at for the first time */
+	bool changes;        /* it asks for what leads from c.known to what is shown, */
+	bool since;          /* in so many words: without that it gets nothing */
 };
 
 #define MOST_WAIT_S 86400
+
+static bool read_number(const char *text, uint64_t *out)
+{
+	char *end;
+
+	*out = strtoull(text, &end, 10);
+	return *text >= '0' && *text <= '9' && !*end && *out <= INT64_MAX;
+}
+
+/* since=SEQ&root=H[&epoch=N]; who checks in has said it.  The epoch is that of now, unless it is said. */
+static enum sr_status read_since(struct sr_datastore *d, struct sr_request *req, struct visit *v, struct sr_err *err)
+{
+	const char *since = sr_request_query_text(req, "since"), *epoch = sr_request_query_text(req, "epoch"), *root = sr_request_query_text(req, "root");
+
+	v->changes = true;
+	if (v->known_peer || (!since && !root && !epoch))
+		return SR_OK;
+	v->since = true;
+	pthread_mutex_lock(&d->face);
+	v->c.known = d->shown;
+	pthread_mutex_unlock(&d->face);
+	if (!since || !root || !read_number(since, &v->c.known.seq) || (epoch && !read_number(epoch, &v->c.known.epoch)) ||
+	    !sr_hash_parse(&v->c.known.root, sr_bytes_of(root)))
+		return sr_err_set(err, SR_E_DATA, "since is a seq, root the hash of the root at it");
+	return SR_OK;
+}
 
 static enum sr_status read_visit(const struct sr_datastore *d, struct sr_request *req, struct visit *v, struct sr_err *err)
 {
@@ -147,7 +175,7 @@ static void fill(const struct sr_datastore *d, const struct visit *v, enum sr_hi
 	fill_stores(d, info);
 }
 
-static void reply_tree(struct sr_request *req, const struct sr_tree_info *info, uint32_t settings)
+static void reply_tree(struct sr_request *req, const struct sr_tree_info *info, uint32_t settings, const struct sr_buf *changes)
 {
 	struct sr_buf body = {0};
 	char etag[ETAG_TEXT];
@@ -156,7 +184,11 @@ static void reply_tree(struct sr_request *req, const struct sr_tree_info *info, 
 	sr_reply_header(req, "ETag", etag);
 	sr_reply_header(req, "Cache-Control", "no-store");
 	sr_tree_info_print(&body, info);
-	sr_reply_bytes(req, 200, "application/json", sr_buf_view(&body));
+	if (changes->len) {
+		sr_buf_byte(&body, 0);
+		sr_buf_bytes(&body, sr_buf_view(changes));
+	}
+	sr_reply_bytes(req, 200, changes->len ? "application/octet-stream" : "application/json", sr_buf_view(&body));
 	sr_buf_free(&body);
 }
 
@@ -179,6 +211,9 @@ static unsigned wait_ms(struct sr_datastore *d, struct visit *v, struct sr_ds_we
 	if (!v->waited && w) {
 		*other = w->waiting != 0;
 		w->waiting = ++w->waits;
+		w->waits_at = v->c.known;
+		w->waits_push = v->c.push;
+		w->waits_settings = d->settings;
 	}
 	if (!v->waited)
 		sr_request_keep(req, v->waited = w ? w->waiting : UINT64_MAX);
@@ -194,20 +229,50 @@ struct verdict {
 	bool other;       /* wake who waits: one of them waits no more */
 	uint32_t settings;
 	struct sr_tree_info info;
+	struct sr_buf changes;
 };
+
+/* Who waits for changes and pushed meanwhile has asked as of after that. */
+static void follow_pushes(struct visit *v, const struct sr_ds_webserver *w)
+{
+	v->c.known = w->waits_at;
+	v->c.push = w->waits_push;
+}
+
+/* And is there anything new to it?  What it pushed is known to it a moment before it is shown. */
+static bool nothing_new_to(const struct sr_datastore *d, const struct sr_ds_webserver *w)
+{
+	const struct sr_anchor *at = &w->waits_at;
+
+	return w->waits_settings == d->settings && !memcmp(&w->waits_push, &w->push, sizeof(w->push)) &&
+	       !memcmp(&at->instance, &d->shown.instance, sizeof(at->instance)) && at->epoch == d->shown.epoch &&
+	       (at->seq > d->shown.seq || !memcmp(at, &d->shown, sizeof(*at)));
+}
+
+static enum sr_status find_changes(const struct sr_datastore *d, const struct visit *v, struct sr_buf *out, struct sr_err *err)
+{
+	bool known = !v->changes || !memcmp(&v->c.known, &d->shown, sizeof(d->shown)) || sr_ds_changes_since(d, &v->c.known, out);
+
+	return known || !v->since ? SR_OK : sr_err_set(err, SR_E_CHANGED, "what was changed since then is not known here any more: walk");
+}
 
 static enum sr_status judge(struct sr_datastore *d, struct visit *v, struct sr_request *req, struct verdict *out, struct sr_err *err)
 {
 	struct sr_ds_webserver *w = v->known_peer ? sr_ds_webserver(d, &v->c.node) : NULL;
 	struct sr_uuid push = {0};
+	bool waits = w && v->changes && v->waited && v->waited == w->waiting;
 	enum sr_status rc;
 
+	if (waits)
+		follow_pushes(v, w);
 	out->history = sr_ds_verdict(d, &v->c.known);
 	out->settings = d->settings;
 	rc = note_visit(v, w, out->history, sr_request_peer(req), err);
 	if (w)
 		push = w->push;
-	out->same = rc == SR_OK && nothing_new(d, v, &push);
+	out->same = rc == SR_OK && (waits ? nothing_new_to(d, w) : nothing_new(d, v, &push));
+	if (rc == SR_OK && !out->same)
+		rc = find_changes(d, v, &out->changes, err);
 	if (out->same)
 		out->wait_ms = wait_ms(d, v, w, req, &out->other);
 	else if (rc == SR_OK)
@@ -217,15 +282,16 @@ static enum sr_status judge(struct sr_datastore *d, struct visit *v, struct sr_r
 	return rc;
 }
 
-static enum sr_status get_tree(void *ctx, struct sr_request *req, struct sr_err *err)
+static enum sr_status answer_visit(struct sr_datastore *d, struct sr_request *req, bool changes, struct sr_err *err)
 {
-	struct sr_datastore *d = ctx;
 	struct verdict verdict = {0};
 	struct visit v;
 	enum sr_status rc = sr_ds_protocol_check(d, req, err);
 
 	if (rc == SR_OK)
 		rc = read_visit(d, req, &v, err);
+	if (rc == SR_OK && changes)
+		rc = read_since(d, req, &v, err);
 	if (rc != SR_OK)
 		return rc;
 	pthread_mutex_lock(&d->face);
@@ -246,10 +312,21 @@ static enum sr_status get_tree(void *ctx, struct sr_request *req, struct sr_err 
 	else if (verdict.same)
 		sr_reply_bytes(req, 304, NULL, sr_bytes(NULL, 0));
 	else
-		reply_tree(req, &verdict.info, verdict.settings);
+		reply_tree(req, &verdict.info, verdict.settings, &verdict.changes);
+	sr_buf_free(&verdict.changes);
 	sr_tree_info_free(&verdict.info);
 	explicit_bzero(verdict.info.key, sizeof(verdict.info.key));
 	return SR_OK;
+}
+
+static enum sr_status get_tree(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	return answer_visit(ctx, req, false, err);
+}
+
+static enum sr_status get_changes(void *ctx, struct sr_request *req, struct sr_err *err)
+{
+	return answer_visit(ctx, req, true, err);
 }
 
 /* --- health --------------------------------------------------------------------------------------------------------- */
@@ -278,6 +355,7 @@ static enum sr_status readyz(void *ctx, struct sr_request *req, struct sr_err *e
 
 static const struct sr_route routes[] = {
 	{"GET", "/api/tree", get_tree, SR_ROUTE_QUICK, 0},
+	{"GET", "/api/changes", get_changes, SR_ROUTE_QUICK, 0},
 	{"POST", "/api/push", sr_ds_push_handler, 0, MOST_PUSH},
 	{"DELETE", "/api/push/{}", sr_ds_settle_handler, 0, 0},
 	{"GET", "/api/upload/{}", sr_ds_upload_get, 0, 0},

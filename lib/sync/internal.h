@@ -108,6 +108,8 @@ struct sr_sync {
 	bool have_info;
 	char *etag; /* of that answer, or NULL */
 	bool info_stale; /* a push failed, or was made under another start of the datastore: no 304 will do, for it does not tell the start */
+	bool no_changes; /* it does not know GET /api/changes */
+	struct sr_buf changes; /* what came with that answer of them, for this round */
 	struct sr_ahead ahead; /* for this round's first question */
 	struct sr_hash remote; /* its root, held in r->nodes when have_remote */
 	bool have_remote;
@@ -183,6 +185,11 @@ void sr_sync_publish_tree(struct sr_sync *s);
 void sr_sync_check_in_header(const struct sr_sync *s, struct sr_buf *out); /* "Name: value", appended */
 SR_MUST enum sr_status sr_sync_check_in(struct sr_sync *s, bool *unchanged, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_walk(struct sr_sync *s, struct sr_err *err);
+/* Is the content of this version of store i's `path` among what came with the check-in?  Not proven; VALID during the round. */
+struct sr_change;
+bool sr_sync_came_along(const struct sr_sync *s, size_t i, struct sr_bytes path, const struct sr_version *version, struct sr_change *out);
+/* What was pushed is all that is new there: the tree here is the datastore's. */
+void sr_sync_follow_push(struct sr_sync *s);
 /* The datastore's map of our store i; false: it has none, or it is paused there (*why). */
 bool sr_sync_remote_map(const struct sr_sync *s, size_t i, struct sr_hash *map, const char **why);
 

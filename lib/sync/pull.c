@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/base/log.h"
+#include "lib/replica/changes.h"
 #include "lib/replica/fetch.h"
 #include "lib/sync/internal.h"
 
@@ -285,6 +286,44 @@ static enum sr_status ask(struct fetching *f, struct asking *q, struct sr_err *e
 	return rc == SR_OK ? claim_parts(f, err) : rc;
 }
 
+static enum sr_status stage_change(struct fetching *f, const struct sr_change *c, bool *done, struct sr_err *err)
+{
+	struct sr_leaf staged = {0};
+	enum sr_status rc = sr_stage_expect(&f->stage, store_of(f), &c->leaf.to.hash, err);
+
+	if (rc == SR_OK)
+		rc = sr_stage_write(f->stage, c->content.at, c->content.len, err);
+	if (rc == SR_OK)
+		rc = sr_stage_finish(f->stage, &c->leaf.to, c->leaf.mtime_ns, &staged, err);
+	*done = rc == SR_OK;
+	if (rc == SR_E_DATA) /* not what it says: asked for */
+		rc = SR_OK;
+	else if (rc == SR_OK)
+		rc = add_ready(f, &c->leaf, &staged, err);
+	sr_stage_free(f->stage);
+	f->stage = NULL;
+	return rc;
+}
+
+/* *done: its content came with the check-in. */
+static enum sr_status came_along(struct fetching *f, const struct sr_leaf *leaf, bool *done, struct sr_err *err)
+{
+	struct sr_change c;
+	enum sr_status rc = SR_OK;
+
+	*done = false;
+	if (!sr_sync_came_along(f->s, f->i, leaf->path, wanted_version(leaf), &c))
+		return SR_OK;
+	if (c.has_content) {
+		rc = stage_change(f, &c, done, err);
+	} else if (sr_leaf_record_is(&c.leaf, &f->s->r->key)) {
+		*done = true;
+		rc = add_ready(f, &c.leaf, NULL, err);
+	}
+	f->wanted += *done;
+	return rc;
+}
+
 static enum sr_status want(struct fetching *f, struct asking *q, size_t k, struct sr_leaf *leaf, struct sr_err *err)
 {
 	bool file = leaf->to.kind == SR_KIND_FILE;
@@ -321,6 +360,8 @@ static enum sr_status fetch_planned(struct fetching *f, struct asking *q, struct
 		sr_buf_bytes(&path, leaf.path);
 		leaf.path = sr_buf_view(&path);
 		rc = add_without(f, &leaf, &done, err);
+		if (rc == SR_OK && !done)
+			rc = came_along(f, &leaf, &done, err);
 		if (rc == SR_OK && !done)
 			rc = want(f, q, k, &leaf, err);
 	}

@@ -23,7 +23,8 @@ struct body {
 	struct sr_sync *s;
 	const char *head;
 	bool small;
-	struct sr_buf whole; /* of a small one */
+	struct sr_buf whole; /* of a small one; */
+	size_t sent;         /* so much of it has been read */
 	int pipe[2];
 	pthread_t thread;
 	enum sr_status rc; /* of the writing thread, after join */
@@ -169,14 +170,26 @@ static bool is_small(const struct sr_sync *s)
 	return bytes <= SMALL;
 }
 
+/* Given by a function, for a body that the client holds it sends again by itself when a kept connection ends. */
+static enum sr_status read_whole(void *ctx, void *at, size_t n, size_t *got, struct sr_err *err)
+{
+	struct body *b = ctx;
+
+	(void)err;
+	*got = n < b->whole.len - b->sent ? n : b->whole.len - b->sent;
+	memcpy(at, b->whole.at + b->sent, *got);
+	b->sent += *got;
+	return SR_OK;
+}
+
 static enum sr_status send_small(struct sr_sync *s, const char *head, struct sr_answer *answer, struct sr_err *err)
 {
 	struct body b = {.s = s, .head = head, .small = true};
-	struct sr_call call = {.method = "POST", .target = "/api/push", .max_answer = MOST_ANSWER, .quiet_s = 300};
+	struct sr_call call = {.method = "POST", .target = "/api/push", .read = read_whole, .read_ctx = &b, .max_answer = MOST_ANSWER, .quiet_s = 300};
 	enum sr_status rc;
 
 	write_bundle(&b);
-	call.body = sr_buf_view(&b.whole);
+	call.length = (int64_t)b.whole.len;
 	rc = b.rc == SR_OK ? sr_client_call(s->client, &call, answer, err) : b.rc;
 	if (b.rc != SR_OK && err)
 		*err = b.err;

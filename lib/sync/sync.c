@@ -76,6 +76,7 @@ void sr_sync_close(struct sr_sync *s)
 		sr_tree_info_free(&s->info);
 	free(s->etag);
 	sr_ahead_clear(&s->ahead);
+	sr_buf_free(&s->changes);
 	sr_contact_close(s->contact);
 	sr_ledger_close(s->ledger);
 	sr_replica_close(s->r);
@@ -711,6 +712,9 @@ enum sr_status sr_sync_round(struct sr_sync *s, struct sr_sync_result *result, s
 	s->result.sent = after.sent - before.sent + s->ahead.counts.sent;
 	s->result.received = after.received - before.received + s->ahead.counts.received;
 	sr_ahead_clear(&s->ahead);
+	sr_buf_free(&s->changes);
+	if (rc == SR_OK && s->result.in_sync)
+		sr_sync_follow_push(s);
 	if (rc != SR_OK) {
 		s->result.in_sync = false;
 		if (!s->interrupted)

@@ -9,6 +9,7 @@
 #include "lib/base/door.h"
 #include "lib/base/log.h"
 #include "lib/base/wait.h"
+#include "lib/replica/changes.h"
 
 #define SLACK_MS     500   /* a wait that ends so much before its time has lasted for all of it */
 #define LONG_MS      10000 /* one that lasted for so long was worth while, whatever ended it */
@@ -99,7 +100,7 @@ struct sr_wait_next sr_wait_judge(struct sr_wait_manners *m, const struct sr_wai
 		m->short_ones = 0;
 		return begin();
 	}
-	if (end->status == 200 && end->expected)
+	if ((end->status == 200 || end->status == 304) && end->expected)
 		return again(0);
 	if (end->status == 304 && whole) {
 		m->short_ones = 0;
@@ -164,6 +165,7 @@ static void sleep_until(struct sr_waiter *w, int64_t ticks)
 /* What is asked: COPIES, for a round may set another standing meanwhile. */
 struct question {
 	struct sr_buf check_in, match;
+	bool changes;
 	char target[48];
 	int64_t asked_ms;
 };
@@ -179,13 +181,19 @@ static void put_question(struct sr_waiter *w, struct question *q)
 	int64_t left = w->until - sr_ticks_ms();
 	const char *etag = sr_answer_header(&w->kept, "ETag");
 
-	*q = (struct question){.asked_ms = left > 1000 ? (left + 999) / 1000 * 1000 : 1000};
-	snprintf(q->target, sizeof q->target, "/api/tree?wait=%lld", (long long)q->asked_ms / 1000);
+	*q = (struct question){.asked_ms = left > 1000 ? (left + 999) / 1000 * 1000 : 1000, .changes = w->standing.changes};
+	snprintf(q->target, sizeof q->target, "/api/%s?wait=%lld", w->standing.changes ? "changes" : "tree", (long long)q->asked_ms / 1000);
 	sr_buf_bytes(&q->check_in, sr_buf_view(&w->standing.check_in));
 	if (etag)
 		sr_buf_printf(&q->match, "If-None-Match: %s", etag);
 	else
 		sr_buf_bytes(&q->match, sr_buf_view(&w->standing.match));
+}
+
+/* It was put before a push of this webserver, and this is the answer of one that has taken that in. */
+static bool is_of_now(const struct sr_waiter *w, const struct question *q, const struct sr_tree_info *info)
+{
+	return q->changes && w->standing.changes && info->history == SR_HISTORY_KNOWN && !memcmp(&info->push, &w->standing.push, sizeof info->push);
 }
 
 /* Would it be put like this now? */
@@ -264,6 +272,14 @@ static void hand_over(struct sr_waiter *w, struct sr_answer *answer)
 	*answer = (struct sr_answer){0};
 }
 
+static enum sr_status parse(const struct sr_answer *answer, struct sr_tree_info *out, struct sr_err *err)
+{
+	struct sr_bytes json, changes;
+
+	sr_changes_split(sr_buf_view(&answer->body), &json, &changes);
+	return sr_tree_info_parse(json, out, err);
+}
+
 /* *answer to the question that was put: what does it say, and to whom? */
 static void judge(struct sr_waiter *w, const struct question *q, struct sr_answer *answer, int64_t lasted_ms)
 {
@@ -274,7 +290,8 @@ static void judge(struct sr_waiter *w, const struct question *q, struct sr_answe
 	struct sr_err err;
 	struct sr_wait_next next;
 
-	if (end.status == 200 && sr_tree_info_parse(sr_buf_view(&answer->body), &info, &err) == SR_OK) {
+	if (end.status == 200 && parse(answer, &info, &err) == SR_OK) {
+		current = current || is_of_now(w, q, &info);
 		end.news = sr_is_news(&info, &w->standing);
 		end.expected = !current || (!q->match.len && sr_answer_header(answer, "ETag"));
 		sr_tree_info_free(&info);
@@ -282,6 +299,8 @@ static void judge(struct sr_waiter *w, const struct question *q, struct sr_answe
 		sr_debug("waiting for news: %s", err.text);
 		end.status = 0;
 	}
+	if (end.status == 304)
+		end.expected = !current;
 	next = sr_wait_judge(&w->manners, &end);
 	w->ask_at = sr_ticks_ms() + next.ask_in_ms * 3 / 4 + (int64_t)sr_random_below((uint64_t)next.ask_in_ms / 2 + 1); /* not all of a cluster at once */
 	if (end.status == 200 && !end.news) {
@@ -379,7 +398,7 @@ static bool still_good(const struct sr_waiter *w)
 	struct sr_err err;
 	bool good;
 
-	if (!w->kept.status || w->standing.match.len || sr_tree_info_parse(sr_buf_view(&w->kept.body), &info, &err) != SR_OK)
+	if (!w->kept.status || w->standing.match.len || parse(&w->kept, &info, &err) != SR_OK)
 		return false;
 	good = !sr_is_news(&info, &w->standing);
 	sr_tree_info_free(&info);

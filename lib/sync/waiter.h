@@ -25,6 +25,7 @@ struct sr_standing { /* where a round left this webserver; sr_standing_clear whe
 	struct sr_anchor at;           /* the last root that this webserver knows to be the datastore's: its own pushes' among them */
 	struct sr_uuid push;           /* the last of its chain */
 	struct sr_buf beside;          /* sr_beside of the last answer */
+	bool changes;                  /* they may come with the next one: GET /api/changes */
 };
 void sr_standing_clear(struct sr_standing *s);
 
@@ -46,7 +47,7 @@ void sr_ahead_clear(struct sr_ahead *a);
 struct sr_wait_end { /* how a wait ended */
 	int status;        /* HTTP; 0: it was cut */
 	bool news;         /* status 200: sr_is_news */
-	bool expected;     /* status 200: nothing else could come, for the question named no answer that will do, or is not the one of now */
+	bool expected;     /* nothing else could come, for the question is not the one of now or, status 200, named no answer that will do */
 	int64_t asked_ms, lasted_ms;
 	int64_t left_ms;   /* of the pause between two rounds */
 };

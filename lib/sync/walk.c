@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/log.h"
+#include "lib/replica/changes.h"
 #include "lib/replica/fetch.h"
 #include "lib/sync/internal.h"
 
@@ -60,6 +62,21 @@ static void match_header(const struct sr_sync *s, struct sr_buf *out)
 		sr_buf_printf(out, "If-None-Match: %s", s->etag);
 }
 
+/* The tree of the point that is told with a check-in, if it is here: NULL, it is not. */
+static const struct sr_hash *known_tree(const struct sr_sync *s)
+{
+	if (!s->r->keyed || sr_uuid_none(&s->anchor.instance))
+		return NULL;
+	if (s->have_remote && sr_hash_eq(&s->remote, &s->anchor.root))
+		return &s->remote;
+	return sr_hash_eq(&s->r->root, &s->anchor.root) ? &s->r->root : NULL;
+}
+
+static bool may_follow(const struct sr_sync *s)
+{
+	return !s->no_changes && known_tree(s);
+}
+
 bool sr_sync_standing(const struct sr_sync *s, struct sr_standing *out)
 {
 	*out = (struct sr_standing){.at = s->anchor, .push = s->last_push};
@@ -68,6 +85,7 @@ bool sr_sync_standing(const struct sr_sync *s, struct sr_standing *out)
 	sr_sync_check_in_header(s, &out->check_in);
 	match_header(s, &out->match);
 	sr_beside(&s->info, &out->beside);
+	out->changes = may_follow(s);
 	return true;
 }
 
@@ -98,7 +116,7 @@ static enum sr_status ask(struct sr_sync *s, bool want_key, struct sr_answer *an
 	struct sr_buf check = {0}, match = {0}, speaks = {0};
 	const char *headers[5] = {0};
 	size_t n = 0;
-	struct sr_call call = {.target = "/api/tree", .headers = headers};
+	struct sr_call call = {.target = !want_key && may_follow(s) ? "/api/changes" : "/api/tree", .headers = headers};
 	enum sr_status rc = SR_OK;
 
 	sr_sync_check_in_header(s, &check);
@@ -115,6 +133,12 @@ static enum sr_status ask(struct sr_sync *s, bool want_key, struct sr_answer *an
 		headers[n++] = SR_HEADER_KEY ": want";
 	if (want_key || !was_asked(s, &check, &match, answer))
 		rc = sr_client_call(s->client, &call, answer, err);
+	if (rc == SR_E_NOTFOUND && strcmp(call.target, "/api/tree") != 0) {
+		s->no_changes = true;
+		call.target = "/api/tree";
+		sr_answer_free(answer);
+		rc = sr_client_call(s->client, &call, answer, err);
+	}
 	sr_buf_free(&check);
 	sr_buf_free(&speaks);
 	sr_buf_free(&match);
@@ -155,21 +179,26 @@ static enum sr_status check_history(const struct sr_sync *s, const struct sr_tre
 static enum sr_status ask_and_parse(struct sr_sync *s, bool want_key, bool *unchanged, struct sr_err *err)
 {
 	struct sr_answer answer = {0};
+	struct sr_bytes json, changes;
 	struct sr_tree_info info;
 	enum sr_status rc = ask(s, want_key, &answer, err);
 
+	sr_buf_clear(&s->changes);
 	if (rc == SR_OK && answer.status == 304 && s->have_info) {
 		*unchanged = true; /* which also says that it knows our history and our last push */
 		s->info.history = SR_HISTORY_KNOWN;
 		s->info.push = s->last_push;
 	} else if (rc == SR_OK) {
 		*unchanged = false;
-		rc = sr_tree_info_parse(sr_buf_view(&answer.body), &info, err);
+		sr_changes_split(sr_buf_view(&answer.body), &json, &changes);
+		rc = sr_tree_info_parse(json, &info, err);
 		if (rc == SR_OK && check_history(s, &info, err) != SR_OK) {
 			sr_tree_info_free(&info);
 			rc = SR_E_DATA;
 		}
 		if (rc == SR_OK) {
+			sr_buf_bytes(&s->changes, changes);
+			s->no_changes &= s->have_info && !memcmp(&s->info.start, &info.start, sizeof info.start); /* it may be another version now */
 			if (s->have_info)
 				sr_tree_info_free(&s->info);
 			s->info = info;
@@ -229,22 +258,108 @@ static void lock_replica(void *ctx, bool lock)
 		sr_replica_unlock(ctx);
 }
 
+static void set_remote(struct sr_sync *s, const struct sr_hash *root)
+{
+	sr_nodes_hold(s->r->nodes, root);
+	if (s->have_remote)
+		sr_nodes_release(s->r->nodes, &s->remote);
+	s->remote = *root;
+	s->have_remote = true;
+}
+
+/* Do the changes that came lead from what is known here to `root`?  If not, nothing of them is looked at. */
+static bool follow_changes(struct sr_sync *s, const struct sr_hash *root)
+{
+	const struct sr_hash *from = known_tree(s);
+	struct sr_hash got;
+	struct sr_err err;
+	bool is;
+
+	if (!s->changes.len || !from)
+		return false;
+	sr_replica_write_lock(s->r);
+	is = sr_changes_apply(s->r->nodes, from, sr_buf_view(&s->changes), &got, &err) == SR_OK;
+	if (is && !sr_hash_eq(&got, root))
+		is = sr_err_set(&err, SR_E_DATA, "changes: they come to another root") == SR_OK;
+	if (is)
+		set_remote(s, root);
+	sr_nodes_sweep(s->r->nodes);
+	sr_replica_unlock(s->r);
+	if (!is) {
+		sr_debug("check-in: %s: the datastore's tree is walked", err.text);
+		sr_buf_clear(&s->changes);
+	}
+	return is;
+}
+
+struct looking { /* for one change */
+	struct sr_bytes store, path;
+	const struct sr_version *version;
+	struct sr_change *out;
+	bool found;
+};
+
+static enum sr_status is_it(void *ctx, size_t commit, const struct sr_change *c, struct sr_err *err)
+{
+	struct looking *l = ctx;
+	bool has = c->has_content || c->leaf.record.len;
+
+	(void)commit, (void)err;
+	if (has && sr_bytes_eq(c->store, l->store) && sr_bytes_eq(c->leaf.path, l->path) && sr_version_eq(&c->leaf.to, l->version)) {
+		*l->out = *c;
+		l->found = true;
+	}
+	return SR_OK;
+}
+
+bool sr_sync_came_along(const struct sr_sync *s, size_t i, struct sr_bytes path, const struct sr_version *version, struct sr_change *out)
+{
+	struct looking l = {.store = sr_bytes_of(s->r->stores[i].name), .path = path, .version = version, .out = out};
+
+	return s->changes.len && sr_changes_each(sr_buf_view(&s->changes), is_it, &l, NULL) == SR_OK && l.found;
+}
+
+/* The root in the ETag that is told from now on: the rest of it stays. */
+static void move_etag(struct sr_sync *s, const struct sr_hash *root)
+{
+	char text[SR_HASH_TEXT];
+
+	sr_hash_text(text, root);
+	if (s->etag && strlen(s->etag) > sizeof text && s->etag[0] == '"')
+		memcpy(s->etag + 1, text, sizeof text - 1);
+}
+
+void sr_sync_follow_push(struct sr_sync *s)
+{
+	struct sr_tree_info *info = &s->info;
+
+	if (!s->have_remote || !s->have_info || s->info_stale || sr_hash_eq(&s->remote, &s->anchor.root) ||
+	    !sr_hash_eq(&s->r->root, &s->anchor.root) || !sr_hash_eq(&s->remote, &info->at.root) ||
+	    memcmp(&info->at.instance, &s->anchor.instance, sizeof info->at.instance) != 0 || info->at.epoch != s->anchor.epoch)
+		return;
+	sr_replica_write_lock(s->r);
+	set_remote(s, &s->anchor.root);
+	sr_nodes_sweep(s->r->nodes);
+	sr_replica_unlock(s->r);
+	for (size_t i = 0; i < info->n; i++)
+		if (info->stores[i].approved_seq == info->at.seq)
+			info->stores[i].approved_seq = s->anchor.seq;
+	info->at = s->anchor;
+	info->push = s->last_push;
+	move_etag(s, &s->anchor.root);
+}
+
 enum sr_status sr_sync_walk(struct sr_sync *s, struct sr_err *err)
 {
 	struct sr_hash root = s->info.at.root;
 	enum sr_status rc;
 
-	if (s->have_remote && sr_hash_eq(&s->remote, &root))
+	if ((s->have_remote && sr_hash_eq(&s->remote, &root)) || follow_changes(s, &root))
 		return SR_OK;
 	rc = sr_fetch_nodes(s->r->nodes, s->client, &root, counterpart(s), lock_replica, s->r, err);
 	sr_replica_write_lock(s->r);
-	if (rc == SR_OK) {
-		sr_nodes_hold(s->r->nodes, &root);
-		if (s->have_remote)
-			sr_nodes_release(s->r->nodes, &s->remote);
-		s->remote = root;
-		s->have_remote = true;
-	}
+	if (rc == SR_OK)
+		set_remote(s, &root);
 	sr_nodes_sweep(s->r->nodes);
 	sr_replica_unlock(s->r);
 	return rc == SR_OK ? rc : sr_err_context(err, "walk");

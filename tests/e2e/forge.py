@@ -16,8 +16,21 @@ xxhash = ctypes.CDLL("libxxhash.so.0")
 xxhash.XXH3_128bits_withSecret.restype = xxhash.XXH3_128bits.restype = Hash
 xxhash.XXH3_128bits_withSecret.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
 xxhash.XXH3_128bits.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+zstd = ctypes.CDLL("libzstd.so.1")
+zstd.ZSTD_decompress.restype = ctypes.c_size_t
+zstd.ZSTD_decompress.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
 FILE, DIR, ROW, TABLE = 1, 2, 3, 4
 UNION, EDITED, SINCE, FROM = 1, 2, 256, 512
+
+
+def plain(bundle):
+    """The tar of a bundle, which is compressed if it is a small one."""
+    if bundle[:4] != b"\x28\xb5\x2f\xfd":
+        return bundle
+    room = ctypes.create_string_buffer(1 << 20)
+    size = zstd.ZSTD_decompress(room, len(room), bundle, len(bundle))
+    assert size <= len(room)
+    return room.raw[:size]
 
 
 def keyed(key, data):
