@@ -8,7 +8,7 @@
  *     Sameroot-Protocol: <number> <version>     which protocol the webserver speaks; not said: the first
  *     Sameroot-Key: want     only when it has no tree key yet, or another one
  *   304 when the datastore is at (instance, epoch, root) of the check-in, seq is its seq, and the last push agrees; else 200 with
- * sr_tree_info as JSON.  503 while it does not know its own tree. ?wait=S puts a 304 off until it would be none, S seconds at most. POST /api/tree/nodes      body: up
+ * sr_tree_info as JSON; GET /api/changes is the same, with what leads there behind it (changes.h).  503 while it does not know its own tree. ?wait=S puts a 304 off until it would be none, S seconds at most. POST /api/tree/nodes      body: up
  * to 4096 pairs (wanted, mine) of 16 + 16 bytes.  Answer: frames be32 length, 16 bytes hash, node; at most about 256 KiB; 410 when a
  * `wanted` is not here. GET  /api/tree/node/H     one node's bytes POST /api/bundle          header Sameroot-Root: H.  Body: frames be32
  * length, then string store, leaf (path and `to` = the version wanted).  Answer: a bundle with those leaves; one that is no longer readable

@@ -51,7 +51,7 @@ def H(data):
 
 # --- the server --------------------------------------------------------------------------------------------------------------------------
 
-KINDS = {"POST /api/push": "push", "POST /api/bundle": "bundle", "POST /api/tree/nodes": "nodes", "GET /api/tree": "tree", "GET /api/blob": "blob",
+KINDS = {"POST /api/push": "push", "POST /api/bundle": "bundle", "POST /api/tree/nodes": "nodes", "GET /api/tree": "tree", "GET /api/changes": "changes", "GET /api/blob": "blob",
          "DELETE /api/push": "settle", "PUT /api/webservers": "registry", "PUT /api/upload": "upload", "GET /api/upload": "have"}
 lies = {}  # kind of request -> f(handler, body)
 told = []  # which were told
@@ -90,6 +90,8 @@ class Handler(httpd.Handler):
         kind = "token" if self.path.endswith("/token") else KINDS.get(f"{self.command} {'/'.join(self.path.partition('?')[0].split('/')[:3])}")
         kind = "nodes" if self.path == "/api/tree/nodes" else kind
         last = self.path.partition("?")[0].split("/")[-1]
+        if kind == "changes" and kind not in lies:  # or nothing would be walked and fetched
+            kind, self.path = "tree", self.path.replace("/api/changes", "/api/tree")
         kind = last if last in ("pieces", "parts", "delta") else kind
         lie = lies.get(kind)
         if lie:
@@ -249,7 +251,7 @@ def lie(sent, kind, what):
         assert not well(victims[-1])
 
 
-TAKES = {"tree": "`GET /api/tree`", "nodes": "`POST /api/tree/nodes`", "bundle": "`POST /api/bundle`", "blob": "`GET /api/blob/ID`", "push": "`POST /api/push`",
+TAKES = {"tree": "`GET /api/tree`", "changes": "`GET /api/changes`", "nodes": "`POST /api/tree/nodes`", "bundle": "`POST /api/bundle`", "blob": "`GET /api/blob/ID`", "push": "`POST /api/push`",
          "settle": "`DELETE /api/push/ID`", "token": "`PUT /api/webservers/ID/token`", "registry": "`PUT /api/webservers/ID`", "upload": "`PUT /api/upload/ID`",
          "have": "`GET /api/upload/ID`", "pieces": "`POST /api/blob/ID/pieces`", "parts": "`POST /api/blob/ID/parts`", "delta": "`PUT /api/upload/ID/delta`"}
 
@@ -289,6 +291,7 @@ class Silent(threading.Thread):
         class Slow(Handler):
             def handle_any(self):
                 body = self.read_body()
+                self.path = self.path.replace("/api/changes", "/api/tree")
                 if KINDS.get(f"{self.command} {'/'.join(self.path.split('/')[:3])}") != lied or self.path.endswith("/nodes"):
                     return self.pass_on(body)
                 self.close_connection = True
@@ -554,6 +557,56 @@ for name in (b"sqlite_sequence", b"SQLite_Stat1", b"sqlite_master", b"_sameroot_
     tables(f"table `{name.decode()}`", entry(name, TABLE, evil, 1, len(rec)), count=1, octets=len(rec))
 
 # --- bundles ---------------------------------------------------------------------------------------------------------------------------------
+
+section("Changes")
+
+
+def behind(make):
+    """make(what is behind the JSON) in its place."""
+    def bend(data):
+        info, nul, changes = data.partition(b"\0")
+        assert nul
+        return info + b"\0" + make(changes)
+    return bent(bend)
+
+
+def commit(*changes):
+    """Each is a store, a leaf, and the content of a file or None."""
+    return string(b"".join(string(store) + string(one_leaf) + (b"\0" if content is None else b"\1" + string(content)) for store, one_leaf, content in changes))
+
+
+def a_file(path, content=b"x", **how):
+    return leaf(path, version(FILE, 0o644, len(content), H(content)), is_file=True, **how)
+
+
+def once_more(changes):
+    earlier_changes.append(changes)
+    return changes
+
+
+earlier_changes = []
+pull("as they are", "changes", behind(once_more))
+pull("none", "changes", bent(lambda data: data.partition(b"\0")[0]))
+pull("those of before", "changes", behind(lambda changes: earlier_changes[0]))
+pull("those of before, and those of now", "changes", behind(lambda changes: earlier_changes[0] + changes))
+pull("twice", "changes", behind(lambda changes: changes * 2))
+pull("cut", "changes", behind(lambda changes: changes[:len(changes) // 2]))
+pull("a byte is another", "changes", behind(lambda changes: flip(changes, len(changes) // 3)))
+pull("zeros", "changes", behind(lambda changes: bytes(len(changes))))
+pull("a MB of zeros", "changes", behind(lambda changes: bytes(1 << 20)))
+pull("a commit of 2^63 bytes", "changes", behind(lambda changes: varint.write(1 << 63) + changes))
+pull("300 of them", "changes", behind(lambda changes: commit(*[(b"resources", a_file(b"%03d" % k), None) for k in range(300)])))
+pull("the content of a file is another", "changes", behind(lambda changes: changes.replace(string(pushed["content"]), string(bytes(len(pushed["content"]))))))
+pull("the content of a file is shorter", "changes", behind(lambda changes: commit((b"resources", leaf(b"news", pushed["file"], is_file=True), b""))))
+pull("the content of a file is one that has 2^40 bytes", "changes",
+     behind(lambda changes: commit((b"resources", leaf(b"news", version(FILE, 0o644, 1 << 40, H(b"x")), is_file=True), b"x"))))
+for sent, store, one in (("a file `..`", b"resources", a_file(b"..")), ("a file `a/b`", b"resources", a_file(b"a/b")),
+                         ("a file `.sameroot`", b"resources", a_file(b".sameroot")), ("a file more", b"resources", a_file(b"zz")),
+                         ("all is gone", b"resources", leaf(b"news", version())), ("a file in a database", b"users.db", a_file(b"news")),
+                         ("a table is gone", b"users.db", leaf(b"users", version())), ("a store that is not there", b"nosuch", a_file(b"news")),
+                         ("a file with flags", b"resources", a_file(b"news", flags=GONE))):
+    pull(sent, "changes", behind(lambda changes, store=store, one=one: commit((store, one, None))))
+pull("404", "changes", whole(404, b"oh"))
 
 section("Bundle")
 

@@ -86,7 +86,7 @@ rounds_of_B() {
 
 # So many check-ins were answered with 304.  By the datastore, for B asks it for the registry when it is asked for its status.
 unchanged() {
-	admin datastore /metrics | sed -n 's/^sameroot_http_requests_total{route="\/api\/tree",method="GET",code="304"} //p'
+	admin datastore /metrics | awk '/^sameroot_http_requests_total{route="\/api\/(tree|changes)",method="GET",code="304"} / { n += $2 } END { print n + 0 }'
 }
 
 unchanged_since() {

@@ -11,6 +11,9 @@ MODE-FILE holds "MODE [TIMES]"; after TIMES tamperings it is as if it said pass.
   push-late          as push-never, but it is passed on after the next DELETE /api/push/... was answered; its answer goes to DIR/late
   nodes-flip         a byte in the last node of an answer is another
   nodes-zero         a node's content is zeros, its hash stays
+  changes-pass       what changed comes with the answer to a check-in; in any other mode it does not, so that webservers walk and fetch
+  changes-flip       a byte near the end of that is another
+  changes-old        it is that of the answer before
   tree-root          the root that /api/tree tells is another
   tree-cut           the answer of /api/tree is half of it
   bundle-cut         a bundle to a webserver loses its last third
@@ -44,7 +47,7 @@ import httpd
 port, mode_file, directory = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 lock = threading.Lock()
 done = {}  # mode line -> tamperings so far
-memory = {"wanted": b"", "bundle": b"", "late": None}
+memory = {"wanted": b"", "changes": b"", "bundle": b"", "late": None}
 
 
 def say(*words):
@@ -106,11 +109,14 @@ class Handler(httpd.Handler):
         push = self.command == "POST" and self.path == "/api/push"
         bundle = self.command == "POST" and self.path == "/api/bundle"
         nodes = self.path == "/api/tree/nodes"
-        tree = self.path.split("?")[0] == "/api/tree"
+        changes = self.path.split("?")[0] == "/api/changes"
+        tree = self.path.split("?")[0] == "/api/tree" or changes
         kinds += ["slow"] * (push or bundle or nodes)
-        kinds += ["push"] * push + ["bundle"] * bundle + ["nodes"] * nodes + ["tree"] * tree
+        kinds += ["push"] * push + ["bundle"] * bundle + ["nodes"] * nodes + ["tree"] * tree + ["changes"] * changes
         kinds += ["speaks"] * ("Sameroot-Protocol" in self.headers)
         mode = mode_for(kinds)
+        if changes and not mode.startswith("changes"):
+            self.path = self.path.replace("/api/changes", "/api/tree")
         if mode == "speaks-2":
             self.headers.replace_header("Sameroot-Protocol", "2 9.9")
         if mode == "busy":
@@ -173,6 +179,11 @@ class Handler(httpd.Handler):
         if mode == "nodes-zero" and data:
             size = int.from_bytes(data[:4], "big")
             data = data[:20] + bytes(size - 16) + data[4 + size:]
+        if mode == "changes-flip" and b"\0" in data:
+            data = flip(data, len(data) - 3)
+        if mode == "changes-old" and b"\0" in data:
+            json, _, now = data.partition(b"\0")
+            data, memory["changes"] = json + b"\0" + memory["changes"], now
         if mode == "tree-root" and b'"root":"' in data:
             at = data.index(b'"root":"') + 8
             data = data[:at] + (b"0" if data[at:at + 1] != b"0" else b"1") + data[at + 1:]

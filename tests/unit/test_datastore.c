@@ -23,6 +23,7 @@
 #include "http/client.h"
 #include "lib/datastore/internal.h"
 #include "lib/replica/backup.h"
+#include "lib/replica/changes.h"
 #include "lib/replica/waiting.h"
 #include "lib/state/secret.h"
 #include "tests/unit/clock.h"
@@ -2255,6 +2256,185 @@ static void test_webserver_trim_days_of_0_list_all_for_ever(void **state)
 
 /* --- check-ins that wait ----------------------------------------------------------------------------------------------------- */
 
+/* --- changes -------------------------------------------------------------------------------------------------------------- */
+
+static int ask_since(struct world *w, const struct sr_anchor *at, const char *more)
+{
+	char root[SR_HASH_TEXT];
+	char *target;
+	int status;
+
+	sr_hash_text(root, &at->root);
+	target = sr_format("/api/changes?since=%llu&root=%s%s", (unsigned long long)at->seq, root, more);
+	status = call(w, "GET", target, NULL, sr_bytes(NULL, 0));
+	free(target);
+	return status;
+}
+
+struct seen { /* of changes */
+	size_t n, contents, commits;
+};
+
+static enum sr_status see(void *ctx, size_t commit, const struct sr_change *c, struct sr_err *err)
+{
+	struct seen *s = ctx;
+
+	(void)err;
+	s->n++;
+	s->contents += c->has_content || c->leaf.record.len;
+	s->commits = commit + 1;
+	return SR_OK;
+}
+
+/* The last answer leads from that point to what is there. */
+static struct seen leads_from(struct world *w, const struct sr_anchor *at)
+{
+	struct seen seen = {0};
+	struct sr_bytes json, changes;
+	struct sr_tree_info info;
+	struct sr_hash got;
+
+	sr_changes_split(sr_buf_view(&w->body), &json, &changes);
+	OK(sr_tree_info_parse(json, &info, &w->err));
+	assert_memory_equal(&info.at, &w->d->at, sizeof info.at);
+	sr_tree_info_free(&info);
+	pthread_mutex_lock(&w->d->writer);
+	sr_replica_write_lock(w->d->r);
+	OK(sr_changes_apply(w->d->r->nodes, &at->root, changes, &got, &w->err));
+	sr_replica_unlock(w->d->r);
+	pthread_mutex_unlock(&w->d->writer);
+	assert_true(sr_hash_eq(&got, &w->d->at.root));
+	OK(sr_changes_each(changes, see, &seen, &w->err));
+	return seen;
+}
+
+static void test_changes_since_a_root(void **state)
+{
+	struct world *w = *state;
+	struct sr_anchor first, second, other;
+	struct seen seen;
+	struct row row;
+
+	make_users(w);
+	put_file(w, "a", "one");
+	first = w->d->at;
+	assert_int_equal(ask_since(w, &first, ""), 200);
+	assert_int_equal(leads_from(w, &first).n, 0);
+	make_row(w, &row, "users", 5, "five");
+	assert_int_equal(PUSH({.store = "users.db", .row = &row, .to = row.version},
+			      {.store = "resources", .path = "a", .expect = file_version(w, "one", 0644), .to = file_version(w, "two", 0644), .content = "two"}),
+			 SR_VERDICT_OK);
+	second = w->d->at;
+	assert_int_equal(ask_since(w, &first, ""), 200);
+	seen = leads_from(w, &first);
+	assert_int_equal(seen.n, 2);
+	assert_int_equal(seen.contents, 2);
+	write_file(w, "resources/direct", "edit");
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(ask_since(w, &first, ""), 200);
+	seen = leads_from(w, &first);
+	assert_int_equal(seen.n, 3);
+	assert_int_equal(seen.contents, 3);
+	assert_int_equal(seen.commits, 2);
+	assert_int_equal(ask_since(w, &second, "&epoch=1"), 200);
+	assert_int_equal(leads_from(w, &second).n, 1);
+
+	other = first; /* of another history */
+	other.root.b[3] ^= 1;
+	assert_int_equal(ask_since(w, &other, ""), 409);
+	other = first;
+	other.seq++;
+	assert_int_equal(ask_since(w, &other, ""), 409);
+	assert_int_equal(ask_since(w, &first, "&epoch=2"), 409);
+	assert_int_equal(ask_since(w, &first, "&epoch=x"), 400);
+	assert_int_equal(call(w, "GET", "/api/changes?since=1", NULL, sr_bytes(NULL, 0)), 400);
+	assert_int_equal(call(w, "GET", "/api/changes?root=1&since=-1", NULL, sr_bytes(NULL, 0)), 400);
+
+	for (int k = 0; k < 65; k++) { /* too many */
+		char name[32];
+
+		snprintf(name, sizeof name, "resources/n%d", k);
+		write_file(w, name, "x");
+	}
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(ask_since(w, &second, ""), 409);
+	second = w->d->at;
+	write_file(w, "resources/n1", "y");
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(ask_since(w, &second, ""), 200);
+	assert_int_equal(leads_from(w, &second).n, 1);
+
+	second = w->d->at; /* a raised epoch, and a start */
+	OK(sr_datastore_adopt_union(w->d, &w->err));
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(ask_since(w, &second, "&epoch=1"), 409);
+	second = w->d->at;
+	write_file(w, "resources/n1", "z");
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(ask_since(w, &second, ""), 200);
+	shut(w);
+	open_world(w);
+	assert_int_equal(ask_since(w, &second, ""), 409);
+	assert_int_equal(ask_since(w, &w->d->at, ""), 200);
+	free_row(&row);
+}
+
+/* More commits than are kept, and more than an answer holds. */
+static void test_changes_are_kept_for_a_while(void **state)
+{
+	struct world *w = *state;
+	struct sr_anchor first, near = {0};
+	char *large = sr_alloc(SR_CHANGES_CONTENT + 2);
+
+	put_file(w, "a", "0");
+	first = w->d->at;
+	for (int k = 1; k <= SR_DS_CHANGES + 1; k++) {
+		char text[16];
+
+		if (k == SR_DS_CHANGES)
+			near = w->d->at;
+		snprintf(text, sizeof text, "%d", k);
+		write_file(w, "resources/a", text);
+		OK(sr_ds_scan(w->d, 2, &w->err));
+		sr_ds_publish(w->d);
+	}
+	assert_int_equal(w->d->changes_n, SR_DS_CHANGES);
+	assert_int_equal(ask_since(w, &first, ""), 409);
+	assert_int_equal(ask_since(w, &near, ""), 200);
+	assert_int_equal(leads_from(w, &near).commits, 2);
+	memset(large, 'x', SR_CHANGES_CONTENT);
+	for (int k = 0; k < 9; k++) {
+		char name[32];
+
+		snprintf(name, sizeof name, "resources/l%d", k);
+		large[0] = (char)('0' + k);
+		write_file(w, name, large);
+		if (k == 1)
+			near = w->d->at;
+		OK(sr_ds_scan(w->d, 2, &w->err));
+		sr_ds_publish(w->d);
+	}
+	assert_int_equal(ask_since(w, &near, ""), 409);
+	near = w->d->at;
+	large[SR_CHANGES_CONTENT] = 'x'; /* too large to ride along */
+	write_file(w, "resources/l0", large);
+	OK(sr_ds_scan(w->d, 2, &w->err));
+	sr_ds_publish(w->d);
+	assert_int_equal(ask_since(w, &near, ""), 200);
+	assert_int_equal(leads_from(w, &near).contents, 0);
+	for (int k = 0; k < 100; k++) { /* more than there is memory for */
+		large[SR_CHANGES_CONTENT] = 0;
+		snprintf(large, 8, "%07d", k);
+		large[7] = 'x';
+		write_file(w, "resources/l1", large);
+		OK(sr_ds_scan(w->d, 2, &w->err));
+		sr_ds_publish(w->d);
+	}
+	assert_true(w->d->changes_bytes <= 1 << 20);
+	assert_true(w->d->changes_n < 100);
+	free(large);
+}
+
 struct waiter {
 	struct sr_client *client;
 	struct sr_check_in c;
@@ -2262,6 +2442,7 @@ struct waiter {
 	pthread_t thread;
 	int status; /* HTTP, when it was answered */
 	struct sr_anchor at;
+	struct sr_buf body; /* of a 200 with changes behind it; to be freed */
 };
 
 static void *wait_for_news(void *arg)
@@ -2271,6 +2452,7 @@ static void *wait_for_news(void *arg)
 	const char *headers[3] = {NULL, v->match, NULL};
 	struct sr_call call_ = {.target = v->target, .headers = headers, .quiet_s = 30};
 	struct sr_answer a = {0};
+	struct sr_bytes json, changes;
 	struct sr_tree_info info;
 	struct sr_err err;
 
@@ -2279,7 +2461,10 @@ static void *wait_for_news(void *arg)
 	headers[0] = sr_buf_text(&text);
 	(void)!sr_client_call(v->client, &call_, &a, &err);
 	v->status = a.status;
-	if (a.status == 200 && sr_tree_info_parse(sr_buf_view(&a.body), &info, &err) == SR_OK) {
+	sr_changes_split(sr_buf_view(&a.body), &json, &changes);
+	if (changes.len)
+		sr_buf_bytes(&v->body, sr_buf_view(&a.body));
+	if (a.status == 200 && sr_tree_info_parse(json, &info, &err) == SR_OK) {
 		v->at = info.at;
 		sr_tree_info_free(&info);
 	}
@@ -2303,7 +2488,7 @@ static void until_parked(struct world *w, unsigned n)
 }
 
 /* Who is in step with the datastore, and asks it to wait. */
-static void begin_wait(struct world *w, struct waiter *v, struct sr_check_in c, unsigned s)
+static void begin_wait_for(struct world *w, struct waiter *v, struct sr_check_in c, const char *what, unsigned s)
 {
 	char *url = sr_format("http://%s", sr_datastore_address(w->d));
 	struct sr_client_options o = {.url = url, .bearer = w->d->admit.control.at[0]};
@@ -2311,11 +2496,16 @@ static void begin_wait(struct world *w, struct waiter *v, struct sr_check_in c, 
 	c.known = w->d->at;
 	assert_int_equal(check_in(w, &c, false), 200);
 	*v = (struct waiter){.c = c};
-	snprintf(v->target, sizeof v->target, "/api/tree?wait=%u", s);
+	snprintf(v->target, sizeof v->target, "/api/%s?wait=%u", what, s);
 	snprintf(v->match, sizeof v->match, "If-None-Match: %s", w->etag);
 	OK(sr_client_new(&v->client, &o, &w->err));
 	assert_int_equal(pthread_create(&v->thread, NULL, wait_for_news, v), 0);
 	free(url);
+}
+
+static void begin_wait(struct world *w, struct waiter *v, struct sr_check_in c, unsigned s)
+{
+	begin_wait_for(w, v, c, "tree", s);
 }
 
 static int end_wait(struct waiter *v)
@@ -2323,6 +2513,41 @@ static int end_wait(struct waiter *v)
 	assert_int_equal(pthread_join(v->thread, NULL), 0);
 	sr_client_free(v->client);
 	return v->status;
+}
+
+/* And what it is told then leads on from there. */
+static void test_a_wait_for_changes_goes_on_over_an_own_push(void **state)
+{
+	struct world *w = *state;
+	struct sr_check_in c = {.node = w->webserver};
+	struct sr_anchor before;
+	struct waiter v;
+
+	put_file(w, "a", "one");
+	c.push = w->prev;
+	begin_wait_for(w, &v, c, "changes", 3600);
+	until_parked(w, 1);
+	put_file(w, "b", "mine");
+	put_file(w, "c", "mine, too");
+	until_parked(w, 1);
+	before = w->d->at;
+	write_file(w, "resources/d", "theirs");
+	OK(sr_datastore_tick(w->d, &w->err));
+	assert_int_equal(end_wait(&v), 200);
+	assert_memory_equal(&v.at, &w->d->at, sizeof v.at);
+	sr_buf_clear(&w->body);
+	sr_buf_bytes(&w->body, sr_buf_view(&v.body));
+	assert_int_equal(leads_from(w, &before).n, 1);
+	sr_buf_free(&v.body);
+
+	c.push = w->prev; /* a push of its own that came after another's change is news */
+	begin_wait_for(w, &v, c, "changes", 3600);
+	until_parked(w, 1);
+	w->webserver = sr_uuid_random();
+	w->prev = (struct sr_uuid){0};
+	put_file(w, "e", "theirs");
+	assert_int_equal(end_wait(&v), 200);
+	sr_buf_free(&v.body);
 }
 
 static void test_a_check_in_waits_for_what_is_new(void **state)
@@ -2578,6 +2803,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_what_a_turn_committed_is_told_though_it_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_deleted_directly_goes_when_no_more_follow, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_bundles, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_changes_since_a_root, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_changes_are_kept_for_a_while, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_wait_for_changes_goes_on_over_an_own_push, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_check_in_waits_for_what_is_new, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_check_in_waits_for_a_while, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_webserver_waits_once_at_a_time, setup, teardown),

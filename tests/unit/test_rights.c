@@ -46,6 +46,7 @@ static const struct line {
 	{BOTH, "GET", "/metrics", USERS},
 	{BOTH, "GET", "/api/results/{}/{}", USERS},
 	{DATASTORE, "GET", "/api/tree", CHECKED_IN},
+	{DATASTORE, "GET", "/api/changes", CHECKED_IN},
 	{WEBSERVER, "GET", "/api/tree", MACHINES},
 	{BOTH, "GET", "/api/tree/node/{}", MACHINES},
 	{BOTH, "POST", "/api/tree/nodes", MACHINES},
