@@ -12,7 +12,6 @@
 
 bool sr_kind_nests(uint8_t kind);               /* its hash is the top node of a map */
 bool sr_kind_has_mode(uint8_t kind);            /* FILE, DIR */
-uint64_t sr_count_add(uint64_t a, uint64_t b);  /* stops at the largest number, which keeps sums independent of their order */
 
 /* What an entry of this kind may be called: not empty, at most SR_NAME_MAX, no NUL but in a row's key, and a file's name is
  * one that can stand in a directory. */

@@ -127,8 +127,12 @@ static void write_bucket(const struct work *w, struct sr_slot *slots, size_t n, 
 		out->leaves = sr_count_add(out->leaves, node.entries[i].leaves);
 		out->bytes = sr_count_add(out->bytes, node.entries[i].bytes);
 	}
-	if (n > 1)
-		qsort(node.entries, n, sizeof *node.entries, entry_cmp);
+	for (size_t i = 1; i < n; i++) {
+		if (entry_cmp(&node.entries[i - 1], &node.entries[i]) > 0) { /* most come in order */
+			qsort(node.entries, n, sizeof *node.entries, entry_cmp);
+			break;
+		}
+	}
 	out->entries = n;
 	sr_nodes_add(w->s, &node, &out->hash);
 	sr_node_free(&node);
@@ -182,10 +186,12 @@ void sr_map_build(struct sr_nodes *s, struct sr_bytes attrs, struct sr_entry *en
 	struct sr_child top;
 
 	for (size_t i = 0; i < n; i++) {
-		sr_map_place(s, entries[i].name, slots[i].place);
+		if (n > SR_BUCKET_MAX) /* a bucket does not need it */
+			sr_map_place(s, entries[i].name, slots[i].place);
 		slots[i].entry = &entries[i];
 	}
-	sort_places(slots, n, 0);
+	if (n > SR_BUCKET_MAX)
+		sort_places(slots, n, 0);
 	build(&w, slots, n, 0, &top);
 	free(slots);
 	child_to_entry(&top, out);
@@ -483,7 +489,8 @@ enum sr_status sr_map_edit(struct sr_nodes *s, const struct sr_hash *old, struct
 	struct sr_child top;
 	enum sr_status st;
 
-	sort_places(slots, n, 0);
+	if (n > SR_BUCKET_MAX || !sr_hash_none(old))
+		sort_places(slots, n, 0);
 	st = edit(&w, old, slots, n, 0, &top);
 	if (st == SR_OK)
 		child_to_entry(&top, out);

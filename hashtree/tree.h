@@ -62,6 +62,8 @@ struct sr_version {
 	uint64_t bytes;      /* FILE: size; ROW: record length; else 0 */
 	struct sr_hash hash; /* FILE: content; ROW: record; TABLE: schema fingerprint; DIR: zero */
 };
+/* Stops at the largest number, which keeps sums independent of their order. */
+uint64_t sr_count_add(uint64_t a, uint64_t b);
 bool sr_version_eq(const struct sr_version *a, const struct sr_version *b);
 
 /* An entry of a map, as it stands in a node.  For DIR, TABLE and stores `hash` is the top node of their own map. */

@@ -36,6 +36,8 @@ struct sr_signatures {
 
 uint64_t sr_signatures_get(const struct sr_signatures *t, const struct sr_tree_key *key, struct sr_bytes path); /* 0: none */
 void sr_signatures_put(struct sr_signatures *t, const struct sr_tree_key *key, struct sr_bytes path, uint64_t signature);
+struct sr_signature_slot *sr_signatures_find(const struct sr_signatures *t, const struct sr_tree_key *key, struct sr_bytes path); /* NULL: none; VALID UNTIL a put */
+void sr_signatures_keep(struct sr_signatures *t, struct sr_signature_slot *slot); /* it is still of use */
 void sr_signatures_begin(struct sr_signatures *t); /* a scan begins: what it does not put again may be forgotten by _end */
 void sr_signatures_end(struct sr_signatures *t);
 void sr_signatures_free(struct sr_signatures *t);

@@ -48,6 +48,7 @@ struct folder {
 	size_t olds, old_cap;
 	struct sr_entry *entries; /* what was seen */
 	size_t seen;
+	size_t same;              /* of these, as `before` says */
 	bool any_unknown;
 };
 
@@ -167,8 +168,12 @@ static enum sr_status load_old(struct scan *s, struct folder *d, const struct sr
 {
 	enum sr_status status = sr_hash_none(before) ? SR_OK : sr_map_each(s->nodes, before, remember_old, d, err);
 
-	if (status == SR_OK && d->olds)
+	for (size_t i = 1; status == SR_OK && i < d->olds; i++) {
+		if (by_entry_name(&d->old[i - 1], &d->old[i]) < 0) /* as in a bucket */
+			continue;
 		qsort(d->old, d->olds, sizeof(*d->old), by_entry_name);
+		break;
+	}
 	return status;
 }
 
@@ -201,21 +206,53 @@ static enum sr_status merge(struct scan *s, struct folder *d, int fd, const stru
 	return SR_OK;
 }
 
+/* ---- what was seen ---- */
+
+/* d->entries[d->seen] is that of `c`. */
+static void found(struct folder *d, const struct child *c)
+{
+	const struct sr_entry *e = &d->entries[d->seen++], *old = c->old;
+
+	d->same += old && old->kind == e->kind && old->mode == e->mode && sr_hash_eq(&old->hash, &e->hash) && old->leaves == e->leaves &&
+		   old->bytes == e->bytes;
+}
+
+static void add_up(const struct folder *d, struct sr_entry *out)
+{
+	for (size_t i = 0; i < d->seen; i++) {
+		out->leaves = sr_count_add(out->leaves, d->entries[i].leaves);
+		out->bytes = sr_count_add(out->bytes, d->entries[i].bytes);
+	}
+}
+
+/* *out (hash, leaves, bytes) := the map of all that was seen; if that is what `before` says, it is there. */
+static void make_map(struct scan *s, struct folder *d, const struct sr_hash *before, struct sr_entry *out)
+{
+	if (d->same < d->seen || d->seen < d->olds || sr_hash_none(before)) {
+		sr_map_build(s->nodes, sr_bytes(NULL, 0), d->entries, d->seen, out);
+		return;
+	}
+	out->hash = *before;
+	add_up(d, out);
+}
+
 /* ---- files ---- */
 
 static void found_file(struct folder *d, const struct child *c, const struct stat *st, const struct sr_hash *hash)
 {
-	d->entries[d->seen++] = (struct sr_entry){
+	d->entries[d->seen] = (struct sr_entry){
 		.name = c->name, .kind = SR_KIND_FILE, .mode = st->st_mode & 0777, .hash = *hash,
 		.leaves = 1, .bytes = (uint64_t)st->st_size,
 	};
+	found(d, c);
 }
 
 static void see_file(struct scan *s, struct folder *d, const struct child *c, int fd, const char *name, struct stat *st)
 {
 	struct sr_bytes path = sr_buf_view(&s->path);
 	const struct sr_tree_key *key = s->f->st.key;
-	uint64_t kept = sr_signatures_get(&s->f->seen, key, path), fresh = 0;
+	struct sr_signature_slot *slot = sr_signatures_find(&s->f->seen, key, path);
+	uint64_t kept = slot ? slot->signature : 0, fresh = 0;
 	enum sr_unknown_why why;
 	struct sr_hash hash;
 
@@ -224,7 +261,7 @@ static void see_file(struct scan *s, struct folder *d, const struct child *c, in
 		return;
 	}
 	if (kept && c->old && c->old->kind == SR_KIND_FILE && kept == sr_files_signature(key, st, &c->old->hash)) {
-		sr_signatures_put(&s->f->seen, key, path, kept); /* it is still of use */
+		sr_signatures_keep(&s->f->seen, slot);
 		found_file(d, c, st, &c->old->hash);
 		return;
 	}
@@ -253,8 +290,10 @@ static void see_child(struct scan *s, struct folder *d, struct child *c, int fd)
 	if (sr_files_excluded(s->f, sr_buf_view(&s->path))) {
 		unknown(s, d, SR_UNKNOWN_EXCLUDED);
 		c->type = DT_UNKNOWN;
-		if (c->old) /* unknown is not absent: it stays as it was seen last, with all that is below it */
-			d->entries[d->seen++] = *c->old;
+		if (c->old) { /* unknown is not absent: it stays as it was seen last, with all that is below it */
+			d->entries[d->seen] = *c->old;
+			found(d, c);
+		}
 		return;
 	}
 	if (s->depth > SR_DEPTH_MAX || s->path.len > SR_PATH_MAX || c->name.len >= sizeof(name)) {
@@ -402,7 +441,7 @@ static enum sr_status see_folders(struct scan *s, struct folder *d, struct sr_er
 			break;
 		if (outcome == SEEN) {
 			entry->name = c->name;
-			d->seen++;
+			found(d, c);
 		} else {
 			d->any_unknown = true;
 		}
@@ -462,7 +501,7 @@ static enum sr_status see_folder(struct scan *s, const struct sr_hash *before, s
 		goto out;
 	*outcome = d.seen || !d.any_unknown ? SEEN : NOTHING;
 	*out = (struct sr_entry){0};
-	sr_map_build(s->nodes, sr_bytes(NULL, 0), d.entries, d.seen, out);
+	make_map(s, &d, before, out);
 	out->kind = SR_KIND_DIR;
 	out->mode = st.st_mode & 0777;
 	if (!d.seen)

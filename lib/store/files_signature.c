@@ -56,9 +56,24 @@ static void rebuild(struct sr_signatures *t, size_t size, bool marked_only)
 	*t = new;
 }
 
+struct sr_signature_slot *sr_signatures_find(const struct sr_signatures *t, const struct sr_tree_key *key, struct sr_bytes path)
+{
+	struct sr_signature_slot *slot = t->used ? find(t, key_of(key, path)) : NULL;
+
+	return slot && slot->key ? slot : NULL;
+}
+
 uint64_t sr_signatures_get(const struct sr_signatures *t, const struct sr_tree_key *key, struct sr_bytes path)
 {
-	return t->used ? find(t, key_of(key, path))->signature : 0;
+	const struct sr_signature_slot *slot = sr_signatures_find(t, key, path);
+
+	return slot ? slot->signature : 0;
+}
+
+void sr_signatures_keep(struct sr_signatures *t, struct sr_signature_slot *slot)
+{
+	t->marked += (slot->key & 1) != t->mark;
+	slot->key = (slot->key & ~(uint64_t)1) | t->mark;
 }
 
 void sr_signatures_put(struct sr_signatures *t, const struct sr_tree_key *key, struct sr_bytes path, uint64_t signature)
