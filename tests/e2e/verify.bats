@@ -21,11 +21,12 @@ teardown() {
 	[[ -z ${LOOP:-} ]] || losetup -d "$LOOP"
 }
 
-rot() { # TEXT: one bit of it, on the disk
+rot() { # TEXT: one bit of it, on the disk, where it may also have been before
 	local at
 	umount "$MOUNTED"
-	at=$(grep -abo "$1" "$LOOP" | head -n 1)
-	printf '\x00' | dd of="$LOOP" bs=1 seek="${at%%:*}" conv=notrunc status=none
+	for at in $(grep -abo "$1" "$LOOP" | cut -d : -f 1); do
+		printf '\x00' | dd of="$LOOP" bs=1 seek="$at" conv=notrunc status=none
+	done
 	blockdev --flushbufs "$LOOP"
 	mount "$LOOP" "$MOUNTED"
 }
