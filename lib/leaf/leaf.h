@@ -93,7 +93,9 @@ bool sr_path_under(struct sr_bytes path, struct sr_bytes top);
 
 /* --- a spool of leaves: in memory while small, in an unlinked file beyond 1 MiB --------------------------------- */
 
-struct sr_leaves; /* 8 bytes a leaf in memory, and 1 MiB; a sort takes 16 more a leaf, and some 10 MiB */
+/* 8 bytes a leaf in memory, and 1 MiB; a sort takes 16 more a leaf, some 10 MiB, 64 KiB for each 8 MiB of leaves, and in the directory twice as much room
+ * more while it lasts. */
+struct sr_leaves;
 /* dir: where the unlinked file is made (NULL: never spill).  COPIES dir. */
 struct sr_leaves *sr_leaves_new(const char *dir);
 void sr_leaves_free(struct sr_leaves *l); /* NULL is a no-op */

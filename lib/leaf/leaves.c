@@ -3,8 +3,8 @@
  * A leaf is a frame: be32 length, encoded leaf.  Frames follow each other in the file (the first `filed` bytes) and then in
  * `tail`, which goes to the file whenever it has passed 1 MiB; no frame lies across the two.  `at` holds where each begins.
  *
- * Sorting takes leaves in runs whose paths fit into memory, sorts each run, and merges all runs at once with a heap, so that
- * each path is read twice whatever the number of runs. */
+ * Sorting writes the spool anew: leaves are taken in runs that fit into memory, each run is sorted, and all runs are merged at once with a heap.
+ * So all is read and written in order, twice whatever the number of runs, and whoever goes through the leaves afterwards reads in order, too. */
 #include "lib/leaf/leaf.h"
 
 #include <assert.h>
@@ -20,7 +20,8 @@
 #define WINDOW_LEAST 1024    /* bytes read from the file at once: one small leaf, somewhere ... */
 #define WINDOW_MOST 65536    /* ... and many in a row */
 #define FRAME_HEAD 4
-#define RUN_BYTES (4u << 20) /* of paths that a run's sort holds */
+#define LENGTH_MOST 10       /* bytes of a varint */
+#define RUN_BYTES (8u << 20) /* of frames that a run's sort holds */
 
 struct sr_leaves {
 	char *dir; /* or NULL */
@@ -84,6 +85,21 @@ static enum sr_status spill(struct sr_leaves *l, struct sr_err *err)
 	return SR_OK;
 }
 
+static enum sr_status room_in_tail(struct sr_leaves *l, struct sr_err *err)
+{
+	return l->dir && l->tail.len > TAIL_MAX ? spill(l, err) : SR_OK;
+}
+
+/* Of the frame that begins there in the tail. */
+static void note_place(struct sr_leaves *l, size_t start)
+{
+	if (l->n == l->cap) {
+		l->cap = l->cap ? 2 * l->cap : 64;
+		l->at = sr_realloc(l->at, l->cap * sizeof(*l->at));
+	}
+	l->at[l->n++] = l->filed + start;
+}
+
 static void put_be32(uint8_t *at, uint32_t v)
 {
 	for (int i = 0; i < FRAME_HEAD; i++)
@@ -92,7 +108,7 @@ static void put_be32(uint8_t *at, uint32_t v)
 
 enum sr_status sr_leaves_add(struct sr_leaves *l, const struct sr_leaf *leaf, struct sr_err *err)
 {
-	enum sr_status rc = l->dir && l->tail.len > TAIL_MAX ? spill(l, err) : SR_OK;
+	enum sr_status rc = room_in_tail(l, err);
 	size_t start;
 
 	if (rc)
@@ -105,11 +121,7 @@ enum sr_status sr_leaves_add(struct sr_leaves *l, const struct sr_leaf *leaf, st
 		return sr_err_set(err, SR_E_LIMIT, "a leaf of over 4 GiB");
 	}
 	put_be32(l->tail.at + start, (uint32_t)(l->tail.len - start - FRAME_HEAD));
-	if (l->n == l->cap) {
-		l->cap = l->cap ? 2 * l->cap : 64;
-		l->at = sr_realloc(l->at, l->cap * sizeof(*l->at));
-	}
-	l->at[l->n++] = l->filed + start;
+	note_place(l, start);
 	return SR_OK;
 }
 
@@ -242,97 +254,144 @@ enum sr_status sr_leaves_find(struct sr_leaves *l, struct sr_bytes path, size_t 
 
 struct keyed {
 	struct sr_bytes path;
-	uint64_t at;
+	struct sr_bytes frame; /* with its head */
 };
 
+static int by_path(const void *a, const void *b)
+{
+	return sr_bytes_cmp(((const struct keyed *)a)->path, ((const struct keyed *)b)->path);
+}
+
+/* The path stands first in a leaf. */
+static struct sr_bytes path_of(struct sr_bytes encoded)
+{
+	struct sr_reader r = sr_reader(encoded);
+
+	return sr_read_string(&r);
+}
+
+static enum sr_status path_at(struct sr_leaves *l, uint64_t at, struct sr_bytes *out, struct sr_err *err)
+{
+	struct sr_bytes encoded;
+	enum sr_status rc = encoded_at(l, at, &encoded, err);
+
+	if (!rc)
+		*out = path_of(encoded);
+	return rc;
+}
+
+static enum sr_status two_of_one(struct sr_bytes path, struct sr_err *err)
+{
+	struct sr_buf text = {0};
+
+	sr_percent(&text, sr_bytes(path.at, path.len < 200 ? path.len : 200), NULL);
+	sr_err_set(err, SR_E_DATA, "path %s: two leaves", sr_buf_text(&text));
+	sr_buf_free(&text);
+	return SR_E_DATA;
+}
+
+static enum sr_status add_frame(struct sr_leaves *l, struct sr_bytes frame, struct sr_err *err)
+{
+	enum sr_status rc = room_in_tail(l, err);
+
+	if (rc)
+		return rc;
+	note_place(l, l->tail.len);
+	sr_buf_bytes(&l->tail, frame);
+	return SR_OK;
+}
+
+/* The leaves from `first` on whose frames fit into RUN_BYTES, or all of a spool that is in memory, sorted, to the end of `out`; *end: the first that did not fit. */
+static enum sr_status sort_run(struct sr_leaves *l, size_t first, size_t *end, struct sr_leaves *out, struct sr_err *err)
+{
+	struct sr_buf frames = {0};
+	struct keyed *keys = NULL;
+	size_t n = 0, cap = 0;
+	enum sr_status rc = SR_OK;
+
+	for (; rc == SR_OK && first + n < l->n && (!l->dir || frames.len + n * sizeof(*keys) < RUN_BYTES); n++) {
+		struct sr_bytes encoded;
+
+		rc = encoded_at(l, l->at[first + n], &encoded, err);
+		if (rc)
+			break;
+		if (n == cap) {
+			cap = cap ? 2 * cap : 256;
+			keys = sr_realloc(keys, cap * sizeof(*keys));
+		}
+		keys[n].frame.len = FRAME_HEAD + encoded.len;
+		sr_buf_be32(&frames, (uint32_t)encoded.len);
+		sr_buf_bytes(&frames, encoded);
+	}
+	for (size_t i = 0, at = 0; i < n; at += keys[i++].frame.len) { /* only now: the buffer moved while it grew */
+		keys[i].frame.at = frames.at + at;
+		keys[i].path = path_of(sr_bytes(keys[i].frame.at + FRAME_HEAD, keys[i].frame.len - FRAME_HEAD));
+	}
+	if (n)
+		qsort(keys, n, sizeof(*keys), by_path);
+	for (size_t i = 0; rc == SR_OK && i < n; i++)
+		rc = i && !by_path(&keys[i - 1], &keys[i]) ? two_of_one(keys[i].path, err) : add_frame(out, keys[i].frame, err);
+	*end = first + n;
+	free(keys);
+	sr_buf_free(&frames);
+	return rc;
+}
+
 struct run {
-	size_t next, end;   /* of the sorted offsets */
-	struct sr_buf path; /* of the one at `next` */
+	size_t next, end;     /* leaves */
+	struct sr_leaves own; /* the spool of all runs, with a window of its own */
+	struct sr_bytes path; /* of `next`, in that window */
+	size_t len;           /* of its frame */
 };
 
 struct merge {
-	struct sr_leaves *l;
-	uint64_t *sorted; /* offsets, run by run */
+	struct sr_leaves *from, *out;
 	struct run *runs;
 	size_t n;
 	size_t *heap; /* runs, the one with the least path first */
 	size_t heaped;
 };
 
-static enum sr_status path_at(struct sr_leaves *l, uint64_t at, struct sr_bytes *out, struct sr_err *err)
+/* Of the frame no more than its path: a record may be a large one, and there are many runs. */
+static enum sr_status load_head(struct merge *m, struct run *run, struct sr_err *err)
 {
-	struct sr_bytes encoded;
+	uint64_t at = m->from->at[run->next];
 	struct sr_reader r;
-	enum sr_status rc = encoded_at(l, at, &encoded, err);
+	const uint8_t *frame;
+	size_t some;
+	enum sr_status rc = look_at_file(&run->own, at, FRAME_HEAD, &frame, err);
 
 	if (rc)
 		return rc;
-	r = sr_reader(encoded);
-	*out = sr_read_string(&r);
-	return SR_OK;
-}
-
-static int by_path(const void *a, const void *b)
-{
-	const struct keyed *x = a, *y = b;
-	int order = sr_bytes_cmp(x->path, y->path);
-
-	return order ? order : (x->at > y->at) - (x->at < y->at);
-}
-
-/* Sort the leaves from `first` on whose paths fit into RUN_BYTES into m->sorted; *end: the first that did not fit. */
-static enum sr_status sort_run(struct merge *m, size_t first, size_t *end, struct sr_err *err)
-{
-	struct sr_buf paths = {0};
-	struct keyed *keys = NULL;
-	size_t n = 0, cap = 0, used = 0;
-	enum sr_status rc = SR_OK;
-
-	for (; first + n < m->l->n && used < RUN_BYTES; n++) {
-		struct sr_bytes path;
-
-		if (n == cap) {
-			cap = cap ? 2 * cap : 256;
-			keys = sr_realloc(keys, cap * sizeof(*keys));
-		}
-		rc = path_at(m->l, m->l->at[first + n], &path, err);
-		if (rc)
-			goto out;
-		keys[n] = (struct keyed){.path = path, .at = m->l->at[first + n]};
-		sr_buf_bytes(&paths, path);
-		used += path.len + sizeof(*keys);
-	}
-	for (size_t i = 0, at = 0; i < n; at += keys[i++].path.len)
-		keys[i].path.at = paths.at + at; /* only now: the buffer moved while it grew */
-	if (n)
-		qsort(keys, n, sizeof(*keys), by_path);
-	for (size_t i = 0; i < n; i++)
-		m->sorted[first + i] = keys[i].at;
-	*end = first + n;
-out:
-	free(keys);
-	sr_buf_free(&paths);
+	run->len = FRAME_HEAD + get_be32(frame);
+	some = run->len < FRAME_HEAD + LENGTH_MOST ? run->len : FRAME_HEAD + LENGTH_MOST;
+	rc = look_at_file(&run->own, at, some, &frame, err);
+	if (rc)
+		return rc;
+	r = sr_reader(sr_bytes(frame + FRAME_HEAD, some - FRAME_HEAD));
+	some = (size_t)sr_read_varint(&r);
+	rc = look_at_file(&run->own, at, FRAME_HEAD + r.pos + some, &frame, err);
+	if (!rc)
+		run->path = sr_bytes(frame + FRAME_HEAD + r.pos, some);
 	return rc;
 }
 
-/* The run's next path into its buffer. */
-static enum sr_status load_head(struct merge *m, struct run *run, struct sr_err *err)
+/* The whole frame of the run's next leaf to the end of m->out. */
+static enum sr_status move_head(struct merge *m, struct run *run, struct sr_err *err)
 {
-	struct sr_bytes path;
-	enum sr_status rc = path_at(m->l, m->sorted[run->next], &path, err);
+	struct sr_leaves *in = run->len > WINDOW_MOST ? m->from : &run->own;
+	const uint8_t *frame;
+	enum sr_status rc = look_at_file(in, m->from->at[run->next], run->len, &frame, err);
 
-	if (rc)
-		return rc;
-	sr_buf_clear(&run->path);
-	sr_buf_bytes(&run->path, path);
-	return SR_OK;
+	if (!rc)
+		rc = add_frame(m->out, sr_bytes(frame, run->len), err);
+	run->next += !rc;
+	return rc;
 }
 
 static bool heap_less(const struct merge *m, size_t i, size_t j)
 {
-	int order = sr_bytes_cmp(sr_buf_view(&m->runs[m->heap[i]].path), sr_buf_view(&m->runs[m->heap[j]].path));
-
-	return order ? order < 0 : m->heap[i] < m->heap[j];
+	return sr_bytes_cmp(m->runs[m->heap[i]].path, m->runs[m->heap[j]].path) < 0;
 }
 
 static void heap_sink(struct merge *m, size_t i)
@@ -352,60 +411,55 @@ static void heap_sink(struct merge *m, size_t i)
 	}
 }
 
-static enum sr_status make_runs(struct merge *m, struct sr_err *err)
+static enum sr_status make_runs(struct sr_leaves *l, struct merge *m, struct sr_err *err)
 {
-	enum sr_status rc;
+	enum sr_status rc = SR_OK;
 
-	for (size_t first = 0, end; first < m->l->n; first = end) {
-		rc = sort_run(m, first, &end, err);
-		if (rc)
-			return rc;
+	for (size_t first = 0, end; rc == SR_OK && first < l->n; first = end) {
+		rc = sort_run(l, first, &end, m->from, err);
 		m->runs = sr_realloc(m->runs, (m->n + 1) * sizeof(*m->runs));
 		m->runs[m->n++] = (struct run){.next = first, .end = end};
 	}
+	return rc;
+}
+
+static enum sr_status open_runs(struct merge *m, struct sr_err *err)
+{
+	enum sr_status rc = spill(m->from, err);
+
 	m->heap = sr_alloc(m->n * sizeof(*m->heap));
-	for (size_t i = 0; i < m->n; i++) {
+	for (size_t i = 0; rc == SR_OK && i < m->n; i++) {
+		m->runs[i].own = (struct sr_leaves){.dir = m->from->dir, .fd = m->from->fd, .filed = m->from->filed};
 		rc = load_head(m, &m->runs[i], err);
-		if (rc)
-			return rc;
 		m->heap[m->heaped++] = i;
 	}
-	for (size_t i = m->heaped / 2; i-- > 0;)
+	for (size_t i = m->heaped / 2; rc == SR_OK && i-- > 0;)
 		heap_sink(m, i);
-	return SR_OK;
+	return rc;
 }
 
-static enum sr_status two_of_one(struct sr_bytes path, struct sr_err *err)
-{
-	struct sr_buf text = {0};
-
-	sr_percent(&text, sr_bytes(path.at, path.len < 200 ? path.len : 200), NULL);
-	sr_err_set(err, SR_E_DATA, "path %s: two leaves", sr_buf_text(&text));
-	sr_buf_free(&text);
-	return SR_E_DATA;
-}
-
-/* All runs into `out`. */
-static enum sr_status merge_runs(struct merge *m, uint64_t *out, struct sr_err *err)
+/* All runs into m->out. */
+static enum sr_status merge_runs(struct merge *m, struct sr_err *err)
 {
 	struct sr_buf last = {0};
-	enum sr_status rc = SR_OK;
+	enum sr_status rc = open_runs(m, err);
 
-	for (size_t i = 0; m->heaped; i++) {
+	for (size_t i = 0; rc == SR_OK && m->heaped; i++) {
 		struct run *run = &m->runs[m->heap[0]];
 
-		if (i && sr_bytes_eq(sr_buf_view(&last), sr_buf_view(&run->path))) {
-			rc = two_of_one(sr_buf_view(&last), err);
+		if (i && sr_bytes_eq(sr_buf_view(&last), run->path)) {
+			rc = two_of_one(run->path, err);
 			break;
 		}
 		sr_buf_clear(&last);
-		sr_buf_bytes(&last, sr_buf_view(&run->path));
-		out[i] = m->sorted[run->next++];
-		if (run->next == run->end)
+		sr_buf_bytes(&last, run->path);
+		rc = move_head(m, run, err);
+		if (rc == SR_OK && run->next < run->end)
+			rc = load_head(m, run, err);
+		else if (rc == SR_OK)
 			m->heap[0] = m->heap[--m->heaped];
-		else if ((rc = load_head(m, run, err)))
-			break;
-		heap_sink(m, 0);
+		if (rc == SR_OK)
+			heap_sink(m, 0);
 	}
 	sr_buf_free(&last);
 	return rc;
@@ -432,27 +486,34 @@ static enum sr_status is_sorted(struct sr_leaves *l, bool *yes, struct sr_err *e
 	return rc;
 }
 
+static void swap(struct sr_leaves *a, struct sr_leaves *b)
+{
+	struct sr_leaves was = *a;
+
+	*a = *b;
+	*b = was;
+}
+
 enum sr_status sr_leaves_sort(struct sr_leaves *l, struct sr_err *err)
 {
-	struct merge m = {.l = l};
-	uint64_t *out;
+	struct merge m = {0};
 	bool sorted;
 	enum sr_status rc = is_sorted(l, &sorted, err);
 
 	if (rc || sorted)
 		return rc;
-	m.sorted = sr_alloc(l->n * sizeof(*m.sorted));
-	out = sr_alloc(l->n * sizeof(*out));
-	rc = make_runs(&m, err);
+	m.from = sr_leaves_new(l->dir);
+	m.out = sr_leaves_new(l->dir);
+	rc = make_runs(l, &m, err);
+	if (!rc && m.n > 1)
+		rc = merge_runs(&m, err);
 	if (!rc)
-		rc = merge_runs(&m, out, err);
-	if (!rc)
-		memcpy(l->at, out, l->n * sizeof(*out));
+		swap(l, m.n > 1 ? m.out : m.from);
 	for (size_t i = 0; i < m.n; i++)
-		sr_buf_free(&m.runs[i].path);
+		sr_buf_free(&m.runs[i].own.window);
 	free(m.runs);
 	free(m.heap);
-	free(m.sorted);
-	free(out);
+	sr_leaves_free(m.from);
+	sr_leaves_free(m.out);
 	return rc;
 }

@@ -362,7 +362,7 @@ static void with_dir(void (*run)(const char *dir))
 
 static void sort_spilled(const char *dir)
 {
-	fill_and_sort(dir, 100003); /* 8 MiB and three runs; a prime, so that names differ */
+	fill_and_sort(dir, 300007); /* some runs; a prime, so that names differ */
 }
 
 static void test_sort(void **state)
@@ -371,6 +371,7 @@ static void test_sort(void **state)
 	fill_and_sort(NULL, 0);
 	fill_and_sort(NULL, 1);
 	fill_and_sort(NULL, 2003);
+	fill_and_sort(NULL, 200003);
 	with_dir(sort_spilled);
 }
 
@@ -379,11 +380,11 @@ static void two_of_one(const char *dir)
 	struct sr_leaves *l = sr_leaves_new(dir);
 	struct sr_err err;
 
-	for (size_t i = 0; i < 60000; i++)
-		add_nth(l, i, 59999); /* the last has the path of the first, a run away */
+	for (size_t i = 0; i < 200004; i++)
+		add_nth(l, i, 200003); /* the last has the path of the first, a run away */
 	assert_int_equal(sr_leaves_sort(l, &err), SR_E_DATA);
 	assert_non_null(strstr(err.text, "prefix%0000000000"));
-	for (size_t i = 0; i < 60000; i++)
+	for (size_t i = 0; i < 200004; i++)
 		assert_nth(l, i, i);
 	sr_leaves_free(l);
 }
