@@ -160,6 +160,24 @@ void sr_key_encode(struct sr_buf *out, const struct sr_value *values, size_t n)
 		value_encode(out, &values[i]);
 }
 
+enum sr_status sr_key_check(struct sr_bytes in, struct sr_err *err)
+{
+	struct sr_reader r = sr_reader(in);
+	size_t count;
+	enum sr_status st = count_decode(&r, KEY_VALUE_LEAST, &count, err);
+
+	for (size_t i = 0; st == SR_OK && i < count; i++) {
+		struct sr_value v;
+
+		st = value_decode(&r, &v, err);
+	}
+	if (st == SR_OK && !sr_read_done(&r))
+		st = sr_err_set(err, SR_E_DATA, "%zu bytes are left over", sr_read_left(&r));
+	if (st != SR_OK)
+		sr_err_context(err, "key");
+	return st;
+}
+
 enum sr_status sr_key_decode(struct sr_bytes in, struct sr_value **values, size_t *n, struct sr_err *err)
 {
 	struct sr_reader r = sr_reader(in);

@@ -39,6 +39,8 @@ SR_MUST enum sr_status sr_record_decode(struct sr_bytes in, struct sr_column **c
 SR_MUST bool sr_record_merge(struct sr_bytes base, struct sr_bytes local, struct sr_bytes remote, struct sr_buf *out);
 
 void sr_key_encode(struct sr_buf *out, const struct sr_value *values, size_t n);
+/* Does it decode? */
+SR_MUST enum sr_status sr_key_check(struct sr_bytes in, struct sr_err *err);
 SR_MUST enum sr_status sr_key_decode(struct sr_bytes in, struct sr_value **values, size_t *n, struct sr_err *err);
 
 /* Human text of a key: its values joined by ',', each percent-encoded (text and blob bytes; integers and reals in

@@ -231,7 +231,9 @@ static uint64_t read_be(struct sr_reader *r, unsigned bytes)
 
 uint8_t sr_read_byte(struct sr_reader *r)
 {
-	return (uint8_t)read_be(r, 1);
+	const uint8_t *at = take(r, 1);
+
+	return at ? *at : 0;
 }
 
 uint16_t sr_read_be16(struct sr_reader *r)
@@ -253,6 +255,8 @@ uint64_t sr_read_varint(struct sr_reader *r)
 {
 	uint64_t v = 0;
 
+	if (!r->bad && r->pos < r->in.len && r->in.at[r->pos] < 0x80) /* nearly all of them */
+		return r->in.at[r->pos++];
 	for (unsigned shift = 0; shift < 64; shift += 7) {
 		uint8_t byte = sr_read_byte(r);
 

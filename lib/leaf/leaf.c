@@ -259,9 +259,7 @@ static bool starts(struct sr_bytes name, const char *with)
 static enum sr_status check_row_path(struct sr_bytes path, struct sr_err *err)
 {
 	struct sr_bytes key = path, table;
-	struct sr_value *values = NULL;
-	struct sr_err why = {0};
-	size_t n;
+	struct sr_err why;
 
 	if (sr_path_is_schema(SR_KIND_DATABASE, path))
 		return SR_OK;
@@ -270,10 +268,7 @@ static enum sr_status check_row_path(struct sr_bytes path, struct sr_err *err)
 		return path_fault(err, path, "a table without a name");
 	if (starts(table, "sqlite_") || starts(table, "_sameroot_"))
 		return path_fault(err, path, "a reserved table");
-	if (key.at && sr_key_decode(key, &values, &n, &why))
-		return path_fault(err, path, why.text);
-	free(values);
-	return SR_OK;
+	return key.at && sr_key_check(key, &why) ? path_fault(err, path, why.text) : SR_OK;
 }
 
 enum sr_status sr_leaf_path_check(uint8_t store_kind, struct sr_bytes path, struct sr_err *err)
