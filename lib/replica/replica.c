@@ -988,8 +988,8 @@ static enum sr_status edit_map_locked(struct sr_replica *r, uint8_t kind, struct
 static enum sr_status take_row(struct sr_replica *r, struct sr_replica_store *s, const struct sr_leaf *leaf, enum sr_take_what what,
 			       uint64_t epoch, uint64_t seq, struct sr_err *err)
 {
-	struct sr_leaf_row row;
-	enum sr_status rc = sr_state_leaf(r->state, &s->row, leaf->path, &row, err);
+	struct sr_leaf_row row = {0};
+	enum sr_status rc = what == SR_TAKE_LOCAL ? sr_state_leaf(r->state, &s->row, leaf->path, &row, err) : SR_OK; /* else nothing of it stays */
 
 	if (rc != SR_OK)
 		return rc;

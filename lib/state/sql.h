@@ -29,6 +29,7 @@
 	  "INSERT INTO leaf (store, " SR_LEAF_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (store, path) DO UPDATE SET " \
 	  "local = excluded.local, signature = excluded.signature, base_state = excluded.base_state, base = excluded.base, " \
 	  "epoch = excluded.epoch, seq = excluded.seq") \
+	X(LEAF_AGREE, "leaf: agree", "UPDATE leaf SET base_state = 3, base = NULL, epoch = ?, seq = ? WHERE store = ? AND path = ? AND local = ?") \
 	X(LEAF_DROP, "leaf: drop", "DELETE FROM leaf WHERE store = ? AND path = ?") \
 	X(LEAF_SIGN, "leaf: sign", "UPDATE leaf SET signature = ? WHERE store = ? AND path = ? AND local IS NOT NULL") \
 	X(LEAF_EACH, "leaf: list", "SELECT " SR_LEAF_COLUMNS " FROM leaf WHERE store = ? ORDER BY path") \

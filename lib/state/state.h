@@ -88,6 +88,9 @@ SR_MUST enum sr_status sr_state_leaf(struct sr_state *s, const struct sr_store_r
  * when sr_state_store_put writes a date that passes its own.  Stored compactly: a known base equal to local costs nothing. */
 SR_MUST enum sr_status sr_state_leaf_put(struct sr_state *s, const struct sr_store_row *st, const struct sr_leaf_row *row,
 					 struct sr_err *err);
+/* base := `version`, known, where that is what is here; *done false: it is not, and nothing was written.  One statement for the row of almost every leaf. */
+SR_MUST enum sr_status sr_state_leaf_agree(struct sr_state *s, const struct sr_store_row *st, struct sr_bytes path, const struct sr_version *version,
+					   uint64_t epoch, uint64_t seq, bool *done, struct sr_err *err);
 /* A signature alone; a leaf that is not here stays so. */
 SR_MUST enum sr_status sr_state_leaf_sign(struct sr_state *s, const struct sr_store_row *st, struct sr_bytes path, uint64_t signature,
 					  struct sr_err *err);

@@ -111,6 +111,24 @@ enum sr_status sr_state_leaf_put(struct sr_state *s, const struct sr_store_row *
 	return sr_ask_run(&q, err);
 }
 
+enum sr_status sr_state_leaf_agree(struct sr_state *s, const struct sr_store_row *st, struct sr_bytes path, const struct sr_version *version,
+				   uint64_t epoch, uint64_t seq, bool *done, struct sr_err *err)
+{
+	struct sr_buf *local = &s->pack[0];
+	struct sr_ask q = sr_ask(s, SR_SQL_LEAF_AGREE);
+	enum sr_status status;
+
+	sr_version_pack(local, version);
+	sr_give_u64(&q, epoch);
+	sr_give_u64(&q, seq);
+	sr_give_i64(&q, st->id);
+	sr_give_bytes(&q, path);
+	sr_give_version(&q, local);
+	status = sr_ask_run(&q, err);
+	*done = status == SR_OK && sqlite3_changes(s->db) > 0;
+	return status;
+}
+
 enum sr_status sr_state_leaf_sign(struct sr_state *s, const struct sr_store_row *st, struct sr_bytes path, uint64_t signature,
 				  struct sr_err *err)
 {

@@ -264,12 +264,17 @@ enum sr_status sr_sync_set_bases(struct sr_sync *s, size_t i, struct sr_leaves *
 	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(leaves); k++) {
 		struct sr_leaf_row row;
 		struct sr_leaf leaf;
+		bool done;
 
 		rc = sr_leaves_at(leaves, k, &leaf, err);
 		if (rc != SR_OK || sr_path_is_schema(st->kind, leaf.path) || reshapes(&leaf) ||
 		    refused(but, st->name, leaf.path))
 			continue;
-		rc = sr_state_leaf(s->r->state, &st->row, leaf.path, &row, err);
+		rc = sr_state_leaf_agree(s->r->state, &st->row, leaf.path, &leaf.to, epoch, seq, &done, err);
+		if (rc == SR_OK && done)
+			continue;
+		if (rc == SR_OK)
+			rc = sr_state_leaf(s->r->state, &st->row, leaf.path, &row, err);
 		if (rc != SR_OK)
 			break;
 		row.path = leaf.path;

@@ -647,6 +647,37 @@ static void test_leaf_sign(void **state)
 	assert_int_equal(ask_number(f, "SELECT count(*) FROM leaf"), 2);
 }
 
+static bool agrees(struct fixture *f, const struct sr_store_row *st, struct sr_bytes path, const struct sr_version *version)
+{
+	bool done = false;
+
+	OK(sr_state_leaf_agree(f->s, st, path, version, 3, 9, &done, &f->err));
+	return done;
+}
+
+static void test_leaf_agree(void **state)
+{
+	struct fixture *f = *state;
+	struct sr_store_row st = some_store(f, true);
+	struct sr_version v = file_version(1), w = file_version(2);
+	struct sr_leaf_row row;
+
+	put(f, &st, "a", v, SR_BASE_UNKNOWN, none);
+	put(f, &st, "edited", w, SR_BASE_KNOWN, v);
+	put(f, &st, "gone", none, SR_BASE_KNOWN, v);
+	assert_true(agrees(f, &st, LIT("a"), &v));
+	assert_false(agrees(f, &st, LIT("edited"), &v));
+	assert_false(agrees(f, &st, LIT("gone"), &none));
+	assert_false(agrees(f, &st, LIT("absent"), &v));
+	OK(sr_state_leaf(f->s, &st, LIT("a"), &row, &f->err));
+	assert_int_equal(row.base_state, SR_BASE_KNOWN);
+	assert_true(same_version(&row.base, &v) && same_version(&row.local, &v));
+	assert_true(row.epoch == 3 && row.seq == 9);
+	OK(sr_state_leaf(f->s, &st, LIT("edited"), &row, &f->err));
+	assert_true(same_version(&row.base, &v) && same_version(&row.local, &w));
+	assert_int_equal(ask_number(f, "SELECT count(*) FROM leaf WHERE base_state = 3"), 1);
+}
+
 struct seen {
 	struct fixture *f;
 	const struct sr_store_row *st;
@@ -1196,7 +1227,7 @@ int main(void)
 		TEST(test_empty_file),   TEST(test_steps),        TEST(test_kill_in_step), TEST(test_reader),
 		TEST(test_full),         TEST(test_meta),         TEST(test_store),        TEST(test_leaf),
 		TEST(test_leaf_removed),
-		TEST(test_leaf_late_absence), TEST(test_leaf_sign),    TEST(test_leaves),       TEST(test_forget_as_hint),
+		TEST(test_leaf_late_absence), TEST(test_leaf_sign),    TEST(test_leaf_agree), TEST(test_leaves),       TEST(test_forget_as_hint),
 		TEST(test_forget),       TEST(test_intents),      TEST(test_outbox),       TEST(test_given_up),      TEST(test_roots),
 		TEST(test_journal),      TEST(test_journal_trim), TEST(test_deleted),
 		TEST(test_deleted_trim), TEST(test_push_result),  TEST(test_webservers),   TEST(test_damaged),
