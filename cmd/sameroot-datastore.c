@@ -1,10 +1,13 @@
 /* sameroot-datastore - the datastore daemon: arguments, configuration, signals, exit codes. */
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "lib/admin/cli.h"
 #include "lib/admin/confine.h"
 #include "lib/admin/signals.h"
+#include "lib/base/log.h"
 #include "lib/base/notify.h"
 #include "lib/datastore/datastore.h"
 
@@ -97,10 +100,44 @@ static enum sr_status serve(struct running *r, const sigset_t *set, struct sr_er
 	return rc == SR_OK ? wait_for_end(d, r->shutdown, err) : rc;
 }
 
+/* From its opening to its end. */
+static enum sr_status live(struct running *r, const struct sr_config *config, const sigset_t *set, struct sr_err *err)
+{
+	enum sr_status rc = sr_datastore_open(&r->datastore, config, err);
+
+	if (rc == SR_OK)
+		rc = serve(r, set, err);
+	sr_signals_mute(r->signals);
+	sr_datastore_close(r->datastore);
+	sr_signals_stop(r->signals);
+	r->datastore = NULL;
+	r->signals = NULL;
+	return rc;
+}
+
+/* The disk is full, and nothing can be done without it: once in a while it is tried anew.  False: a signal ends it. */
+static bool wait_for_room(const sigset_t *set, const struct sr_err *err, char told[sizeof err->text])
+{
+	static const struct timespec rest = {.tv_sec = LOOK_MS / 1000};
+	int sig;
+
+	if (strcmp(err->text, told) != 0)
+		sr_error("%s; it goes on by itself when there is room", err->text);
+	memcpy(told, err->text, sizeof err->text);
+	sr_notify_ready(); /* or it would be taken for one that hangs */
+	sr_notify_status("no room: %s", err->text);
+	do {
+		sig = sigtimedwait(set, NULL, &rest);
+	} while (sig == SIGHUP || sig == SIGUSR1 || (sig < 0 && errno == EINTR));
+	return sig < 0;
+}
+
 static int run(const struct sr_config *config)
 {
 	struct running r = {0};
 	struct sr_err err = {0};
+	char told[sizeof err.text] = "";
+	enum sr_status rc;
 	sigset_t set;
 	int status = 0;
 
@@ -109,11 +146,12 @@ static int run(const struct sr_config *config)
 	r.shutdown = sr_shutdown_new(config, "datastore");
 	sr_shutdown_set_spawner(r.shutdown, r.confinement.spawner);
 	sr_cli_block_signals(&set);
-	if (sr_datastore_open(&r.datastore, config, &err) != SR_OK || serve(&r, &set, &err) != SR_OK)
+	do {
+		err = (struct sr_err){0};
+		rc = live(&r, config, &set, &err);
+	} while (rc == SR_E_FULL && !sr_shutdown_wait(r.shutdown, 0) && wait_for_room(&set, &err, told));
+	if (rc != SR_OK && rc != SR_E_FULL)
 		status = sr_cli_fail(&cli, &err);
-	sr_signals_mute(r.signals);
-	sr_datastore_close(r.datastore);
-	sr_signals_stop(r.signals);
 	sr_shutdown_free(r.shutdown);
 	sr_confine_end(&r.confinement);
 	return status;

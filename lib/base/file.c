@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum sr_status sr_file_parents(const char *path, struct sr_err *err)
@@ -126,4 +127,13 @@ enum sr_status sr_file_tmp_dir(char **out, const char *name, struct sr_err *err)
 	rc = sr_err_sys(err, SR_E_IO, "%s", path);
 	free(path);
 	return rc;
+}
+
+enum sr_status sr_file_room(const char *dir, uint64_t bytes, struct sr_err *err)
+{
+	struct statvfs fs;
+
+	if (statvfs(dir, &fs) || !fs.f_blocks || (uint64_t)fs.f_bavail * fs.f_frsize >= bytes)
+		return SR_OK;
+	return sr_err_set(err, SR_E_FULL, "%s: %s: less than %llu KiB are free there", dir, strerror(ENOSPC), (unsigned long long)(bytes + 1023) / 1024);
 }

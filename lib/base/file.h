@@ -24,6 +24,9 @@ int sr_file_unlinked(const char *dir);
 /* Of a file's times, which reach further than our numbers: ns since 1970; before September 1677 and after April 2262 the first and the last that there is. */
 int64_t sr_file_ns(int64_t seconds, int64_t ns);
 
+/* SR_E_FULL: on the file system of `dir` there are not so many bytes left for us.  One that cannot be asked is taken to have room: who writes will see. */
+SR_MUST enum sr_status sr_file_room(const char *dir, uint64_t bytes, struct sr_err *err);
+
 /* $TMPDIR, or /tmp if that is not set or empty.  VALID UNTIL the environment changes. */
 const char *sr_file_tmp(void);
 /* A new directory NAME.XXXXXX there (0700).  *out is its path, OWNED BY CALLER (free), who removes the directory.  SR_E_IO. */

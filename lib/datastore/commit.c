@@ -711,6 +711,10 @@ enum sr_status sr_ds_commit(struct sr_ds_push *p, struct sr_err *err)
 		return rc;
 	if (!sr_datastore_ready(p->d, why))
 		return sr_err_set(err, SR_E_UNAVAILABLE, "%s", why);
+	rc = sr_ds_room(p->d, p->leaves, err);
+	p->no_room = rc != SR_OK;
+	if (p->no_room)
+		return rc;
 	for (int round = 0; round < SR_DS_ROUNDS; round++) {
 		size_t refused = 0;
 

@@ -183,6 +183,24 @@ static enum sr_status scan_all(struct sr_datastore *d, struct sr_err *err)
 	return sr_ds_advance(d, err);
 }
 
+/* A full disk keeps nobody from it: who asks falls back on the configuration. */
+static enum sr_status write_address(struct sr_datastore *d, struct sr_err *err)
+{
+	enum sr_status rc =
+		d->addressed ? SR_OK : sr_address_write(d->config->datastore_state_directory, d->certificate != NULL, sr_server_address(d->server), err);
+
+	d->addressed |= rc == SR_OK;
+	return rc == SR_E_FULL ? SR_OK : rc;
+}
+
+/* What was committed last is served, and nothing is taken, until there is room. */
+static enum sr_status serve_only(struct sr_datastore *d, const struct sr_err *full)
+{
+	sr_ds_publish(d);
+	say_ready(d);
+	return full->code;
+}
+
 static enum sr_status turn(struct sr_datastore *d, struct sr_err *err)
 {
 	enum sr_status rc = know_ourselves(d, err);
@@ -193,6 +211,10 @@ static enum sr_status turn(struct sr_datastore *d, struct sr_err *err)
 			sr_ds_not_ready(d, err->text);
 		return rc;
 	}
+	if (sr_ds_room(d, 0, err) != SR_OK)
+		return serve_only(d, err);
+	if (d->server)
+		(void)!write_address(d, NULL);
 	rc = scan_all(d, err);
 	sr_ledger_settle(d->ledger, NULL, SR_WAY_RECEIVE);
 	if (rc == SR_OK && d->scan_approved)
@@ -560,7 +582,7 @@ enum sr_status sr_datastore_listen(struct sr_datastore *d, struct sr_err *err)
 	pthread_mutex_unlock(&d->writer);
 	if (d->shutdown)
 		sr_shutdown_attach(d->shutdown, d->balance, server, &steps, d);
-	return sr_address_write(d->config->datastore_state_directory, d->certificate != NULL, sr_server_address(server), err);
+	return write_address(d, err);
 }
 
 const char *sr_datastore_address(const struct sr_datastore *d)

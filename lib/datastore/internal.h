@@ -205,6 +205,7 @@ struct sr_datastore {
 	int64_t unfounded_ms; /* since when */
 	char why[256];
 	struct sr_err broken;     /* code SR_OK: it is not */
+	bool addressed;           /* where we listen is written down */
 	char full[256];           /* why the disk refused what a webserver sent last; sr_ds_full */
 	int64_t full_ms, full_ticks; /* the first of them, and that one */
 	uint64_t room;            /* bytes in memory of large rows that are on their way here */
@@ -340,6 +341,9 @@ void sr_ds_make_room(struct sr_datastore *d, const struct sr_err *full);
 /* NULL: nothing was refused for the disk within three intervals, or a push went through since.  Face held. */
 const char *sr_ds_full(const struct sr_datastore *d);
 void sr_ds_had_room(struct sr_datastore *d); /* a push went through */
+/* Is there room in the state directory for what a commit of so many leaves writes there?  It is asked before anything is touched: a state.db that cannot
+ * follow what went into the stores ends the daemon.  SR_E_FULL: it is noted. */
+SR_MUST enum sr_status sr_ds_room(struct sr_datastore *d, uint64_t leaves, struct sr_err *err);
 /* What was replaced since then is kept, as far as the bytes allow. */
 int64_t sr_ds_kept_since_ms(const struct sr_datastore *d);
 /* Tell the quick handlers how much there is. */
@@ -400,6 +404,7 @@ struct sr_ds_push {
 	struct sr_stage *stage; /* of the file being received */
 	bool staged;            /* counted in d->staging */
 	uint64_t room;          /* counted in d->room */
+	bool no_room; /* in the state directory: refused before anything was touched */
 };
 
 void sr_ds_push_init(struct sr_ds_push *p, struct sr_datastore *d);

@@ -315,6 +315,10 @@ static enum sr_status check_early(struct sr_ds_push *p, bool *repeat, struct sr_
 	*repeat = same_uuid(&last, &p->head.id);
 	if (*repeat)
 		return SR_OK;
+	rc = sr_ds_room(d, 0, err);
+	p->no_room = rc != SR_OK;
+	if (p->no_room)
+		return rc;
 	pthread_mutex_lock(&d->writer);
 	rc = sr_ds_chain(p, err);
 	pthread_mutex_unlock(&d->writer);
@@ -375,7 +379,7 @@ enum sr_status sr_ds_push_take(struct sr_ds_push *p, sr_bundle_read_fn *read, vo
 		rc = sr_ds_commit(p, err);
 	if (rc == SR_OK)
 		sr_ds_had_room(p->d);
-	if (rc == SR_E_FULL && !sr_datastore_broken(p->d, NULL)) /* it will come again */
+	if (rc == SR_E_FULL && !p->no_room && !sr_datastore_broken(p->d, NULL)) /* it will come again */
 		sr_ds_make_room(p->d, err);
 	sr_ds_push_end_staging(p);
 	pthread_mutex_unlock(&p->d->writer);

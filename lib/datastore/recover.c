@@ -92,6 +92,8 @@ static enum sr_status recover(struct sr_ds_push *p, struct sr_err *err)
 			rc = sr_err_set(err, SR_E_UNAVAILABLE, "store %s, in which a push was not finished: %s", p->d->r->stores[i].name,
 					p->d->r->stores[i].why);
 		if (rc == SR_OK && found)
+			rc = sr_ds_room(p->d, sr_leaves_count(p->parts[i].go), err);
+		if (rc == SR_OK && found)
 			rc = recover_part(p, i, &any, err);
 		some |= found;
 	}

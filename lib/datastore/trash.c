@@ -20,6 +20,8 @@
 #define FORGET_AT_ONCE 20000     /* entries, while pushes wait */
 #define LOOK_EVERY_MS  60000     /* time passes for what is kept though nothing changes */
 #define DAY_MS         86400000ll
+#define STATE_ROOM     (1u << 20) /* bytes that a commit needs in the state directory ... */
+#define LEAF_ROOM      2048       /* ... and more for each leaf: its row, journal and intent, in the write-ahead log and behind it */
 
 int sr_ds_kept_dir(struct sr_datastore *d, size_t i, bool make)
 {
@@ -182,6 +184,15 @@ void sr_ds_note_full(struct sr_datastore *d, const char *why)
 	pthread_mutex_unlock(&d->face);
 	if (!again)
 		sr_error("what webservers send cannot be taken: %s", why);
+}
+
+enum sr_status sr_ds_room(struct sr_datastore *d, uint64_t leaves, struct sr_err *err)
+{
+	enum sr_status rc = sr_file_room(d->config->datastore_state_directory, STATE_ROOM + leaves * LEAF_ROOM, err);
+
+	if (rc != SR_OK)
+		sr_ds_note_full(d, err->text);
+	return rc;
 }
 
 void sr_ds_make_room(struct sr_datastore *d, const struct sr_err *full)

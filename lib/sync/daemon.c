@@ -232,6 +232,10 @@ enum sr_status sr_sync_daemon_open(struct sr_sync_daemon **out, const struct sr_
 		rc = sr_sync_daemon_listen(d, err);
 	if (rc == SR_OK)
 		rc = sr_address_write(config->state_directory, !config->insecure_disable_https, sr_server_address(d->server), err);
+	if (rc == SR_E_FULL) { /* who asks falls back on the configuration */
+		sr_warn("%s", err->text);
+		rc = SR_OK;
+	}
 	if (rc != SR_OK) {
 		sr_sync_daemon_close(d);
 		return rc;

@@ -1,0 +1,105 @@
+#!/usr/bin/env bats
+# A state directory on a file system that is full: what goes on, what is refused, and that it goes on by itself when there is room.
+
+load lib
+
+small_state() { # NAME KEY SIZE
+	mkdir "$T/small"
+	mount -t tmpfs -o size="$3" none "$T/small" 2>/dev/null || skip 'no mount here'
+	# shellcheck disable=SC2034 # teardown unmounts it
+	MOUNTED=$T/small
+	edit_config "$1" "$2=" "$2=$T/small/state"
+	ln -s "$T/small/state" "$T/$1/state"
+}
+
+fill_up() {
+	dd if=/dev/zero of="$T/small/junk" bs=1k 2>/dev/null || true
+	[ "$(stat -f -c %a "$T/small")" -eq 0 ]
+}
+
+@test "a full state directory of the datastore: it stays, serves and refuses, starts, and goes on when there is room" {
+	small_state datastore Datastore-State-Directory 8m
+	fill A
+	start_datastore
+	rounds A B
+	start_webserver B
+	wait_for 'B is in step' same_content datastore B
+	fill_up
+	echo new >"$T/A/resources/new"
+	sql "$T/A/users.db" "INSERT INTO users(uid, name) VALUES(4711, 'late')"
+	run once A
+	[ "$status" -ne 0 ]
+	grep -q "$T/small/state.*No space left on device" "$T/A.once"
+	says_so() { "$BIN/sameroot" status -c "$T/datastore.conf" 2>&1 | grep -q "$T/small/state: No space left on device"; }
+	wait_for 'its status names the directory' says_so
+	api datastore /metrics >"$T/metrics"
+	grep -q '^sameroot_held 1' "$T/metrics"
+	echo direct >"$T/datastore/resources/direct"
+	sync_now B
+	sync_now B
+	alive "${PID[datastore]}"
+	ready datastore
+	[ "$(root_of datastore)" = "$(root_of B)" ]
+	[ ! -e "$T/B/resources/direct" ]
+	# no room for anything, at all, at the start
+	stop datastore
+	dd if=/dev/zero of="$T/small/junk2" bs=1k 2>/dev/null || true
+	start_datastore
+	sync_now B
+	wait_for 'its status names the directory' says_so
+	run once A
+	grep -q "$T/small/state.*No space left on device" "$T/A.once"
+	rm "$T"/small/junk*
+	wait_for 'what was changed there is taken' test -e "$T/B/resources/direct"
+	rounds A
+	wait_for 'all have all' same_content datastore A B
+	cmp "$T/A/resources/new" "$T/B/resources/new"
+	[ "$(value B "SELECT count(*) FROM users WHERE name = 'late'")" = 1 ]
+	says_it_is_well() { "$BIN/sameroot" status -c "$T/datastore.conf" >/dev/null; }
+	wait_for 'nothing waits' says_it_is_well
+}
+
+@test "a datastore that cannot open its state for want of room waits for it; it can be stopped meanwhile" {
+	small_state datastore Datastore-State-Directory 8m
+	start_datastore
+	rounds A
+	stop datastore # its write-ahead log goes with it
+	fill_up
+	for _ in 1 2; do
+		: >"$T/datastore.log"
+		"$BIN/sameroot-datastore" -c "$T/datastore.conf" </dev/null >>"$T/datastore.log" 2>&1 3>&- &
+		PID[datastore]=$!
+		wait_for 'it says so' grep -q 'No space left on device.*it goes on by itself when there is room' "$T/datastore.log"
+		run ready datastore
+		[ "$status" -ne 0 ]
+		[[ -e $T/stopped ]] || stop datastore
+		touch "$T/stopped"
+	done
+	rm "$T/small/junk"
+	wait_for 'it goes on' ready datastore
+	rounds A B
+	assert_same
+}
+
+@test "a full state directory of a webserver: it stays, starts, and what was changed meanwhile goes through when there is room" {
+	small_state A State-Directory 8m
+	fill A
+	start_datastore
+	start_webserver A B
+	wait_for 'both have it' same_content datastore A B
+	fill_up
+	echo new >"$T/A/resources/new"
+	echo other >"$T/B/resources/other"
+	wait_for 'B is heard' test -e "$T/datastore/resources/other"
+	says_so() { "$BIN/sameroot" status -c "$T/A.conf" 2>&1 | grep -q 'No space left on device'; }
+	wait_for 'its status says why' says_so
+	alive "${PID[A]}"
+	stop A
+	dd if=/dev/zero of="$T/small/junk2" bs=1k 2>/dev/null || true
+	start_webserver A
+	wait_for 'its log says why' grep -q 'No space left on device' "$T/A.log"
+	rm "$T"/small/junk*
+	wait_for 'all have all' same_content datastore A B
+	[ "$(<"$T/B/resources/new")" = new ]
+	[ "$(<"$T/A/resources/other")" = other ]
+}
