@@ -16,7 +16,7 @@ compare() { # TITLE FILE...: that part of the page is these rows
 }
 
 @test "what hostile webservers and clients send to a datastore, and what comes of it, is what HOSTILE.md says" {
-	write_config datastore Client-Timeout=2 Max-Webservers=6 Max-Leaves=1000 Max-Push-Bytes=67108864
+	write_config datastore Client-Timeout=2 Max-Connections=64 Max-Webservers=6 Max-Leaves=1000 Max-Push-Bytes=67108864
 	fill A
 	head -c 32M /dev/zero >"$T/A/resources/big"
 	start_datastore

@@ -119,11 +119,11 @@ def raw(data, size=None):
     return s
 
 
-def ends(s):
-    """What comes until the other side closes it: the first line, or that."""
+def ends(s, enough=None):
+    """What comes until the other side closes it, or is enough: the first line, or that."""
     data = b""
     try:
-        while part := s.recv(65536):
+        while (enough is None or len(data) < enough) and (part := s.recv(65536)):
             data += part
     except ConnectionResetError:
         pass
@@ -488,6 +488,77 @@ for i in range(9):
     if answer[0] != 204:
         break
 say("more webservers than there is room for", words(*answer), "`PUT /api/webservers/ID`")
+
+# --- waiting for news --------------------------------------------------------------------------------------------------------------------
+
+section("Waiting", "`GET /api/tree`")
+
+
+def etag():
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    c.request("GET", "/api/tree", headers=AUTH)
+    answer = c.getresponse()
+    answer.read()
+    c.close()
+    return answer.getheader("ETag")
+
+
+def parked():
+    """Or None, as long as there is no place to ask at."""
+    found = re.search(rb"^sameroot_http_waiting_requests (\d+)", ask("GET", "/metrics")[1], re.M)
+    return int(found[1]) if found else None
+
+
+def nobody_waits():
+    end = time.monotonic() + 60
+    while (left := parked()) != 0 and time.monotonic() < end:
+        time.sleep(0.05)
+    return "nobody waits any more" if left == 0 else f"{left} wait"
+
+
+def wait(sent, seconds, match=None):
+    say(sent, words(*ask("GET", f"/api/tree?wait={seconds}", headers=AUTH | {"If-None-Match": match or etag()})))
+
+
+def waits(n):
+    return (f"GET /api/tree?wait=3600 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\nIf-None-Match: {etag()}\r\n\r\n" * n).encode()
+
+
+def tries(data):
+    try:
+        return raw(data)
+    except OSError:
+        return None  # closed for others
+
+
+def from_elsewhere():
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=("127.0.0.2", 0))
+    c.request("GET", "/api/tree", headers=AUTH)
+    answer = c.getresponse()
+    return words(answer.status, answer.read())
+
+
+def flood(sent, connections, each, read):
+    """How many of them find a place is nobody's business; that others do is."""
+    asked = waits(each)
+    crowd = [s for s in (tries(asked) for _ in range(connections)) if s]
+    meanwhile = from_elsewhere()
+    got = {ends(s, enough=1).split(" ")[1:2] == ["304"] for s in crowd if read}
+    for s in crowd:
+        s.close()
+    say(sent, "; ".join(["304 for some"] * (True in got) + [f"a check-in from elsewhere meanwhile: {meanwhile}", nobody_waits()]))
+
+
+for text, seconds in ("-1 s", "-1"), ("no number", ""), ("a number and more", "1x"), ("1.5 s", "1.5"), ("hexadecimal", "0x10"):
+    wait("a wait of " + text, seconds)
+wait("a wait of an hour, with an interval of 1 s", "3600")
+wait("a wait of 2^64 s", str(1 << 64))
+wait("a wait of 10^400 s", "1" + "0" * 400)
+wait("a wait of an hour, with a root that never was", "3600", '"' + "0" * 32 + '"')
+wait("a wait of an hour, with what is no root", "3600", "*\x7f\"x")
+flood("300 connections that wait, with one secret", 300, 1, True)
+flood("100 connections that wait 100 times each", 100, 100, True)
+flood("300 connections that wait and are closed", 300, 1, False)
 
 # --- HTTP itself -----------------------------------------------------------------------------------------------------------------------
 
