@@ -207,6 +207,24 @@ lose_datastore() {
 	check_databases
 }
 
+@test "of equal rows a source gives no more than Max-Leaves" {
+	fill A
+	sql "$T/A/webstore.db" "CREATE TABLE log(what TEXT)"
+	sql "$T/A/webstore.db" "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1001) INSERT INTO log SELECT 'equal' FROM n"
+	start_datastore
+	start_webserver A
+	wait_same datastore A
+	stop datastore
+	lose_stores
+	sed 's/^\[global\]$/&\nMax-Leaves=1000/' "$T/datastore.conf" >"$T/few.conf"
+	restore datastore -c "$T/few.conf" --yes --from "${URL[A]}"
+	[ "$status" -ne 0 ]
+	[[ $output == *'equal rows: more than Max-Leaves, 1000 rows'* ]]
+	[ ! -e "$T/datastore/webstore.db" ]
+	datastore_from --from "${URL[A]}"
+	[ "$(sql "$T/datastore/webstore.db" "SELECT count(*) FROM log")" -eq 1001 ]
+}
+
 @test "from files: a live webserver's own, one store of several; damaged ones are refused" {
 	fill A
 	start_all
