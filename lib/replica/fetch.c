@@ -10,6 +10,7 @@
 #include "lib/replica/wire.h"
 
 #define FRAME_MAX (1u << 30) /* of one row; SQLite's own limit on a row is about this */
+#define FRAME_TOP (128u << 10) /* of a frame without its record: its path, and what else is told of it */
 #define CHUNK     65536
 
 /* --- the walk ------------------------------------------------------------------------------------------------------------- */
@@ -95,6 +96,30 @@ static enum sr_status read_stream(void *ctx, void *at, size_t n, size_t *got, st
 	return sr_stream_read(ctx, at, n, got, err);
 }
 
+/* The largest row that was asked for says how long a frame may be.  Of equal rows, and of a schema, no one knows before. */
+static enum sr_status frame_most(struct sr_bytes wanted, uint64_t *most, struct sr_err *err)
+{
+	struct sr_reader in = sr_reader(wanted);
+	enum sr_status rc = SR_OK;
+	uint64_t row = 0;
+
+	while (rc == SR_OK && sr_read_left(&in)) {
+		struct sr_leaf leaf;
+		char *store = NULL;
+
+		rc = sr_wanted_next(&in, &store, &leaf, err);
+		free(store);
+		if (rc != SR_OK || leaf.to.kind == SR_KIND_FILE || leaf.to.kind == SR_KIND_DIR)
+			continue;
+		if (leaf.to.kind != SR_KIND_ROW || sr_path_is_bag(leaf.path))
+			row = FRAME_MAX;
+		else if (leaf.to.bytes > row)
+			row = leaf.to.bytes;
+	}
+	*most = FRAME_TOP + (row < FRAME_MAX ? row : FRAME_MAX);
+	return rc;
+}
+
 enum sr_status sr_fetch_bundle(struct sr_client *client, const struct sr_tree_key *key, const struct sr_hash *root, struct sr_bytes wanted,
 			       uint64_t n, uint64_t bytes, const struct sr_bundle_sink *sink, struct sr_err *err)
 {
@@ -102,12 +127,14 @@ enum sr_status sr_fetch_bundle(struct sr_client *client, const struct sr_tree_ke
 	const char *headers[] = {header, NULL};
 	struct sr_call call = {.method = "POST", .target = "/api/bundle", .headers = headers, .body = wanted};
 	struct sr_bundle_limits limits = {
-		.bytes = bytes + n * (SR_PATH_MAX + 4096) + FRAME_MAX, .leaves = n, .file = UINT64_MAX / 2, .frame = FRAME_MAX};
+		.bytes = bytes + n * (SR_PATH_MAX + 4096) + FRAME_MAX, .leaves = n, .file = UINT64_MAX / 2};
 	struct sr_answer answer = {0};
 	struct sr_stream *stream = NULL;
 	struct sr_bundle_reader *reader = NULL;
-	enum sr_status rc;
+	enum sr_status rc = frame_most(wanted, &limits.frame, err);
 
+	if (rc != SR_OK)
+		return rc;
 	sr_hash_text(text, root);
 	snprintf(header, sizeof header, SR_HEADER_ROOT ": %s", text);
 	rc = sr_client_open(client, &call, &answer, &stream, err);

@@ -13,7 +13,8 @@
 #include "lib/base/log.h"
 #include "lib/sync/internal.h"
 
-#define MOST_ANSWER (1u << 30) /* bytes: it may name every leaf of a push */
+#define ANSWER_HEAD (1u << 20) /* bytes of an answer to a push without what it refuses ... */
+#define ANSWER_LEAF 256        /* ... and of a leaf that it refuses, without the names: a name's byte is 6 at most, a path's 3 */
 #define SMALL       (64u << 10) /* bytes of a push that is sent in one piece */
 #define LEAF_MOST   512         /* of a leaf in a bundle, but for its path and content */
 
@@ -56,6 +57,20 @@ static enum sr_status whole_write(void *ctx, const void *at, size_t n, struct sr
 	(void)err;
 	sr_buf_add(&b->whole, at, n);
 	return SR_OK;
+}
+
+/* What an answer that refuses each of them may take more. */
+static enum sr_status add_answer_room(const char *store, struct sr_leaves *leaves, size_t *room, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+	struct sr_leaf leaf;
+
+	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(leaves); k++) {
+		rc = sr_leaves_at(leaves, k, &leaf, err);
+		if (rc == SR_OK)
+			*room += ANSWER_LEAF + 6 * strlen(store) + 3 * leaf.path.len;
+	}
+	return rc;
 }
 
 static uint64_t bytes_of(const struct sr_leaf *leaf)
@@ -156,6 +171,17 @@ static enum sr_status read_body(void *ctx, void *at, size_t n, size_t *got, stru
 	return SR_OK; /* a bundle that the writer broke off has no end marker: the datastore refuses it */
 }
 
+static enum sr_status push_room(const struct sr_sync *s, size_t *room, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	*room = ANSWER_HEAD;
+	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++)
+		if (s->plans[i].push)
+			rc = add_answer_room(s->r->stores[i].name, s->plans[i].push, room, err);
+	return rc;
+}
+
 static bool is_small(const struct sr_sync *s)
 {
 	uint64_t bytes = 0;
@@ -185,9 +211,11 @@ static enum sr_status read_whole(void *ctx, void *at, size_t n, size_t *got, str
 static enum sr_status send_small(struct sr_sync *s, const char *head, struct sr_answer *answer, struct sr_err *err)
 {
 	struct body b = {.s = s, .head = head, .small = true};
-	struct sr_call call = {.method = "POST", .target = "/api/push", .read = read_whole, .read_ctx = &b, .max_answer = MOST_ANSWER, .quiet_s = 300};
-	enum sr_status rc;
+	struct sr_call call = {.method = "POST", .target = "/api/push", .read = read_whole, .read_ctx = &b, .quiet_s = 300};
+	enum sr_status rc = push_room(s, &call.max_answer, err);
 
+	if (rc != SR_OK)
+		return rc;
 	write_bundle(&b);
 	call.length = (int64_t)b.whole.len;
 	rc = b.rc == SR_OK ? sr_client_call(s->client, &call, answer, err) : b.rc;
@@ -200,9 +228,11 @@ static enum sr_status send_small(struct sr_sync *s, const char *head, struct sr_
 static enum sr_status send_streamed(struct sr_sync *s, const char *head, struct sr_answer *answer, struct sr_err *err)
 {
 	struct body b = {.s = s, .head = head};
-	struct sr_call call = {.method = "POST", .target = "/api/push", .read = read_body, .read_ctx = &b, .max_answer = MOST_ANSWER, .quiet_s = 300};
-	enum sr_status rc;
+	struct sr_call call = {.method = "POST", .target = "/api/push", .read = read_body, .read_ctx = &b, .quiet_s = 300};
+	enum sr_status rc = push_room(s, &call.max_answer, err);
 
+	if (rc != SR_OK)
+		return rc;
 	if (pipe(b.pipe) != 0)
 		return sr_err_sys(err, SR_E_IO, "push: pipe");
 	if (pthread_create(&b.thread, NULL, write_body, &b) != 0) {
@@ -355,16 +385,34 @@ static enum sr_status conclude(struct sr_sync *s, const struct sr_outbox *o, con
 
 /* --- settling ------------------------------------------------------------------------------------------------------------------- */
 
+/* What was pushed, and may be refused. */
+static enum sr_status add_outbox_room(struct sr_sync *s, size_t *room, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	for (size_t i = 0; rc == SR_OK && i < s->r->n; i++) {
+		struct sr_leaves *leaves = sr_leaves_new(sr_state_dir(s->r->state));
+
+		rc = sr_state_outbox_leaves(s->r->state, &s->r->stores[i].row, leaves, err);
+		if (rc == SR_OK)
+			rc = add_answer_room(s->r->stores[i].name, leaves, room, err);
+		sr_leaves_free(leaves);
+	}
+	return rc;
+}
+
 /* id NULL: all. */
 static enum sr_status delete_push(struct sr_sync *s, const struct sr_uuid *id, const struct sr_uuid *prev, struct sr_push_answer *out,
 				  struct sr_err *err)
 {
 	char what[SR_UUID_TEXT] = "all", node[SR_UUID_TEXT], last[SR_UUID_TEXT];
 	struct sr_answer answer = {0};
-	struct sr_call call = {.method = "DELETE", .max_answer = MOST_ANSWER};
+	struct sr_call call = {.method = "DELETE", .max_answer = ANSWER_HEAD};
 	char *target;
-	enum sr_status rc;
+	enum sr_status rc = id ? add_outbox_room(s, &call.max_answer, err) : SR_OK;
 
+	if (rc != SR_OK)
+		return rc;
 	if (id)
 		sr_uuid_text(what, id);
 	sr_uuid_text(node, &s->r->node);

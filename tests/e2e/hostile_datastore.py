@@ -683,11 +683,13 @@ files_are("4 GiB of a file that was not asked for", lambda: bundle().out + membe
           + header(b"00000002.data", 1 << 32) + bytes(100000))
 files_are("a symbolic link in its place", lambda: bundle().out + header(b"00000001.leaves", 0, typeflag=b"2", link=b"/etc/passwd") + bytes(1024))
 files_are("a frame of 2^60 bytes", lambda: bundle().out + member(b"00000001.leaves", b"\xff" * 8 + b"\x0f" + b"x" * 99) + bytes(1024))
+files_are("a frame of 1 MiB, of which the file needs none", lambda: bundle().out + member(b"00000001.leaves", varint.write(1 << 20) + b"x" * 99) + bytes(1024))
 files_are("no end", lambda: bundle(file_of()).out)
 twin, other_twin = twins()
 news(twin)
 lie("content that has the unseeded XXH3 of the file, forged", "bundle", real_or(lambda: bundle((*file_of()[:2], other_twin)).whole(), b"resources"))
 rows_are("a row that was not asked for", lambda: bundle(row_leaf(), row_leaf(uid=901)).whole())
+rows_are("a frame of 200 MiB, for a row of some bytes", lambda: bundle().out + member(b"00000001.leaves", varint.write(200 << 20) + b"x" * 99) + bytes(1024))
 rows_are("a row of `sqlite_sequence`", lambda: bundle(row_leaf(table_name=b"sqlite_sequence")).whole())
 rows_are("a row of `_sameroot_meta`", lambda: bundle(row_leaf(table_name=b"_sameroot_meta")).whole())
 rows_are("a record that is not its hash", lambda: bundle(row_leaf(rec=row_of(0))).whole())
@@ -797,6 +799,7 @@ push("500, and it is not done", whole(500, b"oh"))
 push("`ok`, and it is not done", lambda h, body: h.answer(200, forged(body)))
 push("no JSON", bent(lambda data: b"garbage"))
 push("1 MB of `[`", bent(lambda data: b"[" * 1000000))
+push("without end", raw(OK + b"\r\n", b" " * 65536))
 push("half of it", bent(lambda data: data[:len(data) // 2]))
 push("an unknown verdict", answer_edited(verdict="nosuch"))
 push("the answer to another push", answer_edited(id=US))
@@ -814,7 +817,7 @@ push("`cancelled`, again and again", lambda h, body: h.answer(200, forged(body, 
 
 section("Settling a push")
 for sent, what in (("500", whole(500, b"oh")), ("no JSON", bent(lambda data: b"garbage")), ("the answer to another push", answer_edited(id=US)), ("`ok`, and it was not done", answer_edited(verdict="ok")),
-                   ("an unknown verdict", answer_edited(verdict="nosuch"))):
+                   ("without end", raw(OK + b"\r\n", b" " * 65536)), ("an unknown verdict", answer_edited(verdict="nosuch"))):
     write()
     lies["push"] = whole(500, b"oh")
     round_of(victims[-1])
