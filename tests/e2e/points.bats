@@ -1,48 +1,11 @@
 #!/usr/bin/env bats
-# One round with a bit of everything in it, cut short at each of its steps in turn, on each side: afterwards it is whole or not at all.
+# One round with a bit of everything in it, cut short at each of its steps in turn, at the webserver that pushes: afterwards it is whole or not at all.
 
-# shellcheck disable=SC2034 # lib.bash reads them
+# shellcheck disable=SC2034,SC2154 # lib.bash reads them; points.bash counts n
 
 load lib
 load interpose
-
-# A's application does a bit of everything.
-busy_day() {
-	sql "$T/A/users.db" "UPDATE users SET email = 'day' WHERE uid = 2; DELETE FROM members WHERE uid = 3;
-		INSERT INTO users VALUES(30, 'Dora', NULL, 0); UPDATE groups SET name = 'x' WHERE gid = 1;
-		UPDATE groups SET name = 'staff' WHERE gid = 2; UPDATE groups SET name = 'guests' WHERE gid = 1"
-	sql "$T/A/webstore.db" "DELETE FROM dashboards WHERE id = 'd-1'; INSERT INTO history VALUES(x'0009', 1, 'day')"
-	echo day >"$T/A/resources/hosts.csv"
-	chmod 600 "$T/A/resources/hosts.csv"
-	rm "$T/A/resources/img/logo"
-	rmdir "$T/A/resources/img" "$T/A/resources/empty"
-	echo now-a-file >"$T/A/resources/img"
-	mkdir -p "$T/A/resources/deep/er"
-	echo day >"$T/A/resources/deep/er/file"
-	snapshot A
-	cp "$T/A.snapshot" "$T/wanted"
-}
-
-crashes() { # COMMAND...: once for each step at which what it starts may crash, $n
-	interpose
-	keep_copy
-	for ((n = 1; n < 300; n++)); do
-		: >"$T/steps"
-		"$@"
-		[ "$(wc -l <"$T/steps")" -ge "$n" ] || break
-		back_to_copy
-	done
-	echo "$n points" >&3
-	[ "$n" -gt 5 ]
-}
-
-as_wanted() {
-	for name in datastore A B; do
-		snapshot $name
-		cmp -s "$T/wanted" "$T/$name.snapshot" || fail "crash at $n: $name differs: $(diff -a "$T/wanted" "$T/$name.snapshot" | head -n 20)" || return 1
-	done
-	[ "$(conflicts A length)$(conflicts B length)$(conflicts datastore length)" = 000 ] || fail "crash at $n: conflicts $(conflicts A)$(conflicts B)$(conflicts datastore)"
-}
+load points
 
 pusher_crashes() {
 	start_datastore
@@ -59,48 +22,4 @@ pusher_crashes() {
 	stop datastore
 	busy_day
 	crashes pusher_crashes
-}
-
-puller_crashes() {
-	start_datastore
-	round_with B CRASH_AT=$n STEPS_TO="$T/steps" || true
-	rounds B || fail "crash at $n" || return 1
-	as_wanted || return 1
-	stop datastore
-}
-
-@test "a pull is whole or not at all wherever the webserver crashes" {
-	fill A
-	start_datastore
-	rounds A B A
-	busy_day
-	rounds A
-	stop datastore
-	crashes puller_crashes
-}
-
-datastore_crashes() {
-	local pid
-	LD_PRELOAD="$PRELOAD" CRASH_AT=$n STEPS_TO="$T/steps" launch datastore "$BIN/sameroot-datastore" -c "$T/datastore.conf" &&
-		DATASTORE_PORT=${URL[datastore]##*:} && once A || true
-	pid=${PID[datastore]:-}
-	if [[ -n $pid ]]; then
-		kill -KILL "$pid" 2>/dev/null || true
-		wait "$pid" 2>/dev/null || true
-		unset "PID[datastore]"
-	fi
-	start_datastore
-	rounds A B || fail "crash at $n" || return 1
-	as_wanted || return 1
-	stop datastore
-}
-
-@test "a push is whole or not at all wherever the datastore crashes" {
-	write_config datastore Sandbox=false # or it could not tell its steps
-	fill A
-	start_datastore
-	rounds A B A
-	stop datastore
-	busy_day
-	crashes datastore_crashes
 }

@@ -6,6 +6,7 @@
 
 load lib
 load interpose
+load review
 
 # --- helpers ------------------------------------------------------------------------------------------------------------
 
@@ -138,33 +139,6 @@ in_sync() {
 	assert_same
 }
 
-@test "a first fill that is interrupted at any point is taken up again" {
-	fill A
-	start_datastore
-	rounds A
-	for ((n = 1; n < 200; n++)); do
-		rm -rf "$T/B" && mkdir "$T/B"
-		round_with B CRASH_AT=$n STEPS_TO="$T/steps" || [ $? = 99 ] || fail "crash at $n: $(<"$T/B.once")"
-		grep -q 'paused' "$T/B.once" && fail "crash at $n: $(<"$T/B.once")"
-		once B || fail "after a crash at step $n: $(<"$T/B.once")"
-		same_content datastore B || fail "after a crash at step $n the content differs"
-		[ "$(wc -l <"$T/steps")" -ge "$n" ] || break
-		: >"$T/steps"
-	done
-	echo "$n points" >&3
-	[ "$n" -gt 10 ]
-}
-
-# A row that stands in the way: A renames Bert to Bob, B adds another Bob; what A has must go back to the datastore's version of its key.
-in_the_way() {
-	fill A
-	start_datastore
-	rounds A B A
-	value B "INSERT INTO users VALUES(20, 'Bob', 'b@example.org', 0)"
-	rounds B
-	value A "UPDATE users SET name = 'Bob' WHERE uid = 2"
-}
-
 @test "a row that was in the way goes back to the datastore's version, and is deleted nowhere" {
 	in_the_way
 	round A
@@ -174,28 +148,6 @@ in_the_way() {
 	[ "$(value datastore 'SELECT name FROM users WHERE uid = 20')" = Bob ]
 	conflicts A 'map(select(.reason == "unique")) | length' | grep -qx 1
 	check_databases
-}
-
-@test "... wherever the round is interrupted" {
-	in_the_way
-	keep_copy
-	for ((n = 1; n < 200; n++)); do
-		: >"$T/steps"
-		round_with A CRASH_AT=$n STEPS_TO="$T/steps" || true
-		round A A
-		rounds A B
-		[ "$(value datastore 'SELECT name FROM users WHERE uid = 2')" = Bert ] || fail "after a crash at step $n: $(value datastore 'SELECT * FROM users')"
-		[ "$(value datastore 'SELECT name FROM users WHERE uid = 20')" = Bob ]
-		assert_same
-		conflicts A 'map(select(.reason == "unique" or .reason == "edited-both" or .reason == "union")) | length' | grep -qvx 0
-		[ "$(wc -l <"$T/steps")" -ge "$n" ] || break
-		[ "$(head -n "$n" "$T/steps" | tail -n 1)" != "" ]
-		stop datastore
-		back_to_copy
-		start_datastore
-	done
-	echo "$n points" >&3
-	[ "$n" -gt 5 ]
 }
 
 @test "a row that was in the way is not pushed in the same round, when what it stood in the way of is gone at the datastore" {
