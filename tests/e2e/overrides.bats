@@ -147,6 +147,18 @@ lb_of() { # NAME WORDS: `sameroot lb` there
 	says B '503 DEAD'
 }
 
+@test "while the datastore hangs a webserver's status says what is known, and how old that is" {
+	start_all
+	wait_same
+	wait_for 'A knows of B' grep_status A "^$(address_of B)"
+	kill -STOP "${PID[datastore]}"
+	run timeout 30 "$BIN/sameroot" status -c "$T/A.conf"
+	kill -CONT "${PID[datastore]}"
+	[ "$status" -eq 0 ] || [ "$status" -eq 75 ]
+	grep -q 'the webservers, as the datastore told .* ago' <<<"$output"
+	grep -q "^$(address_of B) " <<<"$output"
+}
+
 grep_status() { # NAME PATTERN
 	lb_of "$1" status | grep -q "$2"
 }
