@@ -3,6 +3,7 @@
  *   files.c            root, marker, look, create, views, names below the root
  *   files_signature.c  the stat cache
  *   files_scan.c       see everything
+ *   files_list.c       list directories ahead of that
  *   files_stage.c      new content, not yet visible
  *   files_parts.c      content of which only the beginning came, or that was not used
  *   files_apply.c      prepare, commit, recover: which leaves, in which order

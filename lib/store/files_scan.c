@@ -1,12 +1,13 @@
 /* files_scan.c - see a directory tree as a store map, reading only what may have changed.
  *
- * One directory at a time is open, reached by its path from the root: a tree may be deeper than a process has descriptors.  Each listing is
+ * One directory at a time is open here, reached by its path from the root: a tree may be deeper than a process has descriptors.  Others are
+ * listed ahead by other threads (files_list.h), and each that is used is looked at in its turn.  Each listing is
  * sorted and merged with the entries of `before`: getdents may miss a name that is renamed while it runs, so an entry that was known and is
  * not listed is asked for by name before it counts as absent.
  *
  * Of a tree that is watched (watch.h) only the directories that were told of are opened; of the others, entries and unknown paths are those of the
  * scan before. */
-#include "lib/store/files.h"
+#include "lib/store/files_list.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -29,21 +30,13 @@ struct scan {
 	int64_t start_ms;
 	struct sr_watch *watch; /* or NULL */
 	bool whole;          /* it is no matter what was told of */
-};
-
-struct child {
-	struct sr_bytes name;       /* NUL-terminated unless it came from `before` */
-	const struct sr_entry *old; /* what `before` says, or NULL */
-	uint8_t type;               /* DT_*; DT_DIR: to be descended into */
-	uint8_t state;              /* enum sr_watch_state, of such a one */
-	uint64_t inode;             /* as listed; 0: it was not */
+	struct sr_ahead *ahead; /* of all of it; else NULL */
 };
 
 /* A directory while it is looked at. */
 struct folder {
-	struct sr_buf names;
-	struct child *children;
-	size_t n, cap;
+	struct sr_listing in;
+	int fd;                   /* or -1: it was listed ahead, and nobody needs it yet */
 	struct sr_entry *old;     /* the entries of `before` */
 	size_t olds, old_cap;
 	struct sr_entry *entries; /* what was seen */
@@ -101,50 +94,20 @@ static void unknown(struct scan *s, struct folder *d, enum sr_unknown_why why)
 
 /* ---- listing and merging ---- */
 
-static void add_child(struct folder *d, struct sr_bytes name, uint8_t type, uint64_t inode, const struct sr_entry *old)
+/* The directory itself, of which the listing may have been made ahead: -1 when it is another one by now. */
+static int fd_of(const struct scan *s, struct folder *d, struct sr_bytes path)
 {
-	if (d->n == d->cap) {
-		d->cap = d->cap ? 2 * d->cap : 16;
-		d->children = sr_realloc(d->children, d->cap * sizeof(*d->children));
-	}
-	d->children[d->n++] = (struct child){.name = name, .old = old, .type = type, .inode = inode};
-}
+	struct stat st;
 
-static int by_name(const void *a, const void *b)
-{
-	return sr_bytes_cmp(((const struct child *)a)->name, ((const struct child *)b)->name);
-}
-
-/* Every name but ".", ".." and, at the top, our own directory. */
-static bool list(struct scan *s, struct folder *d, int fd)
-{
-	int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = again < 0 ? NULL : fdopendir(again);
-	struct dirent *e;
-	size_t at = 0;
-	int fault;
-
-	if (!dir) {
-		if (again >= 0)
-			close(again);
-		return false;
+	if (d->fd >= 0)
+		return d->fd;
+	d->fd = sr_open_below(s->root, path, O_RDONLY | O_DIRECTORY);
+	if (d->fd >= 0 && (fstat(d->fd, &st) || st.st_dev != d->in.st.st_dev || st.st_ino != d->in.st.st_ino)) {
+		close(d->fd);
+		d->fd = -1;
+		errno = ENOENT;
 	}
-	while (errno = 0, (e = readdir(dir))) {
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || (!s->depth && !strcmp(e->d_name, SR_OWN_DIR)))
-			continue;
-		add_child(d, sr_bytes(NULL, strlen(e->d_name)), e->d_type, e->d_ino, NULL);
-		sr_buf_add(&d->names, e->d_name, strlen(e->d_name) + 1);
-	}
-	fault = errno;
-	closedir(dir);
-	for (size_t i = 0; i < d->n; i++) { /* only now do the names stay where they are */
-		d->children[i].name.at = d->names.at + at;
-		at += d->children[i].name.len + 1;
-	}
-	if (d->n)
-		qsort(d->children, d->n, sizeof(*d->children), by_name);
-	errno = fault;
-	return !fault;
+	return d->fd;
 }
 
 static enum sr_status remember_old(void *ctx, const struct sr_entry *entry)
@@ -178,9 +141,9 @@ static enum sr_status load_old(struct scan *s, struct folder *d, const struct sr
 }
 
 /* Join each child with its old entry; an old entry that was not listed and is there all the same becomes a child. */
-static enum sr_status merge(struct scan *s, struct folder *d, int fd, const struct sr_hash *before, struct sr_err *err)
+static enum sr_status merge(struct scan *s, struct folder *d, const struct sr_hash *before, struct sr_err *err)
 {
-	size_t listed = d->n, i = 0;
+	size_t listed = d->in.n, i = 0;
 	struct stat st;
 	enum sr_status status = load_old(s, d, before, err);
 
@@ -189,19 +152,21 @@ static enum sr_status merge(struct scan *s, struct folder *d, int fd, const stru
 	for (size_t k = 0; k < d->olds; k++) {
 		const struct sr_entry *old = &d->old[k];
 		char name[256];
+		int fd;
 
-		while (i < listed && sr_bytes_cmp(d->children[i].name, old->name) < 0)
+		while (i < listed && sr_bytes_cmp(d->in.children[i].name, old->name) < 0)
 			i++;
-		if (i < listed && sr_bytes_eq(d->children[i].name, old->name)) {
-			d->children[i].old = old;
+		if (i < listed && sr_bytes_eq(d->in.children[i].name, old->name)) {
+			d->in.children[i].old = old;
 			continue;
 		}
 		if (old->name.len >= sizeof(name))
 			continue;
 		memcpy(name, old->name.at, old->name.len);
 		name[old->name.len] = '\0';
-		if (is_excluded(s, old->name) || !fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) || errno != ENOENT)
-			add_child(d, old->name, DT_UNKNOWN, 0, old);
+		fd = is_excluded(s, old->name) ? -1 : fd_of(s, d, sr_buf_view(&s->path));
+		if (fd < 0 || !fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) || errno != ENOENT)
+			(void)sr_listing_add(&d->in, old->name, DT_UNKNOWN, 0, old);
 	}
 	return SR_OK;
 }
@@ -209,7 +174,7 @@ static enum sr_status merge(struct scan *s, struct folder *d, int fd, const stru
 /* ---- what was seen ---- */
 
 /* d->entries[d->seen] is that of `c`. */
-static void found(struct folder *d, const struct child *c)
+static void found(struct folder *d, const struct sr_listed *c)
 {
 	const struct sr_entry *e = &d->entries[d->seen++], *old = c->old;
 
@@ -238,7 +203,7 @@ static void make_map(struct scan *s, struct folder *d, const struct sr_hash *bef
 
 /* ---- files ---- */
 
-static void found_file(struct folder *d, const struct child *c, const struct stat *st, const struct sr_hash *hash)
+static void found_file(struct folder *d, const struct sr_listed *c, const struct stat *st, const struct sr_hash *hash)
 {
 	d->entries[d->seen] = (struct sr_entry){
 		.name = c->name, .kind = SR_KIND_FILE, .mode = st->st_mode & 0777, .hash = *hash,
@@ -247,7 +212,7 @@ static void found_file(struct folder *d, const struct child *c, const struct sta
 	found(d, c);
 }
 
-static void see_file(struct scan *s, struct folder *d, const struct child *c, int fd, const char *name, struct stat *st)
+static void see_file(struct scan *s, struct folder *d, const struct sr_listed *c, const char *name, struct stat *st)
 {
 	struct sr_bytes path = sr_buf_view(&s->path);
 	const struct sr_tree_key *key = s->f->st.key;
@@ -255,6 +220,7 @@ static void see_file(struct scan *s, struct folder *d, const struct child *c, in
 	uint64_t kept = slot ? slot->signature : 0, fresh = 0;
 	enum sr_unknown_why why;
 	struct sr_hash hash;
+	int fd;
 
 	if (s->f->st.max_size && (uint64_t)st->st_size > s->f->st.max_size) {
 		unknown(s, d, SR_UNKNOWN_SIZE);
@@ -265,7 +231,9 @@ static void see_file(struct scan *s, struct folder *d, const struct child *c, in
 		found_file(d, c, st, &c->old->hash);
 		return;
 	}
-	if (!sr_files_hash(s->f, fd, name, st, &hash, &why)) {
+	fd = fd_of(s, d, sr_files_parent(path));
+	why = SR_UNKNOWN_BUSY;
+	if (fd < 0 || !sr_files_hash(s->f, fd, name, st, &hash, &why)) {
 		unknown(s, d, why);
 		return;
 	}
@@ -281,11 +249,24 @@ static void see_file(struct scan *s, struct folder *d, const struct child *c, in
 		s->changed(s->ctx, path, fresh);
 }
 
-/* All but directories, which are only told apart. */
-static void see_child(struct scan *s, struct folder *d, struct child *c, int fd)
+/* 0, or errno. */
+static int stat_child(struct scan *s, struct folder *d, size_t i, const char *name, struct stat *st)
 {
+	int fd, fault;
+
+	if (sr_listing_stat(&d->in, i, st, &fault))
+		return fault;
+	fd = fd_of(s, d, sr_files_parent(sr_buf_view(&s->path)));
+	return fd < 0 || fstatat(fd, name, st, AT_SYMLINK_NOFOLLOW) ? errno : 0;
+}
+
+/* All but directories, which are only told apart. */
+static void see_child(struct scan *s, struct folder *d, size_t i)
+{
+	struct sr_listed *c = &d->in.children[i];
 	char name[256];
 	struct stat st;
+	int fault;
 
 	if (sr_files_excluded(s->f, sr_buf_view(&s->path))) {
 		unknown(s, d, SR_UNKNOWN_EXCLUDED);
@@ -306,10 +287,11 @@ static void see_child(struct scan *s, struct folder *d, struct child *c, int fd)
 	c->type = DT_UNKNOWN;
 	memcpy(name, c->name.at, c->name.len);
 	name[c->name.len] = '\0';
-	if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW))
-		unknown(s, d, errno == ENOENT ? SR_UNKNOWN_BUSY : SR_UNKNOWN_UNREADABLE);
+	fault = stat_child(s, d, i, name, &st);
+	if (fault)
+		unknown(s, d, fault == ENOENT ? SR_UNKNOWN_BUSY : SR_UNKNOWN_UNREADABLE);
 	else if (S_ISREG(st.st_mode))
-		see_file(s, d, c, fd, name, &st);
+		see_file(s, d, c, name, &st);
 	else if (S_ISDIR(st.st_mode))
 		c->type = DT_DIR;
 	else
@@ -318,15 +300,15 @@ static void see_child(struct scan *s, struct folder *d, struct child *c, int fd)
 
 /* ---- directories ---- */
 
-static enum sr_status see_folder(struct scan *s, const struct sr_hash *before, struct sr_entry *out, enum outcome *outcome,
-                                 struct sr_err *err);
+static enum sr_status see_folder(struct scan *s, struct sr_listed *c, const struct sr_hash *before, struct sr_entry *out,
+                                 enum outcome *outcome, struct sr_err *err);
 static enum sr_status see_among(struct scan *s, const struct sr_entry *old, struct sr_entry *out, enum outcome *outcome, struct sr_err *err);
 
 /* Asked of all of them before any is descended into. */
 static void ask_watch(struct scan *s, struct folder *d)
 {
-	for (size_t i = 0; i < d->n; i++) {
-		struct child *c = &d->children[i];
+	for (size_t i = 0; i < d->in.n; i++) {
+		struct sr_listed *c = &d->in.children[i];
 		size_t back;
 
 		if (c->type != DT_DIR)
@@ -406,7 +388,7 @@ static bool keep_folder(struct scan *s, const struct sr_entry *old, struct sr_en
 	return old || any;
 }
 
-static enum sr_status see_directory(struct scan *s, const struct child *c, struct sr_entry *out, enum outcome *outcome, struct sr_err *err)
+static enum sr_status see_directory(struct scan *s, struct sr_listed *c, struct sr_entry *out, enum outcome *outcome, struct sr_err *err)
 {
 	static const struct sr_hash none;
 	const struct sr_entry *old = c->old && c->old->kind == SR_KIND_DIR ? c->old : NULL;
@@ -415,25 +397,28 @@ static enum sr_status see_directory(struct scan *s, const struct child *c, struc
 		return SR_OK;
 	if (c->state == SR_WATCH_BELOW && old)
 		return see_among(s, old, out, outcome, err);
-	return see_folder(s, old ? &old->hash : &none, out, outcome, err);
+	return see_folder(s, c, old ? &old->hash : &none, out, outcome, err);
 }
 
 static enum sr_status see_folders(struct scan *s, struct folder *d, struct sr_err *err)
 {
 	enum sr_status status = SR_OK;
+	struct sr_batch batch;
 
 	if (s->watch)
 		ask_watch(s, d);
-	for (size_t i = 0; i < d->n && status == SR_OK; i++) {
-		struct child *c = &d->children[i];
+	for (size_t i = 0; s->ahead && i < d->in.n; i++)
+		d->in.children[i].state = SR_WATCH_NEW;
+	if (s->ahead)
+		sr_ahead_push(s->ahead, &batch, sr_buf_view(&s->path), d->in.children, d->in.n);
+	for (size_t i = 0; i < d->in.n && status == SR_OK; i++) {
+		struct sr_listed *c = &d->in.children[i];
 		struct sr_entry *entry = &d->entries[d->seen];
 		enum outcome outcome;
 		size_t back;
 
 		if (c->type != DT_DIR)
 			continue;
-		if (!s->watch || s->whole)
-			c->state = SR_WATCH_NEW;
 		back = go_down(s, c->name);
 		status = see_directory(s, c, entry, &outcome, err);
 		go_up(s, back);
@@ -446,15 +431,35 @@ static enum sr_status see_folders(struct scan *s, struct folder *d, struct sr_er
 			d->any_unknown = true;
 		}
 	}
+	if (s->ahead)
+		sr_ahead_pop(s->ahead, &batch);
 	return status;
+}
+
+static void folder_close(struct folder *d)
+{
+	if (d->fd >= 0)
+		close(d->fd);
+	d->fd = -1;
 }
 
 static void folder_free(struct folder *d)
 {
-	sr_buf_free(&d->names);
-	free(d->children);
+	folder_close(d);
+	sr_listing_free(&d->in);
 	free(d->old);
 	free(d->entries);
+}
+
+/* By ourselves.  False: errno. */
+static bool list(struct scan *s, struct folder *d)
+{
+	struct sr_bytes path = sr_buf_view(&s->path);
+
+	d->fd = sr_open_below(s->root, path, O_RDONLY | O_DIRECTORY);
+	if (d->fd >= 0 && s->watch)
+		sr_watch_add(s->watch, path, d->fd); /* before it is listed */
+	return d->fd >= 0 && !fstat(d->fd, &d->in.st) && sr_listing_read(&d->in, d->fd, !s->depth);
 }
 
 static enum outcome whole_unknown(struct scan *s)
@@ -467,35 +472,30 @@ static enum outcome whole_unknown(struct scan *s)
 	return UNKNOWN;
 }
 
-static enum sr_status see_folder(struct scan *s, const struct sr_hash *before, struct sr_entry *out, enum outcome *outcome,
-                                 struct sr_err *err)
+static enum sr_status see_folder(struct scan *s, struct sr_listed *c, const struct sr_hash *before, struct sr_entry *out,
+                                 enum outcome *outcome, struct sr_err *err)
 {
 	enum sr_status status = SR_OK;
-	struct folder d = {0};
-	struct stat st;
-	int fd = sr_open_below(s->root, sr_buf_view(&s->path), O_RDONLY | O_DIRECTORY);
+	struct folder d = {.fd = -1};
 
-	if (fd >= 0 && s->watch)
-		sr_watch_add(s->watch, sr_buf_view(&s->path), fd); /* before it is listed */
-	if (fd < 0 || fstat(fd, &st) || !list(s, &d, fd)) {
+	if (!(c && s->ahead && sr_ahead_take(s->ahead, c, &d.in)) && !list(s, &d)) {
 		if (s->depth)
 			*outcome = whole_unknown(s);
 		else /* of the whole store nothing is known */
 			status = sr_err_sys(err, SR_E_UNAVAILABLE, "%s", s->f->st.path);
 		goto out;
 	}
-	status = merge(s, &d, fd, before, err);
+	status = merge(s, &d, before, err);
 	if (status != SR_OK)
 		goto out;
-	d.entries = sr_alloc(d.n * sizeof(*d.entries));
-	for (size_t i = 0; i < d.n; i++) {
-		size_t back = go_down(s, d.children[i].name);
+	d.entries = sr_alloc(d.in.n * sizeof(*d.entries));
+	for (size_t i = 0; i < d.in.n; i++) {
+		size_t back = go_down(s, d.in.children[i].name);
 
-		see_child(s, &d, &d.children[i], fd);
+		see_child(s, &d, i);
 		go_up(s, back);
 	}
-	close(fd);
-	fd = -1;
+	folder_close(&d);
 	status = see_folders(s, &d, err);
 	if (status != SR_OK)
 		goto out;
@@ -503,12 +503,10 @@ static enum sr_status see_folder(struct scan *s, const struct sr_hash *before, s
 	*out = (struct sr_entry){0};
 	make_map(s, &d, before, out);
 	out->kind = SR_KIND_DIR;
-	out->mode = st.st_mode & 0777;
+	out->mode = d.in.st.st_mode & 0777;
 	if (!d.seen)
 		out->leaves = 1; /* an empty directory is a leaf */
 out:
-	if (fd >= 0)
-		close(fd);
 	folder_free(&d);
 	return status;
 }
@@ -517,7 +515,7 @@ out:
 static enum sr_status see_among(struct scan *s, const struct sr_entry *old, struct sr_entry *out, enum outcome *outcome, struct sr_err *err)
 {
 	struct sr_buf names = {0};
-	struct folder d = {0};
+	struct folder d = {.fd = -1};
 	size_t marked = 0, next = 0;
 	enum sr_status status = load_old(s, &d, &old->hash, err);
 
@@ -527,7 +525,7 @@ static enum sr_status see_among(struct scan *s, const struct sr_entry *old, stru
 	d.any_unknown = keep_unknown(s, &names);
 	d.entries = sr_alloc((d.olds + marked + 1) * sizeof(*d.entries));
 	for (size_t at = 0; status == SR_OK && at < names.len;) {
-		struct child c = {.name = sr_bytes_of((const char *)names.at + at), .type = DT_DIR};
+		struct sr_listed c = {.name = sr_bytes_of((const char *)names.at + at), .type = DT_DIR};
 		struct sr_entry *entry;
 		enum outcome one;
 		size_t back;
@@ -595,6 +593,19 @@ static enum sr_status not_lost(const struct scan *s, const struct sr_hash *befor
 	return SR_OK;
 }
 
+static enum sr_status see_all(struct scan *s, const struct sr_hash *before, struct sr_entry *top, enum outcome *outcome, struct sr_err *err)
+{
+	struct sr_ahead ahead;
+	enum sr_status status;
+
+	sr_ahead_begin(&ahead, s->root, s->watch);
+	s->ahead = &ahead;
+	status = see_folder(s, NULL, before, top, outcome, err);
+	s->ahead = NULL;
+	sr_ahead_end(&ahead);
+	return status;
+}
+
 /* All of it, or what was told of. */
 static enum sr_status see_tree(struct scan *s, const struct sr_hash *before, struct sr_entry *top, enum outcome *outcome, struct sr_err *err)
 {
@@ -611,8 +622,10 @@ static enum sr_status see_tree(struct scan *s, const struct sr_hash *before, str
 		(void)keep_folder(s, &old, top, outcome);
 	else if (state == SR_WATCH_BELOW)
 		return see_among(s, &old, top, outcome, err);
+	else if (s->watch && !s->whole)
+		return see_folder(s, NULL, before, top, outcome, err);
 	else
-		return see_folder(s, before, top, outcome, err);
+		return see_all(s, before, top, outcome, err);
 	return SR_OK;
 }
 

@@ -605,6 +605,80 @@ static void test_many_files_come_and_go(void **state)
 	assert_int_equal(second.hashed, 0); /* what is left is still remembered */
 }
 
+/* Four hundred directories of one file and a directory in each, which holds another. */
+static void make_hundreds(struct world *w)
+{
+	char name[32];
+
+	for (int i = 0; i < 400; i++) {
+		snprintf(name, sizeof(name), "d%03d", i);
+		dir(w, name);
+		snprintf(name, sizeof(name), "d%03d/f", i);
+		put(w, name, name);
+		snprintf(name, sizeof(name), "d%03d/in", i);
+		dir(w, name);
+		snprintf(name, sizeof(name), "d%03d/in/g", i);
+		put(w, name, name);
+	}
+}
+
+static void assert_hundreds(struct world *w, const struct sr_hash *map)
+{
+	static const char *const files[] = {"f", "in\0g"};
+	static const size_t lens[] = {1, 4};
+
+	for (int i = 0; i < 800; i++) {
+		struct sr_version v, want;
+		char path[32], text[32];
+		int n = snprintf(path, sizeof(path), "d%03d", i / 2);
+
+		memcpy(path + n + 1, files[i % 2], lens[i % 2]);
+		snprintf(text, sizeof(text), "d%03d/%s", i / 2, i % 2 ? "in/g" : "f");
+		want = file_v(w, text, 0644);
+		assert_int_equal(sr_store_get(w->nodes, SR_KIND_FILES, map, sr_bytes(path, (size_t)n + 1 + lens[i % 2]), &v, NULL), SR_OK);
+		assert_true(sr_version_eq(&v, &want));
+	}
+}
+
+/* So many that they are listed ahead, where there is more than one processor. */
+static void test_many_directories_are_seen_as_few_are(void **state)
+{
+	struct world *w = *state;
+	struct sr_scan first, second, third;
+	char away[96];
+
+	make_hundreds(w);
+	w->ahead_ms = 10000;
+	first = scan(w, NULL);
+	assert_int_equal(first.hashed, 800);
+	assert_int_equal(first.unknowns, 0);
+	assert_hundreds(w, &first.map);
+	second = scan(w, &first.map);
+	assert_true(second.same);
+	assert_int_equal(second.hashed, 0);
+
+	put(w, "d007/f", "another");
+	put(w, "d031/in/new", "new");
+	snprintf(away, sizeof(away), "%s/d020", w->dir);
+	assert_int_equal(rename(at(w, "d020"), away), 0);
+	assert_int_equal(symlink(away, at(w, "d020")), 0);
+	w->ahead_ms = 20000;
+	second = scan(w, &second.map);
+	assert_false(second.same);
+	assert_int_equal(second.hashed, 2);
+	assert_int_equal(second.unknowns, 1);
+	assert_int_equal(second.unknown[0].why, SR_UNKNOWN_KIND);
+
+	assert_int_equal(unlink(at(w, "d031/in/new")), 0);
+	put(w, "d007/f", "d007/f");
+	assert_int_equal(unlink(at(w, "d020")), 0);
+	assert_int_equal(rename(away, at(w, "d020")), 0);
+	third = scan(w, &second.map);
+	assert_int_equal(third.unknowns, 0);
+	assert_hundreds(w, &third.map);
+	assert_true(sr_hash_eq(&third.map, &first.map));
+}
+
 /* A chain of directories deeper than any one system call's path; the last holds `f`.  *path gets the path of the last. */
 static void make_deep(struct world *w, size_t levels, size_t length, struct sr_buf *path)
 {
@@ -1801,6 +1875,7 @@ int main(void)
 		T(test_a_signature_vouches_for_its_own_content_only),
 		T(test_signatures_are_remembered_over_a_restart),
 		T(test_many_files_come_and_go),
+		T(test_many_directories_are_seen_as_few_are),
 		T(test_paths_longer_than_a_system_call_takes),
 		T(test_deeper_than_there_are_descriptors),
 		T(test_too_deep_is_unknown),
