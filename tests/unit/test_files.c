@@ -674,6 +674,7 @@ static void test_many_directories_are_seen_as_few_are(void **state)
 	assert_int_equal(unlink(at(w, "d020")), 0);
 	assert_int_equal(rename(away, at(w, "d020")), 0);
 	third = scan(w, &second.map);
+	sr_scan_free(&second);
 	assert_int_equal(third.unknowns, 0);
 	assert_hundreds(w, &third.map);
 	assert_true(sr_hash_eq(&third.map, &first.map));
