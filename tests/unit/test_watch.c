@@ -761,7 +761,7 @@ static void wait_told(struct world *w)
 	assert_true(sr_watcher_due(w->watcher) != SR_WATCHER_NEVER);
 }
 
-static int64_t stopped; /* these tests have a clock of their own */
+static _Atomic int64_t stopped; /* these tests have a clock of their own */
 
 static int64_t stopped_ticks(void *ctx)
 {
