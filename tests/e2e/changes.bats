@@ -166,12 +166,7 @@ all_wait() {
 }
 
 @test "what leads to another root is not taken: it is walked" {
-	fill A
-	start_datastore
-	start_webserver A
-	start_proxy
-	start_webserver B
-	wait_same
+	start_behind_proxy
 	all_wait
 	tamper changes-pass
 	echo 0 >"$T/A/resources/new"

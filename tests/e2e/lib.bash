@@ -195,6 +195,16 @@ tamper() { # MODE [TIMES]; see proxy.py
 	mv "$T/tamper.new" "$T/tamper"
 }
 
+# A is filled, B reaches the datastore over the proxy, and all have the same
+start_behind_proxy() {
+	fill A
+	start_datastore
+	start_webserver A
+	start_proxy
+	start_webserver B
+	wait_same
+}
+
 rounds_without_proxy() {
 	tamper pass
 	DATASTORE_PORT=$REAL_PORT rounds "$@"

@@ -143,12 +143,7 @@ asked() {
 }
 
 @test "a datastore that tells something new each time costs no more than a round now and then" {
-	fill A
-	start_datastore
-	start_webserver A
-	start_proxy
-	start_webserver B
-	wait_same
+	start_behind_proxy
 	wait_for 'both wait' waiting 2
 	tamper tree-start
 	echo new >"$T/A/resources/new"

@@ -209,6 +209,12 @@ static unsigned directory_of(const char *key)
 	return (unsigned)key[strlen(key) - 1] % DIRECTORIES;
 }
 
+static const char *path_of(const struct user *u, const char *key, char path[200])
+{
+	snprintf(path, 200, "%s/d%u/%s", u->m->store[2].path, directory_of(key), key);
+	return path;
+}
+
 static bool make_directory(const char *path)
 {
 	return mkdir(path, 0755) == 0 || errno == EEXIST;
@@ -238,7 +244,7 @@ static void change_file(struct user *u, const char *key, uint64_t to)
 	snprintf(beside, sizeof beside, "%s/new", u->m->dir);
 	snprintf(new, sizeof new, "%s/new/file", u->m->dir);
 	snprintf(dir, sizeof dir, "%s/d%u", u->m->store[2].path, directory_of(key));
-	snprintf(path, sizeof path, "%s/%s", dir, key);
+	path_of(u, key, path);
 	if (!make_directory(beside) || (u->m->number ? !make_store(u->m) : access(u->m->store[2].path, F_OK)) || !make_directory(dir))
 		return;
 	if (to && !write_new(new, to))
@@ -254,12 +260,6 @@ static void change_file(struct user *u, const char *key, uint64_t to)
 	unlink(new);
 	sim_note(u->m, 2, key, from, to, durable ? SIM_DONE : SIM_DOUBT);
 	remember(u, 2, key, from);
-}
-
-static const char *path_of(const struct user *u, const char *key, char path[200])
-{
-	snprintf(path, 200, "%s/d%u/%s", u->m->store[2].path, directory_of(key), key);
-	return path;
 }
 
 /* What a file of its own has goes to another, as one value that still is made for one key, and there for one more: moved or copied. */
