@@ -13,7 +13,7 @@
 #define MANY    1000000
 
 static bool json, yes, adopt_union, adopt_mirror, adopt_deletions, new_key, new_uuid, print_line, as_datastore, as_webserver;
-static bool all, content, keep, deep, repair;
+static bool all, content, keep, deep, repair, removes;
 static const char *config_path, *store, *address, *external_addr, *as, *older_than, *all_of;
 static bool exact, dry_run, make_admin, revoke_admin, no_schema;
 static const char *since, *limit, *at, *login;
@@ -39,6 +39,7 @@ enum {
 	OPT_INIT = 1 << 15,
 	OPT_LOGIN = 1 << 22,
 	OPT_REPAIR = 1 << 23,
+	OPT_CAPTURE = 1 << 24,
 };
 
 static const struct option {
@@ -61,6 +62,7 @@ static const struct option {
 	{OPT_JOIN, {0, "external-addr", "HOST:PORT", "where others reach the application of this webserver", .text = &external_addr}},
 	{OPT_ADDRESS, {0, "address", "HOST[:PORT]", "where webservers reach this datastore; default: this machine's name", .text = &address}},
 	{OPT_REPAIR, {0, "repair", NULL, "have the daemon take what has rotted from another node", .flag = &repair}},
+	{OPT_CAPTURE, {0, "remove", NULL, "remove them", .flag = &removes}},
 	{OPT_DEEP, {0, "deep", NULL, "of a FILE: have SQLite look at each page of its databases, too", .flag = &deep}},
 	{OPT_ADOPT, {0, "union", NULL, "unite the datastore's state with the webservers'", .flag = &adopt_union}},
 	{OPT_ADOPT, {0, "mirror", NULL, "take the datastore's state as it is on this webserver", .flag = &adopt_mirror}},
@@ -112,6 +114,9 @@ static const struct command {
 	{"verify", NULL, "[-c FILE] [--json] [--repair [--yes]] [--datastore | --webserver] | [--json] [--deep] FILE | -",
 	 "Read everything on this node again and name what has rotted; with FILE: hold a backup against its manifest.",
 	 OPT_CONFIG | OPT_JSON | OPT_SIDE | OPT_DEEP | OPT_REPAIR | OPT_YES, 1, sr_admin_verify},
+	{"capture", NULL, "[-c FILE] [--json] [--remove]",
+	 "Show the triggers and the log of Change-Capture=triggers in this webserver's databases, or remove them.", OPT_CONFIG | OPT_JSON | OPT_CAPTURE, 0,
+	 sr_admin_capture},
 	{"init", NULL, "[--datastore | --webserver] [--address HOST[:PORT]] [--no-schema] [--yes] [--json] [-c FILE]",
 	 "Make what this machine needs and does not have: configuration, secret, directories, stores without content.",
 	 OPT_CONFIG | OPT_JSON | OPT_YES | OPT_SIDE | OPT_ADDRESS | OPT_INIT, 0, sr_admin_init},
@@ -347,6 +352,7 @@ static int run(const struct command *c, const struct sr_cli *cli, char **args)
 		.external_addr = external_addr,
 		.print_line = print_line,
 		.deep = deep,
+		.removes = removes,
 		.repair = repair,
 		.since = since,
 		.limit = limit,

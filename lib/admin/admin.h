@@ -34,6 +34,7 @@ struct sr_admin { /* all BORROWED */
 	bool exact, dry_run;
 	bool admin, revoke; /* user add --admin, user admin --revoke */
 	bool no_schema;     /* init */
+	bool removes;       /* capture */
 	const char *user;   /* lb: whose login; NULL: this node's admin token, and for another node it is asked for */
 	FILE *in, *out, *notes;
 	bool (*confirm)(void *ctx, const char *question); /* NULL: nobody is there to be asked */
@@ -55,6 +56,7 @@ sr_admin_command sr_admin_conflicts_restore; /* SR_E_HELD: the question was answ
 sr_admin_command sr_admin_conflicts_remove;  /* the same */
 sr_admin_command sr_admin_backup;
 sr_admin_command sr_admin_verify;
+sr_admin_command sr_admin_capture;
 sr_admin_command sr_admin_init; /* config NULL; SR_E_HELD: the question was answered with no */
 sr_admin_command sr_admin_join;  /* config NULL; SR_E_HELD: the question was answered with no */
 sr_admin_command sr_admin_log;

@@ -369,6 +369,32 @@ static void show_watched(const json_t *stores, FILE *out)
 	sr_table_print(&t, out, "  ");
 }
 
+/* How changed rows are found, where that is not by reading the tables as ever. */
+static void show_captured(const json_t *stores, FILE *out)
+{
+	struct sr_table t;
+	size_t i;
+	json_t *s;
+
+	sr_table_start(&t, "ll");
+	for (i = 0; (s = json_array_get(stores, i)); i++) {
+		const json_t *c = json_object_get(s, "capture");
+
+		if (!json_is_object(c))
+			continue;
+		sr_table_add(&t, "%s", sr_json_text(s, "name", "-"));
+		if (json_is_true(json_object_get(c, "on")))
+			sr_table_add(&t, "by triggers, of %lld of %lld tables row by row", number(c, "by_row"), number(c, "tables"));
+		else if (json_is_true(json_object_get(c, "triggers")))
+			sr_table_add(&t, "by reading its tables: %s", sr_json_text(c, "why", "no triggers were made yet"));
+		else
+			sr_table_add(&t, "by reading its tables; triggers of before are still there: %s", sr_json_text(c, "why", "-"));
+	}
+	if (t.n)
+		fputs("\nchanged rows are found:\n", out);
+	sr_table_print(&t, out, "  ");
+}
+
 static void show_unknown_of(const json_t *store, FILE *out)
 {
 	const json_t *list = json_object_get(store, json_is_array(json_object_get(store, "unknown")) ? "unknown" : "unknown_paths");
@@ -484,6 +510,7 @@ void sr_status_show(const json_t *status, long long now_ms, FILE *out)
 	show_head(status, now_ms, out);
 	show_stores(stores, out);
 	show_watched(stores, out);
+	show_captured(stores, out);
 	for (i = 0; (s = json_array_get(stores, i)); i++)
 		show_unknown_of(s, out);
 	show_webservers(status, out);

@@ -62,6 +62,7 @@ static const struct sr_config_key keys[] = {
 	GLOBAL("Health-Check-URL", URL, health_check_url, NULL, 0, 0, "of this webserver's application; while it is not well, balancers are told DEAD"),
 	GLOBAL("Max-Lag", NUMBER, max_lag, "0", 0, 86400, "seconds behind the datastore after which balancers are told DEAD; 0: never"),
 	GLOBAL("Full-Scan-Interval", NUMBER, full_scan_interval, "3600", 1, 604800, "seconds between two scans of all, of stores that are watched"),
+	GLOBAL("Change-Capture", CAPTURE, change_capture, "scan", 0, 0, "how changed rows are found: scan (of all rows) or triggers"),
 	GLOBAL("Verify-Interval", NUMBER, verify_interval, "7", 0, 365, "days between two times that a daemon reads all that it has again; 0: never"),
 	GLOBAL("Wal-Limit", NUMBER, wal_limit, "67108864", 0, BYTES_MOST, "bytes of a write-ahead log before we checkpoint it; 0: never"),
 	GLOBAL("Conflict-Max-Bytes", NUMBER, conflict_max_bytes, "1073741824", 0, BYTES_MOST, "bytes of the conflict archive; 0: no limit"),

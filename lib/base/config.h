@@ -92,6 +92,7 @@ struct sr_config {
 	char *health_check_url;  /* NULL: none */
 	uint64_t max_lag;        /* seconds; 0: none */
 	uint64_t full_scan_interval; /* seconds */
+	bool change_capture;         /* by triggers */
 	uint64_t verify_interval; /* days; 0: never */
 	uint64_t resource_max_size;                    /* bytes */
 	uint64_t max_delete_percent, max_delete_count; /* the defaults of the stores; ask those */

@@ -93,6 +93,7 @@ struct word {
 };
 static const struct word bools[] = {{"true", 1}, {"false", 0}, {"yes", 1}, {"no", 0}, {"on", 1}, {"off", 0}, {"1", 1}, {"0", 0}, {0}};
 static const struct word formats[] = {{"text", 0}, {"json", 1}, {0}};
+static const struct word captures[] = {{"scan", 0}, {"triggers", 1}, {0}};
 static const struct word kinds[] = {{"sqlite", SR_CONFIG_SQLITE}, {"files", SR_CONFIG_FILES}, {0}};
 static const struct word protocols[] = {{"auto", 0}, {"http", 1}, {"https", 2}, {0}};
 static const struct word log_levels[] = {
@@ -145,6 +146,23 @@ static void text_format(const void *at, size_t i, struct sr_buf *out)
 {
 	(void)i;
 	sr_buf_printf(out, "%s", word_of(formats, *(const bool *)at));
+}
+
+static bool set_capture(const struct sr_config_key *key, void *at, const char *text, struct sr_buf *why)
+{
+	int v;
+
+	(void)key;
+	if (!value_of(captures, text, &v))
+		return no(why, "must be scan or triggers");
+	*(bool *)at = v;
+	return true;
+}
+
+static void text_capture(const void *at, size_t i, struct sr_buf *out)
+{
+	(void)i;
+	sr_buf_printf(out, "%s", word_of(captures, *(const bool *)at));
 }
 
 static bool set_level(const struct sr_config_key *key, void *at, const char *text, struct sr_buf *why)
@@ -563,6 +581,7 @@ static const struct {
 	[SR_VALUE_PIN] = {set_pin, text_text, false},
 	[SR_VALUE_LEVEL] = {set_level, text_level, false},
 	[SR_VALUE_FORMAT] = {set_format, text_format, false},
+	[SR_VALUE_CAPTURE] = {set_capture, text_capture, false},
 	[SR_VALUE_KIND] = {set_kind, text_kind, false},
 	[SR_VALUE_PROTOCOL] = {set_protocol, text_protocol, false},
 	[SR_VALUE_LIST] = {set_list, text_list, false},

@@ -21,6 +21,7 @@ enum sr_value_type {
 	SR_VALUE_PIN,      /* char *, sha256//... as libcurl takes it */
 	SR_VALUE_LEVEL,    /* enum sr_log_level */
 	SR_VALUE_FORMAT,   /* bool: JSON */
+	SR_VALUE_CAPTURE,  /* bool: triggers */
 	SR_VALUE_KIND,     /* enum sr_config_kind */
 	SR_VALUE_PROTOCOL, /* an enum: 0 auto, 1 http, 2 https */
 	SR_VALUE_LIST,     /* struct sr_config_list; each line adds one */

@@ -365,6 +365,7 @@ static void start_watching(struct sr_datastore *d)
 	struct sr_err err;
 
 	pthread_mutex_lock(&d->writer);
+	sr_replica_capture(d->r);
 	if (sr_watcher_start(&d->watcher, d->config->full_scan_interval, look_for_hints, d, &err) == SR_OK)
 		sr_replica_watch(d->r, d->watcher);
 	else

@@ -261,6 +261,11 @@ static enum sr_status load_map(struct sr_replica *r, struct sr_replica_store *s,
 	return rc;
 }
 
+static void capture(const struct sr_replica *r, struct sr_replica_store *s)
+{
+	sr_store_capture(s->store, r->capture, (int64_t)r->config->full_scan_interval * 1000);
+}
+
 static enum sr_status open_store(struct sr_replica *r, const struct sr_config_store *c, struct sr_replica_store *s, struct sr_err *err)
 {
 	struct sr_store_options o = {
@@ -284,6 +289,8 @@ static enum sr_status open_store(struct sr_replica *r, const struct sr_config_st
 	rc = sr_store_open(&s->store, &o, err);
 	if (rc == SR_OK && r->watcher)
 		sr_store_watch(s->store, r->watcher);
+	if (rc == SR_OK)
+		capture(r, s);
 	if (rc == SR_OK)
 		rc = sr_state_store(r->state, s->name, &s->row, err);
 	if (rc == SR_OK)
@@ -380,6 +387,13 @@ void sr_replica_watch(struct sr_replica *r, struct sr_watcher *watcher)
 	r->watcher = watcher;
 	for (size_t i = 0; i < r->n; i++)
 		sr_store_watch(r->stores[i].store, watcher);
+}
+
+void sr_replica_capture(struct sr_replica *r)
+{
+	r->capture = r->role == SR_ROLE_WEBSERVER && r->config->change_capture ? SR_CAPTURE_TRIGGERS : SR_CAPTURE_SCAN;
+	for (size_t i = 0; i < r->n; i++)
+		capture(r, &r->stores[i]);
 }
 
 bool sr_replica_store_is_quiet(struct sr_replica_store *s)

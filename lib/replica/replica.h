@@ -69,6 +69,7 @@ struct sr_replica {
 	pthread_rwlock_t stores_lock; /* sr_replica_use reads it, sr_replica_start writes it */
 	atomic_bool leaving;          /* sr_replica_start waits for the users */
 	struct sr_watcher *watcher;   /* or NULL: nothing is watched; see sr_replica_watch */
+	enum sr_capture capture;      /* see sr_replica_capture */
 	sr_judge_fn *judge;           /* or NULL; the owner's to set, with its context */
 	void *judge_ctx;
 	bool fresh; /* state.db was made by this open */
@@ -86,6 +87,9 @@ SR_MUST enum sr_status sr_replica_renew(struct sr_replica *r, struct sr_err *err
 
 /* Watch the stores, those that sr_replica_start opens anew too (lib/store/watcher.h).  BORROWS watcher, until the replica is closed.  Once. */
 void sr_replica_watch(struct sr_replica *r, struct sr_watcher *watcher);
+/* How changed rows of databases are found: a webserver's as Change-Capture says, the datastore's by reading them.  Of a daemon: else triggers of ours
+ * stay as they are.  Once. */
+void sr_replica_capture(struct sr_replica *r);
 /* Is all as the last look and scan of every store found it?  By the owner; opens nothing. */
 bool sr_replica_is_quiet(struct sr_replica *r);
 /* Has anything been told of a store since its last scan, but what we did ourselves to databases?  By the owner. */

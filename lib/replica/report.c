@@ -31,6 +31,22 @@ void sr_report_watch(json_t *store, const struct sr_watch_report *watch)
 	json_object_set_new(o, "partial_scans", json_integer((json_int_t)watch->partial));
 }
 
+void sr_report_capture(json_t *store, const struct sr_capture_report *c)
+{
+	json_t *o = c->asked || *c->why ? json_object() : json_null();
+
+	json_object_set_new(store, "capture", o);
+	if (!json_is_object(o))
+		return;
+	json_object_set_new(o, "triggers", json_boolean(c->asked));
+	json_object_set_new(o, "on", json_boolean(c->on));
+	json_object_set_new(o, "why", *c->why ? json_string(c->why) : json_null());
+	json_object_set_new(o, "tables", json_integer((json_int_t)c->tables));
+	json_object_set_new(o, "by_row", json_integer((json_int_t)c->keyed));
+	json_object_set_new(o, "full_scans", json_integer((json_int_t)c->full));
+	json_object_set_new(o, "scans_by_log", json_integer((json_int_t)c->by_log));
+}
+
 json_t *sr_report_conflict(const struct sr_archived *e)
 {
 	json_t *o = json_object();

@@ -11,6 +11,8 @@ void sr_report_archive(struct json_t *status, struct sr_archive *archive);
 
 /* Into a store of a status: "watch": {watched, directories, why, full_scans, partial_scans}; null: nobody asked for it. */
 void sr_report_watch(struct json_t *store, const struct sr_watch_report *watch);
+/* "capture": {triggers (asked for), on, why, tables, by_row, full_scans, scans_by_log}; null: rows are read as ever. */
+void sr_report_capture(struct json_t *store, const struct sr_capture_report *capture);
 
 #define SR_CONFLICTS_TOLD 10000 /* entries of an archive, the newest, that other nodes are told of */
 /* What a list shows of an entry: {id, store, path, when, reason, kind, size}.  OWNED BY CALLER (json_decref). */

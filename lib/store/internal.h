@@ -42,6 +42,9 @@ struct sr_store_impl {
 	bool (*is_quiet)(struct sr_store *st); /* of one that is to be watched; NULL: as sr_watch_is_quiet says */
 	bool (*has_news)(struct sr_store *st); /* sr_watch_has_news says no; NULL: so it is */
 	void (*grafted)(struct sr_store *st); /* NULL: nothing hangs on it */
+	void (*taken)(struct sr_store *st);   /* likewise */
+	void (*capture)(struct sr_store *st, enum sr_capture mode, int64_t full_ms); /* NULL: there are no rows */
+	void (*capture_report)(const struct sr_store *st, struct sr_capture_report *out);
 	void (*rots)(struct sr_store *st, bool any); /* NULL: nothing is cached */
 	void (*reconsider)(struct sr_store *st); /* other exclusions: forget what was derived from the old ones; NULL: nothing is */
 

@@ -259,6 +259,7 @@ static void forget_connection(struct sr_sql_store *s)
 {
 	sr_sql_disconnect(&s->main);
 	sr_sql_gate_open(&s->gate);
+	sr_sql_capture_forget(s);
 	s->quiet_version = -1;
 }
 
@@ -405,6 +406,7 @@ enum sr_status sr_sql_marker_write(struct sr_sql *sql, const struct sr_marker *m
 static enum sr_status mark(struct sr_store *st, const struct sr_marker *marker, struct sr_err *err)
 {
 	struct sr_sql_store *s = (struct sr_sql_store *)st;
+	struct sr_sql_trim trim = {0};
 	enum sr_status status = sr_sql_main(s, err);
 
 	if (status == SR_OK)
@@ -413,7 +415,11 @@ static enum sr_status mark(struct sr_store *st, const struct sr_marker *marker, 
 		return status;
 	status = sr_sql_marker_write(&s->main, marker, st->name, NULL, err);
 	if (status == SR_OK)
+		status = sr_sql_capture_trim(s, &trim, err);
+	if (status == SR_OK)
 		status = sr_sql_exec(&s->main, "COMMIT", err);
+	if (status == SR_OK)
+		sr_sql_capture_trimmed(s, &trim);
 	if (!sqlite3_get_autocommit(s->main.db))
 		sqlite3_exec(s->main.db, "ROLLBACK", NULL, NULL, NULL);
 	return status == SR_OK ? sr_sql_sync(&s->main, err) : status;
@@ -487,7 +493,7 @@ static bool is_quiet(struct sr_store *st)
 {
 	struct sr_sql_store *s = (struct sr_sql_store *)st;
 
-	if (!s->main.db || s->viewed || s->apply || !s->gate.closed || checkpoint_may_be_due(s))
+	if (!s->main.db || s->viewed || s->apply || !s->gate.closed || checkpoint_may_be_due(s) || sr_sql_capture_is_full_due(s))
 		return false;
 	if (sr_watch_is_quiet(st->watch))
 		return true;
@@ -862,6 +868,7 @@ static void reconsider(struct sr_store *st)
 	assert(!s->viewed && !s->apply && !atomic_load(&s->extras));
 	sr_sql_schema_free(&s->main);
 	sr_sql_gate_open(&s->gate);
+	sr_sql_capture_forget(s);
 }
 
 static void grafted(struct sr_store *st)
@@ -904,6 +911,9 @@ static const struct sr_store_impl sqlite_impl = {
 	.apply_held_ms = sr_sql_apply_held_ms,
 	.rank = sr_sql_rank,
 	.grafted = grafted,
+	.taken = sr_sql_capture_taken,
+	.capture = sr_sql_capture_set,
+	.capture_report = sr_sql_capture_report,
 	.rots = rots,
 	.apply_recover = sr_sql_apply_recover,
 };

@@ -390,10 +390,15 @@ enum sr_status sr_sql_apply_commit(struct sr_store *st, struct sr_err *err)
 {
 	struct sr_sql_store *s = (struct sr_sql_store *)st;
 	struct sr_sql_apply *a = s->apply;
+	struct sr_sql_trim trim;
 	enum sr_status status;
 
 	assert(a && !a->refused);
-	status = sr_sql_exec(&s->main, "COMMIT", err);
+	status = sr_sql_capture_trim(s, &trim, err);
+	if (status == SR_OK)
+		status = sr_sql_exec(&s->main, "COMMIT", err);
+	if (status == SR_OK)
+		sr_sql_capture_trimmed(s, &trim);
 	s->held_ms = sr_ticks_ms() - s->locked_at;
 	if (status == SR_OK)
 		status = sr_sql_sync(&s->main, err);

@@ -19,6 +19,7 @@
 #define FEED        "_sameroot_feed" /* a view of a table, by which all its rows are given to its indexes at once */
 #define MISSES_MAX  1000	    /* statements of an apply for which a copy that failed is made again */
 #define EVENTS      3	    /* INSERT, UPDATE, DELETE */
+#define APPLICATIONS "type = 'trigger' AND name NOT LIKE '\\_sameroot\\_%' ESCAPE '\\'"
 
 struct sr_sql_fts {
 	struct copy {
@@ -484,8 +485,8 @@ static enum sr_status find_indexes(struct look *l, struct sr_err *err)
 /* The text of each trigger is copied first: while one is tried, no statement may be under way. */
 static enum sr_status find_triggers(struct look *l, struct sr_buf *tables, struct sr_buf *texts, struct sr_err *err)
 {
-	if (!add_answers(l->sql, "SELECT tbl_name FROM main.sqlite_master WHERE type = 'trigger' ORDER BY rowid", NULL, tables) ||
-	    !add_answers(l->sql, "SELECT sql FROM main.sqlite_master WHERE type = 'trigger' ORDER BY rowid", NULL, texts) ||
+	if (!add_answers(l->sql, "SELECT tbl_name FROM main.sqlite_master WHERE " APPLICATIONS " ORDER BY rowid", NULL, tables) ||
+	    !add_answers(l->sql, "SELECT sql FROM main.sqlite_master WHERE " APPLICATIONS " ORDER BY rowid", NULL, texts) ||
 	    !add_answers(l->sql, "SELECT name FROM main.sqlite_master WHERE type IN ('table', 'view')", NULL, &l->readable) ||
 	    !add_answers(l->sql, "SELECT DISTINCT name FROM pragma_function_list WHERE flags & 0x80000" /* SQLITE_DIRECTONLY */, NULL,
 			 &l->unsafe))

@@ -11,6 +11,7 @@
  * sqlite_bag.c     rows without a key: which of them are equal, and where they are
  * sqlite_copy.c    what a view sees, as a file of its own
  * sqlite_log.c     was the file overwritten beside its log?
+ * sqlite_capture.c which rows changed, by triggers
  * sqlite_references.c  foreign keys
  * sqlite_fts.c     full-text indexes follow what an apply writes
  * sqlite_definition.c what a table is beyond its fingerprint
@@ -35,6 +36,8 @@
 
 #define SR_SQL_BUSY_MS 5000 /* how long a lock of the application's is waited for */
 #define SR_SQL_META    "_sameroot_meta"
+#define SR_SQL_LOG     "_sameroot_log" /* see sqlite_capture.c */
+#define SR_SQL_LOG_MOST 100000         /* rows of it; where so many have changed, all are read */
 
 enum sr_sql_collation { SR_BINARY, SR_NOCASE, SR_RTRIM, SR_COLLATION_UNKNOWN /* the application's own */ };
 
@@ -44,6 +47,7 @@ struct sr_sql_column {
 	char affinity;   /* 'A' BLOB, 'B' TEXT, 'C' NUMERIC, 'D' INTEGER, 'E' REAL */
 	char *collation; /* OWNED; as declared, upper case */
 	bool generated;
+	bool fills_in; /* NOT NULL with a default, which REPLACE puts in for a NULL */
 	bool referred; /* by a foreign key */
 };
 
@@ -128,12 +132,29 @@ struct sr_sql_gate {
 	struct sr_scan seen; /* the unknown paths of that scan */
 };
 
+/* Change-Capture, see sqlite_capture.c. */
+struct sr_sql_capture {
+	enum sr_capture mode;
+	int64_t full_ms;        /* Full-Scan-Interval, where it is not watched */
+	bool well;              /* at this schema version all is as it should be; else `why` may say something */
+	int64_t version;
+	char why[160];
+	size_t tables, keyed;   /* that are logged; of these by the keys of rows */
+	bool known;             /* the last scan was at this position of the log, at schema version `scanned` */
+	int64_t anchor, seen, scanned;
+	int64_t taken;          /* up to here its owner has it; 0: not yet */
+	bool narrowed;          /* it went by the log */
+	int64_t full_at;        /* tick of the last one that did not */
+	uint64_t full, by_log;  /* scans */
+};
+
 struct sr_sql_apply;
 
 struct sr_sql_store {
 	struct sr_store st; /* first */
 	struct sr_sql main;
 	struct sr_sql_gate gate;
+	struct sr_sql_capture capture;
 	bool rots; /* something has rotted on the disk (sr_store_rots), and may be well in a cache: an apply reads all anew */
 	struct sr_sql_apply *apply;         /* prepared, or NULL */
 	int64_t locked_at, held_ms;         /* tick of the last BEGIN IMMEDIATE of an apply, and what it came to */
@@ -337,6 +358,35 @@ void sr_sql_gate_open(struct sr_sql_gate *gate); /* the next scan reads everythi
 
 enum sr_status sr_sql_view_copy(struct sr_view *v, const char *path, struct sr_err *err);
 bool sr_sql_view_blocks(struct sr_view *v);
+
+/* --- sqlite_capture.c --- */
+
+void sr_sql_capture_set(struct sr_store *st, enum sr_capture mode, int64_t full_ms);
+/* Outside of any transaction: make the log and its triggers what they should be, or remove them.  Not done: report says why. */
+void sr_sql_capture_tend(struct sr_sql_store *s);
+void sr_sql_capture_forget(struct sr_sql_store *s); /* another connection, or other exclusions: look again */
+/* Inside a transaction that writes: remove from the log what its owner has taken.  When that is committed: trimmed. */
+struct sr_sql_trim {
+	int64_t anchor, upto; /* anchor 0: nothing was removed */
+};
+SR_MUST enum sr_status sr_sql_capture_trim(struct sr_sql_store *s, struct sr_sql_trim *trim, struct sr_err *err);
+void sr_sql_capture_trimmed(struct sr_sql_store *s, const struct sr_sql_trim *trim);
+
+struct sr_sql_position {
+	int64_t anchor, last, version; /* anchor 0: there is no log to go by */
+};
+struct sr_sql_narrow {
+	struct sr_sql_position position; /* as of the view */
+	bool *whole;        /* OWNED until sr_sql_capture_scanned; for each table of the schema: all its rows are to be read.  NULL: everything is */
+	struct sr_hash map; /* `before`, with the rows of the others as they are now */
+};
+/* In the view of a scan.  trusted: `before` is the map of the last one, or of an apply since. */
+SR_MUST enum sr_status sr_sql_capture_narrow(struct sr_sql_store *s, struct sr_sql *sql, struct sr_nodes *nodes, const struct sr_hash *before,
+					     bool trusted, struct sr_scan *out, struct sr_sql_narrow *n, struct sr_err *err);
+void sr_sql_capture_scanned(struct sr_sql_store *s, struct sr_sql_narrow *n); /* the scan went through */
+void sr_sql_capture_taken(struct sr_store *st);
+bool sr_sql_capture_is_full_due(const struct sr_sql_store *s);
+void sr_sql_capture_report(const struct sr_store *st, struct sr_capture_report *out);
 
 /* --- sqlite_bag.c --- */
 

@@ -371,6 +371,18 @@ static enum sr_status gather_rows(struct gather *g, struct sr_sql_table *t, stru
 	return rc == SQLITE_DONE ? SR_OK : sr_sql_fail(err, g->sql, rc, "%s", t->name);
 }
 
+/* A table of which only some rows were read: what the map says with these. */
+static enum sr_status take_over(const struct sr_sql_narrow *narrow, const struct sr_sql_table *t, struct sr_nodes *nodes, struct sr_entry *tables,
+				size_t *n, struct sr_err *err)
+{
+	enum sr_status status = sr_map_get(nodes, &narrow->map, sr_bytes_of(t->name), &tables[*n]);
+
+	if (status != SR_OK)
+		return sr_err_set(err, status, "%s: not in the map", t->name);
+	tables[(*n)++].name = sr_bytes_of(t->name);
+	return SR_OK;
+}
+
 static enum sr_status scan_table(struct gather *g, struct sr_sql_table *t, struct sr_nodes *nodes, struct sr_entry *tables, size_t *n,
 				 struct sr_err *err)
 {
@@ -420,8 +432,9 @@ static enum sr_status keep_excluded(void *ctx, const struct sr_entry *old)
 	return SR_OK;
 }
 
+/* narrow->whole NULL: all of it. */
 static enum sr_status scan_all(struct sr_sql *sql, const struct sr_store *st, struct sr_nodes *nodes, const struct sr_hash *before,
-			       struct sr_scan *out, struct sr_err *err)
+			       const struct sr_sql_narrow *narrow, struct sr_scan *out, struct sr_err *err)
 {
 	struct gather g = {.sql = sql, .st = st, .scan = out};
 	struct tables t = {.st = st, .cap = sql->schema->n};
@@ -430,7 +443,8 @@ static enum sr_status scan_all(struct sr_sql *sql, const struct sr_store *st, st
 
 	t.at = sr_alloc(t.cap * sizeof *t.at);
 	for (size_t i = 0; status == SR_OK && i < sql->schema->n; i++)
-		status = scan_table(&g, &sql->schema->tables[i], nodes, t.at, &t.n, err);
+		status = narrow->whole && !narrow->whole[i] ? take_over(narrow, &sql->schema->tables[i], nodes, t.at, &t.n, err)
+							    : scan_table(&g, &sql->schema->tables[i], nodes, t.at, &t.n, err);
 	if (status == SR_OK && st->excludes && !sr_hash_none(before))
 		status = sr_map_each(nodes, before, keep_excluded, &t, err);
 	if (status == SR_OK && t.n) {
@@ -453,10 +467,9 @@ void sr_sql_gate_open(struct sr_sql_gate *gate)
 }
 
 /* After an apply of ours the caller's map is another than the scan's, and we have only its word for it: at least it has to differ. */
-static bool nothing_new(const struct sr_sql_gate *gate, int64_t data_version, const struct sr_hash *before)
+static bool is_trusted(const struct sr_sql_gate *gate, const struct sr_hash *before)
 {
-	return gate->closed && gate->data_version == data_version && before && !sr_hash_none(before) &&
-	       sr_hash_eq(before, &gate->map) != gate->edited;
+	return gate->closed && before && !sr_hash_none(before) && sr_hash_eq(before, &gate->map) != gate->edited;
 }
 
 static void gate_shut(struct sr_sql_gate *gate, int64_t data_version, const struct sr_scan *scan)
@@ -487,6 +500,8 @@ enum sr_status sr_sql_view_open(struct sr_view **out, struct sr_store *st, enum 
 	else
 		atomic_fetch_add(&s->extras, 1);
 	status = kind == SR_VIEW_MAIN ? sr_sql_main(s, err) : sr_sql_connect(view->sql, st, kind, err);
+	if (status == SR_OK && kind == SR_VIEW_MAIN)
+		sr_sql_capture_tend(s);
 	if (status == SR_OK)
 		status = sr_sql_exec(view->sql, "BEGIN", err);
 	if (status == SR_OK)
@@ -525,7 +540,10 @@ enum sr_status sr_sql_view_scan(struct sr_view *v, struct sr_nodes *nodes, const
 				void *ctx, struct sr_scan *out, struct sr_err *err)
 {
 	struct sql_view *view = (struct sql_view *)v;
-	struct sr_sql_gate *gate = &((struct sr_sql_store *)v->st)->gate;
+	struct sr_sql_store *s = (struct sr_sql_store *)v->st;
+	struct sr_sql_gate *gate = &s->gate;
+	struct sr_sql_narrow narrow;
+	bool trusted = is_trusted(gate, before) && !sr_sql_capture_is_full_due(s);
 	int64_t data_version;
 	enum sr_status status;
 
@@ -535,7 +553,7 @@ enum sr_status sr_sql_view_scan(struct sr_view *v, struct sr_nodes *nodes, const
 	status = sr_sql_int(view->sql, "PRAGMA main.data_version", &data_version, err);
 	if (status != SR_OK)
 		return status;
-	if (nothing_new(gate, data_version, before)) {
+	if (trusted && gate->data_version == data_version) {
 		gate->map = *before;
 		gate->edited = false;
 		out->map = *before;
@@ -543,11 +561,16 @@ enum sr_status sr_sql_view_scan(struct sr_view *v, struct sr_nodes *nodes, const
 		sr_scan_copy_unknown(out, &gate->seen);
 		return SR_OK;
 	}
-	if (((struct sr_sql_store *)v->st)->rots)
+	if (s->rots)
 		sqlite3_db_release_memory(view->sql->db);
-	status = scan_all(view->sql, v->st, nodes, before, out, err);
-	if (status != SR_OK)
+	status = sr_sql_capture_narrow(s, view->sql, nodes, before, trusted && !s->rots, out, &narrow, err);
+	if (status == SR_OK)
+		status = scan_all(view->sql, v->st, nodes, before, &narrow, out, err);
+	if (status != SR_OK) {
+		free(narrow.whole);
 		return sr_err_context(err, "%s", v->st->name), status;
+	}
+	sr_sql_capture_scanned(s, &narrow);
 	out->same = before && sr_hash_eq(before, &out->map);
 	gate_shut(gate, data_version, out);
 	return SR_OK;

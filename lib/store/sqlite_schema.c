@@ -85,7 +85,7 @@ int sr_sql_prepare(struct sr_sql *sql, const char *text, const char *arg, sqlite
 static enum sr_status load_columns(struct sr_sql *sql, struct sr_sql_table *t, struct sr_err *err)
 {
 	sqlite3_stmt *stmt = NULL;
-	int rc = sr_sql_prepare(sql, "SELECT name, type, hidden FROM pragma_table_xinfo(?1, 'main')", t->name, &stmt);
+	int rc = sr_sql_prepare(sql, "SELECT name, type, hidden, \"notnull\" AND dflt_value IS NOT NULL FROM pragma_table_xinfo(?1, 'main')", t->name, &stmt);
 
 	while (rc == SQLITE_OK || rc == SQLITE_ROW) {
 		const char *collation = NULL;
@@ -101,6 +101,7 @@ static enum sr_status load_columns(struct sr_sql *sql, struct sr_sql_table *t, s
 		c->type = upper(sr_sql_text_at(stmt, 1));
 		c->affinity = affinity_of(c->type, t->strict);
 		c->generated = sqlite3_column_int(stmt, 2) != 0;
+		c->fills_in = sqlite3_column_int(stmt, 3);
 		t->n += !c->generated;
 		sqlite3_table_column_metadata(sql->db, "main", t->name, c->name, NULL, &collation, NULL, NULL, NULL);
 		c->collation = upper(collation);

@@ -229,6 +229,8 @@ void sr_store_taken(struct sr_store *st)
 {
 	if (st->watch)
 		sr_watch_taken(st->watch);
+	if (st->impl->taken)
+		st->impl->taken(st);
 }
 
 void sr_store_watch_report(struct sr_store *st, struct sr_watch_report *out)
@@ -236,6 +238,21 @@ void sr_store_watch_report(struct sr_store *st, struct sr_watch_report *out)
 	*out = (struct sr_watch_report){0};
 	if (st->watch)
 		sr_watch_report(st->watch, out);
+}
+
+/* ---- capturing ---- */
+
+void sr_store_capture(struct sr_store *st, enum sr_capture mode, int64_t full_ms)
+{
+	if (st->impl->capture)
+		st->impl->capture(st, mode, full_ms);
+}
+
+void sr_store_capture_report(const struct sr_store *st, struct sr_capture_report *out)
+{
+	*out = (struct sr_capture_report){0};
+	if (st->impl->capture_report)
+		st->impl->capture_report(st, out);
 }
 
 /* ---- reading ---- */

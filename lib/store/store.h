@@ -124,6 +124,29 @@ struct sr_watch_report {
 };
 void sr_store_watch_report(struct sr_store *st, struct sr_watch_report *out); /* from any thread that uses the store */
 
+/* --- capturing (databases) ------------------------------------------------------------------------------------------------- */
+
+/* How changed rows are found, see sqlite_capture.c.  The triggers are made, looked at, and removed at each scan of the main view. */
+enum sr_capture {
+	SR_CAPTURE_LEAVE,    /* by reading the tables; what triggers there are is not our affair */
+	SR_CAPTURE_SCAN,     /* by reading the tables; triggers of ours are removed */
+	SR_CAPTURE_TRIGGERS, /* by the log that they write; what that does not tell by a full scan each full_ms */
+};
+void sr_store_capture(struct sr_store *st, enum sr_capture mode, int64_t full_ms);
+struct sr_capture_report {
+	bool asked, on;        /* asked: for triggers */
+	size_t tables, keyed;  /* that are logged, and of these row by row */
+	char why[160];         /* not on, or not removed: for what */
+	uint64_t full, by_log; /* scans that read something */
+};
+void sr_store_capture_report(const struct sr_store *st, struct sr_capture_report *out); /* by the owner */
+/* Of a database file, whoever uses it: what of ours is in it, before it is removed. */
+struct sr_capture_found {
+	uint64_t triggers, rows; /* rows: of the log */
+	bool log;
+};
+SR_MUST enum sr_status sr_database_capture(const char *path, bool removes, struct sr_capture_found *out, struct sr_err *err);
+
 /* --- reading -------------------------------------------------------------------------------------------------------- */
 
 enum sr_view_kind {

@@ -613,9 +613,14 @@ void sr_watch_report(struct sr_watch *w, struct sr_watch_report *out)
 
 /* --- looks ----------------------------------------------------------------------------------------------------------------- */
 
+int64_t sr_watch_full_ms(const struct sr_watch *w)
+{
+	return sr_watcher_full_ms(w->watcher);
+}
+
 static bool is_full_due(const struct sr_watch *w)
 {
-	return !w->tried || sr_ticks_ms() - w->full_ms >= sr_watcher_full_ms(w->watcher);
+	return !w->tried || sr_ticks_ms() - w->full_ms >= sr_watch_full_ms(w);
 }
 
 /* Is the directory at the path the one that is watched? */

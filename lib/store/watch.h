@@ -35,6 +35,7 @@ void sr_watch_hold(struct sr_watch *w);
 void sr_watch_release(struct sr_watch *w);
 /* What is told between the two comes of our own apply, most of it: it is looked at, and waits for that. */
 void sr_watch_ours(struct sr_watch *w, bool begin);
+int64_t sr_watch_full_ms(const struct sr_watch *w); /* Full-Scan-Interval */
 /* The next scan is a full one. */
 void sr_watch_lose(struct sr_watch *w);
 void sr_watch_report(struct sr_watch *w, struct sr_watch_report *out);

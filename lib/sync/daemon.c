@@ -199,6 +199,7 @@ static void start_watching(struct sr_sync_daemon *d)
 {
 	struct sr_err err;
 
+	sr_replica_capture(sr_sync_replica(d->sync));
 	if (sr_watcher_start(&d->watcher, d->config->full_scan_interval, look_for_hints, d, &err) == SR_OK)
 		sr_replica_watch(sr_sync_replica(d->sync), d->watcher);
 	else

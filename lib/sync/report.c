@@ -35,6 +35,7 @@ static json_t *store_report(const struct sr_sync *s, size_t i)
 	uint64_t leaves = 0, bytes = 0;
 	struct sr_buf held = {0};
 	struct sr_watch_report watch;
+	struct sr_capture_report capture;
 	char map[SR_HASH_TEXT];
 	json_t *o = json_object();
 
@@ -66,6 +67,8 @@ static json_t *store_report(const struct sr_sync *s, size_t i)
 	json_object_set_new(o, "rows_read", json_integer((json_int_t)st->rows_read));
 	sr_store_watch_report(st->store, &watch);
 	sr_report_watch(o, &watch);
+	sr_store_capture_report(st->store, &capture);
+	sr_report_capture(o, &capture);
 	return o;
 }
 

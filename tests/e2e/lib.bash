@@ -275,7 +275,8 @@ dump_db() {
 dump_schema() {
 	[[ -s $1 ]] || return 0
 	sqlite3 -readonly -cmd '.timeout 20000' "$1" "SELECT type, name, tbl_name, sql FROM sqlite_master
-		WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\' AND tbl_name NOT LIKE '\_sameroot\_%' ESCAPE '\' ORDER BY type, name"
+		WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\' AND name NOT LIKE '\_sameroot\_%' ESCAPE '\' AND tbl_name NOT LIKE '\_sameroot\_%' ESCAPE '\'
+		ORDER BY type, name"
 }
 
 # Names, kinds, modes and content of a tree.

@@ -83,6 +83,7 @@ static void nothing_means_the_defaults(void **state)
 	assert_int_equal(c->wal_limit, 67108864);
 	assert_int_equal(c->full_scan_interval, 3600);
 	assert_int_equal(c->verify_interval, 7);
+	assert_false(c->change_capture);
 	assert_int_equal(c->conflict_max_bytes, 1073741824);
 	assert_int_equal(c->trash_days, 7);
 	assert_int_equal(c->trash_max_bytes, 10737418240);
@@ -408,6 +409,7 @@ static void what_is_refused(void **state)
 		{"Insecure-Disable-HTTPS=\n", "t.conf:1: Insecure-Disable-HTTPS: must be true or false"},
 		{"Log-Level=loud\n", "t.conf:1: Log-Level: must be debug, info, warn or error"},
 		{"Log-Format=xml\n", "t.conf:1: Log-Format: must be text or json"},
+		{"Change-Capture=log\n", "t.conf:1: Change-Capture: must be scan or triggers"},
 		{"State-Directory=\n", "t.conf:1: State-Directory: must be a path, it is empty"},
 		{"State-Directory=var\n", "t.conf:1: State-Directory: must be an absolute path"},
 		{"State-Directory=\"/var\n", "t.conf:1: the quote is not closed"},
@@ -650,7 +652,7 @@ static void what_is_printed_is_taken_again(void **state)
 {
 	static const char *const cases[] = {
 		"",
-		"Datastore=[::1]:1\nExternal-Addr=w\nResults-Directory=\"/a \\\"#b\\\\ \"\nLog-Format=json\nInsecure-Disable-HTTPS=on\n"
+		"Datastore=[::1]:1\nExternal-Addr=w\nResults-Directory=\"/a \\\"#b\\\\ \"\nLog-Format=json\nChange-Capture=Triggers\nInsecure-Disable-HTTPS=on\n"
 		"Datastore-Key-Pin=sha256//0123456789012345678901234567890123456789abc=\nTrusted-Proxies=10.0.0.0/8 ::1\n"
 		"[store \"x\"]\nKind=files\nPath=/x y\nExclude=*.tmp\nExclude=\" ;\"\nMax-Delete-Count=a b:5\nOwner=65533\n"
 		"[store \"users.db\"]\nPath=/other\n",
