@@ -5,6 +5,7 @@ import time
 import data
 import peers
 from measure import OURS, tool, workload
+from process import Sample
 
 ABSENT = "sqlite3_rsync is absent"
 
@@ -32,6 +33,27 @@ def w5(w):
         "rsync of the file": tool("rsync", lambda: bench.rsync(original, bench.fresh("file.db")))})
     first.reach("<= 1.0x of sqlite3_rsync's wall", first.ratio("sqlite3_rsync"), 1.0, why=ABSENT)
     later(w, cluster, n)
+
+
+def commits(w, database, plain, n):
+    """What the application pays for its triggers: beside the same commit without them.  Nobody else is there."""
+    shutil.copyfile(database, plain)
+    db = data.connect(plain)
+    for name, in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        db.execute(f'DROP TRIGGER "{name}"')
+    db.close()
+    value = 0
+
+    def commit(path):
+        def run():
+            nonlocal value
+            value += 1
+            began = time.monotonic()
+            data.change_rows(path, range(value % 7, n, max(1, n // 10_000)), n, -value)
+            return Sample(seconds=time.monotonic() - began)
+        return run
+
+    w.measure("commit of 10,000 rows by the application", {OURS: commit(database), "without triggers": commit(plain)})
 
 
 def rows_read(cluster):
@@ -102,6 +124,8 @@ def later(w, cluster, n):
     cluster.stop()
     seen.close()
     application.close()
+    if triggers:
+        commits(w, database, bench.fresh("plain.db"), n)
     quiet.reach("no row is read", read, 0, "rows")
     one.reach("<= 2 KB", one.median(OURS, "bytes"), 2000, "bytes")
     one_scan.reach("<= 1.1x of sqlite3_rsync's wall by a full scan", one_scan.ratio("sqlite3_rsync"), 1.1, why=ABSENT)
