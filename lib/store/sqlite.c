@@ -746,6 +746,26 @@ static bool was_written(const struct timespec *log, const struct sr_store_seen *
 	return now->written_ns - ns_of(log) > (clearly ? CLEARLY_LATER_MS * 1000000 - 1 : 0);
 }
 
+/* What the last scan saw, for the next connection, if it finds it by the log; else all is read anew. */
+static void forget_but_gate(struct sr_sql_store *s)
+{
+	struct sr_sql_capture capture = s->capture;
+	struct sr_sql_gate gate = s->gate;
+	int64_t version;
+
+	if (!s->main.db || !gate.closed || !capture.known) {
+		forget_connection(s);
+		return;
+	}
+	gate.carried = sr_sql_int(&s->main, "PRAGMA main.data_version", &version, NULL) == SR_OK && version == gate.data_version;
+	gate.data_version = -1;
+	s->gate = (struct sr_sql_gate){0};
+	forget_connection(s);
+	capture.well = false;
+	s->capture = capture;
+	s->gate = gate;
+}
+
 static enum sr_status shed_stale_wal(struct sr_store *st, const struct sr_store_seen *seen, const struct sr_uuid *node, bool *any, struct sr_err *err)
 {
 	struct sr_sql_store *s = (struct sr_sql_store *)st;
@@ -765,7 +785,10 @@ static enum sr_status shed_stale_wal(struct sr_store *st, const struct sr_store_
 	}
 	if (judged(s, times))
 		return SR_OK;
-	forget_connection(s);
+	if (is_same_file(seen, &now))
+		forget_but_gate(s);
+	else
+		forget_connection(s);
 	if (sr_sql_log_in_use(st->path))
 		return SR_OK;
 	written = is_same_file(seen, &now) && was_written(&times[1], seen, &now, false) && sr_sql_overwritten(st) && nobody_came(st, times);
@@ -775,6 +798,8 @@ static enum sr_status shed_stale_wal(struct sr_store *st, const struct sr_store_
 	    !sr_uuid_none(&marker.id) && (!is_same_file(seen, &now) || (written && memcmp(&marker.node, node, sizeof *node))) &&
 	    lock_out_others(&alone))
 		status = move_aside(st, any, err);
+	if (*any || st->overwritten)
+		forget_connection(s);
 	if (*any)
 		st->overwritten = false; /* what its marker says is what it is */
 	sr_sql_disconnect(&alone);

@@ -767,8 +767,10 @@ enum sr_status sr_sql_capture_narrow(struct sr_sql_store *s, struct sr_sql *sql,
 	*n = (struct sr_sql_narrow){0};
 	st = find_position(s, sql, &n->position, err);
 	if (st != SR_OK || !n->position.anchor || !trusted || !c->known || n->position.anchor != c->anchor || n->position.version != c->scanned ||
-	    n->position.last <= c->seen /* whoever committed has fired no trigger */ || n->position.last >= SR_SQL_LOG_MOST)
+	    n->position.last < c->seen || n->position.last >= SR_SQL_LOG_MOST)
 		return st;
+	if (n->position.last == c->seen && !s->gate.carried) /* whoever committed has fired no trigger */
+		return SR_OK;
 	return narrow(s, sql, nodes, before, out, n, &done, err);
 }
 

@@ -126,6 +126,7 @@ struct sr_sql {
 /* When may a scan be spared?  Closed: the database holds what `map` says, as long as data_version does not move. */
 struct sr_sql_gate {
 	bool closed;
+	bool carried; /* over to another connection, before which nobody had committed: data_version does not say any more, the log of Change-Capture does */
 	bool edited; /* an apply went in since: the map is the one that the caller makes of it, not `map` */
 	int64_t data_version;
 	struct sr_hash map;

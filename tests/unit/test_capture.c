@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <sys/stat.h>
 
 #include "tests/unit/sqlite_world.h"
 
@@ -264,6 +265,37 @@ static void test_a_log_that_is_full(void **state)
 	expect(w, DB, "SELECT max(seq) FROM _sameroot_log", "100000");
 	ok(sr_store_mark(st, &m, &w->err));
 	step(w, st, &map, "UPDATE t SET v=1 WHERE id=5", true, 1);
+	sr_store_close(st);
+}
+
+/* An older log beside a newer file is judged without a connection; what the last scan saw is known after it, too. */
+static void test_a_checkpoint_costs_no_scan(void **state)
+{
+	static const struct timespec before[2] = {{.tv_sec = 1700000000}, {.tv_sec = 1700000000}};
+	struct world *w = *state;
+	struct sr_store *st = captured(w);
+	struct sr_store_seen seen;
+	struct sr_uuid node = sr_uuid_random();
+	struct sr_hash map = {0};
+	char *wal = path_of(w, DB "-wal");
+	bool moved;
+
+	other(w, DB, "PRAGMA journal_mode=WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(1, 1), (2, 2), (3, 3)");
+	see(w, st, &map, NULL);
+	for (int commits = 0; commits < 2; commits++) {
+		other(w, DB, commits ? "UPDATE t SET v=v+1 WHERE id=2; PRAGMA wal_checkpoint" : "PRAGMA wal_checkpoint");
+		utimensat(AT_FDCWD, wal, before, 0);
+		seen = sr_store_seen(st);
+		ok(sr_store_shed_stale_wal(st, &seen, &node, &moved, &w->err));
+		assert_false(moved);
+		found(w, st, &map, "a checkpoint", true, commits);
+	}
+	past_the_triggers(w, "UPDATE t SET v=v+1 WHERE id=3; PRAGMA wal_checkpoint");
+	utimensat(AT_FDCWD, wal, &(const struct timespec[2]){{.tv_sec = 1700000001}, {.tv_sec = 1700000001}}[0], 0);
+	seen = sr_store_seen(st);
+	ok(sr_store_shed_stale_wal(st, &seen, &node, &moved, &w->err));
+	found(w, st, &map, "a commit that is in the log nowhere", false, 3);
+	free(wal);
 	sr_store_close(st);
 }
 
@@ -607,6 +639,7 @@ int main(void)
 		TEST(test_another_log_is_not_gone_by),
 		TEST(test_the_log_is_trimmed),
 		TEST(test_a_log_that_is_full),
+		TEST(test_a_checkpoint_costs_no_scan),
 		TEST(test_a_full_scan_is_due),
 		TEST(test_removed),
 		TEST(test_nobody_is_told),
