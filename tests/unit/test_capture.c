@@ -111,12 +111,13 @@ static void test_only_what_changed_is_read(void **state)
 	other(w, DB, "PRAGMA journal_mode=WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, u UNIQUE, v);"
 		     "CREATE TABLE k(k TEXT PRIMARY KEY COLLATE NOCASE, v); CREATE TABLE w(a, b, v, PRIMARY KEY(a, b)) WITHOUT ROWID; CREATE TABLE bag(v);"
 		     "INSERT INTO t " MANY "SELECT i, 'u'||i, 0 FROM n; INSERT INTO k " MANY "SELECT 'k'||i, 0 FROM n;"
-		     "INSERT INTO w " MANY "SELECT i, 'b', 0 FROM n; INSERT INTO bag VALUES(1), (1), (2);");
+		     "INSERT INTO w " MANY "SELECT i, 'b', 0 FROM n; INSERT INTO bag VALUES(1), (1), (2);"
+		     "CREATE TABLE any(k PRIMARY KEY, v) WITHOUT ROWID; INSERT INTO any VALUES(1, 0), (0.0, 0), (3, 0);");
 	see(w, st, &map, NULL);
 	same_as_everything(w, &map, "the beginning");
 	assert_true(report(st).on);
-	assert_int_equal(report(st).tables, 4);
-	assert_int_equal(report(st).keyed, 3);
+	assert_int_equal(report(st).tables, 5);
+	assert_int_equal(report(st).keyed, 4);
 	step(w, st, &map, "UPDATE t SET v=1 WHERE id=500", true, 1);
 	step(w, st, &map, "UPDATE t SET v=2 WHERE id=500; UPDATE t SET v=3 WHERE id=500; UPDATE t SET id=2000 WHERE id=7", true, 3);
 	step(w, st, &map, "INSERT OR REPLACE INTO t VALUES(3000, 'u9', 1)", true, 2);
@@ -128,6 +129,9 @@ static void test_only_what_changed_is_read(void **state)
 	step(w, st, &map, "INSERT OR REPLACE INTO k(rowid, k, v) VALUES(6, 'new', 1)", true, 2);
 	step(w, st, &map, "UPDATE OR REPLACE k SET rowid=8 WHERE k='k9'", true, 2);
 	step(w, st, &map, "UPDATE w SET a=-1 WHERE a=4", true, 2);
+	step(w, st, &map, "UPDATE any SET k=1.0 WHERE k=1", true, -1);
+	step(w, st, &map, "INSERT OR REPLACE INTO any VALUES(3.0, 1)", true, -1);
+	step(w, st, &map, "UPDATE any SET k=-0.0 WHERE k=0", true, -1);
 	step(w, st, &map, "INSERT INTO bag VALUES(2)", true, 4);
 	step(w, st, &map, "INSERT INTO k VALUES(NULL, 3)", true, -1);
 	step(w, st, &map, "DELETE FROM k WHERE k IS NULL", true, -1);
