@@ -196,10 +196,12 @@ static enum sr_status head_decode(struct sr_reader *r, struct sr_node *node, str
 	return SR_OK;
 }
 
-enum sr_status sr_node_decode(struct sr_bytes in, struct sr_node *out, struct sr_err *err)
+/* hash: to name it by; NULL: not known. */
+static enum sr_status decode(struct sr_bytes in, const struct sr_hash *hash, struct sr_node *out, struct sr_err *err)
 {
 	struct sr_reader r = sr_reader(in);
 	struct sr_node node = {0};
+	char text[SR_HASH_TEXT] = "";
 	enum sr_status st;
 
 	if (in.len > SR_NODE_MAX)
@@ -211,11 +213,18 @@ enum sr_status sr_node_decode(struct sr_bytes in, struct sr_node *out, struct sr
 		st = sr_err_set(err, SR_E_DATA, "%zu bytes are left over", sr_read_left(&r));
 	if (st != SR_OK) {
 		sr_node_free(&node);
-		sr_err_context(err, "node");
+		if (hash)
+			sr_hash_text(text, hash);
+		sr_err_context(err, "node%s%s", hash ? " " : "", text);
 		return st;
 	}
 	*out = node;
 	return SR_OK;
+}
+
+enum sr_status sr_node_decode(struct sr_bytes in, struct sr_node *out, struct sr_err *err)
+{
+	return decode(in, NULL, out, err);
 }
 
 void sr_node_free(struct sr_node *node)
@@ -479,7 +488,7 @@ enum sr_status sr_nodes_put(struct sr_nodes *s, const struct sr_hash *expect, st
 		sr_hash_text(got, &hash);
 		return sr_err_set(err, SR_E_DATA, "node %s: its bytes hash to %s", want, got);
 	}
-	st = sr_node_decode(bytes, &node, err);
+	st = decode(bytes, &hash, &node, err);
 	if (st != SR_OK)
 		return st;
 	node_insert(s, &hash, bytes, &node);

@@ -399,6 +399,19 @@ static void path_pop(struct differ *d, size_t before)
 	d->path.len = before;
 }
 
+/* "path IT: ..." in front of the reason. */
+static enum sr_status path_fault(struct differ *d, struct sr_bytes name, enum sr_status st)
+{
+	size_t before = path_push(d, name);
+	struct sr_buf text = {0};
+
+	sr_percent(&text, sr_bytes(d->path.at, d->path.len < 200 ? d->path.len : 200), NULL);
+	sr_err_context(d->err, "path %s", sr_buf_text(&text));
+	sr_buf_free(&text);
+	path_pop(d, before);
+	return st;
+}
+
 /* One name, on both sides or (NULL) on one. */
 static enum sr_status diff_entry(struct differ *d, enum level level, const struct sr_entry *a, const struct sr_entry *b,
                                  struct nested *nested)
@@ -414,6 +427,8 @@ static enum sr_status diff_entry(struct differ *d, enum level level, const struc
 	st = entry_version(d->s, level, a, &va, d->err);
 	if (st == SR_OK)
 		st = entry_version(d->s, level, b, &vb, d->err);
+	if (st == SR_E_DATA)
+		return path_fault(d, name, st);
 	if (st == SR_OK && !sr_version_eq(&va, &vb)) {
 		size_t before = path_push(d, name);
 
@@ -464,8 +479,12 @@ static enum sr_status side_open(const struct differ *d, enum level level, const 
 	if (st != SR_OK)
 		return st;
 	o->list = (struct side){.entries = o->node.entries, .n = o->node.inner ? 0 : o->node.n};
-	if (depth == 0 && o->node.attrs.len != (level == LEVEL_ROWS ? SR_HASH_LEN : 0))
-		return sr_err_set(d->err, SR_E_DATA, "a map with %zu bytes of attributes", o->node.attrs.len);
+	if (depth == 0 && o->node.attrs.len != (level == LEVEL_ROWS ? SR_HASH_LEN : 0)) {
+		char text[SR_HASH_TEXT];
+
+		sr_hash_text(text, &side->hash);
+		return sr_err_set(d->err, SR_E_DATA, "node %s: %zu bytes of attributes, where no table is", text, o->node.attrs.len);
+	}
 	return SR_OK;
 }
 

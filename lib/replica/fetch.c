@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lib/replica/fetch_internal.h"
+#include "lib/replica/foreign.h"
 #include "lib/replica/wire.h"
 
 #define FRAME_MAX (1u << 30) /* of one row; SQLite's own limit on a row is about this */
@@ -51,6 +52,12 @@ static enum sr_status ask_pairs(struct sr_client *client, const struct sr_pair *
 	return rc;
 }
 
+/* Of what it gave: who gave it. */
+static enum sr_status blame(const struct sr_client *client, enum sr_status rc, struct sr_err *err)
+{
+	return rc == SR_E_DATA || rc == SR_E_LIMIT ? sr_err_context(err, "%s", sr_client_url(client)) : rc;
+}
+
 static bool any_came(const struct sr_nodes *nodes, const struct sr_pair *pairs, size_t n)
 {
 	struct sr_bytes node;
@@ -71,7 +78,7 @@ enum sr_status sr_fetch_nodes(struct sr_nodes *nodes, struct sr_client *client, 
 	while (rc == SR_OK && n) {
 		struct sr_answer answer = {0};
 
-		rc = sr_walk_missing(nodes, root, mine, pairs, SR_WALK_PAIRS, &n, err);
+		rc = blame(client, sr_walk_missing(nodes, root, mine, pairs, SR_WALK_PAIRS, &n, err), err);
 		if (rc == SR_OK && n)
 			rc = ask_pairs(client, pairs, n, &answer, err);
 		if (rc == SR_OK && n) {
@@ -82,11 +89,12 @@ enum sr_status sr_fetch_nodes(struct sr_nodes *nodes, struct sr_client *client, 
 				lock(ctx, false);
 			if (rc == SR_OK && !any_came(nodes, pairs, n)) /* else this would not end */
 				rc = sr_err_set(err, SR_E_DATA, "answer of /api/tree/nodes: no node that was asked for");
+			rc = blame(client, rc, err);
 		}
 		sr_answer_free(&answer);
 	}
 	free(pairs);
-	return rc;
+	return rc == SR_OK ? blame(client, sr_foreign_check(nodes, root, mine, err), err) : rc;
 }
 
 /* --- a bundle ------------------------------------------------------------------------------------------------------------- */

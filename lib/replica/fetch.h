@@ -15,7 +15,8 @@
 typedef void sr_fetch_lock_fn(void *ctx, bool lock);
 
 /* Afterwards all below `root` is in `nodes`; mine: the nearest tree that is whole here (zero: none).  SR_E_GONE: the root is no longer
- * readable there. The caller holds `root` before it sweeps. */
+ * readable there.  SR_E_DATA: it is no tree of stores (foreign.h); the text names the node, or the path, and who gave it.  The caller holds `root` before
+ * it sweeps. */
 SR_MUST enum sr_status sr_fetch_nodes(struct sr_nodes *nodes, struct sr_client *client, const struct sr_hash *root,
 				      const struct sr_hash *mine, sr_fetch_lock_fn *lock, void *ctx, struct sr_err *err);
 

@@ -349,6 +349,21 @@ void sr_sync_follow_push(struct sr_sync *s)
 	move_etag(s, &s->anchor.root);
 }
 
+/* The listing and the tree are of one datastore: what a store is must be the same in both. */
+static enum sr_status check_kinds(const struct sr_sync *s, const struct sr_hash *root, struct sr_err *err)
+{
+	struct sr_entry e;
+
+	for (size_t k = 0; k < s->info.n; k++) {
+		const struct sr_tree_store *t = &s->info.stores[k];
+
+		if (sr_map_get(s->r->nodes, root, sr_bytes_of(t->name), &e) == SR_OK && e.kind != t->kind)
+			return sr_err_set(err, SR_E_DATA, "%s: store %s: of kind %u in its tree, and of kind %u in its answer of /api/tree", sr_client_url(s->client),
+					  t->name, e.kind, t->kind);
+	}
+	return SR_OK;
+}
+
 enum sr_status sr_sync_walk(struct sr_sync *s, struct sr_err *err)
 {
 	struct sr_hash root = s->info.at.root;
@@ -357,6 +372,8 @@ enum sr_status sr_sync_walk(struct sr_sync *s, struct sr_err *err)
 	if ((s->have_remote && sr_hash_eq(&s->remote, &root)) || follow_changes(s, &root))
 		return SR_OK;
 	rc = sr_fetch_nodes(s->r->nodes, s->client, &root, counterpart(s), lock_replica, s->r, err);
+	if (rc == SR_OK)
+		rc = check_kinds(s, &root, err);
 	sr_replica_write_lock(s->r);
 	if (rc == SR_OK)
 		set_remote(s, &root);
