@@ -227,7 +227,7 @@ static void add_datastore_head(struct sr_table *t, const json_t *status)
 
 	add_history(t, status, "history");
 	if (json_is_boolean(ready))
-		line(t, "ready", json_is_true(ready) ? "yes" : "no");
+		line(t, "ready", !json_is_true(ready) ? "no" : json_is_true(json_object_get(status, "read_only")) ? "for reading only" : "yes");
 	if (json_is_false(ready))
 		line(t, " ", sr_json_text(status, "why", "it does not say why"));
 }

@@ -114,6 +114,7 @@ json_t *sr_ds_status_json(struct sr_datastore *d)
 	json_object_set_new(o, "version", json_string(SR_VERSION));
 	json_object_set_new(o, "ready", json_boolean(d->ready));
 	json_object_set_new(o, "why", d->ready ? json_null() : json_string(d->why));
+	json_object_set_new(o, "read_only", json_boolean(d->read_only));
 	json_object_set_new(o, "instance", sr_uuid_none(&d->shown.instance) ? json_null() : json_string(instance));
 	json_object_set_new(o, "epoch", json_integer((json_int_t)d->shown.epoch));
 	json_object_set_new(o, "seq", json_integer((json_int_t)d->shown.seq));

@@ -207,6 +207,7 @@ struct sr_datastore {
 	struct sr_err broken;     /* code SR_OK: it is not */
 	bool addressed;           /* where we listen is written down */
 	char full[256];           /* why the disk refused what a webserver sent last; sr_ds_full */
+	bool read_only;           /* for want of room in the state directory, when it was looked at last */
 	int64_t full_ms, full_ticks; /* the first of them, and that one */
 	uint64_t room;            /* bytes in memory of large rows that are on their way here */
 	struct sr_anchor shown;   /* the published `at` */
@@ -342,7 +343,7 @@ void sr_ds_make_room(struct sr_datastore *d, const struct sr_err *full);
 const char *sr_ds_full(const struct sr_datastore *d);
 void sr_ds_had_room(struct sr_datastore *d); /* a push went through */
 /* Is there room in the state directory for what a commit of so many leaves writes there?  It is asked before anything is touched: a state.db that cannot
- * follow what went into the stores ends the daemon.  SR_E_FULL: it is noted. */
+ * follow what went into the stores ends the daemon.  SR_E_FULL: it is noted; for no leaves, so is that nothing is taken, until that is asked again. */
 SR_MUST enum sr_status sr_ds_room(struct sr_datastore *d, uint64_t leaves, struct sr_err *err);
 /* What was replaced since then is kept, as far as the bytes allow. */
 int64_t sr_ds_kept_since_ms(const struct sr_datastore *d);

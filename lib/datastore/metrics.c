@@ -7,6 +7,7 @@
 
 static const struct sr_metric
 	ready = {"sameroot_ready", "1 if the datastore knows its tree and answers check-ins.", SR_METRIC_GAUGE},
+	read_only = {"sameroot_read_only", "1 while the datastore takes no push and no direct change for want of room in its state directory.", SR_METRIC_GAUGE},
 	scans = {"sameroot_scans_total", "Looks of the datastore at its own stores, by what came of them.", SR_METRIC_COUNTER},
 	duration = {"sameroot_scan_duration_seconds", "How long they took.", SR_METRIC_HISTOGRAM},
 	trash_files = {"sameroot_trash_files", "Files that are kept of what was replaced or deleted.", SR_METRIC_GAUGE},
@@ -142,6 +143,7 @@ void sr_ds_tell_metrics(void *ctx, struct sr_metrics_page *p)
 	bool founded = json_is_string(json_object_get(status, "instance"));
 
 	sr_metrics_one(p, &ready, json_is_true(json_object_get(status, "ready")));
+	sr_metrics_one(p, &read_only, json_is_true(json_object_get(status, "read_only")));
 	tell_scans(d, p);
 	sr_metrics_history(p, founded ? (uint64_t)json_integer_value(json_object_get(status, "epoch")) : 0,
 			   (uint64_t)json_integer_value(json_object_get(status, "seq")));

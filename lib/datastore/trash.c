@@ -186,10 +186,24 @@ void sr_ds_note_full(struct sr_datastore *d, const char *why)
 		sr_error("what webservers send cannot be taken: %s", why);
 }
 
+/* Nobody is sent elsewhere for it: pushes are refused by name, and without its datastore a webserver would not even be told. */
+static void show_read_only(struct sr_datastore *d, const char *full)
+{
+	char *why = full ? sr_format("it serves what was committed last, and takes no push and no direct change until there is room: %s", full) : NULL;
+
+	pthread_mutex_lock(&d->face);
+	d->read_only = full;
+	pthread_mutex_unlock(&d->face);
+	sr_balance_limit(d->balance, why);
+	free(why);
+}
+
 enum sr_status sr_ds_room(struct sr_datastore *d, uint64_t leaves, struct sr_err *err)
 {
 	enum sr_status rc = sr_file_room(d->config->datastore_state_directory, STATE_ROOM + leaves * LEAF_ROOM, err);
 
+	if (!leaves)
+		show_read_only(d, rc == SR_OK ? NULL : err->text);
 	if (rc != SR_OK)
 		sr_ds_note_full(d, err->text);
 	return rc;

@@ -28,6 +28,7 @@ struct sr_balance {
 	pthread_mutex_t lock;   /* of what follows; never held over the disk: a balancer's probe waits for it */
 	enum phase phase;
 	char *fault[SR_FAULTS]; /* NULL: none; OWNED */
+	char *limit;            /* sr_balance_limit; OWNED */
 	enum sr_override override;
 	char by[BY_MOST + 1];
 	int64_t since_ms;
@@ -139,6 +140,7 @@ void sr_balance_close(struct sr_balance *b)
 		return;
 	for (size_t i = 0; i < SR_FAULTS; i++)
 		free(b->fault[i]);
+	free(b->limit);
 	free(b->path);
 	pthread_mutex_destroy(&b->lock);
 	pthread_mutex_destroy(&b->saying);
@@ -219,6 +221,20 @@ void sr_balance_fault(struct sr_balance *b, enum sr_fault which, const char *why
 	tell(b, changed);
 }
 
+void sr_balance_limit(struct sr_balance *b, const char *why)
+{
+	bool changed;
+
+	pthread_mutex_lock(&b->lock);
+	changed = why ? !b->limit || strcmp(b->limit, why) != 0 : b->limit != NULL;
+	if (changed) {
+		free(b->limit);
+		b->limit = why ? sr_strdup(why) : NULL;
+	}
+	pthread_mutex_unlock(&b->lock);
+	tell(b, changed);
+}
+
 enum sr_status sr_balance_override(struct sr_balance *b, enum sr_override word, const char *by, struct sr_err *err)
 {
 	int64_t now = sr_now_ms();
@@ -252,8 +268,10 @@ enum sr_status sr_balance_override(struct sr_balance *b, enum sr_override word, 
 struct verdict {
 	const char *state, *why; /* why: NULL, or VALID while the lock is held */
 	enum sr_lb answer;
+	const char *limit; /* so is this */
 };
 
+/* What keeps it from being ALIVE, if anything does. */
 static const char *first_fault(const struct sr_balance *b)
 {
 	for (size_t i = 0; i < SR_FAULTS; i++)
@@ -269,12 +287,12 @@ static struct verdict judge(const struct sr_balance *b)
 	const char *fault = first_fault(b);
 
 	if (b->phase == STOPPING)
-		return (struct verdict){"shutting down", NULL, SR_LB_DEAD};
+		return (struct verdict){"shutting down", NULL, SR_LB_DEAD, NULL};
 	if (b->override != SR_OVERRIDE_AUTO)
-		return (struct verdict){b->override == SR_OVERRIDE_DRAIN ? "draining" : "overridden", fault, answers[b->override]};
+		return (struct verdict){b->override == SR_OVERRIDE_DRAIN ? "draining" : "overridden", fault, answers[b->override], b->limit};
 	if (b->phase == STARTING)
-		return (struct verdict){"starting", "its tree is not known yet", SR_LB_DEAD};
-	return (struct verdict){"running", fault, fault ? SR_LB_DEAD : SR_LB_ALIVE};
+		return (struct verdict){"starting", "its tree is not known yet", SR_LB_DEAD, NULL};
+	return (struct verdict){"running", fault, fault ? SR_LB_DEAD : SR_LB_ALIVE, b->limit};
 }
 
 enum sr_lb sr_balance_answer(struct sr_balance *b)
@@ -297,7 +315,7 @@ json_t *sr_balance_report(struct sr_balance *b)
 	v = judge(b);
 	json_object_set_new(o, "state", json_string(v.state));
 	json_object_set_new(o, "answer", json_string(answers[v.answer]));
-	json_object_set_new(o, "why", v.why ? json_string(v.why) : json_null());
+	json_object_set_new(o, "why", v.why || v.limit ? json_string(v.why ? v.why : v.limit) : json_null());
 	json_object_set_new(o, "override", json_string(words[b->override]));
 	json_object_set_new(o, "by", b->override == SR_OVERRIDE_AUTO ? json_null() : json_string(b->by));
 	json_object_set_new(o, "since_ms", json_integer(b->since_ms));

@@ -3,6 +3,7 @@
  *     state           answer
  *     starting        DEAD            until this node's tree is known
  *     running         ALIVE           DEAD while there is a fault: the application's health check fails, it is too far behind the datastore, ...
+ *                                     A limit keeps nobody away: a datastore without room takes no push, and whoever reads is served.
  *     overridden      ALIVE or DEAD   as an admin said, whatever the node thinks
  *     draining        DRAIN           an admin said so: no new users, those that are here finish
  *     shutting down   DEAD            whatever an admin said
@@ -49,6 +50,9 @@ bool sr_balance_is_stopping(struct sr_balance *b);
 /* why: a sentence for the operator, COPIED; NULL: it is well.  The same text again changes nothing, nor does another one for a fault that is there.
  * Logged, once it is running. */
 void sr_balance_fault(struct sr_balance *b, enum sr_fault which, const char *why);
+
+/* What it does not do while it is as ALIVE as ever; a sentence for the operator, COPIED, that is told as why; NULL: nothing.  Not logged. */
+void sr_balance_limit(struct sr_balance *b, const char *why);
 
 /* by: who said so, for the operator, COPIED.  Not SR_OK: it could not be kept, or it is shutting down (SR_E_UNAVAILABLE), and nothing changed.
  * What a directory that cannot be synced leaves to a power cut is logged. */

@@ -17,6 +17,16 @@ fill_up() {
 	[ "$(stat -f -c %a "$T/small")" -eq 0 ]
 }
 
+# For balancers it is there all the same; who looks is told in words, and by a metric.
+only_serves() {
+	[ "$(curl -fsS "${URL[datastore]}/api/system/lbstatus")" = ALIVE ]
+	[[ $(status_of datastore .balancer.why) == 'it serves what was committed last, and takes no push'*"$T/small/state: No space left on device"* ]]
+	"$BIN/sameroot" status -c "$T/datastore.conf" >"$T/only-serves" 2>&1 || true
+	grep -q '^ready  *for reading only$' "$T/only-serves"
+	grep -A1 '^balancer  *ALIVE$' "$T/only-serves" | grep -q 'takes no push'
+	api datastore /metrics | grep -q '^sameroot_read_only 1'
+}
+
 @test "a full state directory of the datastore: it stays, serves and refuses, starts, and goes on when there is room" {
 	small_state datastore Datastore-State-Directory 8m
 	fill A
@@ -34,6 +44,7 @@ fill_up() {
 	wait_for 'its status names the directory' says_so
 	api datastore /metrics >"$T/metrics"
 	grep -q '^sameroot_held 1' "$T/metrics"
+	only_serves
 	echo direct >"$T/datastore/resources/direct"
 	sync_now B
 	sync_now B
@@ -47,6 +58,8 @@ fill_up() {
 	start_datastore
 	sync_now B
 	wait_for 'its status names the directory' says_so
+	wait_for 'it only serves, after a start too' ready datastore
+	only_serves
 	run once A
 	grep -q "$T/small/state.*No space left on device" "$T/A.once"
 	rm "$T"/small/junk*
@@ -57,6 +70,9 @@ fill_up() {
 	[ "$(value B "SELECT count(*) FROM users WHERE name = 'late'")" = 1 ]
 	says_it_is_well() { "$BIN/sameroot" status -c "$T/datastore.conf" >/dev/null; }
 	wait_for 'nothing waits' says_it_is_well
+	[ "$(status_of datastore .balancer.why)" = null ]
+	"$BIN/sameroot" status -c "$T/datastore.conf" | grep -q '^ready  *yes$'
+	api datastore /metrics | grep -q '^sameroot_read_only 0'
 }
 
 @test "a datastore that cannot open its state for want of room waits for it; it can be stopped meanwhile" {

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <jansson.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -101,11 +102,37 @@ static void what_cannot_be_kept_changes_nothing(void **state)
 	assert_int_equal(next, SR_LB_ALIVE);
 }
 
+/* What a node does not do is told, and keeps nobody away from it. */
+static void a_limit_is_told_and_it_stays_alive(void **state)
+{
+	struct sr_balance *b = node();
+	json_t *o;
+
+	(void)state;
+	sr_balance_limit(b, "it only serves");
+	assert_int_equal(sr_balance_answer(b), SR_LB_ALIVE);
+	o = sr_balance_report(b);
+	assert_string_equal(json_string_value(json_object_get(o, "why")), "it only serves");
+	json_decref(o);
+	sr_balance_fault(b, SR_FAULT_STATE, "it is broken");
+	assert_int_equal(sr_balance_answer(b), SR_LB_DEAD);
+	o = sr_balance_report(b);
+	assert_string_equal(json_string_value(json_object_get(o, "why")), "it is broken");
+	json_decref(o);
+	sr_balance_fault(b, SR_FAULT_STATE, NULL);
+	sr_balance_limit(b, NULL);
+	o = sr_balance_report(b);
+	assert_true(json_is_null(json_object_get(o, "why")));
+	json_decref(o);
+	sr_balance_close(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_directory_that_cannot_be_synced_keeps_nobody_from_draining, enter, leave),
 		cmocka_unit_test_setup_teardown(what_cannot_be_kept_changes_nothing, enter, leave),
+		cmocka_unit_test(a_limit_is_told_and_it_stays_alive),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -141,7 +141,7 @@ function balance(b, stale) {
 	if (!b) return {main: stale ? 'silent' : 'not told', word: stale ? 'bad' : '', note: ''};
 	const said = b.by ? `said by ${b.by} ${ago(b.since_ms)}` : '';
 	const main = stale ? 'silent' : b.answer === 'DRAIN' ? 'draining' : b.answer;
-	const word = stale || main === 'DEAD' ? 'bad' : main === 'ALIVE' ? 'good' : 'warn';
+	const word = stale || main === 'DEAD' ? 'bad' : main === 'ALIVE' && (b.by || !b.why) ? 'good' : 'warn';
 	const notes = [];
 	if (stale) notes.push(`it last told ${b.answer === 'DRAIN' ? 'that it drains' : b.answer}`);
 	if (b.state === 'starting' || b.state === 'shutting down') notes.push(stale && b.state !== 'starting' ? 'stopped' : b.state);
