@@ -100,6 +100,8 @@ struct sr_sync {
 	struct sr_uuid token, token_next; /* see token.c */
 	uint64_t token_n;
 	bool token_fresh, token_exchanged; /* token_next was made by this start, and the datastore has it */
+	bool no_room_there;                /* or it has no room for it, as it said when it was asked last, */
+	char no_room[320];                 /* in these words */
 	struct sr_uuid starts[SR_STARTS_TOLD]; /* of the datastore, that were met; the last one last */
 	size_t starts_n;
 	uint64_t as_of_epoch, as_of_seq; /* of the last root against which everything was planned and pulled */
@@ -210,8 +212,10 @@ const struct sr_tree_store *sr_sync_there(const struct sr_sync *s, size_t i);
 
 /* token.c */
 SR_MUST enum sr_status sr_sync_token_load(struct sr_sync *s, struct sr_err *err);
-/* Once a start.  SR_E_HELD: another machine runs with this identity. */
+/* Once a start.  SR_E_HELD: another machine runs with this identity.  SR_E_FULL: with no_room_there it may be read from all the same. */
 SR_MUST enum sr_status sr_sync_token_exchange(struct sr_sync *s, struct sr_err *err);
+/* SR_E_FULL: not before the exchange. */
+SR_MUST enum sr_status sr_sync_may_push(struct sr_sync *s, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_token_again(struct sr_sync *s, struct sr_err *err); /* the datastore knows another one */
 /* If that was asked for: this machine gets an identity of its own, all bases become unknown. */
 SR_MUST enum sr_status sr_sync_renew(struct sr_sync *s, struct sr_err *err);

@@ -733,6 +733,9 @@ enum sr_status sr_sync_push(struct sr_sync *s, unsigned try, bool *again, struct
 	*again = false;
 	if (!count_pushes(s))
 		return SR_OK;
+	rc = sr_sync_may_push(s, err);
+	if (rc != SR_OK)
+		return rc;
 	begin_progress(s);
 	rc = look_elsewhere(s, try, err);
 	if (rc == SR_OK)

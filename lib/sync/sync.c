@@ -652,7 +652,9 @@ static enum sr_status attempts(struct sr_sync *s, struct sr_err *err)
 		rc = attempt(s, s->try = try, &again, err);
 	if (rc == SR_OK && again && s->noteds) /* of the last try: where only that pushes, nobody would heed the answer */
 		rc = attempt(s, SR_TRIES, &again, err);
-	return rc == SR_OK ? sr_sync_limit_save(s, err) : rc;
+	if (rc == SR_OK)
+		rc = sr_sync_limit_save(s, err);
+	return rc == SR_OK ? sr_sync_may_push(s, err) : rc;
 }
 
 /* *before: counted from where the round began, which is after first contact. */
@@ -684,7 +686,7 @@ static enum sr_status tell(struct sr_sync *s, enum sr_status rc, struct sr_err *
 			sr_sync_tell_conflicts(s);
 		else
 			note_trouble(s, rc, err);
-	} else if (s->met && rc != SR_E_UNAVAILABLE && rc != SR_E_AUTH && sr_sync_tell(s, &other) == SR_OK) {
+	} else if (s->met && !s->no_room_there && rc != SR_E_UNAVAILABLE && rc != SR_E_AUTH && sr_sync_tell(s, &other) == SR_OK) {
 		sr_sync_tell_conflicts(s);
 	}
 	return rc;

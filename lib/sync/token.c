@@ -3,8 +3,13 @@
  *
  * In state.db's meta: `token`, what the datastore is known to have, with its number; `token-next`, what it was asked to take.  The next one is on
  * disk before it is asked, and stays until the answer is there: whatever crashes, it is asked for the same again.  A start that finds the
- * exchange of an earlier one open ends that first, and then makes its own: else two copies that were made in between would share it. */
+ * exchange of an earlier one open ends that first, and then makes its own: else two copies that were made in between would share it.
+ *
+ * A datastore without room cannot keep the next one.  Then the webserver checks in as who it is there as yet, and takes what is new, but pushes nothing
+ * before the exchange: who shows an older token than the one that counts does not get past the check-in.  A copy that was made since the last
+ * exchange gets no more by it than with room, where it would take the place of the other one. */
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,8 +144,12 @@ static enum sr_status exchange(struct sr_sync *s, struct sr_err *err)
 	uint64_t n = 0;
 	enum sr_status rc = sr_uuid_none(&s->token_next) ? keep_next(s, err) : SR_OK;
 
-	if (rc == SR_OK)
+	if (rc == SR_OK) {
 		rc = ask(s, &n, err);
+		s->no_room_there = rc == SR_E_FULL;
+		if (s->no_room_there)
+			snprintf(s->no_room, sizeof s->no_room, "%.300s", err->text);
+	}
 	return rc == SR_OK ? keep_token(s, n, err) : rc;
 }
 
@@ -148,11 +157,19 @@ enum sr_status sr_sync_token_exchange(struct sr_sync *s, struct sr_err *err)
 {
 	enum sr_status rc = SR_OK;
 
+	s->no_room_there = false;
 	while (rc == SR_OK && !s->token_exchanged) {
 		rc = exchange(s, err);
 		s->token_exchanged = rc == SR_OK && s->token_fresh;
 	}
 	return rc == SR_OK ? rc : sr_err_context(err, "check-in");
+}
+
+enum sr_status sr_sync_may_push(struct sr_sync *s, struct sr_err *err)
+{
+	if (!s->no_room_there)
+		return SR_OK;
+	return sr_err_set(err, SR_E_FULL, "only what is new at the datastore is taken, until it can take this webserver's check-in: %s", s->no_room);
 }
 
 enum sr_status sr_sync_token_again(struct sr_sync *s, struct sr_err *err)

@@ -216,7 +216,7 @@ enum sr_status sr_sync_check_in(struct sr_sync *s, bool *unchanged, struct sr_er
 	enum sr_status rc = sr_sync_token_exchange(s, err);
 	bool taken;
 
-	if (rc != SR_OK)
+	if (rc != SR_OK && !(rc == SR_E_FULL && s->no_room_there))
 		return rc;
 	rc = ask_and_parse(s, !s->r->keyed, unchanged, err);
 	if (rc == SR_E_CHANGED) {

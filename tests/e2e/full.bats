@@ -75,6 +75,49 @@ only_serves() {
 	api datastore /metrics | grep -q '^sameroot_read_only 0'
 }
 
+# NAME: its round is one that takes what is new, pushes nothing, and says why
+takes_only() {
+	run once "$1"
+	[ "$status" -ne 0 ]
+	grep -q "only what is new at the datastore is taken, until it can take this webserver's check-in: .*$T/small/state.*No space left on device" "$T/$1.once" ||
+		fail "it said: $(<"$T/$1.once")"
+}
+
+@test "a datastore without a free byte: a webserver that starts, a new one too, takes what is there, and pushes when there is room" {
+	small_state datastore Datastore-State-Directory 8m
+	INTERVAL=2 write_config A
+	write_config C
+	fill A
+	start_datastore
+	rounds A
+	cp -a "$T/A" "$T/image"
+	rounds A
+	fill_up
+	mkdir -p "$T/C/resources"
+	echo new >"$T/C/resources/new"
+	echo late >"$T/A/resources/late"
+	takes_only C
+	cmp "$T/A/resources/img/logo" "$T/C/resources/img/logo"
+	[ "$(value C 'SELECT count(*) FROM users')" = 3 ]
+	[ -e "$T/C/resources/new" ]
+	takes_only A
+	[ ! -e "$T/datastore/resources/new" ]
+	[ ! -e "$T/datastore/resources/late" ]
+	# a copy of A of before its last start: refused, and when A has been silent for long it cannot be let in, for that takes room
+	mv "$T/A" "$T/A.aside" && mv "$T/image" "$T/A"
+	rm "$T/A/resources/hosts.csv"
+	image_is() { [[ $(once A 2>&1; cat "$T/A.once") == *"$1"* ]]; }
+	image_is 'two machines run as webserver'
+	wait_for 'it is the only one' image_is 'No space left on device'
+	[ ! -e "$T/A/resources/hosts.csv" ] # nothing was taken
+	[ "$(grep -c 'only what is new' "$T/A.once")" -eq 0 ]
+	rm -r "$T/A" && mv "$T/A.aside" "$T/A"
+	rm "$T"/small/junk*
+	rounds A C A
+	same_content datastore A C
+	[ "$(<"$T/A/resources/new")$(<"$T/C/resources/late")" = newlate ]
+}
+
 @test "a datastore that cannot open its state for want of room waits for it; it can be stopped meanwhile" {
 	small_state datastore Datastore-State-Directory 8m
 	start_datastore

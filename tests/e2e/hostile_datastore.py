@@ -841,7 +841,7 @@ for sent, kind, what in (("404", "pieces", whole(404, b"{}")), ("one of another 
 
 section("Who it is")
 for sent, what in (("no JSON", whole(200, b"garbage")), ("no number", whole(200, b'{"n": "1"}')), ("the number 0", whole(200, b'{"n": 0}')), ("the number -1", whole(200, b'{"n": -1}')),
-                   ("the number 2^62", whole(200, b'{"n": 4611686018427387904}')), ("500", whole(500, b"oh"))):
+                   ("the number 2^62", whole(200, b'{"n": 4611686018427387904}')), ("500", whole(500, b"oh")), ("507, as without room", whole(507, b"oh"))):
     pull(sent, "token", what)
 for sent, what in (("500", whole(500, b"oh")), ("a body without end", raw(OK + b"\r\n", b" " * 65536))):
     pull(sent, "registry", what)
