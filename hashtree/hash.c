@@ -27,18 +27,6 @@ void sr_tree_key_set(struct sr_tree_key *key, const uint8_t secret[SR_KEY_LEN])
 	sr_hash_of(&key->id, key, sr_bytes(key->secret, SR_KEY_LEN));
 }
 
-bool sr_hash_eq(const struct sr_hash *a, const struct sr_hash *b)
-{
-	return memcmp(a->b, b->b, SR_HASH_LEN) == 0;
-}
-
-bool sr_hash_none(const struct sr_hash *h)
-{
-	static const struct sr_hash none;
-
-	return sr_hash_eq(h, &none);
-}
-
 void sr_hash_text(char out[SR_HASH_TEXT], const struct sr_hash *h)
 {
 	static const char digits[] = "0123456789abcdef";

@@ -5,6 +5,8 @@
 #ifndef SR_HASHTREE_HASH_H
 #define SR_HASHTREE_HASH_H
 
+#include <string.h>
+
 #include "lib/base/bytes.h"
 
 #define SR_HASH_LEN 16
@@ -21,8 +23,18 @@ struct sr_tree_key {
 
 void sr_tree_key_set(struct sr_tree_key *key, const uint8_t secret[SR_KEY_LEN]); /* fills id */
 
-bool sr_hash_eq(const struct sr_hash *a, const struct sr_hash *b);
-bool sr_hash_none(const struct sr_hash *h);
+static inline bool sr_hash_eq(const struct sr_hash *a, const struct sr_hash *b)
+{
+	return memcmp(a->b, b->b, SR_HASH_LEN) == 0;
+}
+
+static inline bool sr_hash_none(const struct sr_hash *h)
+{
+	const struct sr_hash none = {{0}};
+
+	return sr_hash_eq(h, &none);
+}
+
 #define SR_HASH_TEXT 33
 void sr_hash_text(char out[SR_HASH_TEXT], const struct sr_hash *h); /* lower-case hex */
 SR_MUST bool sr_hash_parse(struct sr_hash *out, struct sr_bytes hex);

@@ -6,11 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct sr_bytes sr_bytes(const void *at, size_t len)
-{
-	return (struct sr_bytes){.at = at, .len = len};
-}
-
 struct sr_bytes sr_bytes_of(const char *text)
 {
 	return sr_bytes(text, strlen(text));
@@ -97,19 +92,12 @@ void sr_buf_free(struct sr_buf *b)
 	*b = (struct sr_buf){0};
 }
 
-void sr_buf_clear(struct sr_buf *b)
-{
-	b->len = 0;
-}
-
-uint8_t *sr_buf_room(struct sr_buf *b, size_t n)
+uint8_t *sr_buf_grow(struct sr_buf *b, size_t n)
 {
 	size_t need, cap = b->cap ? b->cap : 64;
 
 	if (__builtin_add_overflow(b->len, n, &need) || need > SIZE_MAX / 2)
 		out_of_memory(n);
-	if (b->at && need <= b->cap)
-		return b->at + b->len;
 	while (cap < need)
 		cap *= 2;
 	b->at = sr_realloc(b->at, cap);
@@ -128,12 +116,6 @@ void sr_buf_add(struct sr_buf *b, const void *at, size_t n)
 void sr_buf_bytes(struct sr_buf *b, struct sr_bytes s)
 {
 	sr_buf_add(b, s.at, s.len);
-}
-
-void sr_buf_byte(struct sr_buf *b, uint8_t v)
-{
-	*sr_buf_room(b, 1) = v;
-	b->len++;
 }
 
 static void add_be(struct sr_buf *b, uint64_t v, unsigned bytes)
@@ -188,11 +170,6 @@ void sr_buf_printf(struct sr_buf *b, const char *fmt, ...)
 	free(text);
 }
 
-struct sr_bytes sr_buf_view(const struct sr_buf *b)
-{
-	return sr_bytes(b->at, b->len);
-}
-
 char *sr_buf_text(struct sr_buf *b)
 {
 	*sr_buf_room(b, 1) = '\0';
@@ -201,39 +178,14 @@ char *sr_buf_text(struct sr_buf *b)
 
 /* ---- the bounded reader ---- */
 
-struct sr_reader sr_reader(struct sr_bytes in)
-{
-	return (struct sr_reader){.in = in};
-}
-
-/* The next n bytes, or NULL and bad. */
-static const uint8_t *take(struct sr_reader *r, size_t n)
-{
-	const uint8_t *at = r->in.at + r->pos;
-
-	if (r->bad || n > r->in.len - r->pos) {
-		r->bad = true;
-		return NULL;
-	}
-	r->pos += n;
-	return at;
-}
-
 static uint64_t read_be(struct sr_reader *r, unsigned bytes)
 {
-	const uint8_t *at = take(r, bytes);
+	const uint8_t *at = sr_read_take(r, bytes);
 	uint64_t v = 0;
 
 	for (unsigned i = 0; at && i < bytes; i++)
 		v = v << 8 | at[i];
 	return v;
-}
-
-uint8_t sr_read_byte(struct sr_reader *r)
-{
-	const uint8_t *at = take(r, 1);
-
-	return at ? *at : 0;
 }
 
 uint16_t sr_read_be16(struct sr_reader *r)
@@ -251,12 +203,10 @@ uint64_t sr_read_be64(struct sr_reader *r)
 	return read_be(r, 8);
 }
 
-uint64_t sr_read_varint(struct sr_reader *r)
+uint64_t sr_read_long_varint(struct sr_reader *r)
 {
 	uint64_t v = 0;
 
-	if (!r->bad && r->pos < r->in.len && r->in.at[r->pos] < 0x80) /* nearly all of them */
-		return r->in.at[r->pos++];
 	for (unsigned shift = 0; shift < 64; shift += 7) {
 		uint8_t byte = sr_read_byte(r);
 
@@ -270,13 +220,6 @@ uint64_t sr_read_varint(struct sr_reader *r)
 	return 0;
 }
 
-struct sr_bytes sr_read_bytes(struct sr_reader *r, size_t n)
-{
-	const uint8_t *at = n ? take(r, n) : NULL;
-
-	return sr_bytes(at, at ? n : 0);
-}
-
 struct sr_bytes sr_read_string(struct sr_reader *r)
 {
 	uint64_t n = sr_read_varint(r);
@@ -286,16 +229,6 @@ struct sr_bytes sr_read_string(struct sr_reader *r)
 		n = 0;
 	}
 	return sr_read_bytes(r, (size_t)n);
-}
-
-size_t sr_read_left(const struct sr_reader *r)
-{
-	return r->bad ? 0 : r->in.len - r->pos;
-}
-
-bool sr_read_done(const struct sr_reader *r)
-{
-	return !r->bad && r->pos == r->in.len;
 }
 
 /* ---- hex, percent, UTF-8 ---- */
