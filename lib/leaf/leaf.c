@@ -197,6 +197,18 @@ static enum sr_status check_any_path(struct sr_bytes path, struct sr_err *err)
 	return path.len > SR_PATH_MAX ? path_fault(err, path, "longer than 65535 bytes") : SR_OK;
 }
 
+enum sr_status sr_leaf_decode_own(struct sr_bytes in, struct sr_leaf *out, struct sr_err *err)
+{
+	struct sr_reader r = sr_reader(in);
+	struct sr_leaf leaf = {0};
+	const char *fault = decode_fields(&r, &leaf);
+
+	if (fault)
+		return path_fault(err, leaf.path, fault);
+	*out = leaf;
+	return SR_OK;
+}
+
 enum sr_status sr_leaf_decode(struct sr_bytes in, struct sr_leaf *out, struct sr_err *err)
 {
 	struct sr_reader r = sr_reader(in);

@@ -62,6 +62,8 @@ static inline bool sr_is_later(uint64_t epoch, uint64_t seq, uint64_t epoch2, ui
 void sr_leaf_encode(struct sr_buf *out, const struct sr_leaf *leaf);
 /* *out BORROWS `in`.  SR_E_DATA names the path and the fault. */
 SR_MUST enum sr_status sr_leaf_decode(struct sr_bytes in, struct sr_leaf *out, struct sr_err *err);
+/* The same of what this process encoded itself: the form is checked, not the path, nor what the fields say of each other. */
+SR_MUST enum sr_status sr_leaf_decode_own(struct sr_bytes in, struct sr_leaf *out, struct sr_err *err);
 
 /* May this path be in a store of `kind`?  Files: components of 1 to 255 bytes, none ".", ".." or ".sameroot" at the top, no '/', no NUL but
  * the separators, SR_DEPTH_MAX deep at most.  Databases: TABLE or TABLE NUL KEY; no sqlite_* but SR_SCHEMA_PATH, no _sameroot_* (in any

@@ -198,7 +198,7 @@ enum sr_status sr_leaves_at(struct sr_leaves *l, size_t i, struct sr_leaf *out, 
 
 	assert(i < l->n);
 	rc = encoded_at(l, l->at[i], &encoded, err);
-	return rc ? rc : sr_leaf_decode(encoded, out, err);
+	return rc ? rc : sr_leaf_decode_own(encoded, out, err);
 }
 
 /* Where `path` can be.  What is looked for comes in order, or nearly so: look ahead, further each time, from behind the one found last. */
