@@ -182,6 +182,14 @@ static enum sr_status merge_again(struct sr_sql_apply *a, size_t i, const struct
 	return st;
 }
 
+/* Where all tables are new, a row of this name can only be this leaf's. */
+static enum sr_status nothing_there(struct sr_sql_apply *a, struct sr_version *actual)
+{
+	sr_buf_clear(&a->old);
+	*actual = (struct sr_version){.kind = SR_KIND_NONE};
+	return SR_OK;
+}
+
 static enum sr_status judge_row(struct sr_sql_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
 {
 	struct sr_bytes key;
@@ -202,7 +210,7 @@ static enum sr_status judge_row(struct sr_sql_apply *a, size_t i, const struct s
 	}
 	if (sr_key_is_bag(key))
 		return sr_sql_equals_judge(a, i, leaf, t, key, err);
-	st = sr_sql_apply_read(a, t, key, &actual, err);
+	st = a->blank ? nothing_there(a, &actual) : sr_sql_apply_read(a, t, key, &actual, err);
 	if (st != SR_OK)
 		return st;
 	if (sr_version_eq(&actual, &leaf->to)) {

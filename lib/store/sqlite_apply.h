@@ -35,6 +35,7 @@ struct sr_sql_apply {
 	bool has_schema;
 	bool first; /* the database has no table yet */
 	bool fills;   /* the tables are new, all of them */
+	bool blank;   /* and there is no row but those of this apply */
 	bool grown;   /* a table got columns: its rows are others than they were when this was planned */
 	char **paused; /* tables whose TABLE leaf does not fit what is here */
 	size_t pauses;

@@ -145,7 +145,7 @@ enum sr_status sr_sql_apply_create(struct sr_sql_apply *a, struct sr_err *err)
 	if (!a->has_schema || (!empty && !a->s->st.ours))
 		return SR_OK;
 	a->clean = false;
-	a->fills = empty;
+	a->fills = a->blank = empty;
 	st = sr_sql_schema_create(sql, text, empty ? NULL : is_missing, a, err);
 	if (st == SR_OK)
 		st = sr_sql_schema(sql, &a->s->st, err);

@@ -36,8 +36,9 @@ static bool kept_as_is(const struct sr_sql_schema *schema, const struct sr_sql_c
 	switch (v->class) {
 	case SR_INT:
 		return c->affinity != 'B' && c->affinity != 'E';
-	case SR_REAL: /* -0.0 is stored as 0.0, NaN as NULL, a whole number may become an INT */
-		return c->affinity != 'B' && v->real < 0x1p52 && v->real > -0x1p52 && v->real != (double)(int64_t)v->real;
+	case SR_REAL: /* -0.0 is stored as 0.0, NaN as NULL, a whole number may become an INT, but is a REAL again when it is read from a column of these */
+		return c->affinity != 'B' && v->real < 0x1p52 && v->real > -0x1p52 &&
+		       (v->real != (double)(int64_t)v->real || (c->affinity == 'E' && v->real != 0));
 	case SR_TEXT:
 		if (c->affinity >= 'C') { /* what might be read as a number */
 			while (at < end && strchr("\t\n\v\f\r ", *at))
