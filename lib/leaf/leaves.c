@@ -30,7 +30,7 @@ struct sr_leaves {
 	struct sr_buf tail;
 	uint64_t *at;
 	size_t n, cap;
-	size_t next;          /* where sr_leaves_find looks first */
+	size_t last;          /* what sr_leaves_find found, where it looks first */
 	struct sr_buf window; /* a piece of the file, from window_at on */
 	uint64_t window_at;
 };
@@ -201,14 +201,14 @@ enum sr_status sr_leaves_at(struct sr_leaves *l, size_t i, struct sr_leaf *out, 
 	return rc ? rc : sr_leaf_decode_own(encoded, out, err);
 }
 
-/* Where `path` can be.  What is looked for comes in order, or nearly so: look ahead, further each time, from behind the one found last. */
+/* Where `path` can be.  What is looked for comes in order, or nearly so, and some of it twice: look ahead, further each time, from the one found last. */
 static enum sr_status narrow(struct sr_leaves *l, struct sr_bytes path, size_t *low, size_t *high, struct sr_err *err)
 {
 	struct sr_leaf leaf;
 
 	*low = 0;
 	*high = l->n;
-	for (size_t at = l->next, step = 1; at < *high; at += step, step *= 2) {
+	for (size_t at = l->last, step = 1; at < *high; at += step, step *= 2) {
 		enum sr_status rc = sr_leaves_at(l, at, &leaf, err);
 		int order = rc == SR_OK ? sr_bytes_cmp(leaf.path, path) : 0;
 
@@ -238,7 +238,7 @@ enum sr_status sr_leaves_find(struct sr_leaves *l, struct sr_bytes path, size_t 
 			return rc;
 		if (order == 0) {
 			*at = middle;
-			l->next = middle + 1;
+			l->last = middle;
 			return SR_OK;
 		}
 		if (order < 0)
