@@ -29,18 +29,23 @@ struct sr_bytes sr_files_parent(struct sr_bytes path)
 	return sr_bytes(path.at, slash ? (size_t)(slash - path.at) : 0);
 }
 
-int sr_files_open_parent(int root, struct sr_bytes path, char name[256])
+bool sr_files_last_name(struct sr_bytes path, char name[256])
 {
 	struct sr_bytes parent = sr_files_parent(path);
 	size_t from = parent.len ? parent.len + 1 : 0;
 
 	if (path.len - from > NAME_MAX) {
 		errno = ENAMETOOLONG;
-		return -1;
+		return false;
 	}
 	memcpy(name, path.at + from, path.len - from);
 	name[path.len - from] = '\0';
-	return sr_open_below(root, parent, O_PATH | O_DIRECTORY);
+	return true;
+}
+
+int sr_files_open_parent(int root, struct sr_bytes path, char name[256])
+{
+	return sr_files_last_name(path, name) ? sr_open_below(root, sr_files_parent(path), O_PATH | O_DIRECTORY) : -1;
 }
 
 bool sr_files_excluded(const struct sr_files *f, struct sr_bytes path)
@@ -121,7 +126,7 @@ out:
 	return ok;
 }
 
-enum sr_status sr_files_own(const struct sr_files *f, int fd, struct sr_err *err)
+enum sr_status sr_files_own(const struct sr_files *f, int fd, const struct stat *now, struct sr_err *err)
 {
 	bool asked = f->st.has_owner || f->st.has_group;
 	struct stat root;
@@ -132,6 +137,8 @@ enum sr_status sr_files_own(const struct sr_files *f, int fd, struct sr_err *err
 		root.st_uid = f->st.owner;
 	if (f->st.has_group)
 		root.st_gid = f->st.group;
+	if (now && now->st_uid == root.st_uid && now->st_gid == root.st_gid)
+		return SR_OK;
 	if (fchown(fd, root.st_uid, root.st_gid) && (asked || errno != EPERM))
 		return sr_err_sys(err, SR_E_IO, "chown to %u:%u", (unsigned)root.st_uid, (unsigned)root.st_gid);
 	return SR_OK;
@@ -226,7 +233,7 @@ static enum sr_status files_create(struct sr_store *st, struct sr_err *err)
 		return sr_err_sys(err, SR_E_IO, "mkdir %s", st->path);
 	s = hold_root(f) ? sr_err_sys(err, SR_E_UNAVAILABLE, "%s", st->path) : SR_OK;
 	if (s == SR_OK && made)
-		s = sr_files_own(f, f->root, err);
+		s = sr_files_own(f, f->root, NULL, err);
 	if (s == SR_OK)
 		s = sr_files_hold_stage(f, err);
 	if (s != SR_OK || !made)

@@ -91,12 +91,13 @@ SR_MUST enum sr_status sr_files_write_marker(struct sr_files *f, const struct sr
 /* The directory that holds `path` (O_PATH), and its last component; -1 and errno. */
 int sr_files_open_parent(int root, struct sr_bytes path, char name[256]);
 struct sr_bytes sr_files_parent(struct sr_bytes path); /* empty for one at the top */
+bool sr_files_last_name(struct sr_bytes path, char name[256]); /* false: it is too long, and errno */
 
 /* By itself; what lies below something excluded is never come to. */
 bool sr_files_excluded(const struct sr_files *f, struct sr_bytes path);
 
-/* Give what is open at fd the owner of new entries.  Without the right to and without Owner= or Group= it stays ours. */
-SR_MUST enum sr_status sr_files_own(const struct sr_files *f, int fd, struct sr_err *err);
+/* Give what is open at fd - now: its stat, or NULL - the owner of new entries.  Without the right to and without Owner= or Group= it stays ours. */
+SR_MUST enum sr_status sr_files_own(const struct sr_files *f, int fd, const struct stat *now, struct sr_err *err);
 
 /* Hash the regular file `name` in dirfd between two fstats; *st is as of the hash.  false: *why. */
 SR_MUST bool sr_files_hash(struct sr_files *f, int dirfd, const char *name, struct stat *st, struct sr_hash *out, enum sr_unknown_why *why);
@@ -153,6 +154,10 @@ struct files_apply {
 	} *todo; /* one a leaf */
 	struct sr_buf path;       /* of the leaf at work: leaves themselves are VALID only UNTIL a callback */
 	char kept[SR_STAGE_NAME]; /* its name in staging: its new content, then the old in its place */
+	struct sr_buf above;      /* the directory that it lies in, while `parent` is that: leaves come sorted */
+	int parent;               /* or -1: above_errno says why */
+	int above_errno;          /* -1: none was opened */
+	unsigned above_steps;     /* done in it */
 	struct sr_buf touched;    /* directories to be synced, as strings */
 	struct sr_signatures touched_set;
 	bool unsynced;            /* something that we did not write was found in place, perhaps not durable yet */
@@ -161,6 +166,10 @@ struct files_apply {
 	bool aside;               /* kept under SR_ASIDE: of the last one, */
 	bool names_aside;         /* and `first` */
 };
+
+/* As sr_files_open_parent; OWNED BY the apply, VALID UNTIL the next call. */
+int sr_files_parent_of(struct files_apply *a, struct sr_bytes path, char name[256]);
+void sr_files_forget_parent(struct files_apply *a);
 
 /* What is at a path now. */
 struct files_found {

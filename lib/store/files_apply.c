@@ -32,6 +32,7 @@ static enum sr_status apply_new(struct files_apply **out, struct sr_files *f, st
 		a->marker.id = sr_uuid_none(&ops->edit) ? sr_uuid_random() : ops->edit;
 	a->n = sr_leaves_count(leaves);
 	a->todo = sr_alloc(a->n * sizeof(*a->todo));
+	a->parent = a->above_errno = -1;
 	*out = a;
 	return SR_OK;
 }
@@ -40,8 +41,10 @@ static void apply_free(struct files_apply *a)
 {
 	if (!a)
 		return;
+	sr_files_forget_parent(a);
 	free(a->todo);
 	sr_buf_free(&a->path);
+	sr_buf_free(&a->above);
 	sr_buf_free(&a->touched);
 	sr_signatures_free(&a->touched_set);
 	free(a);
@@ -129,15 +132,12 @@ static void failed(struct files_apply *a, size_t i, const struct sr_leaf *leaf, 
 static enum sr_status find_at_path(struct files_apply *a, const struct sr_leaf *leaf, struct files_found *out, struct sr_err *err)
 {
 	char name[256];
-	int parent = sr_files_open_parent(a->f->root, leaf->path, name);
-	enum sr_status s;
+	int parent = sr_files_parent_of(a, leaf->path, name);
 
 	*out = (struct files_found){0};
 	if (parent < 0) /* below a file there is nothing; below a symbolic link is not ours to see */
 		return errno == ENOENT || errno == ENOTDIR ? SR_OK : sr_err_sys(err, SR_E_CHANGED, "open the directory above");
-	s = sr_files_find(a, leaf, parent, name, out, err);
-	close(parent);
-	return s;
+	return sr_files_find(a, leaf, parent, name, out, err);
 }
 
 /* What it takes to come from `actual` to leaf->to, which differ; STEP_NONE: there is no content for it. */
@@ -234,6 +234,7 @@ enum sr_status sr_files_prepare(struct sr_store *st, struct sr_leaves *leaves, c
 		if (s == SR_OK && plan(a, i, &leaf, &why) != SR_OK)
 			failed(a, i, &leaf, &why);
 	}
+	sr_files_forget_parent(a);
 	if (s == SR_OK)
 		f->apply = a;
 	else
@@ -316,6 +317,7 @@ static enum sr_status all_steps(struct files_apply *a, struct sr_err *err)
 	for (size_t i = a->n; i-- > 0 && s == SR_OK;)
 		if (removes(&a->todo[i]))
 			s = step(a, i, err);
+	sr_files_forget_parent(a);
 	return s;
 }
 

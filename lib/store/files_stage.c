@@ -64,13 +64,14 @@ enum sr_status sr_files_stage_new(struct sr_stage **out, struct sr_store *st, co
 	return SR_OK;
 }
 
+/* Most files have the mode that it is made with; nobody else comes into staging. */
 static enum sr_status make_file(struct sr_stage *s, struct sr_err *err)
 {
 	const struct sr_hash *hash = sr_hash_none(&s->hash) ? NULL : &s->hash;
 
 	for (int tries = 0; s->fd < 0 && tries < 8; tries++) {
 		sr_files_stage_name(s->name, hash, tries > 0);
-		s->fd = openat(s->dir, s->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+		s->fd = openat(s->dir, s->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 		if (s->fd < 0 && errno != EEXIST)
 			break;
 	}
@@ -184,11 +185,13 @@ enum sr_status sr_stage_finish(struct sr_stage *s, const struct sr_version *to, 
 		times[1].tv_nsec += 1000000000;
 		times[1].tv_sec--;
 	}
+	if (status == SR_OK && fstat(s->fd, &st))
+		status = sr_err_sys(err, SR_E_IO, "stage a file in %s", s->f->st.path);
 	if (status == SR_OK)
-		status = sr_files_own(s->f, s->fd, err); /* before the mode: it would clear bits */
+		status = sr_files_own(s->f, s->fd, &st, err);
 	if (status != SR_OK)
 		return status;
-	if (fchmod(s->fd, to->mode & 0777) || futimens(s->fd, times) || fstat(s->fd, &st))
+	if (((st.st_mode & 07777) != (to->mode & 0777) && fchmod(s->fd, to->mode & 0777)) || futimens(s->fd, times))
 		return sr_err_sys(err, SR_E_IO, "stage a file in %s", s->f->st.path);
 	if (atomic_fetch_add(&s->f->unflushed, 1) < SR_FILES_FLUSH_SINGLY && fsync(s->fd))
 		return sr_err_sys(err, SR_E_IO, "stage a file in %s", s->f->st.path);

@@ -13,6 +13,46 @@
 #include <string.h>
 #include <unistd.h>
 
+/* ---- where it lies ---- */
+
+/* Was the held directory renamed while files went into it?  Then it is not found to be synced. */
+static bool was_moved(const struct files_apply *a)
+{
+	int now = sr_open_below(a->f->root, sr_buf_view(&a->above), O_PATH | O_DIRECTORY);
+	struct stat there, held;
+	bool same = now >= 0 && !fstat(now, &there) && !fstat(a->parent, &held) && there.st_dev == held.st_dev && there.st_ino == held.st_ino;
+
+	if (now >= 0)
+		close(now);
+	return !same;
+}
+
+void sr_files_forget_parent(struct files_apply *a)
+{
+	if (a->above_steps > 1 && was_moved(a))
+		a->unsynced = true;
+	if (a->parent >= 0)
+		close(a->parent);
+	a->parent = a->above_errno = -1;
+	a->above_steps = 0;
+}
+
+int sr_files_parent_of(struct files_apply *a, struct sr_bytes path, char name[256])
+{
+	struct sr_bytes above = sr_files_parent(path);
+	int sys = a->above_errno;
+
+	if (sys < 0 || !sr_bytes_eq(above, sr_buf_view(&a->above)) || !sr_files_last_name(path, name)) {
+		sr_files_forget_parent(a);
+		a->parent = sr_files_open_parent(a->f->root, path, name);
+		sys = a->above_errno = a->parent < 0 ? errno : 0;
+		sr_buf_clear(&a->above);
+		sr_buf_bytes(&a->above, above);
+	}
+	errno = sys;
+	return a->parent;
+}
+
 /* ---- what is there ---- */
 
 /* The content's hash: by the stat cache if it can vouch for what we expect or want, else read. */
@@ -270,7 +310,7 @@ static enum sr_status open_up(const struct files_apply *a, int dir, const char *
 	if (fd < 0)
 		return sr_err_sys(err, SR_E_CHANGED, "open the directory");
 	if (new)
-		s = sr_files_own(a->f, fd, err);
+		s = sr_files_own(a->f, fd, NULL, err);
 	if (s == SR_OK && fchmod(fd, (mode & 0777) | 0700))
 		s = sr_err_sys(err, SR_E_IO, "chmod");
 	close(fd);
@@ -475,9 +515,12 @@ static step_fn *const steps[] = {
 enum sr_status sr_files_step(struct files_apply *a, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
 {
 	char name[256];
-	int parent = sr_files_open_parent(a->f->root, leaf->path, name);
+	int parent;
 	enum sr_status s;
 
+	if (a->parent < 0) /* it may be there by now */
+		sr_files_forget_parent(a);
+	parent = sr_files_parent_of(a, leaf->path, name);
 	if (parent < 0 && errno == ENOENT && leaf->to.kind == SR_KIND_NONE) {
 		a->todo[i].done = true;
 		return SR_OK;
@@ -486,15 +529,16 @@ enum sr_status sr_files_step(struct files_apply *a, size_t i, const struct sr_le
 		s = make_parents(a, leaf->path, err);
 		if (s != SR_OK)
 			return s;
-		parent = sr_files_open_parent(a->f->root, leaf->path, name);
+		sr_files_forget_parent(a);
+		parent = sr_files_parent_of(a, leaf->path, name);
 	}
 	if (parent < 0)
 		return sr_err_sys(err, SR_E_CHANGED, "open the directory above");
 	a->aside = false;
 	s = steps[a->todo[i].step](a, i, leaf, parent, name, err);
-	close(parent);
 	if (a->todo[i].done) {
-		sr_files_touch(a, sr_files_parent(leaf->path));
+		if (!a->above_steps++)
+			sr_files_touch(a, sr_files_parent(leaf->path));
 		if (leaf->to.kind == SR_KIND_DIR)
 			sr_files_touch(a, leaf->path);
 	}

@@ -1865,6 +1865,36 @@ static void test_what_comes_into_an_application_s_new_directories_is_durable(voi
 	sr_disk_close(disk);
 }
 
+static void rename_the_directory(struct world *w, const char *path)
+{
+	(void)path;
+	assert_int_equal(rename(at(w, "here"), away(w)), 0);
+	assert_int_equal(rename(away(w), at(w, "there")), 0);
+}
+
+/* What is called applied, and then seen as moved, has to be there where it was moved to. */
+static void test_what_goes_into_a_directory_that_is_renamed_is_durable(void **state)
+{
+	struct world *w = *state;
+	struct sr_disk *disk;
+
+	dir(w, "here");
+	put(w, "here/a", "old");
+	disk = sr_disk_open(w->dir);
+	w->told.meanwhile = rename_the_directory;
+	leaf(w, "here/a", file_v(w, "old", 0644), file_v(w, "new", 0644), "new");
+	leaf(w, "here/b", nothing, file_v(w, "ours", 0644), "ours");
+	assert_int_equal(prepare(w), SR_OK);
+	assert_int_equal(sr_apply_commit(w->st, NULL), SR_OK);
+	assert_int_equal(w->told.applied, 2);
+	sr_disk_stop(disk);
+	open_store(w, 0, NULL, 0);
+	assert_int_equal(sr_disk_cut(disk, 1, SR_DISK_NOTHING), 0);
+	open_store(w, 0, NULL, 0);
+	assert_string_equal(content(w, there(w, "there/b") ? "there/b" : "here/b"), "ours");
+	sr_disk_close(disk);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -1914,6 +1944,7 @@ int main(void)
 		cmocka_unit_test(test_what_recovery_calls_applied_is_there),
 		T(test_a_directory_that_cannot_be_finished_is_none),
 		T(test_what_comes_into_an_application_s_new_directories_is_durable),
+		T(test_what_goes_into_a_directory_that_is_renamed_is_durable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
