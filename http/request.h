@@ -92,6 +92,7 @@ struct sr_request {
 	bool parking, parked_before; /* quick handlers only */
 	int64_t park_until;
 	uint64_t kept; /* the handler's */
+	unsigned waits; /* sr_request_waits: the kind, and one more; 0: it does not */
 	struct sr_request *next, *prev; /* job queue or park list; under the server's lock */
 	bool listed;
 };

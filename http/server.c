@@ -11,6 +11,7 @@
  * - its timeouts and its closing are too kind or too rude: keeper.c;
  * - its limit of connections lets whoever is in keep everyone else out: crowd.c.  Its threads share the limit out and the excess waits, so that
  *   it lies above ours; without a file descriptor left it does not accept until a connection ends: fit_files, on_log. */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <microhttpd.h>
@@ -49,7 +50,7 @@ struct sr_server {
 	uint16_t port;
 	atomic_bool stopping, draining;
 	char *why; /* it drains */
-	atomic_uint under_way;
+	atomic_uint under_way, waiting[SR_WAITING];
 	atomic_ullong requests, by_class[6], received, sent;
 	atomic_ullong *by_route; /* TOLD_APART for each route, and once more for none */
 	size_t counted_routes;
@@ -367,6 +368,16 @@ static void uncount(struct sr_request *req)
 	if (req->counted)
 		atomic_fetch_sub(&req->server->under_way, 1);
 	req->counted = false;
+	if (req->waits)
+		atomic_fetch_sub(&req->server->waiting[req->waits - 1], 1);
+	req->waits = 0;
+}
+
+void sr_request_waits(struct sr_request *req, unsigned kind)
+{
+	assert(kind < SR_WAITING && !req->waits);
+	req->waits = kind + 1;
+	atomic_fetch_add(&req->server->waiting[kind], 1);
 }
 
 static void begin(struct sr_request *req, const char *method, const char *version)
@@ -758,6 +769,8 @@ void sr_server_counts(struct sr_server *server, struct sr_server_counts *out)
 	*out = (struct sr_server_counts){ .requests = server->requests, .received = server->received, .sent = server->sent };
 	for (size_t i = 0; i < sizeof(out->by_class) / sizeof(*out->by_class); i++)
 		out->by_class[i] = server->by_class[i];
+	for (size_t i = 0; i < SR_WAITING; i++)
+		out->waiting[i] = server->waiting[i];
 	sr_keeper_counts(server->keeper, out);
 }
 

@@ -100,6 +100,7 @@ const char *sr_server_pin(const struct sr_server *server);
 /* Run the handlers of all parked requests again.  From any thread; a wake between a handler's look and its park is not lost. */
 void sr_server_wake(struct sr_server *server);
 
+#define SR_WAITING 2
 struct sr_server_counts {
 	uint64_t requests;       /* answered ones, and those cut */
 	uint64_t by_class[6];    /* [2]: 2xx ... [5]: 5xx; [0]: cut without an answer */
@@ -107,6 +108,7 @@ struct sr_server_counts {
 	uint64_t shed;           /* of them closed for others' sake */
 	uint64_t received, sent; /* bytes of bodies that were taken in, and given */
 	unsigned open, parked;   /* now */
+	unsigned waiting[SR_WAITING]; /* requests of each of the handler's kinds, woken or not (sr_request_waits) */
 	unsigned most;           /* max_connections, as it fits */
 };
 void sr_server_counts(struct sr_server *server, struct sr_server_counts *out);
@@ -176,6 +178,8 @@ bool sr_request_expired(const struct sr_request *req);
 /* The handler's own number, to be found when it is run again; 0 before. */
 void sr_request_keep(struct sr_request *req, uint64_t n);
 uint64_t sr_request_kept(const struct sr_request *req);
+/* It counts among those of that kind (below SR_WAITING) that wait, until it is over.  Once a request. */
+void sr_request_waits(struct sr_request *req, unsigned kind);
 
 /* --- the answer: once a request --------------------------------------------------------------------------------- */
 

@@ -192,22 +192,36 @@ static void reply_tree(struct sr_request *req, const struct sr_tree_info *info, 
 	sr_buf_free(&body);
 }
 
-/* Waiting takes no worker, but a connection: at most half of them, so that rounds find one. */
-static bool is_room(struct sr_request *req)
+enum { WEBSERVERS, OTHERS }; /* who waits */
+
+/* It has exchanged its token, and shows it; or has told who it is, where no exchange is known. */
+static bool is_known(const struct sr_ds_webserver *w, const struct sr_check_in *c)
+{
+	return w && (w->token.n ? !sr_uuid_none(&c->token) : w->row.external_addr != NULL);
+}
+
+/* Waiting takes no worker, but a connection: webservers have half of them, so that rounds find one, and all others an eighth, of which none is a
+ * webserver's. */
+static bool is_room(struct sr_request *req, bool known)
 {
 	struct sr_server_counts counts;
 
 	sr_server_counts(sr_request_server(req), &counts);
-	return counts.parked < counts.most / 2;
+	return known ? counts.waiting[WEBSERVERS] < counts.most / 2 : counts.waiting[OTHERS] < (counts.most + 7) / 8;
 }
 
 /* Nothing is new: for how long may it wait for that?  0: no more.  A webserver waits once at a time: *other: its request of before is to be answered. */
 static unsigned wait_ms(struct sr_datastore *d, struct visit *v, struct sr_ds_webserver *w, struct sr_request *req, bool *other)
 {
 	uint64_t most = w ? sr_ds_interval_of(d, w) : d->interval;
+	bool known = is_known(w, &v->c);
 
-	if (!v->wait_s || sr_request_expired(req) || (v->waited && w && v->waited != w->waiting) || (!v->waited && !is_room(req)))
+	if (w && w->token.n && !known)
+		w = NULL; /* whoever it is, it takes no webserver's place */
+	if (!v->wait_s || sr_request_expired(req) || (v->waited && w && v->waited != w->waiting) || (!v->waited && !is_room(req, known)))
 		return 0;
+	if (!v->waited)
+		sr_request_waits(req, known ? WEBSERVERS : OTHERS);
 	if (!v->waited && w) {
 		*other = w->waiting != 0;
 		w->waiting = ++w->waits;

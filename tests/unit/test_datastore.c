@@ -2685,51 +2685,82 @@ static int wait_unread(struct world *w, const char *match)
 	return fd;
 }
 
-/* And 200 of them are woken by one commit. */
+/* And as many of them as there are places for are woken by one commit. */
 static void test_who_waits_and_reads_nothing_hurts_nobody(void **state)
 {
 	struct world *w = *state;
 	struct waiter v;
 	char match[96];
-	int fds[200];
+	int fds[60];
 
 	assert_int_equal(check_in(w, &(struct sr_check_in){.node = w->webserver}, false), 200);
 	snprintf(match, sizeof match, "If-None-Match: %s", w->etag);
-	for (int i = 0; i < 200; i++)
+	for (int i = 0; i < 60; i++)
 		fds[i] = wait_unread(w, match);
-	until_parked(w, 200);
+	until_parked(w, 60);
 	begin_wait(w, &v, (struct sr_check_in){.node = w->webserver}, 3600);
-	until_parked(w, 201);
+	until_parked(w, 61);
 	put_file(w, "a", "one");
 	assert_int_equal(end_wait(&v), 200);
 	until_parked(w, 0);
 	assert_int_equal(call(w, "GET", "/api/tree", NULL, sr_bytes(NULL, 0)), 200);
-	for (int i = 0; i < 200; i++)
+	for (int i = 0; i < 60; i++)
 		close(fds[i]);
 }
 
-/* Half of the connections are for those who do not wait. */
+/* One that has exchanged its token. */
+static struct sr_check_in known_webserver(struct world *w)
+{
+	struct sr_check_in c = {.node = sr_uuid_random(), .token = sr_uuid_random()};
+	json_int_t n;
+
+	w->webserver = c.node;
+	assert_int_equal(exchange_token(w, "web", NULL, 0, &c.token, &n), 200);
+	return c;
+}
+
+static void assert_no_place(struct world *w, struct sr_check_in c)
+{
+	struct waiter v;
+
+	begin_wait(w, &v, c, 3600);
+	assert_int_equal(end_wait(&v), 304);
+}
+
+/* Half of the connections are for webservers that wait, and none of these for anybody else, who has an eighth. */
 static void test_not_all_connections_wait(void **state)
 {
 	struct world *w = *state;
-	struct waiter v[8];
+	struct waiter others[2], v[8];
+	struct sr_check_in first;
 
 	w->config->max_connections = 16;
 	open_world(w);
-	for (unsigned i = 0; i < 8; i++) {
-		begin_wait(w, &v[i], (struct sr_check_in){.node = sr_uuid_random()}, 3600);
+	for (unsigned i = 0; i < 2; i++) {
+		begin_wait(w, &others[i], (struct sr_check_in){.node = sr_uuid_random()}, 3600);
 		until_parked(w, i + 1);
 	}
-	for (int k = 0; k < 3; k++) {
-		struct waiter more;
+	assert_no_place(w, (struct sr_check_in){.node = sr_uuid_random()});
+	for (unsigned i = 0; i < 8; i++) {
+		struct sr_check_in c = known_webserver(w);
 
-		begin_wait(w, &more, (struct sr_check_in){.node = sr_uuid_random()}, 3600);
-		assert_int_equal(end_wait(&more), 304);
+		if (!i)
+			first = c;
+		begin_wait(w, &v[i], c, 3600);
+		until_parked(w, 2 + i + 1);
+		sr_server_wake(w->d->server); /* who waits keeps its place over that */
+		assert_no_place(w, (struct sr_check_in){.node = sr_uuid_random()});
+		assert_no_place(w, (struct sr_check_in){.node = c.node}); /* without the token it is nobody, and answers nobody's wait */
+		until_parked(w, 2 + i + 1);
 	}
-	assert_int_equal(parked(w), 8);
+	assert_no_place(w, known_webserver(w));
+	assert_no_place(w, first);
+	until_parked(w, 10);
 	put_file(w, "a", "one");
 	for (unsigned i = 0; i < 8; i++)
 		assert_int_equal(end_wait(&v[i]), 200);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(end_wait(&others[i]), 200);
 }
 
 /* A datastore that ends answers who waits. */
