@@ -153,7 +153,7 @@ static enum sr_status adopt(const struct sr_admin *a, struct sr_here *h, struct 
 {
 	struct sr_buf before = {0}, after = {0};
 	json_t *status = NULL, *result = NULL;
-	enum sr_status rc = sr_here_get(h, "/api/admin/status", &before, err);
+	enum sr_status rc = sr_here_get(h, "/api/admin/status", h->status_most, &before, err);
 
 	if (rc == SR_E_UNAVAILABLE && h->absent)
 		sr_err_context(err, "start it first (it waits, and changes nothing, until it is told)");
@@ -164,7 +164,7 @@ static enum sr_status adopt(const struct sr_admin *a, struct sr_here *h, struct 
 	if (rc == SR_OK)
 		rc = agree(a, status, err);
 	if (rc == SR_OK)
-		rc = sr_here_post(h, "/api/admin/adopt", sr_bytes_of("{\"what\":\"union\"}"), &after, err);
+		rc = sr_here_post(h, "/api/admin/adopt", sr_bytes_of("{\"what\":\"union\"}"), h->status_most, &after, err);
 	if (rc == SR_OK)
 		rc = parse(&after, &result, err);
 	if (rc == SR_OK && !a->json)

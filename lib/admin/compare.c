@@ -144,7 +144,7 @@ static enum sr_status open_sides(struct compare *c, struct sr_err *err)
 	if (rc != SR_OK)
 		return rc;
 	c->there = sr_contact_client(c->contact);
-	rc = sr_here_get(&c->local, "/readyz", &ignored, &absent); /* is there anybody? */
+	rc = sr_here_get(&c->local, "/readyz", SR_SHORT_ANSWER, &ignored, &absent); /* is there anybody? */
 	sr_buf_free(&ignored);
 	if (rc == SR_OK)
 		return open_online(c, err);

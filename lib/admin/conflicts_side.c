@@ -1,5 +1,7 @@
 /* conflicts_side.c - see conflicts.h: the archive, with and without a daemon. */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,9 @@
 
 #define ARCHIVE     "archive" /* below the state directory: lib/state/archive.h */
 #define RECORD_MOST ((size_t)64 << 20)
+#define ENTRY_MOST  ((size_t)32 << 20) /* of one that is shown: the values of two rows, 1 MiB of each (lib/leaf/leaf_json.c), and its path */
+#define LISTED_MOST ((size_t)256 << 20) /* of the descriptions in the archive here */
+#define ALL_ITEMS   250000             /* the entries of all nodes */
 
 enum sr_status sr_conflicts_open(struct sr_conflicts *c, const struct sr_admin *a, struct sr_err *err)
 {
@@ -74,10 +79,34 @@ static enum sr_status read_archive(const char *state_dir, struct sr_buf *out, st
 	return rc;
 }
 
+/* The list says of each entry less than its own .json; and some may come meanwhile. */
+static size_t list_most(const char *state_dir)
+{
+	char *path = sr_format("%s/" ARCHIVE, state_dir);
+	DIR *dir = opendir(path);
+	struct dirent *e;
+	struct stat st;
+	uint64_t items = 0, bytes = 0;
+
+	while (dir && (e = readdir(dir))) {
+		size_t len = strlen(e->d_name);
+
+		if (len < 5 || strcmp(e->d_name + len - 5, ".json") != 0)
+			continue;
+		items++;
+		if (fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			bytes += (uint64_t)st.st_size;
+	}
+	if (dir)
+		closedir(dir);
+	free(path);
+	return sr_answer_of(items) + (bytes < LISTED_MOST ? (size_t)bytes : LISTED_MOST);
+}
+
 enum sr_status sr_conflicts_list(struct sr_conflicts *c, json_t **out, struct sr_err *err)
 {
 	struct sr_buf body = {0};
-	enum sr_status rc = sr_here_get(&c->here, "/api/admin/conflicts", &body, err);
+	enum sr_status rc = sr_here_get(&c->here, "/api/admin/conflicts", list_most(c->here.state_dir), &body, err);
 
 	if (is_absent(c, rc))
 		rc = read_archive(c->here.state_dir, &body, err);
@@ -122,7 +151,7 @@ enum sr_status sr_conflicts_show(struct sr_conflicts *c, const char *given, json
 		return sr_err_set(err, SR_E_NOTFOUND, "%.64s: no such archived version on this node", given);
 	sr_buf_printf(&target, "/api/admin/conflicts/");
 	sr_percent(&target, sr_bytes_of(given), "");
-	rc = *given ? sr_here_get(&c->here, sr_buf_text(&target), &body, err) : sr_err_set(err, SR_E_USAGE, "an id is empty");
+	rc = *given ? sr_here_get(&c->here, sr_buf_text(&target), ENTRY_MOST, &body, err) : sr_err_set(err, SR_E_USAGE, "an id is empty");
 	if (is_absent(c, rc)) {
 		rc = need_replica(c, err);
 		if (rc == SR_OK)
@@ -188,7 +217,7 @@ enum sr_status sr_conflicts_do(struct sr_conflicts *c, const char *what, const j
 {
 	char *target = sr_format("/api/admin/conflicts/%s", what), *text = json_dumps(wish, JSON_COMPACT);
 	struct sr_buf body = {0};
-	enum sr_status rc = c->replica ? SR_E_UNAVAILABLE : sr_here_post(&c->here, target, sr_bytes_of(text), &body, err);
+	enum sr_status rc = c->replica ? SR_E_UNAVAILABLE : sr_here_post(&c->here, target, sr_bytes_of(text), sr_answer_of(strlen(text) / SR_ARCHIVE_ID), &body, err);
 
 	if (c->replica || is_absent(c, rc))
 		rc = do_offline(c, what, sr_bytes_of(text), &body, err);
@@ -200,7 +229,7 @@ enum sr_status sr_conflicts_do(struct sr_conflicts *c, const char *what, const j
 /* --- the datastore ------------------------------------------------------------------------------------------------------------------------ */
 
 /* One GET of the datastore: of this machine's as its admin, of another's as a webserver. */
-static enum sr_status ask(const struct sr_admin *a, const char *target, struct sr_buf *out, struct sr_err *err)
+static enum sr_status ask(const struct sr_admin *a, const char *target, size_t most, struct sr_buf *out, struct sr_err *err)
 {
 	struct sr_contact *contact = NULL;
 	struct sr_answer answer = {0};
@@ -210,14 +239,14 @@ static enum sr_status ask(const struct sr_admin *a, const char *target, struct s
 	if (sr_admin_is_datastore(a)) {
 		rc = sr_here_open(&here, a, err);
 		if (rc == SR_OK)
-			rc = sr_here_get(&here, target, out, err);
+			rc = sr_here_get(&here, target, most, out, err);
 		sr_here_close(&here);
 		return rc;
 	}
 	rc = sr_there_open(&contact, a->config, err);
 	if (rc != SR_OK)
 		return rc;
-	rc = sr_client_call(sr_contact_client(contact), &(struct sr_call){.target = target, .max_answer = (size_t)1 << 30}, &answer, err);
+	rc = sr_client_call(sr_contact_client(contact), &(struct sr_call){.target = target, .max_answer = most}, &answer, err);
 	if (rc == SR_OK)
 		sr_buf_bytes(out, sr_buf_view(&answer.body));
 	else
@@ -230,7 +259,7 @@ static enum sr_status ask(const struct sr_admin *a, const char *target, struct s
 enum sr_status sr_conflicts_everywhere(const struct sr_admin *a, json_t **out, struct sr_err *err)
 {
 	struct sr_buf body = {0};
-	enum sr_status rc = ask(a, "/api/conflicts", &body, err);
+	enum sr_status rc = ask(a, "/api/conflicts", sr_answer_of(ALL_ITEMS), &body, err);
 
 	rc = parse(rc, &body, out, err);
 	if (rc == SR_OK && !json_is_array(*out)) {
@@ -249,7 +278,7 @@ json_t *sr_conflicts_columns(const struct sr_admin *a, const char *hash, const c
 
 	sr_buf_printf(&target, "/api/blob/%s?path=", hash);
 	sr_percent(&target, sr_bytes_of(path), "/");
-	if (ask(a, sr_buf_text(&target), &record, &ignored) == SR_OK && record.len <= RECORD_MOST)
+	if (ask(a, sr_buf_text(&target), RECORD_MOST, &record, &ignored) == SR_OK)
 		columns = sr_columns_json(sr_buf_view(&record));
 	sr_buf_free(&target);
 	sr_buf_free(&record);

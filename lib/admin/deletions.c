@@ -114,7 +114,7 @@ static enum sr_status approve_offline(const struct sr_admin *a, struct sr_err *e
 
 static enum sr_status look(struct sr_here *h, const struct sr_admin *a, struct sr_buf *body, json_t **out, struct sr_err *err)
 {
-	enum sr_status rc = sr_here_get(h, "/api/admin/status", body, err);
+	enum sr_status rc = sr_here_get(h, "/api/admin/status", h->status_most, body, err);
 	struct sr_err gone = {0};
 
 	if (rc == SR_OK) {
@@ -155,7 +155,7 @@ static enum sr_status decide(struct sr_here *h, const struct sr_admin *a, const 
 	if (rc == SR_OK && h->absent)
 		rc = approve_offline(a, err);
 	else if (rc == SR_OK)
-		rc = sr_here_post(h, "/api/admin/adopt", sr_bytes_of("{\"what\":\"deletions\"}"), &answer, err);
+		rc = sr_here_post(h, "/api/admin/adopt", sr_bytes_of("{\"what\":\"deletions\"}"), h->status_most, &answer, err);
 	sr_preview_answer(a, "deletions", preview, rc == SR_OK ? &answer : NULL);
 	if (rc == SR_OK && !a->json)
 		fputs("Let through: they go with the next round.\n", a->out);

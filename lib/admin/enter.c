@@ -320,7 +320,7 @@ static enum sr_status tell_daemon(struct enter *e, struct sr_err *err)
 	enum sr_status rc = sr_here_open(&here, &e->a, err);
 
 	if (rc == SR_OK) {
-		rc = sr_here_post(&here, "/api/admin/sync", sr_bytes(NULL, 0), &nothing, err);
+		rc = sr_here_post(&here, "/api/admin/sync", sr_bytes(NULL, 0), here.status_most, &nothing, err);
 		e->told = rc == SR_OK;
 		if (here.absent)
 			rc = SR_OK;

@@ -57,7 +57,7 @@ static enum sr_status fetch(const struct sr_admin *a, json_t **out, struct sr_er
 	enum sr_status rc = sr_here_open(&here, a, err);
 
 	if (rc == SR_OK)
-		rc = sr_here_get(&here, "/api/webservers", &body, err);
+		rc = sr_here_get(&here, "/api/webservers", here.status_most, &body, err);
 	if (rc == SR_OK && !(*out = json_loadb((const char *)body.at, body.len, 0, NULL)))
 		rc = sr_err_set(err, SR_E_DATA, "what the %s says of its webservers: not JSON", here.name);
 	sr_buf_free(&body);

@@ -10,12 +10,36 @@
 #include "lib/replica/address.h"
 #include "lib/replica/admit.h"
 #include "lib/replica/keypair.h"
+#include "lib/replica/waiting.h"
 #include "lib/state/secret.h"
 #include "lib/state/state.h"
 
 #define CONNECT_MS  5000
 #define ROUND_S     600 /* what is posted may have to wait for the end of a round */
-#define MOST_ANSWER ((size_t)1 << 30) /* our own daemon: as much as it has to say */
+/* Bytes of a status, for each: */
+#define NODE_MOST      ((size_t)16 << 20)      /* the node, and the registry as a webserver was told it */
+#define STORE_MOST     ((size_t)16 << 20)      /* a store: a thousand unknown paths, and what is held */
+#define WEBSERVER_MOST (SR_STATUS_MOST + 8192) /* in the registry, with who it is */
+#define ITEM_MOST      1024                    /* of a list: paths are short, but for a few ... */
+#define LIST_MOST      ((size_t)16 << 20)      /* ... which have this together */
+#define ANSWER_MOST    ((size_t)512 << 20)     /* whatever is configured, or asked */
+
+static size_t within(uint64_t bytes)
+{
+	return bytes < ANSWER_MOST ? (size_t)bytes : ANSWER_MOST;
+}
+
+size_t sr_answer_of(uint64_t items)
+{
+	return within(LIST_MOST + (items < ANSWER_MOST ? items : ANSWER_MOST) * ITEM_MOST);
+}
+
+static size_t status_most(const struct sr_admin *a)
+{
+	uint64_t webservers = sr_admin_is_datastore(a) ? a->config->max_webservers : 0; /* 1000000 at most */
+
+	return within(NODE_MOST + a->config->store_count * STORE_MOST + webservers * WEBSERVER_MOST);
+}
 
 bool sr_admin_is_datastore(const struct sr_admin *a)
 {
@@ -128,7 +152,7 @@ static enum sr_status make_client(struct sr_here *h, const struct sr_config *c, 
 enum sr_status sr_here_open(struct sr_here *out, const struct sr_admin *a, struct sr_err *err)
 {
 	bool datastore = sr_admin_is_datastore(a);
-	struct sr_here h = {.name = datastore ? "datastore" : "sync daemon", .state_dir = sr_admin_state_dir(a)};
+	struct sr_here h = {.name = datastore ? "datastore" : "sync daemon", .state_dir = sr_admin_state_dir(a), .status_most = status_most(a)};
 	char *token = NULL;
 	enum sr_status rc = read_token(&h, &token, err);
 
@@ -232,14 +256,14 @@ enum sr_status sr_here_stream(struct sr_here *h, const struct sr_call *c, struct
 	return rc;
 }
 
-enum sr_status sr_here_get(struct sr_here *h, const char *target, struct sr_buf *out, struct sr_err *err)
+enum sr_status sr_here_get(struct sr_here *h, const char *target, size_t most, struct sr_buf *out, struct sr_err *err)
 {
-	return sr_here_call(h, &(struct sr_call){.target = target, .max_answer = MOST_ANSWER}, out, err);
+	return sr_here_call(h, &(struct sr_call){.target = target, .max_answer = most}, out, err);
 }
 
-enum sr_status sr_here_post(struct sr_here *h, const char *target, struct sr_bytes body, struct sr_buf *out, struct sr_err *err)
+enum sr_status sr_here_post(struct sr_here *h, const char *target, struct sr_bytes body, size_t most, struct sr_buf *out, struct sr_err *err)
 {
-	return sr_here_call(h, &(struct sr_call){.method = "POST", .target = target, .body = body, .max_answer = MOST_ANSWER, .quiet_s = ROUND_S}, out, err);
+	return sr_here_call(h, &(struct sr_call){.method = "POST", .target = target, .body = body, .max_answer = most, .quiet_s = ROUND_S}, out, err);
 }
 
 /* --- the datastore of this webserver ------------------------------------------------------------------------------------------ */

@@ -18,6 +18,7 @@ struct sr_here {
 	bool ever;                /* a daemon has run here */
 	long pid;    /* after a call that nobody answered: the process that holds the state directory all the same; 0: none */
 	bool absent; /* after a call: nobody answered at all (SR_E_UNAVAILABLE is also what a daemon that is not ready answers) */
+	size_t status_most; /* bytes that a status may have: of the stores here, and of so many webservers as the configuration lets there be */
 };
 
 /* SR_E_AUTH: the state directory is not ours to read.  That no daemon is there is told by the calls. */
@@ -27,10 +28,15 @@ void sr_here_close(struct sr_here *h);
 /* From now on with this login ("name:password") instead of the token. */
 SR_MUST enum sr_status sr_here_login(struct sr_here *h, const struct sr_admin *a, const char *login, struct sr_err *err);
 
-/* One call; the body of the answer is appended to *out.  SR_E_UNAVAILABLE: not running, or not ready; see h->absent. */
+#define SR_SHORT_ANSWER ((size_t)64 << 10) /* of what has nothing to tell but that it is done */
+/* Of a list of so many items of a node, each with its path and a few words. */
+size_t sr_answer_of(uint64_t items);
+
+/* One call; the body of the answer, of `most` bytes at most, is appended to *out.  SR_E_UNAVAILABLE: not running, or not ready; see h->absent.
+ * SR_E_LIMIT: the answer is longer. */
 SR_MUST enum sr_status sr_here_call(struct sr_here *h, const struct sr_call *call, struct sr_buf *out, struct sr_err *err);
-SR_MUST enum sr_status sr_here_get(struct sr_here *h, const char *target, struct sr_buf *out, struct sr_err *err);
-SR_MUST enum sr_status sr_here_post(struct sr_here *h, const char *target, struct sr_bytes body, struct sr_buf *out, struct sr_err *err);
+SR_MUST enum sr_status sr_here_get(struct sr_here *h, const char *target, size_t most, struct sr_buf *out, struct sr_err *err);
+SR_MUST enum sr_status sr_here_post(struct sr_here *h, const char *target, struct sr_bytes body, size_t most, struct sr_buf *out, struct sr_err *err);
 
 /* A long answer, pulled: as sr_client_open, with the same errors as above. */
 SR_MUST enum sr_status sr_here_stream(struct sr_here *h, const struct sr_call *call, struct sr_answer *answer, struct sr_stream **out,

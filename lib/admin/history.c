@@ -12,7 +12,7 @@
 #include "lib/admin/when.h"
 #include "lib/base/json.h"
 
-#define MOST_LOG ((size_t)256 << 20)
+#define RESTORE_ITEMS 1000 /* of the answer: paths that could not be restored, and tables */
 
 static const char *text_of(const json_t *o, const char *name)
 {
@@ -32,7 +32,8 @@ static enum sr_status parse(const struct sr_buf *body, json_t **out, struct sr_e
 
 /* --- log ------------------------------------------------------------------------------------------------------------------- */
 
-static enum sr_status log_target(const struct sr_admin *a, char **out, struct sr_err *err)
+/* *most: bytes of the answer. */
+static enum sr_status log_target(const struct sr_admin *a, char **out, size_t *most, struct sr_err *err)
 {
 	struct sr_buf encoded = {0};
 	struct sr_when since = {0};
@@ -45,31 +46,32 @@ static enum sr_status log_target(const struct sr_admin *a, char **out, struct sr
 		rc = sr_err_set(err, SR_E_USAGE, "--limit is a number of entries, at most 100000");
 	if (rc != SR_OK)
 		return rc;
+	*most = sr_answer_of(strtoul(limit, NULL, 10));
 	sr_percent(&encoded, sr_bytes_of(a->path ? a->path : ""), "/");
 	*out = sr_format("/api/log?path=%s&since=%" PRId64 "&limit=%s", sr_buf_text(&encoded), since.at_ms, limit);
 	sr_buf_free(&encoded);
 	return SR_OK;
 }
 
-static enum sr_status ask_here(const struct sr_admin *a, const char *target, struct sr_buf *body, struct sr_err *err)
+static enum sr_status ask_here(const struct sr_admin *a, const char *target, size_t most, struct sr_buf *body, struct sr_err *err)
 {
 	struct sr_here here = {0};
 	enum sr_status rc = sr_here_open(&here, a, err);
 
 	if (rc == SR_OK)
-		rc = sr_here_get(&here, target, body, err);
+		rc = sr_here_get(&here, target, most, body, err);
 	sr_here_close(&here);
 	return rc;
 }
 
-static enum sr_status ask_there(const struct sr_admin *a, const char *target, struct sr_buf *body, struct sr_err *err)
+static enum sr_status ask_there(const struct sr_admin *a, const char *target, size_t most, struct sr_buf *body, struct sr_err *err)
 {
 	struct sr_contact *contact = NULL;
 	struct sr_answer answer = {0};
 	enum sr_status rc = sr_there_open(&contact, a->config, err);
 
 	if (rc == SR_OK)
-		rc = sr_client_call(sr_contact_client(contact), &(struct sr_call){.target = target, .max_answer = MOST_LOG}, &answer, err);
+		rc = sr_client_call(sr_contact_client(contact), &(struct sr_call){.target = target, .max_answer = most}, &answer, err);
 	if (rc == SR_OK)
 		sr_buf_bytes(body, sr_buf_view(&answer.body));
 	sr_answer_free(&answer);
@@ -119,10 +121,11 @@ enum sr_status sr_admin_log(const struct sr_admin *a, int *status, struct sr_err
 	struct sr_buf body = {0};
 	char *target = NULL;
 	json_t *o = NULL;
-	enum sr_status rc = log_target(a, &target, err);
+	size_t most = 0;
+	enum sr_status rc = log_target(a, &target, &most, err);
 
 	if (rc == SR_OK)
-		rc = sr_admin_is_datastore(a) ? ask_here(a, target, &body, err) : ask_there(a, target, &body, err);
+		rc = sr_admin_is_datastore(a) ? ask_here(a, target, most, &body, err) : ask_there(a, target, most, &body, err);
 	if (rc == SR_OK)
 		rc = parse(&body, &o, err);
 	if (rc == SR_OK && a->json)
@@ -144,7 +147,7 @@ static enum sr_status call(struct sr_here *h, const json_t *request, struct sr_b
 	enum sr_status rc;
 
 	sr_buf_clear(body);
-	rc = sr_here_post(h, "/api/admin/restore", sr_bytes_of(text), body, err);
+	rc = sr_here_post(h, "/api/admin/restore", sr_bytes_of(text), sr_answer_of(RESTORE_ITEMS), body, err);
 	if (rc == SR_OK)
 		rc = parse(body, out, err);
 	free(text);

@@ -41,7 +41,7 @@ enum sr_status sr_join_new_uuid(const struct sr_admin *a, int *status, struct sr
 	if (rc == SR_OK)
 		rc = sr_admin_agree(a, QUESTION, err);
 	if (rc == SR_OK)
-		rc = sr_here_post(&here, "/api/admin/adopt", sr_bytes_of("{\"what\":\"new-uuid\"}"), &answer, err);
+		rc = sr_here_post(&here, "/api/admin/adopt", sr_bytes_of("{\"what\":\"new-uuid\"}"), here.status_most, &answer, err);
 	if (rc == SR_E_UNAVAILABLE && here.absent)
 		rc = put_offline(a, err);
 	if (rc == SR_OK && a->json)

@@ -61,7 +61,7 @@ static enum sr_status take_round(struct join *j, const struct sr_buf *body, stru
 static enum sr_status look(struct join *j, struct sr_err *err)
 {
 	struct sr_buf body = {0};
-	enum sr_status rc = sr_here_get(&j->here, "/api/admin/status", &body, err);
+	enum sr_status rc = sr_here_get(&j->here, "/api/admin/status", j->here.status_most, &body, err);
 
 	sr_contact_report(j->contact, j->o);
 	json_object_set_new(j->o, "running", json_boolean(rc == SR_OK));
@@ -157,7 +157,7 @@ static enum sr_status forget(struct join *j, struct sr_err *err)
 
 	if (!running(j))
 		return forget_offline(j, err);
-	rc = sr_here_post(&j->here, "/api/admin/forget-key", sr_bytes(NULL, 0), &nothing, err);
+	rc = sr_here_post(&j->here, "/api/admin/forget-key", sr_bytes(NULL, 0), SR_SHORT_ANSWER, &nothing, err);
 	sr_buf_free(&nothing);
 	return rc;
 }

@@ -196,7 +196,7 @@ enum sr_status sr_admin_lb_status(const struct sr_admin *a, int *exit_status, st
 	enum sr_status rc = sr_here_open(&here, a, err);
 
 	if (rc == SR_OK)
-		rc = sr_here_get(&here, "/api/admin/status", &body, err);
+		rc = sr_here_get(&here, "/api/admin/status", here.status_most, &body, err);
 	if (rc == SR_OK && !(status = json_loadb((const char *)body.at, body.len, 0, NULL)))
 		rc = sr_err_set(err, SR_E_DATA, "status of the %s: not JSON", here.name);
 	if (rc == SR_OK) {

@@ -22,7 +22,7 @@ static enum sr_status ask(struct sr_here *h, const char *path, json_t **entries,
 
 	sr_percent(&encoded, sr_bytes_of(path), "/");
 	target = sr_format("/api/tree/list?limit=%d&path=%s", MOST, sr_buf_text(&encoded));
-	rc = sr_here_get(h, target, &body, err);
+	rc = sr_here_get(h, target, sr_answer_of(MOST), &body, err);
 	if (rc == SR_OK) {
 		o = json_loadb((const char *)body.at, body.len, 0, NULL);
 		list = json_object_get(o, "entries");

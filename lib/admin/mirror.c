@@ -38,7 +38,7 @@ static enum sr_status post(struct sr_here *h, const struct sr_admin *a, struct s
 	json_object_set_new(o, "store", a->store ? json_string(a->store) : json_null());
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
-	rc = sr_here_post(h, "/api/admin/adopt", sr_bytes_of(text), answer, err);
+	rc = sr_here_post(h, "/api/admin/adopt", sr_bytes_of(text), h->status_most, answer, err);
 	free(text);
 	return rc == SR_E_UNAVAILABLE && h->absent ? put_offline(a, err) : rc;
 }

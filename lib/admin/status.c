@@ -14,7 +14,6 @@
 
 #define UNKNOWN_SHOWN 5
 #define ANSWER_MS     5000 /* a daemon that hangs is told from one that is slow */
-#define MOST_ANSWER   ((size_t)1 << 30)
 
 static const char *text(const json_t *o, const char *name)
 {
@@ -522,7 +521,7 @@ void sr_status_show(const json_t *status, long long now_ms, FILE *out)
 /* The daemon's own words; without a daemon, what state.db knows. */
 static enum sr_status fetch(struct sr_here *h, const struct sr_admin *a, struct sr_buf *body, json_t **out, struct sr_err *err)
 {
-	enum sr_status rc = sr_here_call(h, &(struct sr_call){.target = "/api/admin/status", .max_answer = MOST_ANSWER, .head_ms = ANSWER_MS}, body, err);
+	enum sr_status rc = sr_here_call(h, &(struct sr_call){.target = "/api/admin/status", .max_answer = h->status_most, .head_ms = ANSWER_MS}, body, err);
 	struct sr_err gone = {0};
 
 	if (rc == SR_OK) {

@@ -223,3 +223,31 @@ code() { # PATH OPTION...: the HTTP status of the datastore
 reported() {
 	api datastore /api/webservers | jq -e '(if type == "array" then . else .webservers end) | length == 2 and all(.[]; .root != null)'
 }
+
+# NAME BYTES ARGUMENT...: sameroot there takes no more
+takes_at_most() {
+	local name=$1 bytes=$2
+	shift 2
+	run "$BIN/sameroot" "$@" -c "$T/$name.conf"
+	[ "$status" -eq 65 ]
+	[[ $output == *"answer over $bytes bytes"* ]] || fail "$*: $output"
+}
+
+@test "an answer without end in the place of a daemon: sameroot takes as much as what was asked can have" {
+	local mib=1048576
+	write_config datastore Max-Webservers=10
+	start_datastore
+	start_webserver A
+	stop A
+	stop datastore
+	launch endless python3 "$HERE/endless.py"
+	echo "${URL[endless]}" | tee "$T/A/state/address" >"$T/datastore/state/address"
+	takes_at_most A $((64 * mib)) status
+	takes_at_most A $((64 * mib)) lb status
+	takes_at_most A $((16 * mib)) conflicts list
+	takes_at_most A $((32 * mib)) conflicts show 2026
+	takes_at_most datastore $((64 * mib + 10 * 16384)) status
+	takes_at_most datastore $((16 * mib + 100 * 1024)) log
+	takes_at_most datastore $((16 * mib + 5 * 1024)) log --limit 5
+	takes_at_most datastore $((16 * mib + 1000 * 1024)) restore resources/x --at @1 --dry-run
+}
