@@ -403,6 +403,7 @@ struct sr_ds_push {
 	uint64_t archiving; /* bytes at most, of this attempt */
 
 	struct sr_stage *stage; /* of the file being received */
+	struct sr_stager *stager;
 	bool staged;            /* counted in d->staging */
 	uint64_t room;          /* counted in d->room */
 	bool no_room; /* in the state directory: refused before anything was touched */

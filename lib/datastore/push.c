@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/base/log.h"
+#include "lib/store/stager.h"
 
 #define MOST_ROOM ((uint64_t)2 * SR_BUNDLE_FRAME + (16u << 20)) /* bytes */
 
@@ -222,21 +223,25 @@ static enum sr_status take_content(void *ctx, const void *at, size_t n, struct s
 static enum sr_status end_content(void *ctx, const char *store, const struct sr_leaf *sent, bool ok, struct sr_err *err)
 {
 	struct sr_ds_push *p = ctx;
+	struct sr_stage *stage = p->stage;
 	struct sr_leaf leaf = *sent;
 	size_t i;
 	enum sr_status rc = find_part(p, store, sent, &i, err);
 
+	p->stage = NULL;
 	leaf.stage = sr_bytes(NULL, 0);
 	leaf.inode = 0;
+	if (rc == SR_OK && ok && stage)
+		return sr_stager_put(p->stager, stage, i, &leaf, err);
 	if (!ok)
 		leaf.flags |= SR_LEAF_VOID;
-	if (rc == SR_OK && ok && p->stage)
-		rc = sr_stage_finish(p->stage, &leaf.to, leaf.mtime_ns, &leaf, err);
-	if (rc == SR_OK)
-		rc = sr_ds_push_add(p, i, &leaf, err);
-	sr_stage_free(p->stage);
-	p->stage = NULL;
-	return rc;
+	sr_stage_free(stage);
+	return rc == SR_OK ? sr_ds_push_add(p, i, &leaf, err) : rc;
+}
+
+static enum sr_status add_staged(void *ctx, size_t i, const struct sr_leaf *leaf, struct sr_err *err)
+{
+	return sr_ds_push_add(ctx, i, leaf, err);
 }
 
 static enum sr_status read_body(void *ctx, void *at, size_t n, size_t *got, struct sr_err *err)
@@ -247,8 +252,14 @@ static enum sr_status read_body(void *ctx, void *at, size_t n, size_t *got, stru
 static enum sr_status receive(struct sr_ds_push *p, struct sr_bundle_reader *reader, struct sr_err *err)
 {
 	struct sr_bundle_sink sink = {.ctx = p, .leaf = take_leaf, .begin = begin_content, .data = take_content, .end = end_content};
-	enum sr_status rc = sr_bundle_read(reader, &sink, err);
+	enum sr_status rc;
 
+	p->stager = sr_stager_new(add_staged, p);
+	rc = sr_bundle_read(reader, &sink, err);
+	if (rc == SR_OK)
+		rc = sr_stager_wait(p->stager, err);
+	sr_stager_free(p->stager);
+	p->stager = NULL;
 	for (size_t i = 0; i < p->d->r->n && rc == SR_OK; i++)
 		if (p->parts[i].leaves)
 			rc = sr_leaves_sort(p->parts[i].leaves, err);

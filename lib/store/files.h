@@ -66,6 +66,7 @@ struct sr_files {
 	atomic_size_t unflushed;       /* files staged since the last sr_stage_flush; stages may end in several threads */
 };
 #define SR_FILES_CHUNK (256u << 10)
+#define SR_FILES_HELD (64u << 10)
 #define SR_FILES_FLUSH_SINGLY 32 /* so many are made durable each by itself; more of them by one syncfs, at a quarter of the cost */
 
 struct sr_files_view {
@@ -113,6 +114,7 @@ struct sr_stage {
 	int twin;                /* the file of which it shall be a copy, or -1 */
 	char name[SR_STAGE_NAME]; /* in dir, or in parts */
 	struct sr_hash hash;     /* that it shall have; none: not said */
+	struct sr_buf held;      /* its content, until there is a file: at the end, or when it is more than SR_FILES_HELD */
 	struct sr_hasher *hasher;
 	uint64_t bytes;
 	bool hashed;             /* the hasher has seen all of them */

@@ -84,11 +84,7 @@ enum sr_status sr_stage_expect(struct sr_stage **out, struct sr_store *st, const
 	enum sr_status status = sr_files_stage_new(&s, st, hash, err);
 
 	if (status == SR_OK)
-		status = make_file(s, err);
-	if (status == SR_OK)
 		*out = s;
-	else
-		sr_stage_free(s);
 	return status;
 }
 
@@ -97,11 +93,8 @@ enum sr_status sr_stage_open(struct sr_stage **out, struct sr_store *st, struct 
 	return sr_stage_expect(out, st, NULL, err);
 }
 
-enum sr_status sr_stage_write(struct sr_stage *s, const void *at, size_t n, struct sr_err *err)
+static enum sr_status write_all(struct sr_stage *s, const void *at, size_t n, struct sr_err *err)
 {
-	if (s->hashed)
-		sr_hasher_add(s->hasher, at, n);
-	s->bytes += n;
 	for (const char *from = at; n;) {
 		ssize_t done = write(s->fd, from, n);
 
@@ -115,6 +108,33 @@ enum sr_status sr_stage_write(struct sr_stage *s, const void *at, size_t n, stru
 		n -= (size_t)done;
 	}
 	return SR_OK;
+}
+
+/* What was held until now. */
+static enum sr_status put_down(struct sr_stage *s, struct sr_err *err)
+{
+	enum sr_status status = make_file(s, err);
+
+	if (status == SR_OK)
+		status = write_all(s, s->held.at, s->held.len, err);
+	sr_buf_free(&s->held);
+	return status;
+}
+
+enum sr_status sr_stage_write(struct sr_stage *s, const void *at, size_t n, struct sr_err *err)
+{
+	enum sr_status status = SR_OK;
+
+	if (s->hashed)
+		sr_hasher_add(s->hasher, at, n);
+	s->bytes += n;
+	if (s->fd < 0 && s->held.len + n <= SR_FILES_HELD) {
+		sr_buf_add(&s->held, at, n);
+		return SR_OK;
+	}
+	if (s->fd < 0)
+		status = put_down(s, err);
+	return status == SR_OK ? write_all(s, at, n, err) : status;
 }
 
 /* All of fd's content: written into s, or only hashed because it is s's own. */
@@ -185,6 +205,8 @@ enum sr_status sr_stage_finish(struct sr_stage *s, const struct sr_version *to, 
 		times[1].tv_nsec += 1000000000;
 		times[1].tv_sec--;
 	}
+	if (status == SR_OK && s->fd < 0)
+		status = put_down(s, err);
 	if (status == SR_OK && fstat(s->fd, &st))
 		status = sr_err_sys(err, SR_E_IO, "stage a file in %s", s->f->st.path);
 	if (status == SR_OK)
@@ -234,6 +256,7 @@ void sr_stage_free(struct sr_stage *s)
 	if (s->parts >= 0)
 		close(s->parts);
 	close(s->dir);
+	sr_buf_free(&s->held);
 	sr_hasher_free(s->hasher);
 	free(s);
 }

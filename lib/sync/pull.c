@@ -10,6 +10,7 @@
 #include "lib/base/log.h"
 #include "lib/replica/changes.h"
 #include "lib/replica/fetch.h"
+#include "lib/store/stager.h"
 #include "lib/sync/internal.h"
 
 /* --- fetching ------------------------------------------------------------------------------------------------------------ */
@@ -26,6 +27,7 @@ struct fetching {
 	struct sr_leaves *missed; /* they were to be elsewhere, and were not */
 	uint64_t gone;           /* files and rows that could not be sent */
 	struct sr_stage *stage;
+	struct sr_stager *stager;
 	uint64_t wanted, received;
 };
 
@@ -150,19 +152,20 @@ static enum sr_status got_data(void *ctx, const void *at, size_t n, struct sr_er
 static enum sr_status got_end(void *ctx, const char *store, const struct sr_leaf *leaf, bool ok, struct sr_err *err)
 {
 	struct fetching *f = ctx;
-	struct sr_leaf staged = {0};
-	enum sr_status rc = SR_OK;
+	struct sr_stage *stage = f->stage;
 
 	(void)store;
-	if (!ok)
-		rc = got_none(f, leaf->path, err); /* it changed while it was sent */
-	else
-		rc = sr_stage_finish(f->stage, &leaf->to, leaf->mtime_ns, &staged, err);
-	if (rc == SR_OK && ok)
-		rc = add_ready(f, leaf, &staged, err);
-	sr_stage_free(f->stage);
 	f->stage = NULL;
-	return rc;
+	if (ok)
+		return sr_stager_put(f->stager, stage, 0, leaf, err);
+	sr_stage_free(stage);
+	return got_none(f, leaf->path, err); /* it changed while it was sent */
+}
+
+static enum sr_status got_staged(void *ctx, size_t store, const struct sr_leaf *leaf, struct sr_err *err)
+{
+	(void)store;
+	return add_ready(ctx, leaf, leaf, err);
 }
 
 enum sr_status sr_sync_fetch(struct sr_sync *s, struct sr_bytes wanted, uint64_t n, uint64_t bytes, const struct sr_bundle_sink *sink,
@@ -174,10 +177,16 @@ enum sr_status sr_sync_fetch(struct sr_sync *s, struct sr_bytes wanted, uint64_t
 static enum sr_status fetch_bundle(struct fetching *f, struct sr_bytes wanted, uint64_t leaves, uint64_t bytes, struct sr_err *err)
 {
 	struct sr_bundle_sink sink = {.ctx = f, .leaf = got_leaf, .begin = got_begin, .data = got_data, .end = got_end};
-	enum sr_status rc = sr_sync_fetch(f->s, wanted, leaves, bytes, &sink, err);
+	enum sr_status rc;
 
+	f->stager = sr_stager_new(got_staged, f);
+	rc = sr_sync_fetch(f->s, wanted, leaves, bytes, &sink, err);
+	if (rc == SR_OK)
+		rc = sr_stager_wait(f->stager, err);
 	sr_stage_free(f->stage);
 	f->stage = NULL;
+	sr_stager_free(f->stager);
+	f->stager = NULL;
 	return rc;
 }
 

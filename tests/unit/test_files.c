@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "lib/store/stager.h"
 #include "lib/store/store.h"
 #include "tests/sim/disk.h"
 #include "tests/unit/clock.h"
@@ -1401,9 +1402,8 @@ static void test_stage_checks(void **state)
 	assert_int_equal(sr_stage_open(&s, w->st, NULL), SR_OK);
 	assert_int_equal(sr_stage_write(s, "wrong", 5, NULL), SR_OK);
 	assert_int_equal(sr_stage_finish(s, &to, 0, &l, &err), SR_E_DATA);
-	assert_int_equal(in_staging(w), 1);
+	assert_int_equal(in_staging(w), 0); /* so little is looked at before */
 	sr_stage_free(s);
-	assert_int_equal(in_staging(w), 0);
 
 	put(w, "f", "right");
 	assert_int_equal(sr_stage_copy(w->st, path_of(w, "f"), &l, NULL), SR_OK);
@@ -1412,6 +1412,120 @@ static void test_stage_checks(void **state)
 	assert_int_equal(sr_stage_copy(w->st, path_of(w, "f"), &l, &err), SR_E_CHANGED);
 	assert_int_equal(err.code, SR_E_CHANGED);
 	assert_int_equal(in_staging(w), 1);
+}
+
+#define STAGED 600 /* more than are staged ahead */
+
+struct staged {
+	struct world *w;
+	size_t told;
+	size_t fails; /* the one that is not taken */
+};
+
+/* Of a KB and more, one of them too large to be held. */
+static size_t content_of(size_t i, char text[100000])
+{
+	size_t n = i == 100 ? 99999 : 1000 + i; /* all differ */
+
+	memset(text, 'a' + (int)(i % 26), n);
+	text[n] = '\0';
+	return n;
+}
+
+static enum sr_status on_staged(void *ctx, size_t store, const struct sr_leaf *leaf, struct sr_err *err)
+{
+	static char text[100000], is[100000];
+	struct staged *d = ctx;
+	char name[256];
+	struct stat st;
+	size_t n = content_of(d->told, text);
+	FILE *file;
+
+	assert_int_equal(store, 7);
+	snprintf(name, sizeof name, "%s/.sameroot/stage/%.*s", d->w->root, (int)leaf->stage.len, (const char *)leaf->stage.at);
+	assert_int_equal(stat(name, &st), 0);
+	assert_int_equal(st.st_ino, leaf->inode);
+	assert_int_equal(st.st_mode & 07777, 0640);
+	assert_int_equal(st.st_mtim.tv_sec, 1000 + (time_t)d->told);
+	file = fopen(name, "r");
+	assert_non_null(file);
+	assert_int_equal(fread(is, 1, sizeof is, file), n);
+	assert_int_equal(fclose(file), 0);
+	assert_memory_equal(is, text, n);
+	return d->told++ == d->fails ? sr_err_set(err, SR_E_LIMIT, "not this one") : SR_OK;
+}
+
+/* n of them; `wrong` is not what its leaf says. */
+static enum sr_status stage_many(struct staged *d, struct sr_stager *g, size_t n, size_t wrong, struct sr_err *err)
+{
+	static char text[100000];
+	enum sr_status rc = SR_OK;
+
+	for (size_t i = 0; i < n && rc == SR_OK; i++) {
+		size_t len = content_of(i, text);
+		struct sr_leaf l = {.path = sr_bytes_of("f"), .to = file_v(d->w, text, 0640), .mtime_ns = (int64_t)(1000 + i) * 1000000000};
+		struct sr_stage *s;
+
+		text[20] ^= i == wrong;
+		assert_int_equal(sr_stage_expect(&s, d->w->st, &l.to.hash, NULL), SR_OK);
+		assert_int_equal(sr_stage_write(s, text, len, NULL), SR_OK);
+		rc = sr_stager_put(g, s, 7, &l, err);
+	}
+	return rc;
+}
+
+static void test_many_are_staged_in_their_order(void **state)
+{
+	struct staged d = {.w = *state, .fails = SIZE_MAX};
+	struct sr_stager *g = sr_stager_new(on_staged, &d);
+
+	assert_int_equal(stage_many(&d, g, STAGED, SIZE_MAX, NULL), SR_OK);
+	assert_int_equal(sr_stager_wait(g, NULL), SR_OK);
+	assert_int_equal(d.told, STAGED);
+	assert_int_equal(in_staging(d.w), STAGED);
+	sr_stager_free(g);
+}
+
+/* What came before it is told, what comes after it is not, wherever it is noticed. */
+static void test_one_of_many_fails(void **state)
+{
+	struct staged d = {.w = *state, .fails = SIZE_MAX};
+	struct sr_err err = {0};
+
+	for (size_t wrong = 10; wrong < STAGED; wrong += 290) {
+		struct sr_stager *g = sr_stager_new(on_staged, &d);
+		enum sr_status rc = stage_many(&d, g, STAGED, wrong, &err);
+
+		if (rc == SR_OK)
+			rc = sr_stager_wait(g, &err);
+		assert_int_equal(rc, SR_E_DATA);
+		assert_non_null(strstr(err.text, "what was staged is"));
+		assert_int_equal(d.told, wrong);
+		sr_stager_free(g);
+		d.told = 0;
+	}
+	d.fails = 300;
+	{
+		struct sr_stager *g = sr_stager_new(on_staged, &d);
+		enum sr_status rc = stage_many(&d, g, STAGED, SIZE_MAX, &err);
+
+		assert_int_equal(rc == SR_OK ? sr_stager_wait(g, &err) : rc, SR_E_LIMIT);
+		assert_string_equal(err.text, "not this one");
+		assert_int_equal(d.told, 301);
+		sr_stager_free(g);
+	}
+}
+
+/* A connection was cut: what had come is there for the next try. */
+static void test_what_nobody_waits_for_is_staged_all_the_same(void **state)
+{
+	struct staged d = {.w = *state, .fails = SIZE_MAX};
+	struct sr_stager *g = sr_stager_new(on_staged, &d);
+
+	assert_int_equal(stage_many(&d, g, 200, SIZE_MAX, NULL), SR_OK);
+	sr_stager_free(g);
+	assert_int_equal(in_staging(d.w), 200);
+	assert_true(d.told <= 200);
 }
 
 /* ---- parts ---- */
@@ -1932,6 +2046,9 @@ int main(void)
 		T(test_owners),
 		T(test_owner_option),
 		T(test_stage_checks),
+		T(test_many_are_staged_in_their_order),
+		T(test_one_of_many_fails),
+		T(test_what_nobody_waits_for_is_staged_all_the_same),
 		T(test_a_part_goes_on),
 		T(test_a_part_that_is_something_else),
 		T(test_staged_content_is_kept),
