@@ -89,23 +89,17 @@ static enum sr_status journal(struct recording *c, size_t i, struct sr_leaves *t
 {
 	struct sr_datastore *d = c->p->d;
 	const struct sr_replica_store *s = &d->r->stores[i];
-	enum sr_status rc = SR_OK;
+	struct sr_journal_row row = {.epoch = c->next.epoch,
+				     .seq = c->next.seq,
+				     .store = s->name,
+				     .webserver = c->p->head.webserver,
+				     .at_ms = c->now_ms};
+	enum sr_status rc = sr_state_journal_fill(d->r->state, &row, taken, err);
 
 	for (size_t k = 0; k < sr_leaves_count(taken) && rc == SR_OK; k++) {
-		struct sr_journal_row row = {.epoch = c->next.epoch,
-					     .seq = c->next.seq,
-					     .store = s->name,
-					     .webserver = c->p->head.webserver,
-					     .at_ms = c->now_ms};
 		struct sr_leaf leaf;
 
 		rc = sr_leaves_at(taken, k, &leaf, err);
-		row.path = leaf.path;
-		row.from = leaf.expect;
-		row.to = leaf.to;
-		row.mtime_ns = leaf.mtime_ns;
-		if (rc == SR_OK)
-			rc = sr_state_journal_add(d->r->state, &row, err);
 		if (rc == SR_OK && leaf.to.kind == SR_KIND_NONE)
 			rc = sr_state_deleted_add(d->r->state, &s->row, leaf.path, row.epoch, row.seq, err);
 	}

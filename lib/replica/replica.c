@@ -666,16 +666,64 @@ static enum sr_status record_signatures(struct record *c)
 	return rc;
 }
 
+struct first_rows {
+	struct sr_leaves *changes;
+	size_t at;
+	struct sr_leaf_row absent; /* what no row says */
+};
+
+static enum sr_status next_first(void *ctx, struct sr_leaf_row *row, bool *more, struct sr_err *err)
+{
+	struct first_rows *c = ctx;
+	struct sr_leaf leaf;
+	enum sr_status rc;
+
+	if (c->at == sr_leaves_count(c->changes))
+		return SR_OK;
+	rc = sr_leaves_at(c->changes, c->at++, &leaf, err);
+	if (rc != SR_OK)
+		return rc;
+	*row = c->absent;
+	row->path = leaf.path;
+	row->local = leaf.to;
+	*more = true;
+	return SR_OK;
+}
+
+/* Of a store of which nothing is known: all its rows at once, as record_change would have them one by one. */
+static enum sr_status record_first(struct record *c, bool *done)
+{
+	const struct sr_store_row *st = &c->r->stores[c->i].row;
+	struct first_rows rows = {.changes = c->changes};
+	bool any = true;
+	enum sr_status rc = SR_OK;
+
+	*done = false;
+	if (c->fn || !sr_leaves_count(c->changes))
+		return SR_OK;
+	rc = sr_state_has_leaves(c->r->state, st, &any, c->err);
+	if (rc != SR_OK || any)
+		return rc;
+	*done = true;
+	rc = begin_once(c);
+	if (rc == SR_OK)
+		rc = sr_state_leaf(c->r->state, st, sr_bytes(NULL, 0), &rows.absent, c->err);
+	return rc == SR_OK ? sr_state_leaves_put(c->r->state, st, next_first, &rows, c->err) : rc;
+}
+
 /* From the old map to the new one, in the leaf rows.  In path order, as the rows lie in state.db: a map has another. */
 static enum sr_status record_scan(struct record *c, const struct sr_hash *before, const struct sr_hash *after)
 {
+	bool done = false;
 	enum sr_status rc;
 
 	c->changes = sr_leaves_new(sr_state_dir(c->r->state));
 	rc = sr_store_diff(c->r->nodes, c->r->stores[c->i].kind, before, after, spool_change, c, c->err);
 	if (rc == SR_OK)
 		rc = sr_leaves_sort(c->changes, c->err);
-	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(c->changes); k++) {
+	if (rc == SR_OK)
+		rc = record_first(c, &done);
+	for (size_t k = 0; rc == SR_OK && !done && k < sr_leaves_count(c->changes); k++) {
 		struct sr_leaf leaf;
 
 		rc = sr_leaves_at(c->changes, k, &leaf, c->err);
@@ -999,29 +1047,57 @@ static enum sr_status edit_map_locked(struct sr_replica *r, uint8_t kind, struct
 	return rc;
 }
 
-static enum sr_status take_row(struct sr_replica *r, struct sr_replica_store *s, const struct sr_leaf *leaf, enum sr_take_what what,
-			       uint64_t epoch, uint64_t seq, struct sr_err *err)
-{
-	struct sr_leaf_row row = {0};
-	enum sr_status rc = what == SR_TAKE_LOCAL ? sr_state_leaf(r->state, &s->row, leaf->path, &row, err) : SR_OK; /* else nothing of it stays */
+struct taking {
+	struct sr_replica *r;
+	struct sr_replica_store *s;
+	struct sr_leaves *taken;
+	size_t at;
+	enum sr_take_what what;
+	uint64_t epoch, seq;
+	struct edits *edits;
+	struct sr_hash *map;
+};
 
+static enum sr_status take_row(struct taking *t, const struct sr_leaf *leaf, struct sr_leaf_row *row, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	*row = (struct sr_leaf_row){0};
+	if (t->what == SR_TAKE_LOCAL) /* else nothing of it stays */
+		rc = sr_state_leaf(t->r->state, &t->s->row, leaf->path, row, err);
 	if (rc != SR_OK)
 		return rc;
-	row.path = leaf->path;
-	row.local = leaf->to;
-	row.signature = leaf->inode;
-	if (what == SR_TAKE_BASE) {
-		row.base_state = SR_BASE_KNOWN;
-		row.base = leaf->expect;
-		row.epoch = epoch;
-		row.seq = seq;
-	} else if (what == SR_TAKE_AS_OF) {
-		row.base_state = SR_BASE_KNOWN;
-		row.base = leaf->to;
-		row.epoch = leaf->epoch;
-		row.seq = leaf->seq;
-	}
-	return sr_state_leaf_put(r->state, &s->row, &row, err);
+	row->path = leaf->path;
+	row->local = leaf->to;
+	row->signature = leaf->inode;
+	if (t->what == SR_TAKE_LOCAL)
+		return SR_OK;
+	row->base_state = SR_BASE_KNOWN;
+	row->base = t->what == SR_TAKE_BASE ? leaf->expect : leaf->to;
+	row->epoch = t->what == SR_TAKE_BASE ? t->epoch : leaf->epoch;
+	row->seq = t->what == SR_TAKE_BASE ? t->seq : leaf->seq;
+	return SR_OK;
+}
+
+/* The row of the next leaf, which goes into the map at the same time.  The schema text is no item of the tree. */
+static enum sr_status take_next(void *ctx, struct sr_leaf_row *row, bool *more, struct sr_err *err)
+{
+	struct taking *t = ctx;
+	struct sr_leaf leaf = {0};
+	enum sr_status rc = SR_OK;
+
+	do {
+		if (t->at == sr_leaves_count(t->taken))
+			return SR_OK;
+		rc = sr_leaves_at(t->taken, t->at++, &leaf, err);
+	} while (rc == SR_OK && sr_path_is_schema(t->s->kind, leaf.path));
+	if (rc == SR_OK)
+		rc = take_row(t, &leaf, row, err);
+	if (rc != SR_OK)
+		return rc;
+	edits_add(t->edits, leaf.path, &leaf.to);
+	*more = true;
+	return is_batch(t->r, t->map, t->edits) ? edit_map_locked(t->r, t->s->kind, t->map, t->edits, err) : SR_OK;
 }
 
 enum sr_status sr_replica_take(struct sr_replica *r, size_t i, struct sr_leaves *taken, enum sr_take_what what, uint64_t epoch,
@@ -1030,24 +1106,14 @@ enum sr_status sr_replica_take(struct sr_replica *r, size_t i, struct sr_leaves 
 	struct sr_replica_store *s = &r->stores[i];
 	struct edits edits = {0};
 	struct sr_hash map = s->map; /* what it becomes; others see it when it is done */
+	struct taking t = {.r = r, .s = s, .taken = taken, .what = what, .epoch = epoch, .seq = seq, .edits = &edits, .map = &map};
 	enum sr_status rc = sr_leaves_sort(taken, err);
 
 	sr_replica_write_lock(r);
 	sr_nodes_hold(r->nodes, &map);
 	sr_replica_unlock(r);
-	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(taken); k++) {
-		struct sr_leaf leaf;
-
-		rc = sr_leaves_at(taken, k, &leaf, err);
-		if (rc == SR_OK && sr_path_is_schema(s->kind, leaf.path))
-			continue; /* the schema text is no item of the tree */
-		if (rc == SR_OK)
-			rc = take_row(r, s, &leaf, what, epoch, seq, err);
-		if (rc == SR_OK)
-			edits_add(&edits, leaf.path, &leaf.to);
-		if (rc == SR_OK && is_batch(r, &map, &edits))
-			rc = edit_map_locked(r, s->kind, &map, &edits, err);
-	}
+	if (rc == SR_OK && sr_leaves_count(taken))
+		rc = sr_state_leaves_put(r->state, &s->row, take_next, &t, err);
 	if (rc == SR_OK)
 		rc = sr_rot_gone(r, i, taken, err);
 	sr_replica_write_lock(r);

@@ -16,6 +16,8 @@
 /* store.base_known: what the base of a leaf without a row is. */
 enum { SR_ABSENT_UNKNOWN = 0, SR_ABSENT_KNOWN = 1, SR_ABSENT_HINT = 2 };
 
+struct sr_feed;
+
 struct sr_state {
 	sqlite3 *db;
 	sqlite3_stmt *cached[SR_SQL_COUNT]; /* prepared when first asked */
@@ -27,6 +29,7 @@ struct sr_state {
 	struct sr_buf path;      /* behind sr_state_leaf's out->path */
 	struct sr_buf note;      /* behind head->note and result->answer */
 	struct sr_buf pack[2];   /* versions, or a leaf, on their way in */
+	struct sr_feed *feed;    /* what sr_feed holds while a statement runs */
 	uint64_t journal_keep;   /* rows, whatever their age */
 	uint64_t journal_most;   /* rows, with those that are not older than: */
 	int64_t journal_since_ms;

@@ -29,6 +29,14 @@
 	  "INSERT INTO leaf (store, " SR_LEAF_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (store, path) DO UPDATE SET " \
 	  "local = excluded.local, signature = excluded.signature, base_state = excluded.base_state, base = excluded.base, " \
 	  "epoch = excluded.epoch, seq = excluded.seq") \
+	/* These go through many rows.  OR FAIL: a step that failed is rolled back as a whole, so SQLite need not keep each page as it was before the \
+	 * statement. */ \
+	X(LEAF_FILL, "leaf: write", \
+	  "INSERT OR FAIL INTO leaf (store, " SR_LEAF_COLUMNS ") SELECT ?, c0, c1, c2, c3, c4, c5, c6 FROM sr_feed WHERE true " \
+	  "ON CONFLICT (store, path) DO UPDATE SET local = excluded.local, signature = excluded.signature, " \
+	  "base_state = excluded.base_state, base = excluded.base, epoch = excluded.epoch, seq = excluded.seq") \
+	X(LEAF_ANY, "leaf: read", "SELECT 1 FROM leaf WHERE store = ? LIMIT 1") \
+	X(LEAF_AGREE_OPEN, "leaf: agree", "UPDATE OR FAIL leaf SET base_state = 3, base = NULL, epoch = ?, seq = ? WHERE store = ? AND base_state <> 3") \
 	X(LEAF_AGREE, "leaf: agree", "UPDATE leaf SET base_state = 3, base = NULL, epoch = ?, seq = ? WHERE store = ? AND path = ? AND local = ?") \
 	X(LEAF_DROP, "leaf: drop", "DELETE FROM leaf WHERE store = ? AND path = ?") \
 	X(LEAF_SIGN, "leaf: sign", "UPDATE leaf SET signature = ? WHERE store = ? AND path = ? AND local IS NOT NULL") \
@@ -52,7 +60,7 @@
 	X(INTENT_HEAD_GET, "intent_head: read", "SELECT marker, epoch, seq, note FROM intent_head WHERE store = ?") \
 	X(INTENT_HEAD_PUT, "intent_head: write", "INSERT INTO intent_head (store, marker, epoch, seq, note) VALUES (?, ?, ?, ?, ?)") \
 	X(INTENT_HEAD_DROP, "intent_head: drop", "DELETE FROM intent_head WHERE store = ?") \
-	X(INTENT_PUT, "intent: write", "INSERT INTO intent (store, n, leaf) VALUES (?, ?, ?)") \
+	X(INTENT_FILL, "intent: write", "INSERT OR FAIL INTO intent (store, n, leaf) SELECT ?, c0, c1 FROM sr_feed") \
 	X(INTENT_EACH, "intent: list", "SELECT leaf FROM intent WHERE store = ? ORDER BY n") \
 	X(INTENT_DROP, "intent: drop", "DELETE FROM intent WHERE store = ?") \
 \
@@ -62,7 +70,7 @@
 	X(OUTBOX_DROP, "outbox: drop", "DELETE FROM outbox") \
 	X(OUTBOX_LEAF_OTHERS, "outbox_leaf: drop", "DELETE FROM outbox_leaf WHERE store >= 0 AND NOT EXISTS (SELECT 1 FROM outbox WHERE id = ?)") \
 	X(OUTBOX_LEAF_NEXT, "outbox_leaf: read", "SELECT ifnull(max(n) + 1, 0) FROM outbox_leaf WHERE store = ?") \
-	X(OUTBOX_LEAF_PUT, "outbox_leaf: write", "INSERT INTO outbox_leaf (store, n, leaf) VALUES (?, ?, ?)") \
+	X(OUTBOX_LEAF_FILL, "outbox_leaf: write", "INSERT OR FAIL INTO outbox_leaf (store, n, leaf) SELECT ?, c0, c1 FROM sr_feed") \
 	X(OUTBOX_LEAF_EACH, "outbox_leaf: list", "SELECT leaf FROM outbox_leaf WHERE store = ? ORDER BY n") \
 	X(OUTBOX_LEAF_DROP, "outbox_leaf: drop", "DELETE FROM outbox_leaf WHERE store >= 0") \
 	X(OUTBOX_LEAF_DROP_OF, "outbox_leaf: drop", "DELETE FROM outbox_leaf WHERE store = ?") \
@@ -76,6 +84,8 @@
 \
 	X(JOURNAL_PUT, "journal: write", \
 	  "INSERT INTO journal (epoch, seq, store, path, before, after, webserver, at_ms, mtime) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)") \
+	X(JOURNAL_FILL, "journal: write", \
+	  "INSERT OR FAIL INTO journal (epoch, seq, store, webserver, at_ms, path, before, after, mtime) SELECT ?, ?, ?, ?, ?, c0, c1, c2, c3 FROM sr_feed") \
 	X(JOURNAL_EACH, "journal: list", \
 	  "SELECT " SR_JOURNAL_COLUMNS " FROM journal WHERE (epoch, seq) > (?, ?) ORDER BY epoch, seq, n") \
 	X(JOURNAL_BACK, "journal: list", \

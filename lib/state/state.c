@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/state/feed.h"
 #include "lib/state/internal.h"
 #include "lib/state/swap.h"
 
@@ -260,7 +261,8 @@ static enum sr_status open_database(struct sr_state *s, struct sr_err *err)
 	sqlite3_busy_timeout(s->db, BUSY_MS);
 	if (!s->reader && sqlite3_db_readonly(s->db, "main"))
 		return sr_err_set(err, SR_E_IO, "%s: may not be written", s->file);
-	return SR_OK;
+	rc = s->reader ? SQLITE_OK : sr_feed_attach(s);
+	return rc == SQLITE_OK ? SR_OK : sr_state_fault(s, rc, "open", NULL, err);
 }
 
 /* A large step's WAL is given back to the disk; 16 MiB of cache are enough, for leaves come in path order. */

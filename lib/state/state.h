@@ -88,6 +88,15 @@ SR_MUST enum sr_status sr_state_leaf(struct sr_state *s, const struct sr_store_r
  * when sr_state_store_put writes a date that passes its own.  Stored compactly: a known base equal to local costs nothing. */
 SR_MUST enum sr_status sr_state_leaf_put(struct sr_state *s, const struct sr_store_row *st, const struct sr_leaf_row *row,
 					 struct sr_err *err);
+/* The next of many rows; *more false: there was no further one.  It puts no other question to the state that writes. */
+typedef enum sr_status sr_leaf_row_next(void *ctx, struct sr_leaf_row *out, bool *more, struct sr_err *err);
+/* Write them all, as sr_state_leaf_put does each. */
+SR_MUST enum sr_status sr_state_leaves_put(struct sr_state *s, const struct sr_store_row *st, sr_leaf_row_next *next, void *ctx,
+					   struct sr_err *err);
+/* Is there a row of the store at all? */
+SR_MUST enum sr_status sr_state_has_leaves(struct sr_state *s, const struct sr_store_row *st, bool *out, struct sr_err *err);
+/* base := local, known, in every open row, of which each has one that is here. */
+SR_MUST enum sr_status sr_state_agree_open(struct sr_state *s, const struct sr_store_row *st, uint64_t epoch, uint64_t seq, struct sr_err *err);
 /* base := `version`, known, where that is what is here; *done false: it is not, and nothing was written.  One statement for the row of almost every leaf. */
 SR_MUST enum sr_status sr_state_leaf_agree(struct sr_state *s, const struct sr_store_row *st, struct sr_bytes path, const struct sr_version *version,
 					   uint64_t epoch, uint64_t seq, bool *done, struct sr_err *err);
@@ -174,6 +183,8 @@ struct sr_journal_row {
 /* Kept are those as young as sr_state_journal_retain says (at first none is), but ten million at most; and the newest million, however old; and
  * the rest of the commit in which they begin: a commit is there whole or not at all. */
 SR_MUST enum sr_status sr_state_journal_add(struct sr_state *s, const struct sr_journal_row *row, struct sr_err *err);
+/* A row for each of the leaves: from `expect` to `to`, of mtime_ns; all else is that of *row. */
+SR_MUST enum sr_status sr_state_journal_fill(struct sr_state *s, const struct sr_journal_row *row, struct sr_leaves *leaves, struct sr_err *err);
 typedef enum sr_status sr_journal_row_fn(void *ctx, const struct sr_journal_row *row, struct sr_err *err);
 /* Oldest first, those after (epoch, after_seq), later epochs included; the rows of a commit as they were added.  Whether it reaches back so
  * far is told by the first row's seq.  Row and strings are VALID during the call. */

@@ -1,6 +1,6 @@
 /* state_history.c - the datastore's memory: roots, journal, what was deleted, answers to pushes, its webservers.  See state.h.
  */
-#include "lib/state/internal.h"
+#include "lib/state/feed.h"
 
 #include <inttypes.h>
 
@@ -124,13 +124,13 @@ static enum sr_status first_after(struct sr_state *s, int64_t at_ms, uint64_t fi
 }
 
 /* Whole commits go, those that are too old; never the newest journal_keep rows, and of more than journal_most all the same. */
-static enum sr_status trim_journal(struct sr_state *s, struct sr_err *err)
+static enum sr_status trim_journal(struct sr_state *s, uint64_t added, struct sr_err *err)
 {
 	uint64_t first = 0, last = (uint64_t)sqlite3_last_insert_rowid(s->db), keep = 0;
 	enum sr_status status;
 	struct sr_ask q;
 
-	if (last % JOURNAL_TRIM_EVERY != 0 || last <= s->journal_keep)
+	if (last % JOURNAL_TRIM_EVERY >= added || last <= s->journal_keep)
 		return SR_OK;
 	status = journal_ends(s, &first, &last, err);
 	if (status == SR_OK)
@@ -174,7 +174,58 @@ enum sr_status sr_state_journal_add(struct sr_state *s, const struct sr_journal_
 	sr_give_i64(&q, row->mtime_ns);
 	status = sr_ask_run(&q, err);
 	if (status == SR_OK)
-		status = trim_journal(s, err);
+		status = trim_journal(s, 1, err);
+	return sr_state_leave(s, own, status, err);
+}
+
+struct filling {
+	struct sr_state *s;
+	struct sr_leaves *leaves;
+	size_t at;
+};
+
+static enum sr_status next_change(void *ctx, struct sr_feed *f, bool *more, struct sr_err *err)
+{
+	struct filling *c = ctx;
+	struct sr_leaf leaf;
+	enum sr_status rc;
+
+	if (c->at == sr_leaves_count(c->leaves))
+		return SR_OK;
+	rc = sr_leaves_at(c->leaves, c->at++, &leaf, err);
+	if (rc != SR_OK)
+		return rc;
+	sr_version_pack(&c->s->pack[0], &leaf.expect);
+	sr_version_pack(&c->s->pack[1], &leaf.to);
+	sr_feed_bytes(f, 0, leaf.path);
+	sr_feed_version(f, 1, &c->s->pack[0]);
+	sr_feed_version(f, 2, &c->s->pack[1]);
+	sr_feed_number(f, 3, leaf.mtime_ns);
+	*more = true;
+	return SR_OK;
+}
+
+enum sr_status sr_state_journal_fill(struct sr_state *s, const struct sr_journal_row *row, struct sr_leaves *leaves, struct sr_err *err)
+{
+	struct filling c = {.s = s, .leaves = leaves};
+	struct sr_ask q;
+	bool own;
+	enum sr_status status = SR_OK;
+
+	if (!sr_leaves_count(leaves))
+		return SR_OK;
+	status = sr_state_enter(s, &own, err);
+	if (status != SR_OK)
+		return status;
+	q = sr_ask(s, SR_SQL_JOURNAL_FILL);
+	sr_give_u64(&q, row->epoch);
+	sr_give_u64(&q, row->seq);
+	sr_give_text(&q, row->store);
+	sr_give_uuid(&q, &row->webserver);
+	sr_give_i64(&q, row->at_ms);
+	status = sr_feed_run(&q, next_change, &c, err);
+	if (status == SR_OK)
+		status = trim_journal(s, sr_leaves_count(leaves), err);
 	return sr_state_leave(s, own, status, err);
 }
 

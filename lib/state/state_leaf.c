@@ -4,7 +4,7 @@
  * without differences looks at none. */
 #include <string.h>
 
-#include "lib/state/internal.h"
+#include "lib/state/feed.h"
 
 /* What the base of a leaf without a row is: absent, was absent when the epoch rose, or anything. */
 static uint8_t base_of_absence(const struct sr_store_row *st)
@@ -84,21 +84,30 @@ static enum sr_status drop_leaf(struct sr_state *s, const struct sr_store_row *s
 	return sr_ask_run(&q, err);
 }
 
-enum sr_status sr_state_leaf_put(struct sr_state *s, const struct sr_store_row *st, const struct sr_leaf_row *row, struct sr_err *err)
+/* Into s->pack: local, base.  Returns the stored base_state. */
+static uint8_t pack_row(struct sr_state *s, const struct sr_leaf_row *row)
 {
 	struct sr_buf *local = &s->pack[0], *base = &s->pack[1];
 	uint8_t base_state = row->base_state;
-	struct sr_ask q;
 
-	if (says_nothing(st, row))
-		return drop_leaf(s, st, row->path, err);
 	sr_version_pack(local, &row->local);
 	sr_version_pack(base, &row->base);
 	if (base_state == SR_BASE_KNOWN && sr_bytes_eq(sr_buf_view(local), sr_buf_view(base)))
 		base_state = SR_BASE_SAME;
 	if (base_state == SR_BASE_SAME || base_state == SR_BASE_UNKNOWN)
 		sr_buf_clear(base);
+	return base_state;
+}
 
+enum sr_status sr_state_leaf_put(struct sr_state *s, const struct sr_store_row *st, const struct sr_leaf_row *row, struct sr_err *err)
+{
+	struct sr_buf *local = &s->pack[0], *base = &s->pack[1];
+	uint8_t base_state;
+	struct sr_ask q;
+
+	if (says_nothing(st, row))
+		return drop_leaf(s, st, row->path, err);
+	base_state = pack_row(s, row);
 	q = sr_ask(s, SR_SQL_LEAF_PUT);
 	sr_give_i64(&q, st->id);
 	sr_give_bytes(&q, row->path);
@@ -108,6 +117,81 @@ enum sr_status sr_state_leaf_put(struct sr_state *s, const struct sr_store_row *
 	sr_give_version(&q, base);
 	sr_give_u64(&q, row->epoch);
 	sr_give_u64(&q, row->seq);
+	return sr_ask_run(&q, err);
+}
+
+struct putting {
+	struct sr_state *s;
+	const struct sr_store_row *st;
+	sr_leaf_row_next *next;
+	void *ctx;
+	bool ended;
+	bool drops; /* s->path is to go, and then it goes on */
+};
+
+static enum sr_status next_row(void *ctx, struct sr_feed *f, bool *more, struct sr_err *err)
+{
+	struct putting *p = ctx;
+	struct sr_buf *local = &p->s->pack[0];
+	struct sr_leaf_row row;
+	bool any = false;
+	enum sr_status rc = p->next(p->ctx, &row, &any, err);
+
+	p->ended = !any;
+	if (rc != SR_OK || p->ended)
+		return rc;
+	p->drops = says_nothing(p->st, &row);
+	if (p->drops) {
+		(void)keep_path(p->s, row.path);
+		return SR_OK;
+	}
+	sr_feed_bytes(f, 0, row.path);
+	sr_feed_number(f, 3, pack_row(p->s, &row));
+	sr_feed_version(f, 1, local);
+	sr_feed_number(f, 2, local->len ? (int64_t)row.signature : 0);
+	sr_feed_version(f, 4, &p->s->pack[1]);
+	sr_feed_number(f, 5, (int64_t)row.epoch);
+	sr_feed_number(f, 6, (int64_t)row.seq);
+	*more = true;
+	return SR_OK;
+}
+
+enum sr_status sr_state_leaves_put(struct sr_state *s, const struct sr_store_row *st, sr_leaf_row_next *next, void *ctx, struct sr_err *err)
+{
+	struct putting p = {.s = s, .st = st, .next = next, .ctx = ctx};
+	bool own;
+	enum sr_status status = sr_state_enter(s, &own, err);
+
+	if (status != SR_OK)
+		return status;
+	while (status == SR_OK && !p.ended) {
+		struct sr_ask q = sr_ask(s, SR_SQL_LEAF_FILL);
+
+		sr_give_i64(&q, st->id);
+		status = sr_feed_run(&q, next_row, &p, err);
+		if (status == SR_OK && p.drops)
+			status = drop_leaf(s, st, sr_buf_view(&s->path), err);
+		p.drops = false;
+	}
+	return sr_state_leave(s, own, status, err);
+}
+
+enum sr_status sr_state_has_leaves(struct sr_state *s, const struct sr_store_row *st, bool *out, struct sr_err *err)
+{
+	struct sr_ask q = sr_ask(s, SR_SQL_LEAF_ANY);
+
+	sr_give_i64(&q, st->id);
+	*out = sr_ask_row(&q);
+	return sr_ask_end(&q, err);
+}
+
+enum sr_status sr_state_agree_open(struct sr_state *s, const struct sr_store_row *st, uint64_t epoch, uint64_t seq, struct sr_err *err)
+{
+	struct sr_ask q = sr_ask(s, SR_SQL_LEAF_AGREE_OPEN);
+
+	sr_give_u64(&q, epoch);
+	sr_give_u64(&q, seq);
+	sr_give_i64(&q, st->id);
 	return sr_ask_run(&q, err);
 }
 

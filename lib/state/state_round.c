@@ -1,36 +1,50 @@
 /* state_round.c - what a round in progress must not forget: the intents of an apply, and the push without an answer.  See state.h. */
 #include <stdlib.h>
 
-#include "lib/state/internal.h"
+#include "lib/state/feed.h"
 
 /* ---- leaves in rows: (store, n, leaf), as lib/leaf encodes them ---- */
+
+struct putting {
+	struct sr_state *s;
+	struct sr_leaves *leaves;
+	size_t at;
+	uint64_t first;
+	bool staged;
+};
+
+static enum sr_status next_leaf(void *ctx, struct sr_feed *f, bool *more, struct sr_err *err)
+{
+	struct putting *p = ctx;
+	struct sr_leaf leaf;
+	enum sr_status rc;
+
+	if (p->at == sr_leaves_count(p->leaves))
+		return SR_OK;
+	rc = sr_leaves_at(p->leaves, p->at, &leaf, err);
+	if (rc != SR_OK)
+		return rc;
+	leaf.record = sr_bytes(NULL, 0);
+	if (!p->staged) {
+		leaf.stage = sr_bytes(NULL, 0);
+		leaf.inode = 0;
+	}
+	sr_buf_clear(&p->s->pack[0]);
+	sr_leaf_encode(&p->s->pack[0], &leaf);
+	sr_feed_number(f, 0, (int64_t)(p->first + p->at++));
+	sr_feed_bytes(f, 1, sr_buf_view(&p->s->pack[0]));
+	*more = true;
+	return SR_OK;
+}
 
 static enum sr_status put_leaves(struct sr_state *s, enum sr_sql sql, const struct sr_store_row *st, uint64_t first,
 				 struct sr_leaves *leaves, bool staged, struct sr_err *err)
 {
-	enum sr_status status = SR_OK;
+	struct putting p = {.s = s, .leaves = leaves, .first = first, .staged = staged};
+	struct sr_ask q = sr_ask(s, sql);
 
-	for (size_t i = 0; status == SR_OK && i < sr_leaves_count(leaves); i++) {
-		struct sr_leaf leaf;
-		struct sr_ask q;
-
-		status = sr_leaves_at(leaves, i, &leaf, err);
-		if (status != SR_OK)
-			break;
-		leaf.record = sr_bytes(NULL, 0);
-		if (!staged) {
-			leaf.stage = sr_bytes(NULL, 0);
-			leaf.inode = 0;
-		}
-		sr_buf_clear(&s->pack[0]);
-		sr_leaf_encode(&s->pack[0], &leaf);
-		q = sr_ask(s, sql);
-		sr_give_i64(&q, st->id);
-		sr_give_u64(&q, first + i);
-		sr_give_bytes(&q, sr_buf_view(&s->pack[0]));
-		status = sr_ask_run(&q, err);
-	}
-	return status;
+	sr_give_i64(&q, st->id);
+	return sr_feed_run(&q, next_leaf, &p, err);
 }
 
 static enum sr_status take_leaves(struct sr_state *s, enum sr_sql sql, const struct sr_store_row *st, struct sr_leaves *leaves,
@@ -108,7 +122,7 @@ enum sr_status sr_state_intend(struct sr_state *s, const struct sr_store_row *st
 	if (status == SR_OK)
 		status = put_head(s, st, head, err);
 	if (status == SR_OK)
-		status = put_leaves(s, SR_SQL_INTENT_PUT, st, 0, leaves, true, err);
+		status = put_leaves(s, SR_SQL_INTENT_FILL, st, 0, leaves, true, err);
 	return sr_state_leave(s, own, status, err);
 }
 
@@ -192,7 +206,7 @@ enum sr_status sr_state_outbox_add(struct sr_state *s, const struct sr_store_row
 		next = sr_take_u64(&q, 0);
 	status = sr_ask_end(&q, err);
 	if (status == SR_OK)
-		status = put_leaves(s, SR_SQL_OUTBOX_LEAF_PUT, st, next, leaves, false, err);
+		status = put_leaves(s, SR_SQL_OUTBOX_LEAF_FILL, st, next, leaves, false, err);
 	return sr_state_leave(s, own, status, err);
 }
 

@@ -678,6 +678,103 @@ static void test_leaf_agree(void **state)
 	assert_int_equal(ask_number(f, "SELECT count(*) FROM leaf WHERE base_state = 3"), 1);
 }
 
+struct giving {
+	struct fixture *f;
+	size_t n, fails_at;
+};
+
+/* Of six rows the second and the last say nothing, and the fourth is there already. */
+static enum sr_status give_row(void *ctx, struct sr_leaf_row *row, bool *more, struct sr_err *err)
+{
+	struct giving *g = ctx;
+	static const char *const paths[] = {"a", "b", "c", "d", "e", "f"};
+
+	if (g->n == 6)
+		return SR_OK;
+	if (g->n + 1 == g->fails_at)
+		return sr_err_set(err, SR_E_FULL, "no more");
+	*more = true;
+	*row = (struct sr_leaf_row){.path = sr_bytes_of(paths[g->n]), .signature = 7, .base_state = SR_BASE_KNOWN, .epoch = 3, .seq = 4};
+	if (g->n % 4 != 1)
+		row->local = row->base = file_version(g->n);
+	if (g->n == 2)
+		row->base = file_version(99);
+	g->n++;
+	return SR_OK;
+}
+
+static void test_leaves_put(void **state)
+{
+	struct fixture *f = *state;
+	struct sr_store_row st = some_store(f, true);
+	struct giving g = {.f = f};
+	struct sr_leaf_row row;
+	bool any = true;
+
+	st.epoch = 3;
+	st.seq = 4;
+	OK(sr_state_has_leaves(f->s, &st, &any, &f->err));
+	assert_false(any);
+	put(f, &st, "b", file_version(1), SR_BASE_UNKNOWN, none);
+	put(f, &st, "d", none, SR_BASE_KNOWN, file_version(1));
+	OK(sr_state_leaves_put(f->s, &st, give_row, &g, &f->err));
+	OK(sr_state_has_leaves(f->s, &st, &any, &f->err));
+	assert_true(any);
+	reopen(f);
+	assert_int_equal(ask_number(f, "SELECT count(*) FROM leaf"), 4);
+	assert_int_equal(ask_number(f, "SELECT count(*) FROM leaf WHERE base_state = 3"), 3);
+	expect(f, &st, "b", none, SR_BASE_KNOWN, none);
+	expect(f, &st, "c", file_version(2), SR_BASE_KNOWN, file_version(99));
+	expect(f, &st, "d", file_version(3), SR_BASE_KNOWN, file_version(3));
+	OK(sr_state_leaf(f->s, &st, LIT("e"), &row, &f->err));
+	assert_true(row.signature == 7 && row.epoch == 3 && row.seq == 4);
+	assert_int_equal(open_count(f, &st), 1);
+}
+
+/* All or none; and the step in which it fails is over. */
+static void test_leaves_put_fails(void **state)
+{
+	struct fixture *f = *state;
+	struct sr_store_row st = some_store(f, true);
+	struct giving g = {.f = f, .fails_at = 4};
+
+	st.epoch = 3;
+	st.seq = 4;
+	assert_int_equal(sr_state_leaves_put(f->s, &st, give_row, &g, &f->err), SR_E_FULL);
+	assert_string_equal(f->err.text, "no more");
+	assert_int_equal(ask_number(f, "SELECT count(*) FROM leaf"), 0);
+	g = (struct giving){.f = f, .fails_at = 4};
+	OK(sr_state_begin(f->s, &f->err));
+	assert_int_equal(sr_state_leaves_put(f->s, &st, give_row, &g, &f->err), SR_E_FULL);
+	assert_int_equal(sr_state_commit(f->s, &f->err), SR_E_FULL);
+	assert_int_equal(ask_number(f, "SELECT count(*) FROM leaf"), 0);
+	g = (struct giving){.f = f};
+	OK(sr_state_leaves_put(f->s, &st, give_row, &g, &f->err));
+	assert_int_equal(ask_number(f, "SELECT count(*) FROM leaf"), 4);
+}
+
+static void test_agree_open(void **state)
+{
+	struct fixture *f = *state;
+	struct sr_store_row st = some_store(f, true), other;
+	struct sr_leaf_row row;
+
+	OK(sr_state_store(f->s, "users.db", &other, &f->err));
+	put(f, &st, "a", file_version(1), SR_BASE_UNKNOWN, none);
+	put(f, &st, "b", file_version(2), SR_BASE_KNOWN, file_version(1));
+	put(f, &st, "c", file_version(3), SR_BASE_KNOWN, file_version(3));
+	put(f, &other, "a", file_version(1), SR_BASE_UNKNOWN, none);
+	OK(sr_state_agree_open(f->s, &st, 8, 9, &f->err));
+	assert_int_equal(open_count(f, &st), 0);
+	assert_int_equal(open_count(f, &other), 1);
+	expect(f, &st, "a", file_version(1), SR_BASE_KNOWN, file_version(1));
+	expect(f, &st, "b", file_version(2), SR_BASE_KNOWN, file_version(2));
+	OK(sr_state_leaf(f->s, &st, LIT("b"), &row, &f->err));
+	assert_true(row.epoch == 8 && row.seq == 9 && row.signature == UINT64_MAX - 9);
+	OK(sr_state_leaf(f->s, &st, LIT("c"), &row, &f->err));
+	assert_true(row.epoch == 3 && row.seq == 4);
+}
+
 struct seen {
 	struct fixture *f;
 	const struct sr_store_row *st;
@@ -1062,6 +1159,33 @@ static void test_journal(void **state)
 	assert_int_equal(l.n, 1);
 }
 
+static void test_journal_fill(void **state)
+{
+	struct fixture *f = *state;
+	struct sr_journal_row row = {.epoch = 1, .seq = 3, .store = "resources", .webserver = uuid(1), .at_ms = 3000};
+	struct sr_leaves *leaves = sr_leaves_new(NULL);
+	struct list l = {.n = 0};
+
+	OK(sr_state_journal_fill(f->s, &row, leaves, &f->err));
+	for (size_t i = 0; i < 3; i++)
+		OK(sr_leaves_add(leaves, &(struct sr_leaf){.path = LIT("a\0b"), .to = file_version(3), .mtime_ns = 7}, &f->err));
+	OK(sr_state_journal_fill(f->s, &row, leaves, &f->err));
+	OK(sr_state_journal(f->s, 0, 0, list_journal, &l, &f->err));
+	assert_int_equal(l.n, 3);
+	assert_int_equal(ask_number(f, "SELECT count(*) FROM journal WHERE mtime = 7 AND before IS NULL"), 3);
+	f->s->journal_keep = 1000;
+	row.seq = 5;
+	for (size_t i = 0; i < 1000; i++)
+		OK(sr_leaves_add(leaves, &(struct sr_leaf){.path = LIT("x"), .to = file_version(3)}, &f->err));
+	OK(sr_state_journal_fill(f->s, &row, leaves, &f->err)); /* not to a trim */
+	assert_int_equal(ask_number(f, "SELECT count(*) FROM journal"), 1006);
+	row.seq = 7;
+	OK(sr_state_journal_fill(f->s, &row, leaves, &f->err)); /* over one */
+	assert_int_equal(ask_number(f, "SELECT count(*) FROM journal"), 1003);
+	assert_int_equal(ask_number(f, "SELECT min(seq) FROM journal"), 7);
+	sr_leaves_free(leaves);
+}
+
 static void test_journal_trim(void **state)
 {
 	struct fixture *f = *state;
@@ -1227,9 +1351,9 @@ int main(void)
 		TEST(test_empty_file),   TEST(test_steps),        TEST(test_kill_in_step), TEST(test_reader),
 		TEST(test_full),         TEST(test_meta),         TEST(test_store),        TEST(test_leaf),
 		TEST(test_leaf_removed),
-		TEST(test_leaf_late_absence), TEST(test_leaf_sign),    TEST(test_leaf_agree), TEST(test_leaves),       TEST(test_forget_as_hint),
+		TEST(test_leaf_late_absence), TEST(test_leaf_sign),    TEST(test_leaf_agree), TEST(test_leaves_put), TEST(test_leaves_put_fails), TEST(test_agree_open), TEST(test_leaves),       TEST(test_forget_as_hint),
 		TEST(test_forget),       TEST(test_intents),      TEST(test_outbox),       TEST(test_given_up),      TEST(test_roots),
-		TEST(test_journal),      TEST(test_journal_trim), TEST(test_deleted),
+		TEST(test_journal), TEST(test_journal_fill),      TEST(test_journal_trim), TEST(test_deleted),
 		TEST(test_deleted_trim), TEST(test_push_result),  TEST(test_webservers),   TEST(test_damaged),
 	};
 
