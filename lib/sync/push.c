@@ -15,6 +15,7 @@
 
 #define ANSWER_HEAD (1u << 20) /* bytes of an answer to a push without what it refuses ... */
 #define ANSWER_LEAF 256        /* ... and of a leaf that it refuses, without the names: a name's byte is 6 at most, a path's 3 */
+#define AGREE_AT_ONCE 1024 /* leaves that are worth a look at all rows */
 #define SMALL       (64u << 10) /* bytes of a push that is sent in one piece */
 #define LEAF_MOST   512         /* of a leaf in a bundle, but for its path and content */
 
@@ -285,11 +286,79 @@ static bool reshapes(const struct sr_leaf *leaf)
 	return leaf->expect.kind == SR_KIND_TABLE && leaf->to.kind == SR_KIND_TABLE && !sr_version_eq(&leaf->expect, &leaf->to);
 }
 
+static bool stays_open(const struct sr_replica_store *st, const struct sr_push_answer *but, const struct sr_leaf *leaf)
+{
+	return sr_path_is_schema(st->kind, leaf->path) || reshapes(leaf) || refused(but, st->name, leaf->path);
+}
+
+struct comparing { /* the open rows of a store, and leaves, in order */
+	const struct sr_replica_store *st;
+	const struct sr_push_answer *but;
+	struct sr_leaves *leaves;
+	size_t at;
+	bool same;
+};
+
+/* The next leaf that is agreed on; false: there is none. */
+static enum sr_status next_agreed(struct comparing *c, struct sr_leaf *leaf, bool *any, struct sr_err *err)
+{
+	enum sr_status rc = SR_OK;
+
+	for (*any = false; rc == SR_OK && !*any && c->at < sr_leaves_count(c->leaves); c->at++) {
+		rc = sr_leaves_at(c->leaves, c->at, leaf, err);
+		*any = rc == SR_OK && !stays_open(c->st, c->but, leaf);
+	}
+	return rc;
+}
+
+static enum sr_status compare_open(void *ctx, const struct sr_leaf_row *row, struct sr_err *err)
+{
+	struct comparing *c = ctx;
+	struct sr_leaf leaf;
+	bool any = false;
+	enum sr_status rc;
+
+	if (!c->same || (row->base_state == SR_BASE_KNOWN && sr_version_eq(&row->local, &row->base)))
+		return SR_OK;
+	rc = next_agreed(c, &leaf, &any, err);
+	c->same = rc == SR_OK && any && leaf.to.kind != SR_KIND_NONE && sr_bytes_eq(leaf.path, row->path) && sr_version_eq(&leaf.to, &row->local);
+	return rc;
+}
+
+/* A first push agrees on all that is open, and on nothing else: that is one statement, for a million rows.  *done false: it is not so, and nothing
+ * was written. */
+static enum sr_status agree_on_all(struct sr_sync *s, size_t i, struct sr_leaves *leaves, const struct sr_push_answer *but, uint64_t epoch, uint64_t seq,
+				   bool *done, struct sr_err *err)
+{
+	struct sr_replica_store *st = &s->r->stores[i];
+	struct comparing c = {.st = st, .but = but, .leaves = leaves, .same = true};
+	struct sr_leaf leaf;
+	uint64_t open = 0, here = 0, bytes;
+	bool more = true;
+	enum sr_status rc = SR_OK;
+
+	*done = false;
+	if (sr_leaves_count(leaves) < AGREE_AT_ONCE || sr_map_counts(s->r->nodes, &st->map, &here, &bytes) != SR_OK || sr_leaves_count(leaves) < here / 2)
+		return SR_OK;
+	rc = sr_state_open_count(s->r->state, &st->row, &open, err);
+	if (rc != SR_OK || open > sr_leaves_count(leaves))
+		return rc;
+	rc = sr_state_leaves(s->r->state, &st->row, false, compare_open, &c, err);
+	if (rc == SR_OK && c.same)
+		rc = next_agreed(&c, &leaf, &more, err);
+	*done = rc == SR_OK && c.same && !more;
+	return *done ? sr_state_agree_open(s->r->state, &st->row, epoch, seq, err) : rc;
+}
+
 enum sr_status sr_sync_set_bases(struct sr_sync *s, size_t i, struct sr_leaves *leaves, const struct sr_push_answer *but, uint64_t epoch,
 				 uint64_t seq, struct sr_err *err)
 {
 	struct sr_replica_store *st = &s->r->stores[i];
-	enum sr_status rc = SR_OK;
+	bool all;
+	enum sr_status rc = agree_on_all(s, i, leaves, but, epoch, seq, &all, err);
+
+	if (rc != SR_OK || all)
+		return rc;
 
 	for (size_t k = 0; rc == SR_OK && k < sr_leaves_count(leaves); k++) {
 		struct sr_leaf_row row;
@@ -297,8 +366,7 @@ enum sr_status sr_sync_set_bases(struct sr_sync *s, size_t i, struct sr_leaves *
 		bool done;
 
 		rc = sr_leaves_at(leaves, k, &leaf, err);
-		if (rc != SR_OK || sr_path_is_schema(st->kind, leaf.path) || reshapes(&leaf) ||
-		    refused(but, st->name, leaf.path))
+		if (rc != SR_OK || stays_open(st, but, &leaf))
 			continue;
 		rc = sr_state_leaf_agree(s->r->state, &st->row, leaf.path, &leaf.to, epoch, seq, &done, err);
 		if (rc == SR_OK && done)
