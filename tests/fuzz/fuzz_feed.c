@@ -5,6 +5,7 @@
 
 #include "hashtree/internal.h"
 #include "lib/replica/fetch.h"
+#include "lib/replica/foreign.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -150,6 +151,7 @@ static void read_tree(struct sr_nodes *s, const struct sr_hash *top)
 	rc = sr_walk_missing(s, top, &none, pairs, 16, &n, &err);
 	must(rc == SR_OK || err.text[0]);
 	if (rc == SR_OK && n == 0) { /* all is there, and it counts what it holds */
+		must(sr_foreign_check(s, top, &none, &err) == SR_OK || err.text[0]);
 		(void)!sr_store_diff(s, SR_KIND_FILES, &none, top, count_item, &r, &err);
 		must(r.items <= MOST_LEAVES * (SR_DEPTH_MAX + 1));
 		(void)!sr_store_diff(s, SR_KIND_DATABASE, top, &none, count_item, &r, &err);
