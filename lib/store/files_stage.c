@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define STAGE_LARGE (64 << 10) /* bytes of the directory itself */
+
 static void hex(char *out, const uint8_t *at, size_t n)
 {
 	static const char digits[] = "0123456789abcdef";
@@ -346,6 +348,23 @@ static void sweep(struct sr_files *f, DIR *dir, int parts, bool displaced)
 	rewinddir(dir);
 }
 
+/* A directory that held very many files stays as large on ext4, and each sweep would read all of it. */
+static void shrink(struct sr_files *f, int stage)
+{
+	struct stat st;
+	int own;
+
+	if (fstat(stage, &st) || st.st_size < STAGE_LARGE)
+		return;
+	own = sr_open_below(f->root, sr_bytes_of(SR_OWN_DIR), O_RDONLY | O_DIRECTORY);
+	if (own >= 0 && !unlinkat(own, "stage", AT_REMOVEDIR) && f->stage >= 0) { /* else it is not empty */
+		close(f->stage);
+		f->stage = -1; /* it is made anew when it is needed */
+	}
+	if (own >= 0)
+		close(own);
+}
+
 /* Once an apply began, a name with a hash may stand for what was there before.  What says that one did goes last, so that a sweep that is
  * cut short is none that sees no apply. */
 void sr_store_sweep_stage(struct sr_store *st)
@@ -367,6 +386,7 @@ void sr_store_sweep_stage(struct sr_store *st)
 	parts = any_apply(dir) ? -1 : sr_files_parts(f, true);
 	sweep(f, dir, parts, false);
 	sweep(f, dir, -1, true);
+	shrink(f, dirfd(dir));
 	if (parts >= 0)
 		close(parts);
 	closedir(dir);

@@ -1516,6 +1516,31 @@ static void test_one_of_many_fails(void **state)
 	}
 }
 
+/* The file system may not shrink it by itself. */
+static void test_staging_that_was_swept_is_small(void **state)
+{
+	struct world *w = *state;
+	struct sr_stage *s;
+	struct stat st;
+
+	for (unsigned i = 0; i < 1500; i++) {
+		char name[64];
+
+		snprintf(name, sizeof name, ".sameroot/stage/s%032u%06u", i, i);
+		put(w, name, "");
+	}
+	sr_store_sweep_stage(w->st);
+	assert_int_equal(in_staging(w), 0);
+	assert_true(stat(at(w, ".sameroot/stage"), &st) || st.st_size < 65536);
+	assert_int_equal(sr_stage_open(&s, w->st, NULL), SR_OK);
+	sr_stage_free(s);
+	assert_int_equal(stat(at(w, ".sameroot/stage"), &st), 0);
+	assert_true(st.st_size < 65536);
+	leaf(w, "new", nothing, file_v(w, "new", 0644), "new");
+	assert_int_equal(apply(w, NULL), SR_OK);
+	assert_string_equal(content(w, "new"), "new");
+}
+
 /* A connection was cut: what had come is there for the next try. */
 static void test_what_nobody_waits_for_is_staged_all_the_same(void **state)
 {
@@ -2049,6 +2074,7 @@ int main(void)
 		T(test_many_are_staged_in_their_order),
 		T(test_one_of_many_fails),
 		T(test_what_nobody_waits_for_is_staged_all_the_same),
+		T(test_staging_that_was_swept_is_small),
 		T(test_a_part_goes_on),
 		T(test_a_part_that_is_something_else),
 		T(test_staged_content_is_kept),
