@@ -243,7 +243,7 @@ static void see_file(struct scan *s, struct folder *d, const struct sr_listed *c
 	if (sr_files_settled(st, s->start_ms))
 		fresh = sr_files_signature(key, st, &hash);
 	else if (s->watch)
-		sr_watch_again(s->watch, sr_files_parent(path));
+		sr_watch_later(s->watch, sr_files_parent(path));
 	sr_signatures_put(&s->f->seen, key, path, fresh);
 	if (fresh != kept && s->changed)
 		s->changed(s->ctx, path, fresh);

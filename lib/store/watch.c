@@ -23,6 +23,8 @@
 #define OWN      (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_CLOSE_WRITE | IN_ATTRIB | IN_ONLYDIR) /* for the marker */
 #define DATABASE (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_MODIFY | IN_ATTRIB | IN_DELETE_SELF | IN_ONLYDIR)
 #define SETTLE_MS 10000
+#define LATER_MS   2100 /* what changed before is settled then (sr_files_settled), of a scan that began a little earlier, too */
+#define LATER_MOST 1000 /* directories */
 #define READS    1024 /* of READ_SIZE: more than a queue holds */
 #define READ_SIZE 16384
 
@@ -43,6 +45,11 @@ struct node {
 	uint16_t len;
 	uint8_t flags;
 	uint8_t name[];
+};
+
+struct later {
+	int64_t ms; /* of sr_now_ms, when it was put off */
+	struct sr_buf path;
 };
 
 struct sr_watch {
@@ -69,6 +76,8 @@ struct sr_watch {
 	uint32_t listing, moved; /* moved: the cookie of a name that went */
 	char why[160];
 	uint64_t full, partial;
+	struct later *later;     /* directories to be looked at when they are settled, first come first */
+	size_t laters, later_cap;
 	struct node *root;
 	struct node **wds, **names; /* `size` slots each */
 	size_t size, n;
@@ -248,6 +257,55 @@ static void mark(struct node *n)
 		n->flags |= BELOW;
 }
 
+/* --- what is put off ------------------------------------------------------------------------------------------------------- */
+
+static void drop_later(struct sr_watch *w, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		sr_buf_free(&w->later[i].path);
+	w->laters -= n;
+	if (w->laters && n)
+		memmove(w->later, w->later + n, w->laters * sizeof *w->later);
+}
+
+static void put_off(struct sr_watch *w, struct sr_bytes path)
+{
+	struct later *last = w->laters ? &w->later[w->laters - 1] : NULL;
+
+	if (last && sr_bytes_eq(sr_buf_view(&last->path), path)) {
+		last->ms = sr_now_ms();
+		return;
+	}
+	if (w->laters == w->later_cap) {
+		w->later_cap = w->later_cap ? 2 * w->later_cap : 16;
+		w->later = sr_realloc(w->later, w->later_cap * sizeof *w->later);
+	}
+	last = &w->later[w->laters++];
+	*last = (struct later){.ms = sr_now_ms()};
+	sr_buf_bytes(&last->path, path);
+}
+
+/* Or the clock was set back. */
+static bool is_due(const struct later *l)
+{
+	int64_t past = sr_now_ms() - l->ms;
+
+	return past > LATER_MS || past < 0;
+}
+
+static void mark_due(struct sr_watch *w)
+{
+	size_t n = 0;
+
+	for (; n < w->laters && is_due(&w->later[n]); n++) {
+		struct node *at = node_at(w, sr_buf_view(&w->later[n].path), true);
+
+		if (at)
+			mark(at);
+	}
+	drop_later(w, n);
+}
+
 /* --- on and off ------------------------------------------------------------------------------------------------------------ */
 
 static void let_go(struct sr_watch *w)
@@ -257,6 +315,7 @@ static void let_go(struct sr_watch *w)
 			next = n->by_wd;
 			free(n);
 		}
+	drop_later(w, w->laters);
 	free(w->wds);
 	free(w->names);
 	w->wds = w->names = NULL;
@@ -390,6 +449,7 @@ void sr_watch_free(struct sr_watch *w)
 		return;
 	sr_watcher_remove(w->watcher, w);
 	let_go(w);
+	free(w->later);
 	free(w->dir);
 	free(w->file);
 	pthread_mutex_destroy(&w->lock);
@@ -633,7 +693,7 @@ static bool is_same_place(const struct sr_watch *w)
 
 static bool is_settled(const struct sr_watch *w)
 {
-	return w->fd >= 0 && w->looked && w->taken && !w->whole && !is_full_due(w) && w->root && !(w->root->flags & (MARKED | BELOW));
+	return w->fd >= 0 && w->looked && w->taken && !w->whole && !is_full_due(w) && w->root && !(w->root->flags & (MARKED | BELOW)) && !w->laters;
 }
 
 bool sr_watch_is_quiet(struct sr_watch *w)
@@ -809,6 +869,7 @@ bool sr_watch_begin(struct sr_watch *w, int root, bool full)
 	if (!whole) {
 		if (w->taken)
 			clear_taken(w->root);
+		mark_due(w);
 		take_marks(w->root);
 	}
 	w->whole = w->news = w->ours = false; /* until it is told of again */
@@ -942,6 +1003,19 @@ void sr_watch_again(struct sr_watch *w, struct sr_bytes path)
 	if (n)
 		mark(n);
 	pthread_mutex_unlock(&w->lock);
+}
+
+void sr_watch_later(struct sr_watch *w, struct sr_bytes path)
+{
+	bool many;
+
+	pthread_mutex_lock(&w->lock);
+	many = w->laters >= LATER_MOST;
+	if (!w->failed && !many)
+		put_off(w, path);
+	pthread_mutex_unlock(&w->lock);
+	if (many)
+		sr_watch_again(w, path);
 }
 
 void sr_watch_end(struct sr_watch *w, bool well)

@@ -74,6 +74,8 @@ void sr_watch_listed(struct sr_watch *w, struct sr_bytes path); /* all its direc
 void sr_watch_below(struct sr_watch *w, struct sr_bytes path, struct sr_buf *names);
 /* Look at this directory, or the one above, again next time. */
 void sr_watch_again(struct sr_watch *w, struct sr_bytes path);
+/* The same by the first scan in which what changed there until now is settled (sr_files_settled): what is told meanwhile is looked at as ever. */
+void sr_watch_later(struct sr_watch *w, struct sr_bytes path);
 /* well: it went through. */
 void sr_watch_end(struct sr_watch *w, bool well);
 /* What the last scan saw is what the owner's map says. */

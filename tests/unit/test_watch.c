@@ -412,6 +412,68 @@ static void test_racy_files_are_looked_at_again(void **state)
 	assert_true(sr_store_is_quiet(w->watched.st));
 }
 
+/* One change after the other: each look is at what changed since, and once more at all of it when it is settled. */
+static void test_racy_files_wait_until_they_are_settled(void **state)
+{
+	struct world *w = *state;
+
+	begin(w);
+	w->ahead_ms = 0;
+	sh(w, "echo new >a/new");
+	same_by_hints(w);
+	assert_int_equal(w->watched.scan.hashed, 1);
+	sh(w, "echo new >d/new");
+	same_by_hints(w);
+	assert_int_equal(w->watched.scan.hashed, 1);
+	same_by_hints(w);
+	assert_int_equal(w->watched.scan.hashed, 0);
+	assert_false(sr_store_is_quiet(w->watched.st));
+	sh(w, "mv d moved");
+	w->ahead_ms += 10000;
+	same_by_hints(w);
+	same_by_hints(w);
+	assert_int_equal(w->watched.scan.hashed, 0);
+	assert_true(sr_store_is_quiet(w->watched.st));
+}
+
+/* And those of a scan that is not taken are put off no further than to the next. */
+static void test_racy_files_of_a_scan_that_is_not_taken(void **state)
+{
+	struct world *w = *state;
+
+	begin(w);
+	w->ahead_ms = 0;
+	sh(w, "echo new >a/new");
+	same_by_hints(w);
+	w->ahead_ms += 10000;
+	see(&w->watched, false);
+	assert_int_equal(w->watched.scan.hashed, 1);
+	same_by_hints(w);
+	assert_true(sr_store_is_quiet(w->watched.st));
+	w->ahead_ms = 0;
+	sh(w, "echo old >a/new");
+	same_by_hints(w);
+	w->ahead_ms -= 60000; /* the clock is set back */
+	same_by_hints(w);
+	assert_false(sr_store_is_quiet(w->watched.st));
+	w->ahead_ms += 120000;
+	same_by_hints(w);
+	same_by_hints(w);
+	assert_true(sr_store_is_quiet(w->watched.st));
+}
+
+/* More than are kept in mind. */
+static void test_very_many_directories_are_racy(void **state)
+{
+	struct world *w = *state;
+
+	sh(w, "seq -f 'm/%.0f' 1050 | xargs mkdir -p && for d in m/*; do : >$d/f; done");
+	same(w);
+	same(w);
+	assert_false(sr_store_is_quiet(w->watched.st));
+	settle(w);
+}
+
 static void test_another_root(void **state)
 {
 	struct world *w = *state;
@@ -841,6 +903,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_more_than_the_queue_holds, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_what_was_not_taken_is_looked_at_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_racy_files_are_looked_at_again, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_racy_files_wait_until_they_are_settled, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_racy_files_of_a_scan_that_is_not_taken, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_very_many_directories_are_racy, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_another_root, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_full_scan_now_and_then, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anything_between_scans, set_up, tear_down),
