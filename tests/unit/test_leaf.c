@@ -365,6 +365,33 @@ static void sort_spilled(const char *dir)
 	fill_and_sort(dir, 300007); /* some runs; a prime, so that names differ */
 }
 
+/* What begins as another, what ends where another goes on, what differs only far behind. */
+static void test_sort_mixed(void **state)
+{
+	static const struct sr_bytes paths[] = {
+		{(const uint8_t *)"t", 1},            {(const uint8_t *)"t\0a", 3},          {(const uint8_t *)"t\0a\0b", 5},
+		{(const uint8_t *)"t\0a\x01", 4},     {(const uint8_t *)"t\0abcdefgh", 10},  {(const uint8_t *)"t\0abcdefgh\0i", 12},
+		{(const uint8_t *)"t\0abcdefghi", 11}, {(const uint8_t *)"t\0abcdefgi", 10},  {(const uint8_t *)"t\0\xff", 3},
+		{(const uint8_t *)"u", 1},
+	};
+	const size_t n = sizeof paths / sizeof *paths;
+
+	(void)state;
+	for (size_t first = 0; first < 2; first++) { /* without the first, all begin as "t\0" but the last */
+		struct sr_leaves *l = sr_leaves_new(NULL);
+		struct sr_leaf leaf;
+
+		for (size_t i = first; i < n; i++)
+			assert_int_equal(sr_leaves_add(l, &(struct sr_leaf){.path = paths[first + (i - first) * 7 % (n - first)], .to = file_version(1, 1)}, NULL), SR_OK);
+		assert_int_equal(sr_leaves_sort(l, NULL), SR_OK);
+		for (size_t i = first; i < n; i++) {
+			assert_int_equal(sr_leaves_at(l, i - first, &leaf, NULL), SR_OK);
+			assert_true(sr_bytes_eq(leaf.path, paths[i]));
+		}
+		sr_leaves_free(l);
+	}
+}
+
 static void test_sort(void **state)
 {
 	(void)state;
@@ -458,7 +485,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trips), cmocka_unit_test(test_bags), cmocka_unit_test(test_from_another_path), cmocka_unit_test(test_refuses),   cmocka_unit_test(test_file_paths),
 		cmocka_unit_test(test_row_paths),   cmocka_unit_test(test_path_text), cmocka_unit_test(test_under),
-		cmocka_unit_test(test_sort),        cmocka_unit_test(test_giants),    cmocka_unit_test(test_two_of_one_path),
+		cmocka_unit_test(test_sort),        cmocka_unit_test(test_sort_mixed), cmocka_unit_test(test_giants),    cmocka_unit_test(test_two_of_one_path),
 		cmocka_unit_test(test_no_room),
 	};
 
