@@ -12,10 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What does not fit is written before the commit, which in a rollback journal's mode needs the readers out of the way from then on. */
-#define CACHE_OF_APPLY "PRAGMA cache_size=-16384"
-#define CACHE          "PRAGMA cache_size=-2000" /* SQLite's own */
-
 static void apply_free(struct sr_sql_apply *a)
 {
 	sr_buf_free(&a->schema);
@@ -266,7 +262,7 @@ static enum sr_status begin(struct sr_sql_apply *a, struct sr_err *err)
 	if (st == SR_OK)
 		st = sr_sql_equals_index(a, err);
 	if (st == SR_OK)
-		st = sr_sql_exec(sql, CACHE_OF_APPLY, err);
+		st = sr_sql_exec(sql, SR_SQL_LARGE_CACHE, err); /* what does not fit is written before the commit: in a rollback journal's mode no reader may be there then */
 	if (st == SR_OK)
 		st = sr_sql_begin(sql, &a->s->st, err);
 	a->s->locked_at = sr_ticks_ms();
@@ -372,7 +368,7 @@ enum sr_status sr_sql_apply_prepare(struct sr_store *st, struct sr_leaves *leave
 static void end(struct sr_sql_store *s)
 {
 	if (s->main.db)
-		sqlite3_exec(s->main.db, CACHE, NULL, NULL, NULL);
+		sqlite3_exec(s->main.db, SR_SQL_CACHE, NULL, NULL, NULL);
 	apply_free(s->apply);
 	s->apply = NULL;
 }

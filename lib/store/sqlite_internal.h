@@ -54,6 +54,7 @@ struct sr_sql_column {
 enum sr_sql_verb {
 	SR_SQL_SCAN,
 	SR_SQL_READ,
+	SR_SQL_FOLLOW, /* the rows after one, where the key is the rowid */
 	SR_SQL_INSERT,
 	SR_SQL_UPDATE,
 	SR_SQL_REKEY,
@@ -69,6 +70,9 @@ struct sr_sql_bag; /* see sqlite_bag.c */
 
 struct sr_sql_added;
 struct sr_sql_fts;
+
+#define SR_SQL_LARGE_CACHE "PRAGMA cache_size=-16384" /* for as long as many rows are written, or read one by one */
+#define SR_SQL_CACHE       "PRAGMA cache_size=-2000"  /* SQLite's own */
 
 struct sr_sql_table {
 	char *name;  /* OWNED */

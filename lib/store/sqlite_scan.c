@@ -17,12 +17,20 @@
 
 #include "lib/store/watch.h"
 
+#define MANY_READS  1000 /* of single rows: they lie anywhere, and more are to come */
+#define CLOSE       8    /* rowids apart, */
+#define CLOSE_READS 16   /* and so many of them: the next one will be the next row */
 #define UNNAMED_MAX 1000 /* rows without a name that are listed, per table: nobody else can name them either */
 
 struct sql_view {
 	struct sr_view v;   /* first */
 	struct sr_sql *sql; /* the store's main one, or: */
 	struct sr_sql own;
+	size_t reads; /* of single rows */
+	struct sr_sql_table *table; /* of the last one, whose key was the rowid `last`; NULL: it was none such */
+	int64_t last;
+	unsigned close; /* so many in a row, each close behind the one before */
+	bool follows;   /* SR_SQL_FOLLOW of that table stands before what comes after the last */
 };
 
 /* --- one row ---------------------------------------------------------------------------------------------------- */
@@ -483,6 +491,15 @@ static void gate_shut(struct sr_sql_gate *gate, int64_t data_version, const stru
 
 /* --- views ------------------------------------------------------------------------------------------------------ */
 
+static void follow_no_more(struct sql_view *view)
+{
+	if (view->follows)
+		sqlite3_reset(view->table->stmt[SR_SQL_FOLLOW]);
+	view->follows = false;
+	view->table = NULL;
+	view->close = 0;
+}
+
 enum sr_status sr_sql_view_open(struct sr_view **out, struct sr_store *st, enum sr_view_kind kind, struct sr_err *err)
 {
 	struct sr_sql_store *s = (struct sr_sql_store *)st;
@@ -524,9 +541,12 @@ void sr_sql_view_close(struct sr_view *v)
 	struct sql_view *view = (struct sql_view *)v;
 	struct sr_sql_store *s = (struct sr_sql_store *)v->st;
 
+	follow_no_more(view);
 	if (view->sql->db && !sqlite3_get_autocommit(view->sql->db))
 		sqlite3_exec(view->sql->db, "ROLLBACK", NULL, NULL, NULL);
 	sr_sql_bags_forget(view->sql);
+	if (view->sql->db && view->reads >= MANY_READS)
+		sqlite3_exec(view->sql->db, SR_SQL_CACHE, NULL, NULL, NULL);
 	if (v->kind == SR_VIEW_MAIN) {
 		s->viewed = false;
 	} else {
@@ -602,6 +622,73 @@ static enum sr_status not_found(const struct sr_store *st, struct sr_bytes path,
 	return status;
 }
 
+/* What the row is whose columns were read from the statement; false: it is not called so. */
+static bool take_row(struct sql_view *view, struct sr_sql_table *t, sqlite3_stmt *stmt, struct sr_bytes key, struct sr_version *out)
+{
+	struct sr_sql *sql = view->sql;
+
+	if (!sr_sql_row(sql, t, stmt) || !sr_bytes_eq(sr_buf_view(&sql->key), key))
+		return false;
+	*out = (struct sr_version){.kind = SR_KIND_ROW, .bytes = sql->record.len};
+	sr_hash_of(&out->hash, view->v.st->key, sr_buf_view(&sql->record));
+	return true;
+}
+
+/* Is it the row after the one that was read last?  Then it need not be looked for. */
+static enum sr_status read_next(struct sql_view *view, struct sr_sql_table *t, struct sr_bytes key, struct sr_version *out, bool *found,
+				struct sr_err *err)
+{
+	sqlite3_stmt *stmt = t->stmt[SR_SQL_FOLLOW];
+	int rc;
+
+	*found = false;
+	if (!view->follows || view->table != t) {
+		if (view->table != t)
+			follow_no_more(view);
+		return SR_OK;
+	}
+	sr_sql_room(view->sql, t->n);
+	sr_buf_clear(&view->sql->record);
+	rc = sqlite3_step(stmt);
+	*found = rc == SQLITE_ROW && take_row(view, t, stmt, key, out);
+	if (!*found)
+		follow_no_more(view);
+	return rc == SQLITE_ROW || rc == SQLITE_DONE ? SR_OK : sr_sql_fail(err, view->sql, rc, "%s", t->name);
+}
+
+/* After a row was looked for and found: will the next one be the one behind it? */
+static enum sr_status follow(struct sql_view *view, struct sr_sql_table *t, struct sr_err *err)
+{
+	int64_t id = view->sql->columns[t->key[0]].value.i;
+	sqlite3_stmt *stmt;
+	enum sr_status status;
+
+	view->close = view->table == t && id > view->last && id - view->last <= CLOSE ? view->close + 1 : 0;
+	view->table = t;
+	view->last = id;
+	if (view->close < CLOSE_READS)
+		return SR_OK;
+	status = sr_sql_statement(view->sql, t, SR_SQL_FOLLOW, &stmt, err);
+	if (status != SR_OK)
+		return status;
+	sqlite3_bind_int64(stmt, 1, id);
+	view->follows = true;
+	return SR_OK;
+}
+
+static enum sr_status read_row(struct sql_view *view, struct sr_sql_table *t, struct sr_bytes key, struct sr_version *out, struct sr_err *err)
+{
+	bool found = false;
+	enum sr_status status = t->alias ? read_next(view, t, key, out, &found, err) : SR_OK;
+
+	if (status != SR_OK || found)
+		return status;
+	if (++view->reads == MANY_READS && view->v.kind == SR_VIEW_MAIN) /* of the others there may be many at once */
+		sqlite3_exec(view->sql->db, SR_SQL_LARGE_CACHE, NULL, NULL, NULL);
+	status = sr_sql_row_read(view->sql, view->v.st, t, key, out, err);
+	return status == SR_OK && t->alias && out->kind == SR_KIND_ROW ? follow(view, t, err) : status;
+}
+
 enum sr_status sr_sql_view_read(struct sr_view *v, struct sr_bytes path, struct sr_content *out, struct sr_err *err)
 {
 	struct sql_view *view = (struct sql_view *)v;
@@ -616,7 +703,7 @@ enum sr_status sr_sql_view_read(struct sr_view *v, struct sr_bytes path, struct 
 		t = sr_sql_path_split(path, &name, &key) ? sr_sql_table(view->sql, name) : NULL;
 		if (!t || !t->synced)
 			return not_found(v->st, path, err);
-		status = sr_sql_row_read(view->sql, v->st, t, key, &found.version, err);
+		status = read_row(view, t, key, &found.version, err);
 		if (status == SR_OK && found.version.kind == SR_KIND_NONE)
 			return not_found(v->st, path, err);
 		found.record = sr_buf_view(&view->sql->record);

@@ -508,19 +508,32 @@ static void add_probe(struct sr_buf *b, const struct sr_sql_table *t)
 		sr_buf_printf(b, ",%s", t->rowid);
 }
 
+static void add_after(struct sr_buf *b, const struct sr_sql_table *t)
+{
+	const char *key = t->columns[t->key[0]].name;
+
+	sr_buf_printf(b, " NOT INDEXED WHERE ");
+	sr_sql_add_name(b, key);
+	sr_buf_printf(b, ">?1 ORDER BY ");
+	sr_sql_add_name(b, key);
+}
+
 static void statement_text(struct sr_buf *b, const struct sr_sql_table *t, enum sr_sql_verb verb)
 {
 	switch (verb) {
 	case SR_SQL_SCAN: /* in the order of the file: a covering index would be read in another */
 	case SR_SQL_READ:
+	case SR_SQL_FOLLOW:
 		sr_buf_printf(b, "SELECT ");
 		sr_sql_add_columns(b, t);
 		sr_buf_printf(b, " FROM main.");
 		sr_sql_add_name(b, t->name);
 		if (verb == SR_SQL_SCAN)
 			sr_buf_printf(b, " NOT INDEXED");
-		else
+		else if (verb == SR_SQL_READ)
 			sr_sql_add_where(b, t, 1);
+		else
+			add_after(b, t);
 		break;
 	case SR_SQL_INSERT:
 		add_insert(b, t);

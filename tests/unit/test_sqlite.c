@@ -947,6 +947,57 @@ static void test_values_are_kept(void **state)
 	assert_in_range(write_all_values(w, "b.db", "PRAGMA encoding = 'UTF-16le'; " ALL_AFFINITIES), 80, 239);
 }
 
+/* Every third row is there. */
+static void read_one(struct world *w, struct sr_store *st, struct sr_view *view, const char *table, int64_t id)
+{
+	struct sr_buf path = {0};
+	struct sr_content c;
+	struct sr_version alone;
+	struct sr_hash h;
+	enum sr_status rc;
+
+	row_path(&path, table, integer(id));
+	rc = sr_view_read(view, sr_buf_view(&path), &c, &w->err);
+	assert_int_equal(rc, id % 3 ? SR_E_NOTFOUND : SR_OK);
+	if (rc == SR_OK) {
+		alone = version_at(w, st, sr_buf_view(&path));
+		assert_true(sr_version_eq(&c.version, &alone));
+		sr_hash_of(&h, &w->key, c.record);
+		assert_true(sr_hash_eq(&h, &alone.hash));
+	}
+	sr_buf_free(&path);
+}
+
+/* Rows that are read in the order of their keys, nearly so, or not at all, are those that are read one by one. */
+static void test_read_in_order(void **state)
+{
+	struct world *w = *state;
+	struct sr_store *st = store(w, "a.db", false);
+	enum sr_view_kind kinds[] = {SR_VIEW_MAIN, SR_VIEW_EXTRA};
+	struct sr_view *view;
+
+	other(w, "a.db", "CREATE TABLE a(id INTEGER PRIMARY KEY, v); CREATE TABLE b(id INTEGER PRIMARY KEY, v); CREATE INDEX a_v ON a(v, id);"
+			 "WITH RECURSIVE n(i) AS (SELECT -300 UNION ALL SELECT i + 3 FROM n WHERE i < 1500) INSERT INTO a SELECT i, 'a' || -i FROM n;"
+			 "INSERT INTO b SELECT id, 'b' || id FROM a");
+	for (size_t k = 0; k < 2; k++) {
+		ok(sr_view_open(&view, st, kinds[k], &w->err));
+		for (int64_t id = -300; id < 300; id += 3)
+			read_one(w, st, view, "a", id);
+		for (int64_t id = 0; id < 300; id++)
+			read_one(w, st, view, "a", id);
+		for (int64_t id = 0; id < 900; id += id % 90 ? 3 : 30)
+			read_one(w, st, view, "a", id);
+		for (int64_t id = 0; id < 300; id += 3)
+			read_one(w, st, view, id % 99 ? "a" : "b", id);
+		for (int64_t id = 300; id > 0; id -= 3)
+			read_one(w, st, view, "b", id);
+		for (int64_t id = 1400; id < 1520; id++)
+			read_one(w, st, view, "b", id > 1500 ? 1501 : id - id % 3);
+		sr_view_close(view);
+	}
+	sr_store_close(st);
+}
+
 /* Parents before children, whatever their names; a circle ends. */
 static void test_rank(void **state)
 {
@@ -1975,6 +2026,7 @@ int main(void)
 		TEST(test_refused),
 		TEST(test_values_are_kept),
 		TEST(test_rank),
+		TEST(test_read_in_order),
 		TEST(test_orphans),
 		TEST(test_orphans_stay),
 		TEST(test_orphans_of_the_evicted),
