@@ -1149,6 +1149,12 @@ void sr_replica_end_take(struct sr_replica *r, size_t i, const struct sr_hash *m
 enum sr_status sr_replica_mark(struct sr_replica *r, size_t i, const struct sr_uuid *id, const struct sr_uuid *instance, uint64_t epoch,
 			       uint64_t seq, struct sr_err *err)
 {
+	return sr_replica_mark_with(r, i, id, instance, epoch, seq, NULL, err);
+}
+
+enum sr_status sr_replica_mark_with(struct sr_replica *r, size_t i, const struct sr_uuid *id, const struct sr_uuid *instance, uint64_t epoch,
+				    uint64_t seq, struct sr_leaves *leaves, struct sr_err *err)
+{
 	struct sr_replica_store *s = &r->stores[i];
 	struct sr_marker marker = {.id = *id, .node = r->node, .instance = *instance, .epoch = epoch, .seq = seq};
 	enum sr_status rc;
@@ -1156,7 +1162,7 @@ enum sr_status sr_replica_mark(struct sr_replica *r, size_t i, const struct sr_u
 	s->row.pending = *id; /* even if this fails: then it is accepted where it may not have been written */
 	rc = sr_state_store_put(r->state, &s->row, err);
 	if (rc == SR_OK)
-		rc = sr_store_mark(s->store, &marker, err);
+		rc = sr_store_mark_with(s->store, &marker, leaves, err);
 	if (rc != SR_OK) {
 		sr_err_context(err, "store %s: marker", s->name);
 		return rc;

@@ -139,6 +139,9 @@ void sr_replica_note_seen(struct sr_replica_store *s);
  * base changes.) */
 SR_MUST enum sr_status sr_replica_mark(struct sr_replica *r, size_t i, const struct sr_uuid *id, const struct sr_uuid *instance,
 				       uint64_t epoch, uint64_t seq, struct sr_err *err);
+/* By sr_store_mark_with: no more than `leaves` has to be durable. */
+SR_MUST enum sr_status sr_replica_mark_with(struct sr_replica *r, size_t i, const struct sr_uuid *id, const struct sr_uuid *instance,
+					    uint64_t epoch, uint64_t seq, struct sr_leaves *leaves, struct sr_err *err);
 
 /* The store of that name, or NULL; *index. */
 struct sr_replica_store *sr_replica_find(struct sr_replica *r, struct sr_bytes name, size_t *index);

@@ -356,13 +356,16 @@ enum sr_status sr_files_read_marker(struct sr_files *f, struct sr_marker *out, s
 	return marker_read(f->root, out, why) < 0 ? sr_err_sys(err, SR_E_IO, "%s/" MARKER, f->st.path) : SR_OK;
 }
 
-/* As a database's: with the marker everything becomes durable that was in the store before. */
-static enum sr_status files_mark(struct sr_store *st, const struct sr_marker *marker, struct sr_err *err)
+/* As a database's: with the marker everything becomes durable that was in the store before, or that is named. */
+static enum sr_status files_mark(struct sr_store *st, const struct sr_marker *marker, struct sr_leaves *leaves, struct sr_err *err)
 {
 	struct sr_files *f = sr_files(st);
+	bool few = leaves && sr_leaves_count(leaves) <= SR_FILES_FLUSH_SINGLY;
 	enum sr_status s = sr_files_hold_stage(f, err);
 
-	if (s == SR_OK && syncfs(f->root))
+	if (s == SR_OK && few)
+		s = sr_files_sync(f, leaves, err);
+	else if (s == SR_OK && syncfs(f->root))
 		s = sr_err_sys(err, SR_E_IO, "syncfs %s", st->path);
 	return s == SR_OK ? sr_files_write_marker(f, marker, err) : s;
 }

@@ -201,6 +201,8 @@ enum sr_status sr_files_prepare(struct sr_store *st, struct sr_leaves *leaves, c
                                 struct sr_err *err);
 enum sr_status sr_files_commit(struct sr_store *st, struct sr_err *err);
 void sr_files_rollback(struct sr_store *st);
+/* Make durable what is at the paths of `leaves`, or that nothing is there, with the directories above.  The staging has been held before. */
+SR_MUST enum sr_status sr_files_sync(struct sr_files *f, struct sr_leaves *leaves, struct sr_err *err);
 enum sr_status sr_files_recover(struct sr_store *st, struct sr_leaves *leaves, const struct sr_marker *marker,
                                 const struct sr_apply_ops *ops,
                                 struct sr_err *err);

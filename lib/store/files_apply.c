@@ -273,7 +273,7 @@ static enum sr_status step(struct files_apply *a, size_t i, struct sr_err *err)
 	return s;
 }
 
-static enum sr_status sync_touched(struct files_apply *a, struct sr_err *err)
+static enum sr_status sync_directories(struct files_apply *a, struct sr_err *err)
 {
 	struct sr_reader r = sr_reader(sr_buf_view(&a->touched));
 	enum sr_status s = SR_OK;
@@ -286,8 +286,58 @@ static enum sr_status sync_touched(struct files_apply *a, struct sr_err *err)
 		if (fd >= 0)
 			close(fd);
 	}
-	if (s == SR_OK && ((a->unsynced && syncfs(a->f->root)) || (a->touched.len && fsync(a->f->stage))))
+	if (s == SR_OK && a->unsynced && syncfs(a->f->root))
 		s = sr_err_sys(err, SR_E_IO, "fsync in %s", a->f->st.path);
+	return s;
+}
+
+static enum sr_status sync_touched(struct files_apply *a, struct sr_err *err)
+{
+	enum sr_status s = sync_directories(a, err);
+
+	if (s == SR_OK && a->touched.len && fsync(a->f->stage))
+		s = sr_err_sys(err, SR_E_IO, "fsync in %s", a->f->st.path);
+	return s;
+}
+
+/* The content and mode of what is at `path`.  What cannot be opened, or is no file, is synced with all else. */
+static enum sr_status sync_one(struct files_apply *a, struct sr_bytes path, struct sr_err *err)
+{
+	int fd = sr_open_below(a->f->root, path, O_RDONLY | O_NONBLOCK);
+	enum sr_status s = SR_OK;
+
+	if (fd < 0)
+		a->unsynced |= errno != ENOENT && errno != ENOTDIR;
+	else if (!fsync(fd))
+		;
+	else if (errno == EINVAL)
+		a->unsynced = true;
+	else
+		s = sr_err_sys(err, SR_E_IO, "fsync in %s", a->f->st.path);
+	if (fd >= 0)
+		close(fd);
+	return s;
+}
+
+enum sr_status sr_files_sync(struct sr_files *f, struct sr_leaves *leaves, struct sr_err *err)
+{
+	struct files_apply a = {.f = f};
+	enum sr_status s = SR_OK;
+
+	for (size_t i = 0; i < sr_leaves_count(leaves) && s == SR_OK; i++) {
+		struct sr_leaf leaf;
+
+		s = sr_leaves_at(leaves, i, &leaf, err);
+		if (s == SR_OK)
+			s = sync_one(&a, leaf.path, err);
+		if (s != SR_OK)
+			break;
+		sr_files_touch(&a, sr_files_parent(leaf.path));
+	}
+	if (s == SR_OK)
+		s = sync_directories(&a, err);
+	sr_buf_free(&a.touched);
+	sr_signatures_free(&a.touched_set);
 	return s;
 }
 

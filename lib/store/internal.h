@@ -15,7 +15,7 @@ struct sr_store_impl {
 	/* The outputs are zeroed before. */
 	enum sr_presence (*look)(struct sr_store *st, struct sr_marker *marker, bool *has_content, char why[256]);
 	enum sr_status (*create)(struct sr_store *st, struct sr_err *err);
-	enum sr_status (*mark)(struct sr_store *st, const struct sr_marker *marker, struct sr_err *err);
+	enum sr_status (*mark)(struct sr_store *st, const struct sr_marker *marker, struct sr_leaves *leaves, struct sr_err *err);
 	enum sr_status (*check)(struct sr_store *st, struct sr_err *err); /* NULL: there is nothing to check */
 	enum sr_status (*settle)(struct sr_store *st, struct sr_err *err); /* NULL: there is no log */
 	/* NULL: there is no such thing, SR_OK and nothing moved. */

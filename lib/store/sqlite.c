@@ -403,12 +403,13 @@ enum sr_status sr_sql_marker_write(struct sr_sql *sql, const struct sr_marker *m
 	return rc == SQLITE_DONE ? SR_OK : sr_sql_fail(err, sql, rc, "marker");
 }
 
-static enum sr_status mark(struct sr_store *st, const struct sr_marker *marker, struct sr_err *err)
+static enum sr_status mark(struct sr_store *st, const struct sr_marker *marker, struct sr_leaves *leaves, struct sr_err *err)
 {
 	struct sr_sql_store *s = (struct sr_sql_store *)st;
 	struct sr_sql_trim trim = {0};
 	enum sr_status status = sr_sql_main(s, err);
 
+	(void)leaves; /* one transaction makes all durable */
 	if (status == SR_OK)
 		status = sr_sql_begin(&s->main, st, err);
 	if (status != SR_OK)

@@ -177,7 +177,12 @@ enum sr_status sr_store_create(struct sr_store *st, struct sr_err *err)
 
 enum sr_status sr_store_mark(struct sr_store *st, const struct sr_marker *marker, struct sr_err *err)
 {
-	return st->impl->mark(st, marker, err);
+	return sr_store_mark_with(st, marker, NULL, err);
+}
+
+enum sr_status sr_store_mark_with(struct sr_store *st, const struct sr_marker *marker, struct sr_leaves *leaves, struct sr_err *err)
+{
+	return st->impl->mark(st, marker, leaves, err);
 }
 
 enum sr_status sr_store_check(struct sr_store *st, struct sr_err *err)

@@ -76,6 +76,9 @@ SR_MUST enum sr_status sr_store_create(struct sr_store *st, struct sr_err *err);
 
 /* Write the marker durably, and with it what the application wrote before (databases: a durable commit; files: syncfs). */
 SR_MUST enum sr_status sr_store_mark(struct sr_store *st, const struct sr_marker *marker, struct sr_err *err);
+/* The same when of what the application wrote no more than `leaves` (what is at their paths, or that nothing is) has to be durable: few files are synced by themselves,
+ * whatever else is being written to their file system.  NULL: all. */
+SR_MUST enum sr_status sr_store_mark_with(struct sr_store *st, const struct sr_marker *marker, struct sr_leaves *leaves, struct sr_err *err);
 
 /* Is a database whole, as SQLite's integrity_check sees it?  SR_E_DATA: what is wrong.  Files: nothing is looked at. */
 SR_MUST enum sr_status sr_store_check(struct sr_store *st, struct sr_err *err);

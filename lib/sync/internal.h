@@ -280,8 +280,8 @@ SR_MUST enum sr_status sr_sync_take(struct sr_sync *s, size_t i, struct sr_leave
 /* As of when does store i hold all that is here?  all: what is planned to be pulled is here; that is the root that is planned against, unless some is
  * held or left alone.  Whoever finds a marker without our state.db must not take a row for newer than it is. */
 void sr_sync_holds_as_of(const struct sr_sync *s, size_t i, bool all, uint64_t *epoch, uint64_t *seq);
-/* A new marker, of that date. */
-SR_MUST enum sr_status sr_sync_mark(struct sr_sync *s, size_t i, bool all, struct sr_err *err);
+/* A new marker, of that date; `leaves` are what it makes durable. */
+SR_MUST enum sr_status sr_sync_mark(struct sr_sync *s, size_t i, bool all, struct sr_leaves *leaves, struct sr_err *err);
 SR_MUST enum sr_status sr_sync_agree(struct sr_sync *s, size_t i, struct sr_err *err);
 
 /* upload.c */

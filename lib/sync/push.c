@@ -558,7 +558,7 @@ static void mark_stores(struct sr_sync *s)
 		if (p->failed)
 			rc = check_decided(s, i, &err);
 		if (rc == SR_OK)
-			rc = sr_sync_mark(s, i, !p->failed && !p->gone, &err);
+			rc = sr_sync_mark(s, i, !p->failed && !p->gone, p->push, &err);
 		if (rc == SR_OK)
 			continue;
 		if (rc != SR_E_BUSY || !p->failed) /* its trouble was told already */

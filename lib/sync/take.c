@@ -701,13 +701,13 @@ enum sr_status sr_sync_recover(struct sr_sync *s, struct sr_err *err)
 	return rc;
 }
 
-enum sr_status sr_sync_mark(struct sr_sync *s, size_t i, bool all, struct sr_err *err)
+enum sr_status sr_sync_mark(struct sr_sync *s, size_t i, bool all, struct sr_leaves *leaves, struct sr_err *err)
 {
 	struct sr_uuid id = sr_uuid_random();
 	uint64_t epoch, seq;
 
 	sr_sync_holds_as_of(s, i, all, &epoch, &seq);
-	return sr_replica_mark(s->r, i, &id, &s->info.at.instance, epoch, seq, err);
+	return sr_replica_mark_with(s->r, i, &id, &s->info.at.instance, epoch, seq, leaves, err);
 }
 
 /* --- agreeing --------------------------------------------------------------------------------------------------------------- */
@@ -720,7 +720,7 @@ enum sr_status sr_sync_agree(struct sr_sync *s, size_t i, struct sr_err *err)
 	if (!sr_leaves_count(p->agree))
 		return SR_OK;
 	/* The mark makes durable what is here, as for a push: base must not claim what a power cut may take away. */
-	rc = sr_sync_mark(s, i, !sr_leaves_count(p->pull), err);
+	rc = sr_sync_mark(s, i, !sr_leaves_count(p->pull), p->agree, err);
 	if (rc == SR_OK)
 		rc = sr_state_begin(s->r->state, err);
 	if (rc != SR_OK)

@@ -2004,6 +2004,51 @@ static void test_what_comes_into_an_application_s_new_directories_is_durable(voi
 	sr_disk_close(disk);
 }
 
+/* Few are synced by themselves: what an application wrote, changed, moved and deleted is as it was said to be. */
+static void test_what_is_marked_with_few_leaves_is_durable(void **state)
+{
+	struct world *w = *state;
+	struct sr_marker m = some_marker();
+	struct sr_disk *disk;
+	const char *const paths[] = {"changed", "from/moved", "gone", "modes", "new/deep/file", "to/moved"};
+
+	put(w, "changed", "old");
+	put(w, "gone", "old");
+	put(w, "modes", "old");
+	dir(w, "from");
+	dir(w, "to");
+	put(w, "from/moved", "it");
+	assert_int_equal(sr_store_mark(w->st, &m, NULL), SR_OK);
+	disk = sr_disk_open(w->dir);
+	put(w, "changed", "new");
+	assert_int_equal(unlink(at(w, "gone")), 0);
+	assert_int_equal(chmod(at(w, "modes"), 0600), 0);
+	dir(w, "new");
+	dir(w, "new/deep");
+	put(w, "new/deep/file", "app's");
+	{
+		char *from = sr_strdup(at(w, "from/moved"));
+
+		assert_int_equal(rename(from, at(w, "to/moved")), 0);
+		free(from);
+	}
+	for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+		leaf(w, paths[i], nothing, nothing, NULL);
+	m.seq++;
+	assert_int_equal(sr_store_mark_with(w->st, &m, w->leaves, NULL), SR_OK);
+	sr_disk_stop(disk);
+	open_store(w, 0, NULL, 0);
+	assert_int_equal(sr_disk_cut(disk, 1, SR_DISK_NOTHING), 0);
+	open_store(w, 0, NULL, 0);
+	assert_string_equal(content(w, "changed"), "new");
+	assert_false(there(w, "gone"));
+	assert_int_equal(mode_of(w, "modes"), 0600);
+	assert_string_equal(content(w, "new/deep/file"), "app's");
+	assert_string_equal(content(w, "to/moved"), "it");
+	assert_false(there(w, "from/moved"));
+	sr_disk_close(disk);
+}
+
 static void rename_the_directory(struct world *w, const char *path)
 {
 	(void)path;
@@ -2088,6 +2133,7 @@ int main(void)
 		T(test_a_directory_that_cannot_be_finished_is_none),
 		T(test_what_comes_into_an_application_s_new_directories_is_durable),
 		T(test_what_goes_into_a_directory_that_is_renamed_is_durable),
+		T(test_what_is_marked_with_few_leaves_is_durable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
