@@ -9,8 +9,8 @@ setup() {
 	export INTERVAL=3600
 	T=$BATS_TEST_TMPDIR
 	write_config datastore
-	write_config A 'Change-Capture=triggers'
-	write_config B
+	CAPTURE=triggers write_config A
+	CAPTURE=scan write_config B
 }
 
 ours() { # NAME: triggers and log in its users.db

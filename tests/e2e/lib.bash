@@ -82,6 +82,7 @@ write_config() {
 			echo "External-Addr=127.0.0.1:80$(($(printf %d "'$name") % 90 + 10))"
 			echo 'Sync-Listen-Address=127.0.0.1'
 			echo 'Sync-Port=0'
+			[[ -z ${CAPTURE:-} ]] || echo "Change-Capture=$CAPTURE"
 		fi
 		[[ $# -eq 0 ]] || printf '%s\n' "$@"
 	} >"$T/$name.conf"
