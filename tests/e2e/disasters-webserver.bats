@@ -144,8 +144,10 @@ worked_at() { # NAME: its application has written more
 	edit_config datastore Max-Delete-Percent= Max-Delete-Percent=10
 	edit_config B Max-Delete-Percent= Max-Delete-Percent=10 # A does not hold it itself
 	all_have_them
+	kill -STOP "${PID[A]}" # all of it goes in one push, however slow they are
 	value A "DELETE FROM kept WHERE CAST(substr(key, 5) AS INT) <= 120"
 	rm "$T"/A/resources/d1/file-{1..36}
+	kill -CONT "${PID[A]}"
 	wait_for 'A shows it' says A '120 of 200 rows would be deleted everywhere.*sameroot adopt --deletions'
 	wait_for 'the datastore shows it' says datastore '120 of 200 rows would be deleted everywhere.*sameroot adopt --deletions'
 	value B "UPDATE kept SET value = 'goes on' WHERE key = 'row-200'"

@@ -163,8 +163,7 @@ held_units() { # N: at the datastore
 	rounds A B
 	rm "$T"/datastore/resources/many/{1..10}
 	kill -USR1 "${PID[datastore]}"
-	wait_for 'they wait' mode_is paused
-	shows datastore 'files are being deleted directly: 10 so far' 'when no more follow'
+	wait_for 'they wait' shows datastore 'files are being deleted directly: 10 so far' 'when no more follow'
 	waits B
 	[ "$(files B)" -eq 20 ]
 	rm -r "$T/datastore/resources/many"
