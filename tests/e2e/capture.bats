@@ -76,8 +76,7 @@ begin_captured() {
 	wait_for 'the datastore has it' has datastore "SELECT v FROM t WHERE id=5" 8
 	sql "$T/A/users.db" "UPDATE t SET v=9 WHERE id=5"
 	wait_for 'the datastore has that' has datastore "SELECT v FROM t WHERE id=5" 9
-	kill -KILL "${PID[A]}"
-	wait_for 'A is gone' gone A
+	stop A KILL
 	sql "$T/A/users.db" "UPDATE t SET v=10 WHERE id=5; DELETE FROM t WHERE id=6"
 	start_webserver A
 	wait_for 'the datastore has that, too' has datastore "SELECT v FROM t WHERE id=5" 10
