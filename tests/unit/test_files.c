@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -68,7 +69,7 @@ static int64_t real_ticks(void *ctx)
 static void counted_random(void *ctx, void *out, size_t n)
 {
 	(void)ctx;
-	static uint8_t next; /* a test's own: names must differ and no more */
+	static atomic_uchar next; /* a test's own, asked by staging threads, too: names must differ and no more */
 
 	memset(out, 0x5a, n);
 	((uint8_t *)out)[0] = next++;
