@@ -106,6 +106,8 @@ SR_MUST enum sr_status sr_leaves_add(struct sr_leaves *l, const struct sr_leaf *
 size_t sr_leaves_count(const struct sr_leaves *l);
 /* Leaf i < count; *out is VALID UNTIL the next sr_leaves call. */
 SR_MUST enum sr_status sr_leaves_at(struct sr_leaves *l, size_t i, struct sr_leaf *out, struct sr_err *err);
+/* Leaf *at, which goes on by one; *more false: that was none. */
+SR_MUST enum sr_status sr_leaves_next(struct sr_leaves *l, size_t *at, struct sr_leaf *out, bool *more, struct sr_err *err);
 /* Of a sorted spool: *at is the place of the leaf at `path`, which is in *out as sr_leaves_at gives it; sr_leaves_count when there is none.
  * To look for paths in rising order, or nearly so, costs a few comparisons each. */
 SR_MUST enum sr_status sr_leaves_find(struct sr_leaves *l, struct sr_bytes path, size_t *at, struct sr_leaf *out, struct sr_err *err);

@@ -201,6 +201,15 @@ enum sr_status sr_leaves_at(struct sr_leaves *l, size_t i, struct sr_leaf *out, 
 	return rc ? rc : sr_leaf_decode_own(encoded, out, err);
 }
 
+enum sr_status sr_leaves_next(struct sr_leaves *l, size_t *at, struct sr_leaf *out, bool *more, struct sr_err *err)
+{
+	enum sr_status rc = *at < l->n ? sr_leaves_at(l, *at, out, err) : SR_OK;
+
+	*more = rc == SR_OK && *at < l->n;
+	*at += *more;
+	return rc;
+}
+
 /* Where `path` can be.  What is looked for comes in order, or nearly so, and some of it twice: look ahead, further each time, from the one found last. */
 static enum sr_status narrow(struct sr_leaves *l, struct sr_bytes path, size_t *low, size_t *high, struct sr_err *err)
 {

@@ -676,17 +676,13 @@ static enum sr_status next_first(void *ctx, struct sr_leaf_row *row, bool *more,
 {
 	struct first_rows *c = ctx;
 	struct sr_leaf leaf;
-	enum sr_status rc;
+	enum sr_status rc = sr_leaves_next(c->changes, &c->at, &leaf, more, err);
 
-	if (c->at == sr_leaves_count(c->changes))
-		return SR_OK;
-	rc = sr_leaves_at(c->changes, c->at++, &leaf, err);
-	if (rc != SR_OK)
+	if (rc != SR_OK || !*more)
 		return rc;
 	*row = c->absent;
 	row->path = leaf.path;
 	row->local = leaf.to;
-	*more = true;
 	return SR_OK;
 }
 

@@ -188,12 +188,9 @@ static enum sr_status next_change(void *ctx, struct sr_feed *f, bool *more, stru
 {
 	struct filling *c = ctx;
 	struct sr_leaf leaf;
-	enum sr_status rc;
+	enum sr_status rc = sr_leaves_next(c->leaves, &c->at, &leaf, more, err);
 
-	if (c->at == sr_leaves_count(c->leaves))
-		return SR_OK;
-	rc = sr_leaves_at(c->leaves, c->at++, &leaf, err);
-	if (rc != SR_OK)
+	if (rc != SR_OK || !*more)
 		return rc;
 	sr_version_pack(&c->s->pack[0], &leaf.expect);
 	sr_version_pack(&c->s->pack[1], &leaf.to);
@@ -201,7 +198,6 @@ static enum sr_status next_change(void *ctx, struct sr_feed *f, bool *more, stru
 	sr_feed_version(f, 1, &c->s->pack[0]);
 	sr_feed_version(f, 2, &c->s->pack[1]);
 	sr_feed_number(f, 3, leaf.mtime_ns);
-	*more = true;
 	return SR_OK;
 }
 

@@ -17,12 +17,10 @@ static enum sr_status next_leaf(void *ctx, struct sr_feed *f, bool *more, struct
 {
 	struct putting *p = ctx;
 	struct sr_leaf leaf;
-	enum sr_status rc;
+	uint64_t n = p->first + p->at;
+	enum sr_status rc = sr_leaves_next(p->leaves, &p->at, &leaf, more, err);
 
-	if (p->at == sr_leaves_count(p->leaves))
-		return SR_OK;
-	rc = sr_leaves_at(p->leaves, p->at, &leaf, err);
-	if (rc != SR_OK)
+	if (rc != SR_OK || !*more)
 		return rc;
 	leaf.record = sr_bytes(NULL, 0);
 	if (!p->staged) {
@@ -31,9 +29,8 @@ static enum sr_status next_leaf(void *ctx, struct sr_feed *f, bool *more, struct
 	}
 	sr_buf_clear(&p->s->pack[0]);
 	sr_leaf_encode(&p->s->pack[0], &leaf);
-	sr_feed_number(f, 0, (int64_t)(p->first + p->at++));
+	sr_feed_number(f, 0, (int64_t)n);
 	sr_feed_bytes(f, 1, sr_buf_view(&p->s->pack[0]));
-	*more = true;
 	return SR_OK;
 }
 

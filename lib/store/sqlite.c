@@ -510,7 +510,7 @@ static enum sr_presence presence_of(const struct sr_err *err, char why[256])
 static enum sr_presence look_inside(struct sr_sql_store *s, struct sr_marker *marker, bool *has_content, char why[256])
 {
 	static const char count[] = "SELECT count(*) FROM sqlite_master WHERE type='table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' "
-				    "AND name NOT LIKE '\\_sameroot\\_%' ESCAPE '\\'";
+				    "AND name NOT " SR_SQL_LIKE_OURS;
 	struct sr_err err = {0};
 	int64_t tables = 0;
 	bool in_the_way;

@@ -284,7 +284,7 @@ static enum sr_status want_all(struct sr_sql *sql, struct all *all, size_t *tabl
 static enum sr_status compare_triggers(struct sr_sql *sql, struct all *all, struct sr_buf *todo, struct sr_err *err)
 {
 	sqlite3_stmt *stmt = NULL;
-	int rc = sr_sql_prepare(sql, "SELECT name, tbl_name, sql FROM main.sqlite_master WHERE type = 'trigger' AND name LIKE '\\_sameroot\\_%' ESCAPE '\\'",
+	int rc = sr_sql_prepare(sql, "SELECT name, tbl_name, sql FROM main.sqlite_master WHERE type = 'trigger' AND name " SR_SQL_LIKE_OURS,
 				NULL, &stmt);
 	struct sr_buf text = {0};
 
@@ -460,7 +460,7 @@ static enum sr_status make(struct sr_sql_store *s, struct sr_err *err)
 
 static enum sr_status count_ours(struct sr_sql *sql, int64_t *n, struct sr_err *err)
 {
-	return sr_sql_int(sql, "SELECT count(*) FROM main.sqlite_master WHERE (type = 'trigger' AND name LIKE '\\_sameroot\\_%' ESCAPE '\\') OR "
+	return sr_sql_int(sql, "SELECT count(*) FROM main.sqlite_master WHERE (type = 'trigger' AND name " SR_SQL_LIKE_OURS ") OR "
 			       "(type = 'table' AND name = '" SR_SQL_LOG "')", n, err);
 }
 

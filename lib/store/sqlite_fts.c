@@ -19,7 +19,7 @@
 #define FEED        "_sameroot_feed" /* a view of a table, by which all its rows are given to its indexes at once */
 #define MISSES_MAX  1000	    /* statements of an apply for which a copy that failed is made again */
 #define EVENTS      3	    /* INSERT, UPDATE, DELETE */
-#define APPLICATIONS "type = 'trigger' AND name NOT LIKE '\\_sameroot\\_%' ESCAPE '\\'"
+#define APPLICATIONS "type = 'trigger' AND name NOT " SR_SQL_LIKE_OURS
 
 struct sr_sql_fts {
 	struct copy {

@@ -37,6 +37,7 @@
 #define SR_SQL_BUSY_MS 5000 /* how long a lock of the application's is waited for */
 #define SR_SQL_META    "_sameroot_meta"
 #define SR_SQL_LOG     "_sameroot_log" /* see sqlite_capture.c */
+#define SR_SQL_LIKE_OURS "LIKE '\\_sameroot\\_%' ESCAPE '\\'" /* what is called so in an application's database */
 #define SR_SQL_LOG_MOST 100000         /* rows of it; where so many have changed, all are read */
 
 enum sr_sql_collation { SR_BINARY, SR_NOCASE, SR_RTRIM, SR_COLLATION_UNKNOWN /* the application's own */ };

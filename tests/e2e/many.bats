@@ -10,24 +10,23 @@ agreed() {
 	[ "$open" = '0|' ] || fail "$1: $open"
 }
 
+all_agreed() {
+	once A
+	agreed A
+	once B
+	agreed B
+	agreed datastore
+	assert_same
+}
+
 @test "a first push of many rows agrees on all of them, and so does one that changes most and deletes some" {
 	fill A
 	value A "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)
 		INSERT INTO users SELECT i, 'user ' || i, NULL, 0 FROM n"
 	start_datastore
-	once A
-	agreed A
-	once B
-	agreed B
-	agreed datastore
-	assert_same
+	all_agreed
 	value A "UPDATE users SET admin = 2 WHERE uid > 300; DELETE FROM users WHERE uid BETWEEN 200 AND 210"
-	once A
-	agreed A
-	once B
-	agreed B
-	agreed datastore
-	assert_same
+	all_agreed
 	value B "DELETE FROM users WHERE uid = 300" # of what is agreed on, a deletion is one
 	once B
 	once A
